@@ -1,0 +1,116 @@
+"""`python -m dpc STAGE --settings JSON --flag path ...`: what every rule's shell line calls.
+
+A stage's flags are the keyword arguments of its `run` function. Heavy packages load only with the stage that needs
+them. Ends with one clear error and status 1 where something is wrong that the user can mend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import logging
+import os
+import platform
+import resource
+import shlex
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from pydantic import ValidationError
+
+from dpc.errors import DpcError
+from dpc.settings import Execution
+from dpc.stage_settings import STAGES
+
+log = logging.getLogger("dpc")
+
+
+def _converter(kind: Any) -> dict[str, Any]:
+    """Return how argparse reads a flag of type `kind`."""
+    if kind in (list[Path], list[str]):
+        return {"nargs": "*", "type": kind.__args__[0], "default": []}
+    if kind is Execution:
+        return {"type": Execution.model_validate_json}
+    return {"type": next((t for t in (Path, int, str) if t is kind or t in getattr(kind, "__args__", ())), str)}
+
+
+def _parser(stage: str, module: ModuleType) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m dpc {stage}", description=module.__doc__)
+    parser.add_argument("--settings", required=True, type=STAGES[stage].model_validate_json, metavar="JSON")
+    parser.add_argument("--log", type=Path, help="file the log is appended to")
+    hints = get_type_hints(module.run)
+    for name, parameter in inspect.signature(module.run).parameters.items():
+        if name != "settings":
+            required = parameter.default is parameter.empty and hints[name] is not list[Path]
+            default = None if parameter.default is parameter.empty else parameter.default
+            options = {"default": default, **_converter(hints[name]), "required": required}
+            parser.add_argument(f"--{name.replace('_', '-')}", **options)
+    return parser
+
+
+def _start_log(file: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers[0].setLevel(logging.WARNING)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(file))
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%d %H:%M:%S", handlers=handlers, force=True)
+
+
+def _header(stage: str, arguments: argparse.Namespace) -> None:
+    job = os.environ.get("SLURM_JOB_ID", "none")
+    execution = getattr(arguments, "execution", None)
+    device = execution.device if execution else "cpu"
+    log.info("stage %s, host %s, slurm job %s, device %s", stage, platform.node(), job, device)
+    log.info("settings %s", json.dumps(arguments.settings.model_dump(mode="json"), sort_keys=True))
+    log.info("again by hand: %s", shlex.join(["python", "-m", "dpc", *sys.argv[1:]]))
+
+
+def _peak_memory() -> str:
+    own = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        own += f", {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB on the GPU"
+    return own
+
+
+def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
+    values = {name: value for name, value in vars(arguments).items() if name not in ("settings", "log")}
+    module.run(arguments.settings, **values)
+
+
+def main(argv: list[str]) -> int:
+    """Run one stage; return the exit status."""
+    if not argv or argv[0] not in STAGES:
+        print(f"usage: python -m dpc STAGE --settings JSON ...; stages: {', '.join(STAGES)}", file=sys.stderr)
+        return 2
+    stage, started = argv[0], time.monotonic()
+    module = importlib.import_module(f"dpc.stages.{stage}")
+    try:
+        arguments = _parser(stage, module).parse_args(argv[1:])
+    except ValidationError as error:
+        print(f"error: --settings: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}", file=sys.stderr)
+        return 2
+    _start_log(arguments.log)
+    _header(stage, arguments)
+    try:
+        _run(stage, module, arguments)
+    except DpcError as error:
+        log.error("error: %s", error)
+        return 1
+    except Exception:
+        log.exception("error: %s stopped by an unexpected fault; please report it with this log", stage)
+        return 1
+    finally:
+        log.info("%s: peak memory %s, %.1f s", stage, _peak_memory(), time.monotonic() - started)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

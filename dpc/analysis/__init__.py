@@ -1,0 +1,1 @@
+"""Numbers only: flow readings, statistics, thresholds, the study, evaluation. Imports no torch."""

@@ -1,0 +1,250 @@
+"""Readings of the information flow from stored saliency: shares, accumulation, S_IFP. Axes: L layer, T rationale token,
+N prompt vector. Formulas: METHODS, DPC steps 3 and 4, choices D7 to D20 (`docs/choices.md`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dpc.errors import DpcError
+from dpc.settings import Flow, Locate, Trigger
+
+Floats = NDArray[np.float64]
+
+PAPER_DEPTH, PAPER_SHALLOW = 32, (2, 10)
+"""The paper's shallow layers, and the depth of the model it names them for."""
+
+
+def layer_range(spec: str | list[int], layers: int) -> range:
+    """Return the layers a setting means for a model of `layers` layers, 0-indexed.
+
+    `paper`: layers 2 to 10 inclusive of 32, scaled by depth (D11). `second_half`: without the last layer (D12). Raises
+    DpcError for a range outside the model.
+    """
+    if spec == "paper":
+        first, last = (round(layer * layers / PAPER_DEPTH) for layer in PAPER_SHALLOW)
+        return range(first, last + 1)
+    if spec == "second_half":
+        return range(layers // 2, max(layers - 1, layers // 2 + 1))
+    if spec == "all":
+        return range(layers)
+    first, last = int(spec[0]), int(spec[1])
+    if not 0 <= first <= last < layers:
+        raise DpcError(
+            f"layer range [{first}, {last}] does not lie in the model's layers 0 to {layers - 1}; "
+            "write [first, last], both inclusive"
+        )
+    return range(first, last + 1)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One question's stored saliency with its axes back."""
+
+    problem_id: str
+    vectors: int
+    question_tokens: int
+    rationale_tokens: int
+    former: dict[str, int]
+    step_of_token: NDArray[np.int64]
+    row_prompt_LT: Floats
+    row_question_LT: Floats
+    row_rationale_LT: Floats
+    row_former_LT: dict[str, Floats]
+    column_question_LN: Floats
+    column_rationale_LN: Floats
+    question_question_L: Floats
+    band_TN: Floats
+    nll_T: Floats
+
+    @staticmethod
+    def of(row: Any) -> Instance:
+        """Read a row of the saliency table."""
+
+        def shaped(name: str, *shape: int) -> Floats:
+            return np.asarray(getattr(row, name), dtype=np.float64).reshape(shape)
+
+        layers, tokens, vectors = int(row.layers), int(row.rationale_tokens), int(row.vectors)
+        return Instance(
+            problem_id=row.problem_id,
+            vectors=vectors,
+            question_tokens=int(row.question_tokens),
+            rationale_tokens=tokens,
+            former={"tokens": int(row.former_tokens), "steps": int(row.former_steps)},
+            step_of_token=np.asarray(row.step_of_token, dtype=np.int64),
+            row_prompt_LT=shaped("row_prompt", layers, tokens),
+            row_question_LT=shaped("row_question", layers, tokens),
+            row_rationale_LT=shaped("row_rationale", layers, tokens),
+            row_former_LT={cut: shaped(f"row_former_{cut}", layers, tokens) for cut in ("tokens", "steps")},
+            column_question_LN=shaped("column_question", layers, vectors),
+            column_rationale_LN=shaped("column_rationale", layers, vectors),
+            question_question_L=shaped("question_question", layers),
+            band_TN=shaped("band", tokens, vectors),
+            nll_T=shaped("nll", tokens),
+        )
+
+    @property
+    def layers(self) -> int:
+        """Return the depth of the model."""
+        return len(self.row_prompt_LT)
+
+
+def token_flow(instance: Instance, deep: range) -> Floats:
+    """Return s_T: mean saliency from the prompt's columns to each rationale row, over the deep layers (step 3)."""
+    return instance.row_prompt_LT[list(deep)].mean(0) / max(instance.vectors, 1)
+
+
+def affected_tokens(instance: Instance, flow: Flow, trigger: Trigger) -> tuple[NDArray[np.bool_], float]:
+    """Return which tokens of the latter half are affected, and their share R is compared with (step 3; D7-D9).
+
+    Affected: s > kappa x mean of s over the former half, strictly. With `granularity: step` the same over means of
+    steps. A rationale without a former half has none.
+    """
+    deep = layer_range(flow.deep_layers, instance.layers)
+    values = token_flow(instance, deep)
+    units = np.arange(instance.rationale_tokens)
+    former = instance.former[flow.halves]
+    if trigger.granularity == "step":
+        units = instance.step_of_token
+        values = np.bincount(units, weights=values) / np.bincount(units)
+        former = len(values) // 2
+    if former < 1 or former >= len(values):
+        return np.zeros(instance.rationale_tokens, dtype=bool), 0.0
+    above = values > trigger.kappa * values[:former].mean()
+    above[:former] = False
+    return above[units], float(above.sum() / (len(values) - former))
+
+
+def column_saliency(
+    instance: Instance, shallow: range, receivers: str, affected_T: NDArray[np.bool_] | None = None
+) -> Floats:
+    """Return c_N: mean saliency of each prompt vector over the shallow layers and the receiving rows (step 4; D13).
+
+    `affected` counts the affected tokens' rows, or all rationale rows where none is affected.
+    """
+    if receivers == "affected":
+        rows = affected_T if affected_T is not None and affected_T.any() else slice(None)
+        return np.asarray(instance.band_TN[rows].mean(0) / len(shallow))
+    layers = list(shallow)
+    total, rows_counted = instance.column_rationale_LN[layers].sum(0), instance.rationale_tokens
+    if receivers == "question_and_rationale":
+        total = total + instance.column_question_LN[layers].sum(0)
+        rows_counted += instance.question_tokens - 1
+    return np.asarray(total / (len(layers) * rows_counted))
+
+
+def largest_z(values_N: Floats) -> float:
+    """Return how many standard deviations the largest value stands above the mean of all (D18); nan if all are equal."""
+    spread = float(values_N.std())
+    return float((values_N.max() - values_N.mean()) / spread) if spread > 0 else math.nan
+
+
+def largest_share(values_N: Floats) -> float:
+    """Return the largest value's share of the sum; nan if the sum is 0."""
+    total = float(values_N.sum())
+    return float(values_N.max() / total) if total > 0 else math.nan
+
+
+def pair_counts(questions: int, vectors: int, tokens: int, former: int) -> dict[str, int]:
+    """Return how many (row, earlier column) pairs each block has; a row's own column is not counted.
+
+    Rationale row t (from 0) stands at the position before token t, which is rationale column t - 1, or the last
+    question column for t = 0.
+    """
+    latter = tokens - former
+    return {
+        "p→q": (questions - 1) * vectors,
+        "q→q": (questions - 1) * (questions - 2) // 2,
+        "p→r": tokens * vectors,
+        "q→r": tokens * questions - min(tokens, 1),
+        "r→r": max(tokens - 1, 0) * max(tokens - 2, 0) // 2,
+        "p→former": former * vectors,
+        "p→latter": latter * vectors,
+        "q→latter": latter * questions - int(former == 0 and tokens > 0),
+        "former→latter": latter * former - int(former > 0 and latter > 0),
+    }
+
+
+def block_means(instance: Instance, cut: str) -> dict[str, Floats]:
+    """Return S[X→Y] per layer: mean saliency over pairs of a row in Y and an earlier column in X (METHODS, block means)."""
+    former = instance.former[cut]
+    latter = slice(former, None)
+    sums = {
+        "p→q": instance.column_question_LN.sum(1),
+        "q→q": instance.question_question_L,
+        "p→r": instance.row_prompt_LT.sum(1),
+        "q→r": instance.row_question_LT.sum(1),
+        "r→r": instance.row_rationale_LT.sum(1),
+        "p→former": instance.row_prompt_LT[:, :former].sum(1),
+        "p→latter": instance.row_prompt_LT[:, latter].sum(1),
+        "q→latter": instance.row_question_LT[:, latter].sum(1),
+        "former→latter": instance.row_former_LT[cut][:, latter].sum(1),
+    }
+    counts = pair_counts(instance.question_tokens, instance.vectors, instance.rationale_tokens, former)
+    return {
+        block: total / counts[block] if counts[block] > 0 else np.full_like(total, math.nan)
+        for block, total in sums.items()
+    }
+
+
+def s_ifp(blocks: dict[str, Floats], deep: range) -> tuple[float, float]:
+    """Return S_IFP and the raw flow S[p→r_latter], both over the deep layers (D20).
+
+    S_IFP = S[p→latter] / (S[p→latter] + S[q→latter] + S[former→latter]); nan where a block has no pair.
+    """
+    layers = list(deep)
+    prompt, question, former = (float(blocks[b][layers].mean()) for b in ("p→latter", "q→latter", "former→latter"))
+    total = prompt + question + former
+    return (prompt / total if total > 0 else math.nan), prompt
+
+
+def readings(
+    saliency: pd.DataFrame, generations: pd.DataFrame, flow: Flow, trigger: Trigger, locate: Locate
+) -> pd.DataFrame:
+    """Return one row of readings per question: what the trigger, the locator and the study need.
+
+    Columns: problem_id, split, vectors, rationale_tokens, nll (mean, nats per token), eligible (D27), share, located
+    (list, most salient first), accumulation, accumulation_z, s_ifp, flow_latter. Raises DpcError if a generation has no
+    saliency.
+    """
+    answered = generations.set_index("problem_id")["extracted"].notna()
+    missing = set(answered.index) - set(saliency["problem_id"])
+    if missing:
+        raise DpcError(f"{len(missing)} generations have no saliency, e.g. {min(missing)}; run extract_saliency again")
+    rows = [
+        {"split": row.split, **_reading(Instance.of(row), flow, trigger, locate)}
+        for row in saliency.itertuples(index=False)
+    ]
+    table = pd.DataFrame(rows, columns=["split", *READING_COLUMNS])
+    long_enough = table["rationale_tokens"] >= trigger.min_tokens
+    return table.assign(eligible=long_enough & table["problem_id"].map(answered).astype(bool))
+
+
+READING_COLUMNS = (
+    "problem_id", "vectors", "rationale_tokens", "nll", "share", "located", "accumulation", "accumulation_z", "s_ifp",
+    "flow_latter",
+)  # fmt: skip
+
+
+def _reading(instance: Instance, flow: Flow, trigger: Trigger, locate: Locate) -> dict[str, Any]:
+    shallow, deep = (layer_range(spec, instance.layers) for spec in (flow.shallow_layers, flow.deep_layers))
+    affected_T, share = affected_tokens(instance, flow, trigger)
+    column_N = column_saliency(instance, shallow, locate.receivers, affected_T)
+    ratio, raw = s_ifp(block_means(instance, flow.halves), deep)
+    return {
+        "problem_id": instance.problem_id,
+        "vectors": instance.vectors,
+        "rationale_tokens": instance.rationale_tokens,
+        "nll": float(instance.nll_T.mean()),
+        "share": share,
+        "located": np.argsort(-column_N, kind="stable")[: locate.masked_vectors].tolist(),
+        "accumulation": largest_share(column_N),
+        "accumulation_z": largest_z(column_N),
+        "s_ifp": ratio,
+        "flow_latter": raw,
+    }

@@ -1,0 +1,52 @@
+"""An edit: what is done to a soft prompt before a question is answered again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+BASE = "base"
+"""edit_id of prompt tuning's own generation."""
+UNPROMPTED = "unprompted"
+"""edit_id of the generation without a soft prompt."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One corruption of a soft prompt (METHODS, DPC step 5; choices D16, D17).
+
+    Equal content means an equal `edit_id`, so that plans that coincide are generated once.
+    """
+
+    masked: tuple[int, ...] = ()
+    """Vectors that are masked."""
+    mask: str = "scale"
+    """`scale`: multiply by `mask_value`; `vocabulary_mean`: replace; `attention`: hide the position."""
+    mask_value: float = 0.0
+    """Factor of `scale`."""
+    gamma: float = 0.0
+    """Percent of entries, smallest in absolute value, that are reduced."""
+    gamma_scale: float = 0.0
+    """What those entries are multiplied by."""
+    gamma_scope: str = "others"
+    """Which entries compete: `others`, `all`, `located`, `per_vector`."""
+    gamma_seed: int = -1
+    """-1 for the smallest entries; else the seed that draws as many at random."""
+
+    @property
+    def edit_id(self) -> str:
+        """Return a hash of the content."""
+        content = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def columns(self) -> dict[str, Any]:
+        """Return the edit as columns of the `plans` table."""
+        return {"edit_id": self.edit_id, **asdict(self), "masked": list(self.masked)}
+
+    @staticmethod
+    def from_row(row: Any) -> Edit:
+        """Read the edit back from a row of the `plans` table."""
+        values = {field.name: getattr(row, field.name) for field in fields(Edit)}
+        return Edit(**{**values, "masked": tuple(int(j) for j in values["masked"])})

@@ -1,0 +1,134 @@
+"""Where tokens lie: `[BOS][prompt][question][rationale]` or `[prompt][BOS][question][rationale]`.
+
+The only file that knows. Axes: B batch, S position, N prompt vector, D width. Generation pads on the left, so that new
+tokens line up; teacher forcing pads on the right, so that the causal mask alone is right and the prompt stands at fixed
+columns. Pads never shift a position id (PEFT's prompt tuning gets this wrong under left padding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpc.errors import DpcError
+from dpc.lm.models import LanguageModel
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The order of a sequence for one model."""
+
+    order: str
+    """`bos_first` or `prompt_first` (D3)."""
+    has_bos: bool
+
+    def prompt_start(self) -> int:
+        """Return the column of the prompt's first vector in an unpadded sequence."""
+        return int(self.has_bos and self.order == "bos_first")
+
+    def question_start(self, vectors: int) -> int:
+        """Return the column of the question's first token in an unpadded sequence."""
+        return vectors + int(self.has_bos)
+
+
+@dataclass(frozen=True)
+class LeftPadded:
+    """A batch to generate from."""
+
+    embeds_BSD: Tensor
+    mask_BS: Tensor
+    """1 where attention may look."""
+    position_ids_BS: Tensor
+
+
+@dataclass(frozen=True)
+class RightPadded:
+    """A batch to teach or measure on. Row b holds the prompt, Q[b] question and T[b] rationale tokens."""
+
+    embeds_BSD: Tensor
+    rationale_ids: list[list[int]]
+    question_start: int
+    """Column of the first question token, the same in every row."""
+    question_tokens: list[int]
+    """Q[b]."""
+
+    def predicting_rows(self, row: int) -> range:
+        """Return the positions that predict each rationale token of `row`: token t is predicted at its position - 1."""
+        first = self.question_start + self.question_tokens[row] - 1
+        return range(first, first + len(self.rationale_ids[row]))
+
+
+def layout_of(lm: LanguageModel, order: str) -> Layout:
+    """Return the layout `order` for `lm`."""
+    return Layout(order, lm.bos_id is not None)
+
+
+def _head(lm: LanguageModel, layout: Layout, prompt_ND: Tensor | None) -> list[Tensor]:
+    """Return what stands in front of the question, in order."""
+    parts = []
+    if lm.bos_id is not None:
+        parts.append(lm.embedding.weight[lm.bos_id][None])
+    if prompt_ND is not None:
+        parts.insert(layout.prompt_start() if parts else 0, prompt_ND.to(lm.embedding.weight))
+    return parts
+
+
+def left_padded(
+    lm: LanguageModel,
+    layout: Layout,
+    prompts: Sequence[Tensor | None],
+    question_ids: Sequence[Sequence[int]],
+    hidden: Sequence[Sequence[int]] | None = None,
+) -> LeftPadded:
+    """Lay out questions for generation, each row under its own prompt (N x D, or None for no prompt).
+
+    `hidden` lists, per row, prompt vectors whose position attention must not see; their positions are kept.
+    """
+    rows = []
+    for prompt_ND, ids in zip(prompts, question_ids, strict=True):
+        tokens = torch.tensor(ids, dtype=torch.long, device=lm.device)
+        rows.append(torch.cat([*_head(lm, layout, prompt_ND), lm.embedding(tokens)]))
+    length = max(len(row) for row in rows)
+    embeds_BSD = torch.zeros(len(rows), length, rows[0].shape[-1], dtype=rows[0].dtype, device=lm.device)
+    mask_BS = torch.zeros(len(rows), length, dtype=torch.long, device=lm.device)
+    for b, row in enumerate(rows):
+        embeds_BSD[b, length - len(row) :] = row
+        mask_BS[b, length - len(row) :] = 1
+    position_ids_BS = (mask_BS.cumsum(1) - 1).clamp(min=0)
+    for b, vectors in enumerate(hidden or []):
+        start = length - len(rows[b]) + layout.prompt_start()
+        mask_BS[b, [start + j for j in vectors]] = 0
+    return LeftPadded(embeds_BSD, mask_BS, position_ids_BS)
+
+
+def right_padded(
+    lm: LanguageModel,
+    layout: Layout,
+    prompt_ND: Tensor | None,
+    question_ids: Sequence[Sequence[int]],
+    rationale_ids: Sequence[Sequence[int]],
+) -> RightPadded:
+    """Lay out questions with their rationales under one shared prompt; differentiable in `prompt_ND`."""
+    tokens = [list(q) + list(r) for q, r in zip(question_ids, rationale_ids, strict=True)]
+    length = max(map(len, tokens))
+    ids_BS = torch.full((len(tokens), length), lm.pad_id, dtype=torch.long)
+    for b, row in enumerate(tokens):
+        ids_BS[b, : len(row)] = torch.tensor(row)
+    head = _head(lm, layout, prompt_ND)
+    body_BSD = lm.embedding(ids_BS.to(lm.device))
+    parts = [part.expand(len(tokens), -1, -1) for part in head] + [body_BSD]
+    start = sum(len(part) for part in head)
+    return RightPadded(torch.cat(parts, 1), [list(r) for r in rationale_ids], start, [len(q) for q in question_ids])
+
+
+def check_length(lm: LanguageModel, vectors: int, question: int, rationale: int) -> None:
+    """Raise DpcError if prompt, question and rationale (in tokens) do not fit the model's context."""
+    total = vectors + question + rationale + int(lm.bos_id is not None)
+    if total > lm.context:
+        raise DpcError(
+            f"prompt ({vectors}) + question ({question}) + rationale ({rationale}) make {total} tokens, but the model's "
+            f"context is {lm.context}; shorten recipes.NAME.vectors or datasets.NAME.max_new_tokens"
+        )

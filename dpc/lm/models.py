@@ -1,0 +1,126 @@
+"""Load a frozen language model and its tokenizer from a local folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dpc.errors import DpcError
+from dpc.settings import Execution
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+"""Values of `model_type` whose attention the saliency of `dpc/lm/saliency.py` is proved for."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A frozen causal language model, its tokenizer, and the ids the rest needs."""
+
+    model: Any
+    """transformers' causal LM, in eval mode, no parameter with a gradient."""
+    tokenizer: Any
+    bos_id: int | None
+    """Put in front of every sequence; None where the family has none."""
+    pad_id: int
+    end_ids: tuple[int, ...]
+    """Tokens that end a generation; the first one ends a gold rationale."""
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """Return the input embedding."""
+        return self.model.get_input_embeddings()
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the input embedding lives."""
+        return self.embedding.weight.device
+
+    @property
+    def context(self) -> int:
+        """Return the longest sequence in tokens."""
+        return int(self.model.config.max_position_embeddings)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text` without any special token."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of `ids`, special tokens left out."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def set_up_torch(execution: Execution) -> torch.device:
+    """Fix the number of threads and return the device that was asked for.
+
+    Raises DpcError if it is `cuda` and there is none: a GPU stage never runs silently on the CPU.
+    """
+    torch.set_num_threads(execution.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise DpcError(
+            "found no CUDA device, but execution.device is cuda; run on a GPU node, or write execution: {device: cpu}"
+        )
+    return torch.device(execution.device)
+
+
+def load(folder: Path, dtype: str, execution: Execution) -> LanguageModel:
+    """Load the model in `folder` (config, safetensors, tokenizer) without touching the network.
+
+    Raises DpcError if the folder is missing or incomplete, or the family is not supported.
+    """
+    device = set_up_torch(execution)
+    family = _family(folder)
+    if family not in FAMILIES:
+        raise DpcError(f"{folder}: model_type {family!r} is not supported; expected one of {', '.join(FAMILIES)}")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise DpcError(f"{folder}: cannot load model and tokenizer: {str(error).splitlines()[0]}") from None
+    return wrap(model.to(device), tokenizer)
+
+
+def _family(folder: Path) -> str:
+    import json
+
+    file = Path(folder) / "config.json"
+    if not file.is_file():
+        raise DpcError(
+            f"{folder}: found no config.json; expected a model folder (config, safetensors, tokenizer): "
+            "correct models.NAME.path, or run the rule that makes it"
+        )
+    try:
+        return str(json.loads(file.read_text())["model_type"])
+    except (ValueError, KeyError):
+        raise DpcError(f"{file}: found no `model_type`; expected transformers' model config") from None
+
+
+def wrap(model: Any, tokenizer: Any) -> LanguageModel:
+    """Freeze `model` and gather the ids of `tokenizer`."""
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        ends = tokenizer.eos_token_id
+    end_ids = tuple(ends) if isinstance(ends, list | tuple) else (ends,)
+    if end_ids[0] is None:
+        raise DpcError("the tokenizer has no end-of-sequence token; expected `eos_token` in its config")
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_ids[0]
+    return LanguageModel(model, tokenizer, tokenizer.bos_token_id, int(pad_id), tuple(int(i) for i in end_ids))

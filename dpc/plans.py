@@ -1,0 +1,216 @@
+"""The registry of interventions: each plan is a pure function from readings to one row per question.
+
+A row says whether the plan fires, and if so which edit of the prompt answers the question again; where it does not fire,
+prompt tuning's generation stands. Adding a plan is one function here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from dpc.edits import BASE, UNPROMPTED, Edit
+from dpc.errors import DpcError
+from dpc.settings import Controls, Corrupt, Trigger, did_you_mean
+from dpc.tasks.base import hash_order
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a plan may look at. No gold: only the oracles' `wrong` was made with it."""
+
+    readings: pd.DataFrame
+    """Of one split, see `dpc.analysis.flow.readings`."""
+    trigger: Trigger
+    corrupt: Corrupt
+    controls: Controls
+    share: float | None = None
+    """R; None never fires."""
+    accumulation_z: float | None = None
+    """The limit of D18; None where it could not be estimated."""
+    static_vector: int = -1
+    """The one mask for everybody; -1 if none helped on calibration."""
+    wrong: frozenset[str] = frozenset()
+    """Questions prompt tuning got wrong (oracles only)."""
+
+
+Plan = Callable[[Inputs], pd.DataFrame]
+PLANS: dict[str, Plan] = {}
+ORACLES: dict[str, Plan] = {}
+CALIBRATION: dict[str, Plan] = {}
+"""Made on the calibration split to fit thresholds."""
+ONE_PASS = frozenset({"no_prompt", "prompt_tuning", "static_mask"})
+"""Plans that decide without a first rationale, so that a question costs one generation."""
+
+
+def _register(registry: dict[str, Plan]) -> Callable[[Plan], Plan]:
+    def add(plan: Plan) -> Plan:
+        registry[plan.__name__] = plan
+        return plan
+
+    return add
+
+
+def fires(readings: pd.DataFrame, trigger: Trigger, share: float | None, limit: float | None) -> pd.Series:
+    """Say which questions DPC's trigger fires on (METHODS, DPC step 3; D15, D27): share of affected tokens > R.
+
+    `limit` is D18's: with rule `share_and_accumulation` a limit that could not be estimated never fires.
+    """
+    if share is None:
+        return pd.Series(False, index=readings.index)
+    fired = readings["eligible"] & (readings["share"] > share)
+    if trigger.rule == "share_and_accumulation":
+        fired &= (readings["accumulation_z"] > limit) if limit is not None else False
+    return fired
+
+
+def _dpc_fires(inputs: Inputs) -> pd.Series:
+    return fires(inputs.readings, inputs.trigger, inputs.share, inputs.accumulation_z)
+
+
+def _edit(corrupt: Corrupt, located: Iterable[int]) -> Edit:
+    return Edit(
+        masked=tuple(sorted(located)),
+        mask=corrupt.mask,
+        mask_value=corrupt.mask_value if corrupt.mask == "scale" else 0.0,
+        gamma=corrupt.gamma,
+        gamma_scale=corrupt.gamma_scale,
+        gamma_scope=corrupt.gamma_scope,
+    )
+
+
+def _rows(problem_ids: pd.Series, fired: pd.Series, edits: list[Edit], candidate: int = -1) -> pd.DataFrame:
+    """Put a plan's decisions into the columns of the `plans` table; an edit counts only where the plan fires."""
+    idle = {**Edit().columns(), "edit_id": BASE}
+    columns = [edit.columns() if fire else idle for fire, edit in zip(fired, edits, strict=True)]
+    table = pd.DataFrame(columns, index=problem_ids.index, columns=list(idle))
+    return table.assign(problem_id=problem_ids, fired=fired.astype(bool), candidate=candidate)
+
+
+def _located(inputs: Inputs, fired: pd.Series, change: Callable[[Edit], Edit] = lambda edit: edit) -> pd.DataFrame:
+    """Plan DPC's edit of each question's located vectors, changed by `change`."""
+    edits = [change(_edit(inputs.corrupt, located)) for located in inputs.readings["located"]]
+    return _rows(inputs.readings["problem_id"], fired, edits)
+
+
+def _same_for_all(inputs: Inputs, fire: bool, edit: Edit) -> pd.DataFrame:
+    fired = pd.Series(fire, index=inputs.readings.index)
+    return _rows(inputs.readings["problem_id"], fired, [edit] * len(fired))
+
+
+@_register(PLANS)
+def no_prompt(inputs: Inputs) -> pd.DataFrame:
+    """Answer without any soft prompt (the paper's Pretrained row)."""
+    return _same_for_all(inputs, True, Edit()).assign(edit_id=UNPROMPTED)
+
+
+@_register(PLANS)
+def prompt_tuning(inputs: Inputs) -> pd.DataFrame:
+    """Keep the soft prompt as tuned."""
+    return _same_for_all(inputs, False, Edit())
+
+
+@_register(PLANS)
+def dpc(inputs: Inputs) -> pd.DataFrame:
+    """Dynamic Prompt Corruption: where the trigger fires, mask the located vector and zero gamma's entries."""
+    return _located(inputs, _dpc_fires(inputs))
+
+
+@_register(PLANS)
+@_register(CALIBRATION)
+def always(inputs: Inputs) -> pd.DataFrame:
+    """Corruption without trigger: DPC's edit for every question."""
+    return _located(inputs, pd.Series(True, index=inputs.readings.index))
+
+
+@_register(PLANS)
+def random_corruption(inputs: Inputs) -> pd.DataFrame:
+    """As many questions as DPC fires on, drawn at random; a random vector and as many random entries for each."""
+    readings, seed = inputs.readings, inputs.controls.seed
+    order = readings["problem_id"].map(lambda key: hash_order(key, f"random_corruption:{seed}")).rank(method="first")
+    fired = order <= int(_dpc_fires(inputs).sum())
+    edits = []
+    for row in readings.itertuples(index=False):
+        draw = int(hash_order(row.problem_id, f"vector:{seed}")[:8], 16)
+        chosen = np.random.default_rng(draw).permutation(row.vectors)[: len(row.located)]
+        edits.append(replace(_edit(inputs.corrupt, chosen.tolist()), gamma_seed=draw % 2**31))
+    return _rows(readings["problem_id"], fired, edits)
+
+
+@_register(PLANS)
+def mask_only(inputs: Inputs) -> pd.DataFrame:
+    """DPC without gamma: mask the located vector, leave the others whole."""
+    return _located(inputs, _dpc_fires(inputs), lambda edit: replace(edit, gamma=0.0))
+
+
+@_register(PLANS)
+def gamma_only(inputs: Inputs) -> pd.DataFrame:
+    """DPC without the mask: zero gamma's entries, keep the located vector."""
+    return _located(inputs, _dpc_fires(inputs), lambda edit: replace(edit, mask="scale", mask_value=1.0))
+
+
+@_register(PLANS)
+def identity(inputs: Inputs) -> pd.DataFrame:
+    """Generate the fired questions again under the unchanged prompt: in bfloat16 the noise floor."""
+    return _located(inputs, _dpc_fires(inputs), lambda edit: replace(edit, mask="scale", mask_value=1.0, gamma=0.0))
+
+
+@_register(PLANS)
+def static_mask(inputs: Inputs) -> pd.DataFrame:
+    """One corruption for everybody: the vector that helped most on calibration; nobody's if none helped."""
+    vector = inputs.static_vector
+    return _same_for_all(inputs, vector >= 0, _edit(inputs.corrupt, [max(vector, 0)]))
+
+
+@_register(CALIBRATION)
+def static_candidates(inputs: Inputs) -> pd.DataFrame:
+    """Try the vectors located most often, each as one mask for a fixed sample of the questions."""
+    readings, controls = inputs.readings, inputs.controls
+    counts = np.bincount([j for located in readings["located"] for j in located], minlength=readings["vectors"].max())
+    candidates = np.argsort(-counts, kind="stable")[: controls.static_candidates]
+    sample = _first_by_hash(readings, controls.static_questions)
+    return _each(sample, inputs.corrupt, candidates.tolist())
+
+
+@_register(ORACLES)
+def oracle_token(inputs: Inputs) -> pd.DataFrame:
+    """Upper bound: try every vector on a sample of the questions prompt tuning got wrong."""
+    wrong = inputs.readings[inputs.readings["problem_id"].isin(inputs.wrong)]
+    sample = _first_by_hash(wrong, inputs.controls.oracle_questions)
+    return _each(sample, inputs.corrupt, list(range(int(inputs.readings["vectors"].max()))))
+
+
+def _first_by_hash(readings: pd.DataFrame, count: int) -> pd.DataFrame:
+    return readings.sort_values("problem_id", key=lambda ids: ids.map(hash_order)).head(count)
+
+
+def _each(sample: pd.DataFrame, corrupt: Corrupt, candidates: list[int]) -> pd.DataFrame:
+    fired = pd.Series(True, index=sample.index)
+    tried = [
+        _rows(sample["problem_id"], fired, [_edit(corrupt, [j])] * len(sample), candidate=j) for j in candidates
+    ]
+    return pd.concat(tried, ignore_index=True)
+
+
+def make(names: Iterable[str], registry: dict[str, Plan], inputs: Inputs) -> pd.DataFrame:
+    """Return the `plans` table of the plans `names`. Raises DpcError for a name the registry lacks."""
+    tables = []
+    for name in names:
+        check_name(name, registry)
+        tables.append(registry[name](inputs).assign(plan=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def check_name(name: str, registry: dict[str, Plan]) -> None:
+    """Raise DpcError, with the nearest right name, if `registry` has no plan `name`."""
+    if name not in registry:
+        raise DpcError(f"unknown plan {name!r}{did_you_mean(name, registry)}")
+
+
+def edits_of(plans: pd.DataFrame) -> pd.DataFrame:
+    """Return what has to be generated: fired rows, unique by question and content; unprompted ones are made elsewhere."""
+    wanted = plans[plans["fired"] & (plans["edit_id"] != UNPROMPTED)]
+    return wanted.drop_duplicates(["problem_id", "edit_id"]).reset_index(drop=True)

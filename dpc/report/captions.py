@@ -1,0 +1,173 @@
+"""Phrases that captions share: which run, which settings, how numbers are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dpc.stage_settings import ReportStage
+
+NOT_ESTIMABLE = "not estimable"
+DASH = "–"
+Band = tuple[int, int]
+"""First and last layer, inclusive, counted from 0."""
+
+FINDINGS = {
+    "p_change_given_accumulation": "P(flow change | accumulation)",
+    "p_change_given_none": "P(flow change | no accumulation)",
+    "phi": "φ of accumulation and flow change",
+    "fisher": "Fisher's exact test",
+    "spearman_accumulation_s_ifp": "Spearman, accumulation and S_IFP",
+    "spearman_accumulation_nll": "Spearman, accumulation and mean NLL",
+    "spearman_s_ifp_nll": "Spearman, S_IFP and mean NLL",
+    "auc_s_ifp": "AUC of S_IFP for wrong answers",
+    "auc_flow_latter": "AUC of raw flow for wrong answers",
+    "auc_nll": "AUC of mean NLL for wrong answers",
+    "share_located_at_zero": "Share located at position 0",
+    "flow_ratio_wrong_right": "Flow ratio, wrong to right",
+    "mean_s_ifp_right": "Mean S_IFP, right",
+    "mean_s_ifp_wrong": "Mean S_IFP, wrong",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number of the two analyses; NaN where it could not be estimated."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    n: int | None
+    note: str
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return not math.isnan(self.value)
+
+
+def real(value: Any) -> float:
+    """Return `value` as a float, NaN for null."""
+    return math.nan if value is None or pd.isna(value) else float(value)
+
+
+def finding(findings: pd.DataFrame, name: str) -> Finding:
+    """Return the finding called `name`; one that is missing is not estimable."""
+    rows = findings[findings["name"] == name]
+    if rows.empty:
+        return Finding(math.nan, math.nan, math.nan, math.nan, None, "not computed")
+    row = rows.iloc[0]
+    count = None if pd.isna(row["n"]) else int(row["n"])
+    note = "" if pd.isna(row["note"]) else str(row["note"])
+    return Finding(real(row["value"]), real(row["low"]), real(row["high"]), real(row["p"]), count, note)
+
+
+def fisher_p(findings: pd.DataFrame) -> float:
+    """Return the p of Fisher's exact test, kept as the finding's p or as its value."""
+    found = finding(findings, "fisher")
+    return found.value if math.isnan(found.p) else found.p
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """Write a number with a true minus sign, or say that it is not estimable."""
+    value = real(value)
+    return NOT_ESTIMABLE if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(value: Any, low: Any, high: Any, digits: int = 2) -> str:
+    """Write `0.68 [0.57, 0.78]`, without the brackets where there is no interval."""
+    text = number(value, digits)
+    if text == NOT_ESTIMABLE or math.isnan(real(low)) or math.isnan(real(high)):
+        return text
+    return f"{text} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def p_value(p: Any) -> str:
+    """Write `p = 0.012`, `p < 0.001` or `p not estimable`."""
+    p = real(p)
+    if math.isnan(p):
+        return f"p {NOT_ESTIMABLE}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def level(settings: ReportStage) -> str:
+    """Return the confidence level: `95 %`."""
+    return f"{100 * settings.statistics.confidence:g} %"
+
+
+def seeds(settings: ReportStage) -> str:
+    """Return `prompt seed 0` or `prompt seeds 0, 1, 2`."""
+    word = "prompt seed" if len(settings.prompt_seeds) == 1 else "prompt seeds"
+    return f"{word} {', '.join(map(str, settings.prompt_seeds))}"
+
+
+def names(values: list[str], one: str) -> str:
+    """Return `model a` or `models a, b`."""
+    return f"{one if len(values) == 1 else one + 's'} {', '.join(values)}"
+
+
+def layout(settings: ReportStage) -> str:
+    """Return the order of the input."""
+    return "[BOS, prompt, question]" if settings.layout == "bos_first" else "[prompt, BOS, question]"
+
+
+def run(settings: ReportStage, *, all_seeds: bool = True) -> str:
+    """Return the sentence that says which run is shown."""
+    shown = seeds(settings) if all_seeds else f"prompt seed {settings.prompt_seeds[0]}"
+    parts = [
+        names(settings.models, "model"),
+        names(settings.datasets, "dataset"),
+        names(settings.recipes, "recipe"),
+        shown,
+        f"input {layout(settings)}",
+    ]
+    return f"Study {settings.study}: {'; '.join(parts)}."
+
+
+def layer_setting(value: str | list[int], band: Band | None) -> str:
+    """Return `2–10`, or the setting itself where the number of layers is not known."""
+    if band is not None:
+        return f"{band[0]}–{band[1]}"
+    return value.replace("_", " ") if isinstance(value, str) else f"{value[0]}–{value[1]}"
+
+
+def saliency(settings: ReportStage) -> str:
+    """Return the sentence that says what saliency is."""
+    heads = "mean over heads of absolute values"
+    if settings.saliency.head_reduce == "sum_abs":
+        heads = "absolute value of the sum over heads"
+    span = "whole rationale" if settings.saliency.loss_span == "all" else "answer"
+    return f"Saliency |A·∂L/∂A|: {heads}; loss of the model's own tokens over the {span}."
+
+
+def method(settings: ReportStage) -> str:
+    """Return the sentence that says how DPC was set."""
+    trigger, corrupt = settings.trigger, settings.corrupt
+    share = (
+        f"R chosen on calibration by {trigger.choose_by}"
+        if trigger.share == "fitted"
+        else f"R = {trigger.share:g}"
+    )
+    mask = f"scale × {corrupt.mask_value:g}" if corrupt.mask == "scale" else corrupt.mask.replace("_", " ")
+    return (
+        f"DPC: κ = {trigger.kappa:g}, flow per {trigger.granularity}, fires on "
+        f"{trigger.rule.replace('_', ' ')}, {share}; mask {mask}; Γ = {corrupt.gamma:g} % × "
+        f"{corrupt.gamma_scale:g} ({corrupt.gamma_scope.replace('_', ' ')})."
+    )
+
+
+def counted(number: int, word: str) -> str:
+    """Return `1 seed` or `3 seeds`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def count_range(counts: list[int]) -> str:
+    """Return `400`, or `380–400` where counts differ between seeds or cells."""
+    if not counts:
+        return "0"
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low}–{high}"

@@ -1,0 +1,201 @@
+"""What every figure shares: style, colours, names for people, captions inside the picture, and saving.
+
+Bytes are the same from run to run: the Agg backend is forced, a user's own matplotlibrc is set aside, dates
+are pinned and ids are hashed with a fixed salt. Importing this module applies all of that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from dpc.tables import atomic
+
+# Both the PDF's creation date and the font subsets inside it take their time from here.
+os.environ["SOURCE_DATE_EPOCH"] = "0"
+matplotlib.use("Agg")
+matplotlib.rcdefaults()
+matplotlib.style.use(Path(__file__).with_name("style.mplstyle"))
+
+# Okabe and Ito's palette: told apart by readers with any common form of colour blindness.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#F0E442", "#222222"
+GREY, LIGHT = "#767676", "#ECECEC"
+SEED_COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
+SEED_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+RIGHT, WRONG = BLUE, RED
+
+WIDTH = 7.2  # inches
+MARGIN = 0.12  # inches
+CAPTION_SIZE = 7.0  # points
+LINE = 1.38  # distance of two lines, in font sizes
+POINTS = 72.0  # per inch
+
+PLAN_LABELS = {
+    "no_prompt": "No prompt",
+    "prompt_tuning": "Prompt tuning",
+    "dpc": "DPC",
+    "random_corruption": "Random corruption (DPC's rate)",
+    "always": "Corruption without trigger",
+    "mask_only": "Mask only",
+    "gamma_only": "Γ only",
+    "identity": "Identity (noise floor)",
+    "static_mask": "One static mask",
+    "oracle_token": "Oracle token (upper bound)",
+}
+
+_DOTS = 720.0  # resolution at which text is measured: high, so that hinting does not round widths
+_RENDERER = RendererAgg(8, 8, _DOTS)
+
+
+class Drawing(NamedTuple):
+    """A figure and the caption that stands beneath it."""
+
+    figure: Figure
+    caption: str
+
+
+def plan_label(name: str) -> str:
+    """Return the name of a plan for people; an unknown plan keeps its own."""
+    return PLAN_LABELS.get(name, name)
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure of `width` x `height` inches whose axes make room for their labels."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@lru_cache(maxsize=100_000)
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Return the width of `text` in inches at `size` points."""
+    font = FontProperties(size=size, weight=weight)
+    width, _, _ = _RENDERER.get_text_width_height_descent(text, font, False)
+    return width / _DOTS
+
+
+def line_height(size: float) -> float:
+    """Return the distance of two lines of text in inches."""
+    return size * LINE / POINTS
+
+
+def clean(text: str) -> str:
+    """Return `text` with tabs and control characters, which no font can draw, replaced by spaces."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
+
+
+def wrap(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
+    """Break `text` into lines of at most `width` inches; line ends in the text are kept."""
+    lines: list[str] = []
+    for paragraph in clean(text).split("\n"):
+        lines += _wrap_paragraph(paragraph.split(), width, size, weight)
+    return lines
+
+
+def _wrap_paragraph(words: list[str], width: float, size: float, weight: str) -> list[str]:
+    lines = [""]
+    for piece in (piece for word in words for piece in _pieces(word, width, size, weight)):
+        longer = f"{lines[-1]} {piece}" if lines[-1] else piece
+        if text_width(longer, size, weight) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(piece)
+    return lines
+
+
+def _pieces(word: str, width: float, size: float, weight: str) -> list[str]:
+    """Cut a word that is wider than a line, such as a formula without spaces."""
+    pieces = []
+    while word and text_width(word, size, weight) > width:
+        cut = next((n for n in range(len(word) - 1, 1, -1) if text_width(word[:n], size, weight) <= width), 1)
+        pieces.append(word[:cut])
+        word = word[cut:]
+    return [*pieces, word] if word else pieces
+
+
+def finish(figure: Figure, caption: str) -> Drawing:
+    """Print `caption` under the axes, growing the figure by the room it needs."""
+    width, height = (float(size) for size in figure.get_size_inches())
+    lines = wrap(caption, width - 2 * MARGIN, CAPTION_SIZE)
+    room = len(lines) * line_height(CAPTION_SIZE) + 2 * MARGIN
+    figure.set_size_inches(width, height + room)
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0.0, room / (height + room), 1.0, height / (height + room)))
+    for number, line in enumerate(lines):
+        below = room - MARGIN - (number + 1) * line_height(CAPTION_SIZE)
+        text_at(figure, MARGIN, below, line, CAPTION_SIZE, gid="caption")
+    # Laid out once, at one resolution: PDF and SVG show the same picture, and neither pays for it again.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return Drawing(figure, caption)
+
+
+def text_at(
+    figure: Figure,
+    x: float,
+    y: float,
+    text: str,
+    size: float,
+    *,
+    weight: str = "normal",
+    color: str = BLACK,
+    gid: str | None = None,
+) -> None:
+    """Write one line, its baseline a little above `y`; `x` and `y` in inches from the lower left corner."""
+    lift = 0.25 * size / POINTS
+    inches = figure.dpi_scale_trans
+    figure.text(x, y + lift, text, transform=inches, fontsize=size, fontweight=weight, color=color, gid=gid)
+
+
+def heading(axes: Axes, title: str, notes: Sequence[str], lines: int) -> None:
+    """Write `title` above `axes` and small `notes` beneath; panels side by side give equal `lines`."""
+    size = 6.8
+    axes.set_title(title, pad=4 + lines * size * LINE)
+    if notes:
+        text = "\n".join([*notes, *[" "] * (lines - len(notes))])
+        axes.annotate(
+            text, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=size, va="bottom", color=BLACK
+        )
+
+
+def say(axes: Axes, text: str) -> None:
+    """Write `text` in the middle of `axes`: what is missing, and why the panel is empty."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, style="italic")
+
+
+def mark_band(axes: Axes, band: tuple[int, int], label: str, color: str = LIGHT) -> None:
+    """Shade layers `band`, inclusive, on a layer x-axis, and name it at the top."""
+    axes.axvspan(band[0] - 0.5, band[1] + 0.5, color=color, zorder=0, linewidth=0)
+    place = ((band[0] + band[1]) / 2, 1.0)
+    axes.annotate(
+        label,
+        place,
+        (0, 2),
+        ("data", "axes fraction"),
+        "offset points",
+        ha="center",
+        fontsize=6.5,
+        color=GREY,
+    )
+
+
+def save(figure: Figure, stem: Path, caption: str) -> None:
+    """Write `stem`.pdf, `stem`.svg and the caption as `stem`.txt, each atomically."""
+    for kind in ("pdf", "svg"):
+        with atomic(stem.with_name(f"{stem.name}.{kind}")) as temporary:
+            figure.savefig(temporary, format=kind)
+    with atomic(stem.with_name(f"{stem.name}.txt")) as temporary:
+        temporary.write_text(caption + "\n", encoding="utf-8")

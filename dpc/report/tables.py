@@ -1,0 +1,288 @@
+"""The four tables of a study, from plain frames: numbers for machines, text for people, and a caption.
+
+Accuracies are shares from 0 to 1, and percent where people read them. `accuracies` has one row per model,
+dataset, recipe and plan with columns `model, dataset, recipe, plan, questions, accuracy, low, high, seed_low` and
+`seed_high`; `evaluations` and `findings` are the tables of those names with columns `model, dataset, recipe, seed` as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dpc.report import captions
+from dpc.report.captions import DASH
+from dpc.report.drawing import PLAN_LABELS, plan_label
+from dpc.report.published import ACT_NOT_APPLIED, FLOW_RIGHT, FLOW_WRONG, published
+from dpc.stage_settings import TablesStage
+
+CELL = ["model", "dataset", "recipe"]
+METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `numbers` for the CSV, `text` for readers."""
+
+    name: str
+    title: str
+    numbers: pd.DataFrame
+    text: pd.DataFrame
+    caption: str
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """Write a share in percent, a dash where there is none."""
+    value = captions.real(value)
+    return DASH if math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def plain(value: Any, digits: int) -> str:
+    """Write a number, a dash where there is none."""
+    value = captions.real(value)
+    return DASH if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def span(low: Any, high: Any) -> str:
+    """Write two shares as `36.0 to 40.2` percent, a dash where there are none."""
+    return DASH if math.isnan(captions.real(low)) else f"{percent(low)} to {percent(high)}"
+
+
+def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
+    """Return accuracy of the methods, per model, dataset and recipe, beside the published values."""
+    found = {tuple(row[name] for name in [*CELL, "plan"]): row for row in accuracies.to_dict("records")}
+    rows = []
+    for cell in itertools.product(settings.models, settings.datasets, settings.recipes):
+        for plan in METHODS:
+            rows.append(_main_row(cell, plan, found.get((*cell, plan))))
+    numbers = pd.DataFrame(rows)
+    text = _named_cells(numbers)
+    text["method"] = ["ACT" if plan == "act" else plan_label(plan) for plan in numbers["plan"]]
+    text["accuracy (%)"] = numbers["accuracy"].map(percent)
+    text[f"{captions.level(settings)} interval"] = _spans(numbers, "low", "high")
+    text["seeds, lowest to highest"] = _spans(numbers, "seed_low", "seed_high")
+    text["published (%)"] = numbers["published"].map(percent)
+    return Table("main", "Accuracy of the methods", numbers, text, _main_caption(numbers, settings))
+
+
+def _main_row(cell: tuple[str, str, str], plan: str, ours: dict[Any, Any] | None) -> dict[str, Any]:
+    columns = ("questions", "accuracy", "low", "high", "seed_low", "seed_high")
+    known = published(cell[0], cell[1], plan)
+    return {
+        **dict(zip(CELL, cell, strict=True)),
+        "plan": plan,
+        **{column: math.nan if ours is None else ours[column] for column in columns},
+        "published": known.accuracy / 100 if known else math.nan,
+        "source": known.source if known else "",
+    }
+
+
+def _main_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
+    cells = len(settings.models) * len(settings.datasets) * len(settings.recipes)
+    shown = numbers["published"].notna().any()
+    beside = (
+        "Published: the paper's poster; ACT as published, our own is not built yet"
+        if shown
+        else "No published value belongs to these models and datasets; ACT is not built yet"
+    )
+    mistral = any(model.lower() in ACT_NOT_APPLIED for model in settings.models) and shown
+    note = (
+        " (for Mistral-7B the published ACT row equals prompt tuning: ACT was not applied)" if mistral else ""
+    )
+    return (
+        f"Accuracy in % on {captions.count_range(_counts(numbers))} test questions per cell, "
+        f"{captions.counted(cells, 'cell')}, mean over "
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')}. The {captions.level(settings)} interval is "
+        "over questions, conditional on these seeds: each question counts with its mean over seeds. "
+        f"{beside}{note}. A dash: no such cell. {captions.method(settings)} {captions.run(settings)}"
+    )
+
+
+def _counts(rows: pd.DataFrame) -> list[int]:
+    return [int(count) for count in rows["questions"].dropna()]
+
+
+def _named_cells(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[CELL].astype(str).reset_index(drop=True)
+
+
+def _spans(rows: pd.DataFrame, low: str, high: str) -> list[str]:
+    return [span(*pair) for pair in zip(rows[low], rows[high], strict=True)]
+
+
+def _by_plan(
+    evaluations: pd.DataFrame, settings: TablesStage, pool: Callable[[pd.DataFrame], dict[str, Any]]
+) -> pd.DataFrame:
+    """Return one row per cell and plan, in the order of the settings, made by `pool` from the seeds' rows."""
+    place = {name: number for number, name in enumerate(PLAN_LABELS)}
+    rows = []
+    for cell in itertools.product(settings.models, settings.datasets, settings.recipes):
+        here = evaluations[(evaluations[CELL] == list(cell)).all(axis=1)]
+        plans = sorted(dict.fromkeys(here["plan"]), key=lambda name: place.get(name, len(place)))
+        for plan in plans:
+            seeds = here[here["plan"] == plan].sort_values(
+                "seed", key=lambda s: s.map(settings.prompt_seeds.index)
+            )
+            rows.append({**dict(zip(CELL, cell, strict=True)), "plan": plan, **pool(seeds)})
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*CELL, "plan", *pool(evaluations)])
+
+
+def _sum(values: pd.Series) -> float:
+    return float(values.sum()) if values.notna().any() else math.nan
+
+
+def _ablation_pool(seeds: pd.DataFrame) -> dict[str, Any]:
+    means = ("accuracy", "low", "high", "accuracy_lenient", "fire_rate")
+    triggers = ("precision_wrong", "recall_wrong", "precision_broken", "recall_broken")
+    return {
+        "questions": seeds["questions"].max(),
+        **{name: seeds[name].mean() for name in means},
+        "fixed": _sum(seeds["fixed"]),
+        "broken": _sum(seeds["broken"]),
+        "mcnemar_p": "; ".join("" if pd.isna(p) else f"{p:.4g}" for p in seeds["mcnemar_p"]),
+        **{name: seeds[name].mean() for name in triggers},
+        "truncated": _sum(seeds["truncated"]),
+        "tokens": seeds["tokens"].mean(),
+    }
+
+
+def ablation_table(evaluations: pd.DataFrame, accuracies: pd.DataFrame, settings: TablesStage) -> Table:
+    """Return every plan's accuracy, what it fixed and broke, its trigger and its cost in tokens.
+
+    Intervals are those of `accuracies`; an oracle, which is not there, keeps the mean of its seeds' intervals.
+    """
+    numbers = _by_plan(evaluations, settings, _ablation_pool)
+    pooled = accuracies.set_index([*CELL, "plan"])
+    for row, key in enumerate(zip(*(numbers[name] for name in [*CELL, "plan"]), strict=True)):
+        if key in pooled.index:
+            numbers.loc[row, ["low", "high"]] = pooled.loc[key, ["low", "high"]].astype(float).to_numpy()
+    known = [
+        published(*key) for key in zip(numbers["model"], numbers["dataset"], numbers["plan"], strict=True)
+    ]
+    numbers["published"] = [row.accuracy / 100 if row else math.nan for row in known]
+    numbers["source"] = [row.source if row else "" for row in known]
+    return Table(
+        "ablation", "Plans, oracles and controls", numbers, _ablation_text(numbers, settings),
+        _ablation_caption(numbers, settings),
+    )  # fmt: skip
+
+
+def _ablation_text(numbers: pd.DataFrame, settings: TablesStage) -> pd.DataFrame:
+    text = _named_cells(numbers)
+    text["plan"] = numbers["plan"].map(lambda name: _plan_text(str(name), settings))
+    text["accuracy (%)"] = numbers["accuracy"].map(percent)
+    text[f"{captions.level(settings)} interval"] = _spans(numbers, "low", "high")
+    for name in ("fixed", "broken"):
+        text[name] = [plain(value, 0) for value in numbers[name]]
+    text["McNemar p per seed"] = [_p_list(str(value)) for value in numbers["mcnemar_p"]]
+    text["fires (%)"] = numbers["fire_rate"].map(percent)
+    for what, label in (("wrong", "wrong"), ("broken", "broken by p")):
+        text[f"precision / recall, {label} (%)"] = [
+            _pair(*pair) for pair in zip(numbers[f"precision_{what}"], numbers[f"recall_{what}"], strict=True)
+        ]
+    text["tokens"] = [plain(value, 1) for value in numbers["tokens"]]
+    if numbers["published"].notna().any():
+        text["published (%)"] = numbers["published"].map(percent)
+    return text
+
+
+def _plan_text(name: str, settings: TablesStage) -> str:
+    label = plan_label(name)
+    bound = name in settings.oracles and "upper bound" not in label
+    return f"{label} (upper bound)" if bound else label
+
+
+def _p_list(joined: str) -> str:
+    parts = [
+        "" if part == "" else captions.p_value(float(part)).replace("p = ", "") for part in joined.split("; ")
+    ]
+    return "; ".join(part.replace("p < ", "<") or DASH for part in parts)
+
+
+def _pair(left: Any, right: Any) -> str:
+    return DASH if math.isnan(captions.real(left)) else f"{percent(left, 0)} / {percent(right, 0)}"
+
+
+def _ablation_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
+    return (
+        f"Every plan on {captions.count_range(_counts(numbers))} test questions per cell: accuracy (mean "
+        f"over {captions.counted(len(settings.prompt_seeds), 'seed')}, {captions.level(settings)} interval "
+        "over questions, conditional on these seeds), questions fixed and broken against prompt tuning "
+        "(sums over seeds), exact McNemar p (one per seed, in the order of the seeds), share of questions "
+        "on which the plan fires, precision and recall of firing for questions that prompt tuning gets "
+        "wrong and for those that the prompt broke (right without, wrong with it), and generated tokens per "
+        "question, prompt tuning's own rationale included. Upper bounds look at test gold; their intervals "
+        "are means over seeds. A dash: not defined, as for a trigger that never or always fires. "
+        f"{captions.method(settings)} {captions.run(settings)}"
+    )
+
+
+def _cost_pool(seeds: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "questions": seeds["questions"].max(),
+        "tokens": seeds["tokens"].mean(),
+        "seconds": seeds["seconds"].mean(),
+    }
+
+
+def cost_table(evaluations: pd.DataFrame, settings: TablesStage) -> Table:
+    """Return tokens and seconds per question and plan; seconds differ between runs and stand nowhere else."""
+    numbers = _by_plan(evaluations, settings, _cost_pool)
+    text = _named_cells(numbers)
+    text["plan"] = numbers["plan"].map(lambda name: _plan_text(str(name), settings))
+    text["tokens per question"] = [plain(value, 1) for value in numbers["tokens"]]
+    text["seconds per question"] = [plain(value, 4) for value in numbers["seconds"]]
+    caption = (
+        "Generated tokens and wall-clock seconds of generation per question, means over "
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')} and "
+        f"{captions.count_range(_counts(numbers))} test questions; prompt tuning's own rationale is included "
+        "where a plan has to read it first. Seconds are a batch's time divided by its rows, so they depend "
+        "on hardware and batch size and differ between runs; saliency is not in them. "
+        f"{captions.run(settings)}"
+    )
+    return Table("cost", "Cost of the plans", numbers, text, caption)
+
+
+def findings_table(findings: pd.DataFrame, settings: TablesStage) -> Table:
+    """Return the numbers of the two analyses per cell: a column per seed; the CSV has a row per seed."""
+    columns = [*CELL, "seed", "name", "value", "low", "high", "p", "n", "note"]
+    numbers = findings[columns].reset_index(drop=True)
+    order = [*captions.FINDINGS, *dict.fromkeys(numbers["name"])]
+    present = [name for name in dict.fromkeys(order) if (numbers["name"] == name).any()]
+    rows = []
+    for cell in itertools.product(settings.models, settings.datasets, settings.recipes):
+        here = numbers[(numbers[CELL] == list(cell)).all(axis=1)]
+        rows += [_finding_row(here, cell, name, settings) for name in present]
+    text = pd.DataFrame(rows, columns=[*CELL, "finding", *(f"seed {seed}" for seed in settings.prompt_seeds)])
+    caption = (
+        f"Numbers of the two analyses, with {captions.level(settings)} intervals in brackets; n: test "
+        "instances. Accumulation and flow change are defined on right calibration cases before test "
+        "instances are looked at; too few of them: not estimable. AUC above 0.5: larger when the answer is "
+        "wrong. The paper's figure reads as a flow ratio, wrong to right, of about "
+        f"{FLOW_WRONG / FLOW_RIGHT:.2f}. {captions.saliency(settings)} {captions.run(settings)}"
+    )
+    return Table("findings", "The two analyses", numbers, text, caption)
+
+
+def _finding_row(
+    here: pd.DataFrame, cell: tuple[str, str, str], name: str, settings: TablesStage
+) -> list[str]:
+    told = [_finding_text(here[here["seed"] == seed], name) for seed in settings.prompt_seeds]
+    return [*cell, captions.FINDINGS.get(name, name), *told]
+
+
+def _finding_text(rows: pd.DataFrame, name: str) -> str:
+    if not (rows["name"] == name).any():
+        return DASH
+    found = captions.finding(rows, name)
+    if name == "fisher":
+        return captions.p_value(captions.fisher_p(rows))
+    text = captions.interval(found.value, found.low, found.high)
+    if found.known and not math.isnan(found.p):
+        text += f", {captions.p_value(found.p)}"
+    return text if found.n is None else f"{text} (n = {found.n})"

@@ -1,0 +1,442 @@
+"""The tree of `config.yaml`: every key, its type, its default and what it does.
+
+Unknown keys, wrong types and combinations that cannot work are refused here, before the first job. The ids D1 to D31
+name the choices the paper left open; `docs/choices.md` gives each one's reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from dpc.errors import DpcError
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads `1e-3` as text; take it for the number it is."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
+Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Layers = (
+    Literal["paper", "second_half", "all"]
+    | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+)
+PlanName = Literal[
+    "no_prompt", "prompt_tuning", "dpc", "always", "random_corruption", "mask_only", "gamma_only", "identity",
+    "static_mask",
+]  # fmt: skip
+OracleName = Literal["oracle_token"]
+
+
+class Settings(BaseModel):
+    """A closed, frozen group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class Sample(Settings):
+    """How many test instances the analyses look at (D30: by a fixed hash of `problem_id`)."""
+
+    correlation: Count = 100
+    """Instances of the accumulation against flow-change study."""
+    per_class: Count = 50
+    """Right instances, and as many wrong ones, of the S_IFP study."""
+
+
+class Study(Settings):
+    """What runs."""
+
+    name: str
+    """Names the run in captions."""
+    results: str
+    """Folder that receives everything."""
+    models: Annotated[list[str], Field(min_length=1)]
+    """Names from `models`."""
+    datasets: Annotated[list[str], Field(min_length=1)]
+    """Names from `datasets`."""
+    recipes: Annotated[list[str], Field(min_length=1)]
+    """Names from `recipes`: how soft prompts are tuned."""
+    prompt_seeds: Annotated[list[int], Field(min_length=1)]
+    """One soft prompt is tuned per seed; results are means over them (D2)."""
+    plans: Annotated[list[PlanName], Field(min_length=1)]
+    """Interventions to evaluate, see `dpc/plans.py`; `prompt_tuning` is what all are compared with."""
+    oracles: list[OracleName] = []
+    """Upper bounds that look at test gold; labelled as such everywhere."""
+    sample: Sample = Sample()
+    """Sizes of the analysed samples."""
+
+
+class BuiltinModel(Settings):
+    """The embedded model: a small Llama trained by the workflow on the arithmetic task."""
+
+    seed: int = 0
+    """Seed of weights and training documents."""
+    width: Count = 64
+    """Hidden size."""
+    layers: Count = 6
+    """Decoder layers."""
+    heads: Count = 4
+    """Attention heads."""
+    key_value_heads: Count = 4
+    """Key and value heads; fewer than `heads` gives grouped-query attention."""
+    feed_forward: Count = 160
+    """Width of the feed-forward layer."""
+    steps: Count = 2560
+    """Optimiser steps."""
+    batch_size: Count = 16
+    """Documents per step."""
+    learning_rate: Positive = 4e-3
+    """Peak learning rate of AdamW."""
+    question_loss_weight: Share = 0.1
+    """Weight of question tokens in the loss; rationale tokens weigh 1."""
+
+
+class Model(Settings):
+    """One language model: exactly one of `path`, `hub`, `builtin`."""
+
+    path: str | None = None
+    """Local folder with config, safetensors weights and tokenizer."""
+    hub: str | None = None
+    """Hugging Face id, fetched once by the local rule `fetch_model`."""
+    revision: str | None = None
+    """Commit, tag or branch of `hub` (D1)."""
+    builtin: BuiltinModel | None = None
+    """Train the embedded model instead of loading one."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
+    """Weights and activations (D28); softmax and reductions are float32 at least."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        if sum(source is not None for source in (self.path, self.hub, self.builtin)) != 1:
+            raise ValueError("a model needs exactly one of `path`, `hub`, `builtin`")
+        if self.hub and not self.revision:
+            raise ValueError("a model from the hub needs `revision`: name the commit to be reproducible")
+        return self
+
+
+class Files(Settings):
+    """Where the rows of a dataset come from: JSONL or Parquet."""
+
+    train: str | None = None
+    """Rows for tuning, validation and calibration; without it all splits are cut from `test`."""
+    test: str
+    """Rows of the test set."""
+
+
+class HubDataset(Settings):
+    """A dataset on the Hugging Face hub."""
+
+    id: str
+    """Dataset id."""
+    revision: str
+    """Commit, tag or branch."""
+    train: list[str] = []
+    """Files inside the repository that make the training rows."""
+    test: Annotated[list[str], Field(min_length=1)]
+    """Files inside the repository that make the test rows."""
+
+
+class Splits(Settings):
+    """Sizes of the disjoint splits (D22, D26, D30); `test: null` takes all test rows."""
+
+    tuning: Count = 7000
+    """At most so many questions to tune prompts on."""
+    validation: Count = 200
+    """Questions that stop the tuning."""
+    calibration: Count = 400
+    """Questions that fit thresholds."""
+    test: Count | None = None
+    """Test questions; null is every row."""
+    on_overlap: Literal["error", "drop"] = "error"
+    """Training question that is also a test question: refuse, or drop it from training and say so."""
+
+
+class Dataset(Settings):
+    """One dataset: rows, splits, prompt format and decoding. One of `files`, `hub`, `generate`."""
+
+    task: Literal["gsm8k", "aqua", "math", "arithmetic"]
+    """How rows are read, answers extracted and graded."""
+    files: Files | None = None
+    """Local files."""
+    hub: HubDataset | None = None
+    """Fetched once by the local rule `fetch_dataset`."""
+    generate: Annotated[int, Field(ge=0)] | None = None
+    """Seed of generated questions (arithmetic only)."""
+    splits: Splits = Splits()
+    """Sizes of the splits."""
+    template: str
+    """How a question is put to the model; `{question}` stands for it (D29)."""
+    stop: list[str] = []
+    """Text that ends a generation; it is cut off."""
+    max_new_tokens: Count = 512
+    """Longest rationale in tokens (D25)."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Dataset:
+        if sum(source is not None for source in (self.files, self.hub, self.generate)) != 1:
+            raise ValueError("a dataset needs exactly one of `files`, `hub`, `generate`")
+        if (self.generate is not None) != (self.task == "arithmetic"):
+            raise ValueError("`generate` goes with task `arithmetic`, and the other tasks read `files` or `hub`")
+        if self.generate is not None and self.splits.test is None:
+            raise ValueError("generated questions need a number: set `splits.test`")
+        if "{question}" not in self.template:
+            raise ValueError("`template` must contain {question}")
+        return self
+
+
+class Recipe(Settings):
+    """How a soft prompt is tuned (D2)."""
+
+    vectors: Count = 100
+    """Length of the soft prompt."""
+    init: Literal["vocabulary", "normal"] = "vocabulary"
+    """Start from sampled vocabulary rows, or from noise of their standard deviation."""
+    learning_rate: Positive = 1e-3
+    """Peak learning rate of AdamW, after a linear warm-up, falling linearly to a tenth."""
+    weight_decay: Annotated[float, BeforeValidator(_number), Field(ge=0)] = 0.0
+    """AdamW's weight decay."""
+    batch_size: Count = 16
+    """Questions per step; part of the result."""
+    steps: Count = 4400
+    """Optimiser steps at most."""
+    warmup: Count = 20
+    """Steps of linear warm-up."""
+    first_tokens: Count | None = None
+    """Loss on the first so many rationale tokens only; null is all of them."""
+    validate_every: Count = 440
+    """Steps between looks at the validation loss."""
+    patience: Count = 3
+    """Looks without improvement before tuning ends."""
+    keep: Literal["best", "last"] = "best"
+    """Keep the prompt of the lowest validation loss, or the last one."""
+
+
+class Flow(Settings):
+    """Which layers and rows the flow readings use; CPU only, from stored saliency."""
+
+    shallow_layers: Layers = "paper"
+    """Layers that locate accumulation (D11); `paper` is 2-10 of 32, scaled by depth; or [first, last], inclusive."""
+    deep_layers: Layers = "second_half"
+    """Layers that trigger (D12); `second_half` leaves out the last layer; or [first, last], inclusive."""
+    halves: Literal["tokens", "steps"] = "tokens"
+    """Where the rationale is cut into former and latter (D7)."""
+
+
+class Trigger(Settings):
+    """When DPC fires (D8-D10, D15, D27, D31)."""
+
+    kappa: Positive = 1.0
+    """Beta is kappa times the mean flow of the former half (D9)."""
+    granularity: Literal["token", "step"] = "token"
+    """Flow per token, or the mean over each step's tokens (D8)."""
+    share: Literal["fitted"] | Share = "fitted"
+    """R: the share of affected tokens that fires; `fitted` on calibration, or a fixed number (D10)."""
+    grid: Annotated[list[Share], Field(min_length=1)] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    """Values of R tried on calibration."""
+    choose_by: Literal["net", "accuracy", "youden"] = "net"
+    """What the fitted R maximises: fixed minus broken, accuracy, or Youden's J against wrong (D31)."""
+    rule: Literal["share", "share_and_accumulation"] = "share"
+    """Fire on the share alone, or only where accumulation is significant as well (D15)."""
+    min_tokens: Count = 4
+    """Shorter rationales, and those without an answer, never fire (D27)."""
+
+
+class Locate(Settings):
+    """Which vectors are corrupted (D13, D14)."""
+
+    receivers: Literal["question_and_rationale", "rationale", "affected"] = "question_and_rationale"
+    """Rows whose saliency counts; `affected` needs `saliency.band` equal to `flow.shallow_layers`."""
+    masked_vectors: Count = 1
+    """The so many highest are masked."""
+
+
+class Corrupt(Settings):
+    """What is done to the prompt (D16, D17)."""
+
+    mask: Literal["scale", "vocabulary_mean", "attention"] = "scale"
+    """Multiply the vector, replace it by the mean embedding, or hide its position from attention."""
+    mask_value: Number = 0.0
+    """Factor of `mask: scale`."""
+    gamma: Annotated[float, BeforeValidator(_number), Field(ge=0, le=100)] = 10.0
+    """Percent of entries, smallest in absolute value, that are reduced."""
+    gamma_scale: Number = 0.0
+    """What those entries are multiplied by."""
+    gamma_scope: Literal["others", "all", "located", "per_vector"] = "others"
+    """Pooled over the other vectors, over all, over the located ones, or within each other vector."""
+
+
+class Saliency(Settings):
+    """What is measured (D4-D6); a change needs new GPU work."""
+
+    head_reduce: Literal["abs_mean", "sum_abs"] = "abs_mean"
+    """Mean over heads of absolute values (DPC), or absolute value of the sum over heads."""
+    loss_target: Literal["own"] = "own"
+    """The model's own greedy tokens: gold is not known at test time (D4)."""
+    loss_span: Literal["all", "answer"] = "all"
+    """Loss over the whole rationale, or from the answer mark on (D5)."""
+    band: Layers = "paper"
+    """Layers whose sum over rows x columns is stored, for heat maps and `locate.receivers: affected`."""
+
+
+class Significance(Settings):
+    """What counts as significant, from right calibration cases (D18, D19)."""
+
+    accumulation_quantile: Share = 0.9
+    """Quantile of the largest z over the prompt's vectors."""
+    flow_deviations: Number = 1.0
+    """S_IFP above the mean by so many standard deviations is a flow change."""
+    min_cases: Count = 30
+    """Fewer right calibration cases than this: not estimable."""
+
+
+class Controls(Settings):
+    """Sizes and seed of the control plans."""
+
+    seed: int = 0
+    """Seed of random tokens."""
+    static_candidates: Count = 8
+    """Vectors tried as one static mask: those located most often on calibration."""
+    static_questions: Count = 200
+    """Calibration questions each candidate is tried on."""
+    oracle_questions: Count = 100
+    """Wrong test questions on which the token oracle tries every vector."""
+
+
+class Statistics(Settings):
+    """Intervals."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Level of every interval."""
+    resamples: Count = 2000
+    """Bootstrap resamples."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+
+class Figures(Settings):
+    """How figures look."""
+
+    cases: Annotated[int, Field(ge=3, le=6)] = 3
+    """Cases on the case page."""
+    position_bins: Annotated[int, Field(ge=4, le=50)] = 10
+    """Bins of relative position in the rationale curves."""
+    max_case_tokens: Count = 120
+    """Longer texts on the case page are cut, and say so."""
+
+
+class BatchSizes(Settings):
+    """Rows per batch; results do not depend on it in float32."""
+
+    generate: Count = 64
+    """Questions generated at once."""
+    saliency: Count = 4
+    """Questions per saliency pass."""
+
+
+class Execution(Settings):
+    """How the work is done: none of this is part of a result, and a change reruns nothing."""
+
+    device: Literal["cuda", "cpu"] = "cuda"
+    """Where torch stages run; `cuda` refuses to fall back to the CPU."""
+    threads: Count = 1
+    """Torch threads of a job on the CPU."""
+    batch_size: BatchSizes = BatchSizes()
+    """Rows per batch."""
+
+
+class Shards(Settings):
+    """Jobs per cell and torch stage: aim at a GPU hour each."""
+
+    generate: Count = 1
+    """Of `generate_unprompted`, `generate_base` and `regenerate`."""
+    saliency: Count = 1
+    """Of `extract_saliency`."""
+
+
+class Config(Settings):
+    """The whole of `config.yaml`."""
+
+    study: Study
+    models: dict[str, Model]
+    datasets: dict[str, Dataset]
+    recipes: dict[str, Recipe]
+    layout: Literal["bos_first", "prompt_first"] = "bos_first"
+    """`[BOS, prompt, question]` keeps the prompt off position 0, the usual sink; or PEFT's `[prompt, BOS, question]` (D3)."""
+    flow: Flow = Flow()
+    trigger: Trigger = Trigger()
+    locate: Locate = Locate()
+    corrupt: Corrupt = Corrupt()
+    saliency: Saliency = Saliency()
+    significance: Significance = Significance()
+    controls: Controls = Controls()
+    statistics: Statistics = Statistics()
+    figures: Figures = Figures()
+    execution: Execution = Execution()
+    shards: Shards = Shards()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Config:
+        if "prompt_tuning" not in self.study.plans:
+            raise ValueError("study.plans lacks prompt_tuning, which every plan is compared with; add it")
+        for kind in ("models", "datasets", "recipes"):
+            catalogue = getattr(self, kind)
+            for name in getattr(self.study, kind):
+                if name not in catalogue:
+                    raise ValueError(
+                        f"study.{kind} names {name!r}, which is not in `{kind}`{did_you_mean(name, catalogue)}"
+                    )
+        if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:
+            raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")
+        return self
+
+
+def did_you_mean(name: str, known: Any) -> str:
+    """Return `; did you mean 'x'?` for the nearest known name, or the list of known names."""
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(map(str, known)))}"
+
+
+def _keys_at(path: tuple[Any, ...]) -> list[str]:
+    """Return the keys that the settings group at `path` knows."""
+    group: Any = Config
+    for part in path:
+        field = getattr(group, "model_fields", {}).get(part)
+        if field is not None:
+            group = field.annotation
+        for argument in getattr(group, "__args__", ()):
+            if isinstance(argument, type) and issubclass(argument, Settings):
+                group = argument
+    return list(getattr(group, "model_fields", {}))
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"][:-1])
+        return f"config: unknown key `{path}`{did_you_mean(first['loc'][-1], known)}"
+    if first["type"] == "value_error":
+        return f"config: {path + ': ' if path else ''}{first['msg'].removeprefix('Value error, ')}"
+    return f"config: `{path}` is {first.get('input')!r}: {first['msg'][0].lower() + first['msg'][1:]}"
+
+
+def load_config(raw: dict[str, Any]) -> Config:
+    """Check a parsed `config.yaml`.
+
+    Raises DpcError, one line, that names the first wrong key, what was found and the nearest right one.
+    """
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise DpcError(_one_line(error)) from None

@@ -1,0 +1,201 @@
+"""What each stage is told: the slice of `config.yaml` that its result depends on, and nothing else.
+
+A slice becomes a rule's `params`, so an edit of `config.yaml` reruns the stages whose slice it changes. Batch sizes,
+device and threads are passed beside it, see `Execution` in `dpc/settings.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_type_hints
+
+from dpc.settings import (
+    BuiltinModel,
+    Config,
+    Controls,
+    Corrupt,
+    Figures,
+    Flow,
+    Locate,
+    Recipe,
+    Saliency,
+    Sample,
+    Settings,
+    Significance,
+    Splits,
+    Statistics,
+    Trigger,
+)
+
+Dtype = Literal["float32", "bfloat16", "float64"]
+TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
+Layout = Literal["bos_first", "prompt_first"]
+
+
+class ProblemsStage(Settings):
+    """Read rows, cut splits, render questions."""
+
+    dataset: str
+    task: TaskName
+    generate: int | None
+    splits: Splits
+    template: str
+
+
+class BuiltinModelStage(Settings):
+    """Train the embedded model."""
+
+    builtin: BuiltinModel
+
+
+class TunePromptStage(Settings):
+    """Tune one soft prompt."""
+
+    dtype: Dtype
+    layout: Layout
+    recipe: Recipe
+    seed: int
+
+
+class GenerateStage(Settings):
+    """Generate rationales, with the base prompt, without one, or under edits."""
+
+    dtype: Dtype
+    layout: Layout
+    task: TaskName
+    max_new_tokens: int
+    stop: list[str]
+
+
+class ExtractSaliencyStage(Settings):
+    """Measure saliency on the model's own rationales."""
+
+    dtype: Dtype
+    layout: Layout
+    task: TaskName
+    saliency: Saliency
+
+
+class ExtractExemplarsStage(ExtractSaliencyStage):
+    """Keep full maps of single instances, averaged over the shallow and over the deep layers."""
+
+    flow: Flow
+
+
+class StudyStage(Settings):
+    """The correlation study and the S_IFP analysis."""
+
+    task: TaskName
+    layout: Layout
+    flow: Flow
+    locate: Locate
+    sample: Sample
+    significance: Significance
+    statistics: Statistics
+    position_bins: int
+
+
+class ThresholdsStage(Settings):
+    """Fit R, the significance limits and the static mask on calibration."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    significance: Significance
+
+
+class PlanStage(Settings):
+    """Turn saliency into interventions."""
+
+    plans: list[str]
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    corrupt: Corrupt
+    controls: Controls
+    task: TaskName
+
+
+class EvaluateStage(Settings):
+    """Grade every plan."""
+
+    task: TaskName
+    plans: list[str]
+    oracles: list[str]
+    statistics: Statistics
+
+
+class ReportStage(Settings):
+    """What captions and tables say about the run they show."""
+
+    study: str
+    models: list[str]
+    datasets: list[str]
+    recipes: list[str]
+    prompt_seeds: list[int]
+    plans: list[str]
+    oracles: list[str]
+    layout: Layout
+    flow: Flow
+    trigger: Trigger
+    corrupt: Corrupt
+    saliency: Saliency
+    statistics: Statistics
+
+
+class FiguresStage(ReportStage):
+    """Draw the figures of one model, dataset and recipe (the lists hold one name each)."""
+
+    figures: Figures
+
+
+class TablesStage(ReportStage):
+    """Write the tables over all models, datasets and recipes."""
+
+
+STAGES: dict[str, type[Settings]] = {
+    "problems": ProblemsStage,
+    "builtin_model": BuiltinModelStage,
+    "tune_prompt": TunePromptStage,
+    "generate_base": GenerateStage,
+    "extract_saliency": ExtractSaliencyStage,
+    "exemplars": ExtractExemplarsStage,
+    "study": StudyStage,
+    "plan": PlanStage,
+    "regenerate": GenerateStage,
+    "thresholds": ThresholdsStage,
+    "evaluate": EvaluateStage,
+    "figures": FiguresStage,
+    "overview": TablesStage,
+    "tables": TablesStage,
+}
+
+
+def slice_for(stage: str, config: Config, **wanted: object) -> str:
+    """Return the settings of `stage` as canonical JSON.
+
+    A field is taken from `wanted` if it is there, else from the chosen model, dataset or recipe (`wanted` names them
+    as `model_name` and `dataset_name`), else from the top of `config`. Files are inputs of the rule, not
+    settings, so that moving a file reruns what reads it.
+    """
+    kind = STAGES[stage]
+    sources: list[object] = [config, config.study]
+    if "model_name" in wanted:
+        sources.append(config.models[str(wanted["model_name"])])
+    if "dataset_name" in wanted:
+        sources.append(config.datasets[str(wanted["dataset_name"])])
+    values = {}
+    for field in get_type_hints(kind):
+        if field in kind.model_fields:
+            values[field] = _lookup(field, wanted, sources)
+    return kind.model_validate(values).model_dump_json()
+
+
+def _lookup(field: str, wanted: dict[str, object], sources: list[object]) -> object:
+    if field in wanted:
+        return wanted[field]
+    for source in reversed(sources):
+        if hasattr(source, field):
+            return getattr(source, field)
+    raise KeyError(field)
+

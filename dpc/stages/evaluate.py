@@ -1,0 +1,41 @@
+"""Grade every plan on the test split and compare it with prompt tuning. The first stage that reads test gold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dpc import tables
+from dpc.analysis import evaluation
+from dpc.plans import ONE_PASS
+from dpc.stage_settings import EvaluateStage
+from dpc.stages.common import log, provenance
+from dpc.tasks import get_task
+
+
+def run(
+    settings: EvaluateStage,
+    *,
+    plans: list[Path],
+    unprompted: list[Path],
+    generations: list[Path],
+    regenerations: list[Path],
+    questions: Path,
+    gold: Path,
+    outcomes: Path,
+    out: Path,
+) -> None:
+    """Write tables `outcomes` (one row per question and plan) and `evaluation` (one row per plan)."""
+    made = pd.concat([tables.read([*unprompted, *generations], "generations"), tables.read(regenerations, "regenerations")])
+    store = made[made["split"] == "test"].drop_duplicates(["problem_id", "edit_id"], ignore_index=True)
+    planned = tables.read(plans, "plans")
+    asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
+    asked = asked[asked["split"] == "test"]
+    results = evaluation.outcomes(planned, store, answers, asked, get_task(settings.task), ONE_PASS)
+    summary = evaluation.evaluate(results, settings.statistics, ONE_PASS)
+    for row in summary.itertuples(index=False):
+        log.info("%s: accuracy %.4f, fixed %s, broken %s", row.plan, row.accuracy, row.fixed, row.broken)
+    about = provenance("evaluate", settings, version=1)
+    tables.write(outcomes, "outcomes", results, about)
+    tables.write(out, "evaluation", summary, about)

@@ -1,0 +1,156 @@
+"""Measure attention saliency on the model's own rationales under the base prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dpc import tables
+from dpc.analysis.flow import layer_range
+from dpc.settings import Execution
+from dpc.stage_settings import ExtractSaliencyStage
+from dpc.stages.common import in_shard, progress, provenance
+from dpc.tasks import get_task
+
+if TYPE_CHECKING:
+    from dpc.lm.layout import RightPadded
+    from dpc.lm.models import LanguageModel
+    from dpc.lm.saliency import Reduced
+
+
+def run(
+    settings: ExtractSaliencyStage,
+    *,
+    model: Path,
+    prompt: Path,
+    questions: Path,
+    generations: list[Path],
+    shard: int,
+    shards: int,
+    out: Path,
+    execution: Execution,
+) -> None:
+    """Write table `saliency` of shard `shard` of `shards`, one row per generation."""
+    from dpc.lm import models, soft_prompt
+
+    lm = models.load(model, settings.dtype, execution)
+    prompt_ND = soft_prompt.load(prompt, lm)
+    rows = joined(questions, generations)
+    rows = rows[[in_shard(key, shard, shards) for key in rows["problem_id"]]]
+    found: list[dict[str, Any]] = []
+    with progress(len(rows), "saliency", "question") as bar:
+        for batch in _batches(lm, rows, execution.batch_size.saliency):
+            found += _measure(lm, settings, prompt_ND, batch)
+            bar.add(len(batch))
+    table = pd.DataFrame(found, columns=list(tables.SCHEMAS["saliency"])).sort_values("problem_id")
+    tables.write(out, "saliency", table, provenance("extract_saliency", settings, device=str(lm.device)))
+
+
+def joined(questions: Path, generations: list[Path]) -> pd.DataFrame:
+    """Return generations with the text of their questions."""
+    asked = tables.read(questions, "questions")[["problem_id", "prompt_text"]]
+    return tables.read(generations, "generations").merge(asked, on="problem_id", validate="one_to_one")
+
+
+def _batches(lm: LanguageModel, rows: pd.DataFrame, size: int) -> list[list[Any]]:
+    """Return rows in batches of similar length, longest first; each row gets its `question_ids`."""
+    records = rows.assign(question_ids=[lm.encode(text) for text in rows["prompt_text"]])
+    ordered = sorted(
+        records.itertuples(index=False), key=lambda r: (-len(r.question_ids) - len(r.token_ids), r.problem_id)
+    )
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def lay_out(lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, rows: list[Any]) -> RightPadded:
+    """Put questions and their own rationales under the prompt."""
+    from dpc.lm.layout import layout_of, right_padded
+
+    rationales = [list(map(int, row.token_ids)) for row in rows]
+    order = layout_of(lm, settings.layout)
+    return right_padded(lm, order, prompt_ND, [row.question_ids for row in rows], rationales)
+
+
+def steps_of(lm: LanguageModel, task_name: str, token_ids: list[int]) -> list[int]:
+    """Return the number of each token's reasoning step, from 0; a step ends with the task's STEP_END.
+
+    Steps without a word of their own (blank lines) count to the step before them.
+    """
+    task = get_task(task_name)
+    ends, step, is_open = [], 0, False
+    for token in token_ids:
+        text = lm.decode([token])
+        if text.strip(f" \n{task.STEP_END}") and not is_open:
+            step, is_open = step + 1, True
+        ends.append(max(step - 1, 0))
+        if task.STEP_END in text:
+            is_open = False
+    return ends
+
+
+def answer_start(lm: LanguageModel, task_name: str, token_ids: list[int]) -> int:
+    """Return the first token of the answer: the one that completes the answer mark; the last token if there is none."""
+    mark = get_task(task_name).ANSWER_MARK
+    if mark not in lm.decode(token_ids):
+        return len(token_ids) - 1
+    return next(t for t in range(len(token_ids)) if mark in lm.decode(token_ids[: t + 1]))
+
+
+def former_lengths(steps: list[int]) -> tuple[int, int]:
+    """Return the tokens of the former half, cut by tokens and cut by steps (D7)."""
+    half_of_steps = (steps[-1] + 1) // 2
+    return len(steps) // 2, sum(step < half_of_steps for step in steps)
+
+
+def _measure(lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, rows: list[Any]) -> list[dict[str, Any]]:
+    from dpc.lm import saliency
+    from dpc.lm.layout import layout_of
+
+    batch = lay_out(lm, settings, prompt_ND, rows)
+    steps = [steps_of(lm, settings.task, ids) for ids in batch.rationale_ids]
+    starts = [
+        answer_start(lm, settings.task, ids) if settings.saliency.loss_span == "answer" else 0
+        for ids in batch.rationale_ids
+    ]
+    band = layer_range(settings.saliency.band, lm.model.config.num_hidden_layers)
+    request = saliency.Request(settings.saliency.head_reduce, band)
+    cuts = [former_lengths(each) for each in steps]
+    order = layout_of(lm, settings.layout)
+    reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request)
+    return [_row(rows[b], batch, b, steps[b], cuts[b], reduced) for b in range(len(rows))]
+
+
+def _row(
+    row: Any, batch: RightPadded, b: int, steps: list[int], cut: tuple[int, int], reduced: Reduced
+) -> dict[str, Any]:
+    """Return one question's row of table `saliency`."""
+    from dpc.lm.saliency import GROUPS
+
+    positions = batch.predicting_rows(b)
+    rationale = slice(positions.start, positions.stop)
+    sums = {
+        f"row_{group}": _flat(reduced.groups_BLSG[b, :, rationale, g]) for g, group in enumerate(GROUPS)
+    }
+    question_rows = slice(batch.question_start, positions.start)
+    return {
+        "problem_id": row.problem_id,
+        "split": row.split,
+        "layers": reduced.groups_BLSG.shape[1],
+        "vectors": reduced.band_BSN.shape[2],
+        "question_tokens": batch.question_tokens[b],
+        "rationale_tokens": len(steps),
+        "former_tokens": cut[0],
+        "former_steps": cut[1],
+        "step_of_token": steps,
+        "nll": _flat(reduced.nll[b]),
+        **sums,
+        "column_question": _flat(reduced.prompt_BLRN[b, :, 0]),
+        "column_rationale": _flat(reduced.prompt_BLRN[b, :, 1]),
+        "question_question": _flat(reduced.groups_BLSG[b, :, question_rows, 1].sum(1)),
+        "band": _flat(reduced.band_BSN[b, rationale]),
+    }
+
+
+def _flat(values: Any) -> Any:
+    return values.float().cpu().reshape(-1).numpy()

@@ -1,0 +1,23 @@
+"""Draw accuracy by plan for the recipes of one model and dataset, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dpc import tables
+from dpc.report import drawing, figures_main
+from dpc.stage_settings import TablesStage
+
+
+def run(settings: TablesStage, *, evaluation: list[Path], folder: Path) -> None:
+    """Write `folder`/overview.pdf, .svg and .txt (the caption).
+
+    `settings` names one model and one dataset; `evaluation` goes through recipes, and within one through seeds.
+    """
+    seeds = len(settings.prompt_seeds)
+    read = [tables.read(path, "evaluation") for path in evaluation]
+    cells = {
+        recipe: read[number * seeds : (number + 1) * seeds] for number, recipe in enumerate(settings.recipes)
+    }
+    drawn = figures_main.overview(cells, settings)
+    drawing.save(drawn.figure, folder / "overview", drawn.caption)

@@ -1,0 +1,67 @@
+"""Turn stored saliency into interventions: which questions fire, and which edit each one gets."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from dpc import plans, tables
+from dpc.analysis import flow
+from dpc.analysis.evaluation import grade
+from dpc.stage_settings import PlanStage
+from dpc.stages.common import log, provenance
+from dpc.tasks import get_task
+
+
+def run(
+    settings: PlanStage,
+    *,
+    saliency: list[Path],
+    generations: list[Path],
+    split: str,
+    thresholds: Path | None = None,
+    gold: Path | None = None,
+    out: Path,
+) -> None:
+    """Write table `plans` for one split.
+
+    `thresholds` is missing for the calibration split, whose plans serve to fit them. `gold` is given for the oracles
+    and for nothing else.
+    """
+    measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
+    made = made[made["split"] == split]
+    measured = measured[measured["split"] == split]
+    inputs = plans.Inputs(
+        readings=flow.readings(measured, made, settings.flow, settings.trigger, settings.locate),
+        trigger=settings.trigger,
+        corrupt=settings.corrupt,
+        controls=settings.controls,
+        wrong=_wrong(settings, made, gold),
+        **({} if thresholds is None else _fitted(thresholds)),
+    )
+    registry = plans.ORACLES if gold else plans.PLANS if thresholds else plans.CALIBRATION
+    table = plans.make(settings.plans, registry, inputs)
+    log.info("questions fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())
+    tables.write(out, "plans", table, provenance("plan", settings, split=split))
+
+
+def _fitted(thresholds: Path) -> dict:  # type: ignore[type-arg]
+    row = tables.read(thresholds, "thresholds").iloc[0]
+
+    def number(value: float) -> float | None:
+        return None if value is None or math.isnan(value) else float(value)
+
+    return {
+        "share": number(row["share"]),
+        "accumulation_z": number(row["accumulation_z"]),
+        "static_vector": int(row["static_vector"]),
+    }
+
+
+def _wrong(settings: PlanStage, made: pd.DataFrame, gold: Path | None) -> frozenset[str]:
+    if gold is None:
+        return frozenset()
+    graded = grade(made, tables.read(gold, "gold"), get_task(settings.task))
+    return frozenset(graded.loc[~graded["correct"], "problem_id"])

@@ -1,0 +1,103 @@
+"""Fit R, the significance limits and the one static mask on the calibration split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dpc import plans as interventions
+from dpc import tables
+from dpc.analysis import flow, thresholds
+from dpc.analysis.evaluation import grade
+from dpc.errors import DpcError
+from dpc.stage_settings import ThresholdsStage
+from dpc.stages.common import log, provenance
+from dpc.tasks import get_task
+
+SPLIT = "calibration"
+
+
+def run(
+    settings: ThresholdsStage,
+    *,
+    saliency: list[Path],
+    generations: list[Path],
+    regenerations: list[Path],
+    plans: Path,
+    gold: Path,
+    out: Path,
+    curve: Path,
+) -> None:
+    """Write tables `thresholds` (one row) and `threshold_curve` (one row per R).
+
+    Raises DpcError if a row of another split reaches this stage through its plans or regenerations.
+    """
+    measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
+    measured, made = (table[table["split"] == SPLIT] for table in (measured, made))
+    again, planned = tables.read(regenerations, "regenerations"), tables.read(plans, "plans")
+    if (again["split"] != SPLIT).any():
+        raise DpcError("thresholds: found regenerations of another split; expected calibration only")
+    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate)
+    cases = _cases(settings, readings, made, again, planned, tables.read(gold, "gold"))
+    limits = thresholds.limits(
+        readings[readings["problem_id"].isin(cases.loc[cases["base_correct"], "problem_id"])], settings.significance
+    )
+    rows = _fit(settings, readings, cases, limits)
+    share, reason = thresholds.choose_share(rows, float(_tried(cases, "always")["base_correct"].mean()), settings.trigger)
+    vector, static_reason = thresholds.static_vector(_tried(cases, "static_candidates"))
+    note = "; ".join(text for text in (reason, static_reason, limits.note) if text)
+    log.info("R %s, static vector %d: %s", "never fires" if share is None else f"= {share:g}", vector, note)
+    fitted = {
+        "share": share,
+        "net": int(rows.loc[rows["share"] == share, "net"].sum()) if share is not None else 0,
+        "accumulation_z": limits.accumulation_z,
+        "flow_change": limits.flow_change,
+        "static_vector": vector,
+        "right_cases": limits.right_cases,
+        "calibration_questions": len(readings),
+        "note": note,
+    }
+    about = provenance("thresholds", settings)
+    tables.write(out, "thresholds", pd.DataFrame([fitted]), about)
+    tables.write(curve, "threshold_curve", rows.assign(chosen=rows["share"] == share), about)
+
+
+def _cases(
+    settings: ThresholdsStage,
+    readings: pd.DataFrame,
+    made: pd.DataFrame,
+    again: pd.DataFrame,
+    planned: pd.DataFrame,
+    gold: pd.DataFrame,
+) -> pd.DataFrame:
+    """Return one row per calibration plan row: what prompt tuning and what the edit came to."""
+    task = get_task(settings.task)
+    base = grade(made, gold, task).set_index("problem_id")["correct"]
+    after = grade(again, gold, task)[["problem_id", "edit_id", "correct"]]
+    joined = planned.merge(after, on=["problem_id", "edit_id"], how="left", validate="many_to_one")
+    if joined["correct"].isna().any():
+        raise DpcError("thresholds: a planned edit was not regenerated; run regenerate for the calibration split again")
+    return pd.DataFrame(
+        {
+            "problem_id": joined["problem_id"],
+            "plan": joined["plan"],
+            "candidate": joined["candidate"],
+            "base_correct": joined["problem_id"].map(base).astype(bool),
+            "corrupted_correct": joined["correct"].astype(bool),
+        }
+    )
+
+
+def _tried(cases: pd.DataFrame, plan: str) -> pd.DataFrame:
+    return cases[cases["plan"] == plan].reset_index(drop=True)
+
+
+def _fit(
+    settings: ThresholdsStage, readings: pd.DataFrame, cases: pd.DataFrame, limits: thresholds.Limits
+) -> pd.DataFrame:
+    always = readings.merge(_tried(cases, "always"), on="problem_id", validate="one_to_one")
+    trigger = settings.trigger
+    grid = sorted(set(trigger.grid)) if trigger.share == "fitted" else [float(trigger.share)]
+    fired_at = {share: interventions.fires(always, trigger, share, limits.accumulation_z) for share in grid}
+    return thresholds.threshold_curve(always, fired_at)

@@ -1,0 +1,288 @@
+"""Every Parquet table: its columns, a checked read, an atomic write with provenance in the footer.
+
+A row is a question unless the schema says otherwise; `problem_id` crosses every stage unchanged. Lists over several
+axes are stored flat in C order, their axes named in the comment: L layer, T rationale token, N prompt vector.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dpc.errors import DpcError
+
+_S, _B, _I, _F = pa.string(), pa.bool_(), pa.int32(), pa.float64()
+_INTS, _FLOATS = pa.list_(pa.int32()), pa.list_(pa.float32())
+
+_EDIT = {
+    "edit_id": _S,  # hash of the columns below; `base` is the unedited prompt, `unprompted` no prompt at all
+    "masked": _INTS,  # vectors that are masked
+    "mask": _S,  # scale | vocabulary_mean | attention
+    "mask_value": _F,  # factor of `scale`
+    "gamma": _F,  # percent of entries reduced
+    "gamma_scale": _F,  # what they are multiplied by
+    "gamma_scope": _S,  # others | all | located | per_vector
+    "gamma_seed": _I,  # -1: the smallest entries; else the seed that draws them at random
+}
+EDIT_COLUMNS = tuple(_EDIT)
+
+_GENERATION = {
+    "problem_id": _S,
+    "split": _S,  # calibration | test
+    "edit_id": _S,
+    "token_ids": _INTS,  # generated tokens, the end mark included
+    "text": _S,
+    "stop_reason": _S,  # end | stop_text | length
+    "extracted": _S,  # answer behind the answer mark, null if there is none
+    "extracted_lenient": _S,  # that, or else the last thing that could be an answer
+    "seconds": _F,  # wall-clock seconds of its batch divided by the batch's rows
+    "batch": _I,  # rows with the same number were generated together
+}
+
+SCHEMAS: dict[str, dict[str, pa.DataType]] = {
+    "questions": {
+        "problem_id": _S,
+        "split": _S,  # tuning | validation | calibration | test
+        "question": _S,
+        "prompt_text": _S,  # the rendered template, what the model reads
+        "source": _S,  # file and line, or generator
+    },
+    "gold": {
+        "problem_id": _S,
+        "answer": _S,
+        "rationale": _S,  # rationale and answer as tuned on
+        "steps": _I,  # reasoning steps of the gold rationale
+    },
+    # one row per look at the tuning loss
+    "training": {"step": _I, "loss": _F, "validation_loss": _F, "learning_rate": _F, "kept": _B},
+    "generations": _GENERATION,
+    # regenerations have the same columns; one row per question and edit
+    "saliency": {
+        "problem_id": _S,
+        "split": _S,
+        "layers": _I,  # L
+        "vectors": _I,  # N
+        "question_tokens": _I,  # Q; rows are all but the last, which predicts the first rationale token
+        "rationale_tokens": _I,  # T; row t is the row that predicts token t
+        "former_tokens": _I,  # floor(T/2)
+        "former_steps": _I,  # tokens in the first half of the steps
+        "step_of_token": _INTS,  # [T]
+        "nll": _FLOATS,  # [T] negative log-likelihood of each own token, nats
+        "row_prompt": _FLOATS,  # [L, T] saliency of row t summed over the prompt's columns
+        "row_question": _FLOATS,  # [L, T] over the question's columns
+        "row_rationale": _FLOATS,  # [L, T] over earlier rationale columns
+        "row_former_tokens": _FLOATS,  # [L, T] over rationale columns before `former_tokens`
+        "row_former_steps": _FLOATS,  # [L, T] over rationale columns before `former_steps`
+        "column_question": _FLOATS,  # [L, N] saliency of column j summed over question rows
+        "column_rationale": _FLOATS,  # [L, N] over rationale rows
+        "question_question": _FLOATS,  # [L] question rows x earlier question columns, summed
+        "band": _FLOATS,  # [T, N] rationale rows x prompt columns, summed over the layers of `saliency.band`
+    },
+    # full maps of single instances: one row per instance and band of layers
+    "exemplars": {
+        "problem_id": _S,
+        "role": _S,  # right | wrong
+        "layer_band": _S,  # shallow | deep
+        "first_layer": _I,
+        "last_layer": _I,
+        "size": _I,  # S
+        "vectors": _I,
+        "question_tokens": _I,  # columns of the question
+        "prompt_start": _I,  # first prompt column
+        "tokens": pa.list_(_S),  # [S]
+        "saliency": _FLOATS,  # [S, S] mean over the band's layers, query rows x key columns
+    },
+    "plans": {
+        "problem_id": _S,
+        "plan": _S,
+        "candidate": _I,  # -1, or the vector tried by plans that try several
+        "fired": _B,  # false: the base generation stands
+        **_EDIT,
+    },
+    # one row per cell
+    "thresholds": {
+        "share": _F,  # R, null: never fire
+        "net": _I,  # fixed - broken on calibration at that R
+        "accumulation_z": _F,  # D18, null: not estimable
+        "flow_change": _F,  # D19, null: not estimable
+        "static_vector": _I,  # -1: none helped on calibration
+        "right_cases": _I,
+        "calibration_questions": _I,
+        "note": _S,
+    },
+    # one row per value of R
+    "threshold_curve": {
+        "share": _F,
+        "fired": _I,
+        "fixed": _I,
+        "broken": _I,
+        "net": _I,
+        "accuracy": _F,
+        "youden": _F,
+        "chosen": _B,
+    },
+    # one row per analysed test instance
+    "instances": {
+        "problem_id": _S,
+        "in_correlation": _B,
+        "in_separation": _B,
+        "correct": _B,
+        "nll": _F,  # mean, nats per token
+        "rationale_tokens": _I,
+        "steps": _I,
+        "accumulation": _F,  # share of the located vector in c_j
+        "accumulation_z": _F,
+        "accumulated": pa.bool_(),  # null: not estimable
+        "located": _I,  # j*
+        "located_at_zero": _B,  # it stands at position 0
+        "s_ifp": _F,
+        "flow_latter": _F,  # raw S[p -> r_latter], deep layers
+        "flow_changed": pa.bool_(),  # null: not estimable
+    },
+    # mean saliency per pair of tokens, by block and layer, over the correlation instances
+    "layers": {"block": _S, "layer": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},
+    # mean share of each vector in c_j, by layer
+    "accumulation": {"layer": _I, "vector": _I, "mean": _F, "instances": _I},
+    # flow from the prompt by relative position in the rationale, deep layers
+    "positions": {"group": _S, "bin": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},
+    # every number of the two analyses
+    "findings": {
+        "name": _S,
+        "value": _F,
+        "low": _F,
+        "high": _F,
+        "p": _F,
+        "n": _I,
+        "note": _S,
+    },
+    # one row per question and plan (and candidate)
+    "outcomes": {
+        "problem_id": _S,
+        "plan": _S,
+        "candidate": _I,
+        "fired": _B,
+        "correct": _B,
+        "correct_lenient": _B,
+        "answer": _S,  # gold
+        "extracted": _S,
+        "text": _S,
+        "question": _S,
+        "stop_reason": _S,
+        "tokens": _I,  # generated for this plan, prompt tuning's own generation included
+        "seconds": _F,
+        "grader": _S,
+    },
+    # one row per plan
+    "evaluation": {
+        "plan": _S,
+        "questions": _I,
+        "accuracy": _F,
+        "low": _F,
+        "high": _F,
+        "accuracy_lenient": _F,
+        "fixed": _I,
+        "broken": _I,
+        "mcnemar_p": _F,
+        "fire_rate": _F,
+        "precision_wrong": _F,  # of fired, prompt tuning was wrong
+        "recall_wrong": _F,
+        "precision_broken": _F,  # of fired, the prompt broke it: right without, wrong with
+        "recall_broken": _F,
+        "truncated": _I,
+        "tokens": _F,  # per question
+        "seconds": _F,  # per question
+        "note": _S,
+    },
+}
+SCHEMAS["regenerations"] = _GENERATION
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its name only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def arrow_schema(name: str) -> pa.Schema:
+    """Return the Arrow schema of table `name`."""
+    return pa.schema(list(SCHEMAS[name].items()))
+
+
+def write(path: Path, name: str, rows: pd.DataFrame, provenance: dict[str, Any]) -> None:
+    """Write `rows` as table `name`, atomically, zstd-compressed, with `provenance` as JSON in the footer.
+
+    Raises DpcError if a column is missing or its values do not fit the schema.
+    """
+    schema = arrow_schema(name)
+    missing = [column for column in schema.names if column not in rows.columns]
+    if missing:
+        raise DpcError(f"table {name}: found no column {', '.join(missing)}; expected {', '.join(schema.names)}")
+    try:
+        table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DpcError(f"table {name}: {str(error).splitlines()[0]}") from None
+    footer = {b"dpc": json.dumps({"table": name, **provenance}, sort_keys=True, default=str).encode()}
+    with atomic(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(footer), temporary, compression="zstd")
+
+
+def read(paths: Path | Iterable[Path], name: str) -> pd.DataFrame:
+    """Read one file, or several shards one after the other, as table `name`.
+
+    Raises DpcError that names the file if it is missing, not Parquet, cut short, or of another schema.
+    """
+    files = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
+    tables = [_read_one(file, name) for file in files]
+    return pa.concat_tables(tables).to_pandas() if tables else empty(name)
+
+
+def empty(name: str) -> pd.DataFrame:
+    """Return table `name` without rows."""
+    return arrow_schema(name).empty_table().to_pandas()
+
+
+def provenance(path: Path) -> dict[str, Any]:
+    """Return what the footer of the table at `path` says about how it was made."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(b"dpc", b"{}"))
+
+
+def _read_one(path: Path, name: str) -> pa.Table:
+    rerun = "delete it and run the workflow again"
+    if not path.exists():
+        raise DpcError(f"{path}: no such table; expected {name}, made by an earlier stage: run the workflow up to there")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DpcError(f"{path}: not a whole Parquet file ({reason}); {rerun}") from None
+    schema = arrow_schema(name)
+    if table.schema.names != schema.names or table.schema.types != schema.types:
+        odd = set(table.schema.names) ^ set(schema.names)
+        raise DpcError(f"{path}: not a {name} table (columns differ: {', '.join(sorted(odd)) or 'types'}); {rerun}")
+    return table.replace_schema_metadata(None)

@@ -1,0 +1,90 @@
+"""AQuA-RAT: algebra word problems with five options.
+
+A row, made up:
+
+    {"question": "What is 2 + 3?", "options": ["A)3", "B)4", "C)5", "D)6", "E)7"],
+     "rationale": "2 + 3 = 5\\nAnswer: C", "correct": "C"}
+
+The options belong to the question, one per line. The gold rationales end in no fixed way (`Answer: C`,
+`Option C`, `(C) is correct`, or no letter at all), so the rationale to tune on gets a last line `#### C`.
+The data are those of google-deepmind/AQuA, whose paper (Ling et al. 2017, arXiv:1705.04146) scores the
+letter alone. The lenient reading, a letter from A to E found in the text, is the habit of zero-shot
+evaluations (Kojima et al. 2022, arXiv:2205.11916); which letter counts as said to be the answer was read off
+gold rationales.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dpc.errors import DpcError
+from dpc.tasks.base import Problem, field
+
+VERSION = "1"
+STEP_END = "\n"
+ANSWER_MARK = "####"
+
+_LETTERS = "ABCDE"
+_STRICT = re.compile(r"[ \t]*[(\[]?([A-E])(?![A-Za-z0-9])")
+# `A` is also an article and `E` or `C` a variable: before a word or an operator a letter counts only if a
+# bracket or a dot follows it.
+_LETTER = r"[(\[*]*([A-E])(?:[)\].,:*]|(?![\w'’]|[ \t]*[-+*/^=<>×÷]|[ \t]+[a-z]))"
+_SAID = re.compile(
+    r"(?i:\b(?:answer|ans|option|choice))"
+    r"(?i:\W+(?:is|are|was|be|will|would|must|should|therefore|option|choice|answer|correct|letter))*"
+    rf"[\s:=.,*>–-]*{_LETTER}"
+)
+_SAID_AFTER = re.compile(
+    r"(?<![\w'’])([A-E])[)\].]?\**\s+(?i:is|was|must be|will be)\s+"
+    r"(?i:(?:the|our|a)\s+)?(?i:(?:correct|right|true|only|best)\b|(?:answer|option|choice)\b)"
+)
+_ALONE = re.compile(r"(?:(?<=[\s=>])|^)[(\[]?([A-E])[)\]]?[ \t]*[.)]?[ \t]*$|\(([A-E])\)", re.MULTILINE)
+
+
+def parse(row: dict[str, Any]) -> Problem:
+    """Read `question`, `options`, `rationale` and `correct`; raises DpcError that names the wrong field."""
+    letter = str(field(row, "correct")).strip()
+    if letter not in tuple(_LETTERS):
+        raise DpcError(f"field 'correct' is {letter!r}; expected one letter from A to E")
+    question = "\n".join([str(field(row, "question")).strip(), *_options(row)])
+    reasoning = str(field(row, "rationale")).strip()
+    steps = sum(bool(line.strip()) for line in reasoning.split(STEP_END))
+    return Problem(question, f"{reasoning}\n{ANSWER_MARK} {letter}", letter, steps)
+
+
+def extract(text: str) -> tuple[str | None, str | None]:
+    """Return the letter behind the first `####`, and that or else the last letter said to be the answer.
+
+    Where no letter is said to be it, the lenient reading is the last one that stands alone: in brackets, or
+    at the end of a line.
+    """
+    _, _, behind = text.partition(ANSWER_MARK)
+    strict = _STRICT.match(behind)
+    if strict:
+        return strict.group(1), strict.group(1)
+    said = [*_SAID.finditer(text), *_SAID_AFTER.finditer(text)]
+    found = max(
+        said or _ALONE.finditer(text), key=lambda match: match.start(match.lastindex or 0), default=None
+    )
+    return None, found.group(found.lastindex or 0) if found else None
+
+
+def grade(extracted: str | None, answer: str) -> bool:
+    """Say whether both are the same letter; raises DpcError if the gold answer is no letter from A to E."""
+    if answer not in tuple(_LETTERS):
+        raise DpcError(f"gold answer {answer!r} is no option; expected a letter from A to E")
+    return extracted == answer
+
+
+def _options(row: dict[str, Any]) -> list[str]:
+    options = field(row, "options")
+    if not isinstance(options, list) or len(options) != len(_LETTERS):
+        found = f"{len(options)} options" if isinstance(options, list) else type(options).__name__
+        raise DpcError(f"field 'options' is {found}; expected a list of five like 'A)12'")
+    for letter, option in zip(_LETTERS, options, strict=True):
+        if not str(option).strip().startswith(f"{letter})"):
+            raise DpcError(
+                f"field 'options' has {option!r} where option {letter} is due; expected '{letter})…'"
+            )
+    return [str(option).strip() for option in options]

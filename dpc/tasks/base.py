@@ -1,0 +1,72 @@
+"""What a question is: read a row, render it, extract an answer, grade it. One file per task."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dpc.errors import DpcError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its gold answer."""
+
+    question: str
+    """What is asked, options included."""
+    rationale: str
+    """Gold rationale followed by the answer behind the task's answer mark: what prompts are tuned on."""
+    answer: str
+    """Gold answer in the form `Task.grade` compares with."""
+    steps: int
+    """Reasoning steps of the gold rationale."""
+
+
+class Task(Protocol):
+    """How one benchmark is read and graded. Implementations are modules, see `dpc.tasks.get_task`."""
+
+    VERSION: str
+    """Version of extraction and grading; written into every outcome."""
+    STEP_END: str
+    """Text that ends a reasoning step in a rationale."""
+    ANSWER_MARK: str
+    """Text that introduces the final answer in a rationale."""
+
+    def parse(self, row: dict[str, Any]) -> Problem:
+        """Read one raw row; raises DpcError that names the missing or unreadable field."""
+
+    def extract(self, text: str) -> tuple[str | None, str | None]:
+        """Return the strict and the lenient reading of the answer in generated `text`.
+
+        Strict: what stands behind the first answer mark. Lenient: that, or else the last thing that could be an
+        answer. None where there is nothing.
+        """
+
+    def grade(self, extracted: str | None, answer: str) -> bool:
+        """Say whether an extracted answer equals the gold answer."""
+
+
+def field(row: dict[str, Any], name: str) -> Any:
+    """Return `row[name]`; raises DpcError if the field is missing or empty."""
+    value = row.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        found = ", ".join(map(str, row)) or "nothing"
+        raise DpcError(f"no field {name!r}; found {found}")
+    return value
+
+
+def normalise(question: str) -> str:
+    """Return `question` in the form that decides whether two questions are the same: case and spacing aside."""
+    return re.sub(r"\s+", " ", question).strip().casefold()
+
+
+def problem_id(dataset: str, question: str) -> str:
+    """Return an id that depends on the normalised question alone: `gsm8k-1f0c9a…`."""
+    return f"{dataset}-{hashlib.sha256(normalise(question).encode()).hexdigest()[:16]}"
+
+
+def hash_order(key: str, salt: str = "") -> str:
+    """Return a sort key that shuffles ids in a fixed way, the same on every machine."""
+    return hashlib.sha256(f"{salt}:{key}".encode()).hexdigest()

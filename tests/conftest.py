@@ -1,0 +1,28 @@
+"""Tiny models and tokenizers that every test can afford."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("DPC_DATA", ROOT.parent / "shared" / "data"))
+"""Folder with gsm8k/, aqua/, math/; tests that need it skip where it is absent."""
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    if not (DATA / "gsm8k" / "test.jsonl").is_file():
+        pytest.skip("no benchmark files: set DPC_DATA to a folder with gsm8k/, aqua/ and math/")
+    return DATA
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Tests run side by side: more threads than cores would slow all of them."""
+    import sys
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

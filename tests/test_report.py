@@ -1,0 +1,331 @@
+"""Figures and captions from small synthetic tables: they are drawn, they say what they show, they repeat."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from dpc import tables
+from dpc.report import cases, drawing, figures_analysis, figures_flow, figures_main
+from dpc.settings import Figures
+from dpc.stage_settings import TablesStage
+from dpc.stages import figures as figures_stage
+from dpc.stages import overview as overview_stage
+from dpc.tasks.base import hash_order
+from tests.report_samples import (
+    REAL, TOY, accumulation_rows, cell_files, curve_rows, digest, evaluation_rows, exemplar_rows, finding_rows,
+    instance_rows, layer_rows, outcome, outcome_rows, position_rows, settings, table,
+)  # fmt: skip
+
+FIGURES = ["cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A toy cell, drawn once by the stage."""
+    folder = tmp_path_factory.mktemp("toy")
+    files = cell_files(folder / "in")
+    figures_stage.run(settings(), **files, folder=folder / "out")
+    return folder, files
+
+
+def test_the_stage_writes_every_figure_with_its_caption(drawn):
+    folder, _ = drawn
+    assert sorted(p.name for p in (folder / "out").iterdir()) == sorted(
+        f"{name}.{ending}" for name in FIGURES for ending in ("pdf", "svg", "txt")
+    )
+    for name in FIGURES:
+        caption = (folder / "out" / f"{name}.txt").read_text()
+        first_only = name in ("cases", "accumulation", "exemplars")
+        assert ("prompt seed 0;" if first_only else "prompt seeds 0, 1, 2") in caption
+        assert "Study test: model toy; dataset arithmetic; recipe good" in caption
+        assert "[BOS, prompt, question]" in caption
+
+
+@pytest.mark.parametrize(
+    ("name", "phrases"),
+    [
+        ("cases", ["3 of 40 test questions", "DPC fired on", "κ = 1", "Γ = 10 %"]),
+        (
+            "layers",
+            [
+                "100 test instances",
+                "3 seeds",
+                "counted from 0",
+                "95 % interval",
+                "mean over heads of absolute",
+            ],
+        ),
+        ("accumulation", ["8 prompt vectors", "100 test instances", "shallow layers: 0–2"]),
+        ("exemplars", ["right: toy-right, 30 tokens; wrong: toy-wrong, 30 tokens"]),
+        ("analysis", ["50 test instances", "49 right and 50 wrong", "10 bins", "10 of them"]),
+        ("confidence", ["100 test instances per seed", "95 %"]),
+        ("thresholds", ["9 values of R", "chosen by net", "never fire, because no R gained: 1 of 3"]),
+        ("plans", ["40 test questions", "3 seeds", "upper bound"]),
+    ],
+)
+def test_captions_give_counts_and_settings(drawn, name, phrases):
+    caption = (drawn[0] / "out" / f"{name}.txt").read_text()
+    assert [phrase for phrase in phrases if phrase not in caption] == []
+
+
+def test_two_processes_draw_the_same_bytes(drawn, tmp_path):
+    """Hash seeds differ on purpose: an order taken from a set would show."""
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from dpc.report import cases, drawing; from dpc import tables; from tests.report_samples import settings\n"
+        "made = cases.cases(tables.read(Path(sys.argv[1]) / 'outcomes0.parquet', 'outcomes'), settings())\n"
+        "drawing.save(made.figure, Path(sys.argv[2]) / 'cases', made.caption)\n"
+    )
+    root = Path(__file__).parent.parent
+    running = []
+    for seed in ("1", "2"):
+        arguments = [str(drawn[0] / "in"), str(tmp_path / seed)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        running.append(
+            subprocess.Popen([sys.executable, "-c", script, *arguments], env=environment, cwd=root)
+        )
+    assert [process.wait() for process in running] == [0, 0]
+    first, second = digest(tmp_path / "1"), digest(tmp_path / "2")
+    assert len(first) == 3
+    assert first == second
+    here = digest(drawn[0] / "out")
+    assert first == {name: here[name] for name in first}
+
+
+def boxes(figure):
+    """Return what is written in a figure, and the lines of its caption; tick labels out of view are not drawn."""
+    FigureCanvasAgg(figure).draw()
+    unseen = set()
+    for axis in (axis for axes in figure.findobj(Axes) for axis in (axes.xaxis, axes.yaxis)):
+        ticks, seen = [*axis.majorTicks, *axis.minorTicks], axis._update_ticks()
+        unseen |= {id(label) for tick in ticks if tick not in seen for label in (tick.label1, tick.label2)}
+    shown = [
+        t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and id(t) not in unseen
+    ]
+    lines = [text for text in shown if text.get_gid() == "caption"]
+    return [text for text in shown if text.get_gid() != "caption"], lines
+
+
+def assert_legible(figure):
+    """The caption lies beneath all else, nothing leaves the page, nothing is written over a title or axis label."""
+    others, lines = boxes(figure)
+    ends = [line.get_window_extent() for line in lines]
+    assert lines
+    assert all(upper.y0 >= lower.y0 for upper, lower in itertools.pairwise(ends))
+    top = max(box.y1 for box in ends)
+    assert [t.get_text() for t in others if t.get_window_extent().y0 < top - 1] == []
+    assert [t.get_text() for t in (*others, *lines) if not contains(figure.bbox, t.get_window_extent())] == []
+    labels = [x for a in figure.axes for x in (a.xaxis.label, a.yaxis.label, a._left_title) if x.get_text()]
+    for label in labels:
+        assert [t.get_text() for t in others if t is not label and overlap(t, label)] == [], label.get_text()
+
+
+def contains(page, box):
+    return box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1 and box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1
+
+
+def overlap(one, other):
+    a, b = one.get_window_extent(), other.get_window_extent()
+    return min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+
+
+def every_drawing(rng, chosen, real=False, layers=6, vectors=8, size=30, bad=False):
+    seeds = len(chosen.prompt_seeds)
+    groups = ("right",) if bad else ("right", "wrong")
+    found = [finding_rows(rng, known=not bad) for _ in range(seeds)]
+    outcomes = outcome_rows(rng, real=real, fired=0.0 if bad else 0.3)
+    evaluations = [evaluation_rows(rng) for _ in range(seeds)]
+    curves = [curve_rows(rng, fires=not bad) for _ in range(seeds)]
+    bands = (1, layers // 3), (layers // 2, layers - 2)
+    return {
+        "cases": cases.cases(outcomes, chosen),
+        "layers": figures_flow.layers([layer_rows(rng, layers)] * seeds, chosen, *bands),
+        "accumulation": figures_flow.accumulation(accumulation_rows(rng, layers, vectors), chosen, bands[0]),
+        "exemplars": figures_flow.exemplars(exemplar_rows(rng, size, vectors, groups), chosen),
+        "analysis": figures_analysis.analysis(
+            found, instance_rows(rng, wrong=0 if bad else 50), position_rows(rng, groups=groups), chosen
+        ),
+        "confidence": figures_analysis.confidence(found, chosen),
+        "thresholds": figures_main.thresholds(curves, chosen),
+        "plans": figures_main.plans(evaluations, chosen),
+        "overview": figures_main.overview({"good": evaluations, "over_reaching": evaluations}, chosen),
+    }
+
+
+CASES = {
+    "toy": ({}, {}),
+    "real": (
+        {"real": True, "layers": 40, "vectors": 100, "size": 400},
+        {"figures": Figures(cases=6), "recipes": ["a_b%$"]},
+    ),
+    "bad": ({"bad": True}, {"prompt_seeds": [7], "figures": Figures(cases=6)}),
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def made(request):
+    """All drawings of a toy-like, a real-like and a degenerate cell."""
+    case, changes = CASES[request.param]
+    return request.param, every_drawing(np.random.default_rng(3), settings(**changes), **case)
+
+
+def test_nothing_overlaps_and_nothing_is_clipped(made):
+    for name, drawing_ in made[1].items():
+        try:
+            assert_legible(drawing_.figure)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from None
+
+
+def texts(figure):
+    return " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
+
+
+def test_degenerate_input_is_drawn_and_said():
+    made = every_drawing(
+        np.random.default_rng(4), settings(prompt_seeds=[7], figures=Figures(cases=6)), **BAD_CASE
+    )
+    assert "no wrong instance at hand" in texts(made["exemplars"].figure)
+    assert "no wrong instance at hand" in made["exemplars"].caption
+    assert "not estimable" in texts(made["analysis"].figure)
+    assert "no wrong instance at hand" in texts(made["analysis"].figure)
+    assert "50 right, 0 wrong" in made["analysis"].caption
+    assert texts(made["confidence"].figure).count("not estimable") == 3
+    assert "seed 7: never fires" in texts(made["thresholds"].figure)
+    assert "DPC fired on 0 of 40 questions" in made["cases"].caption
+    assert "DPC did not fire" in texts(made["cases"].figure)
+    assert "prompt seed 7" in made["layers"].caption
+
+
+def test_empty_tables_are_drawn_and_said():
+    chosen = settings()
+    none = [tables.empty("layers")] * 3
+    assert "no instance at hand" in texts(figures_flow.layers(none, chosen).figure)
+    assert "no instance at hand" in texts(
+        figures_flow.accumulation(tables.empty("accumulation"), chosen).figure
+    )
+    empty = figures_flow.exemplars(tables.empty("exemplars"), chosen)
+    assert "no right instance at hand; no wrong instance at hand" in empty.caption
+    found = [tables.empty("findings")] * 3
+    made = figures_analysis.analysis(found, tables.empty("instances"), tables.empty("positions"), chosen)
+    assert "no right and no wrong instance at hand" in texts(made.figure)
+    assert "not estimable" in texts(figures_analysis.confidence(found, chosen).figure)
+    assert "no value of R" in texts(
+        figures_main.thresholds([tables.empty("threshold_curve")] * 3, chosen).figure
+    )
+    page = cases.cases(tables.empty("outcomes"), chosen)
+    assert "No case at hand" in texts(page.figure)
+    assert "Not evaluated: No prompt, Prompt tuning, DPC" in page.caption
+
+
+def test_zero_saliency_is_drawn():
+    rows = layer_rows(np.random.default_rng(0)).assign(mean=0.0, low=0.0, high=0.0)
+    assert_legible(figures_flow.layers([rows], settings(prompt_seeds=[0])).figure)
+    maps = exemplar_rows(np.random.default_rng(0), size=12)
+    maps["saliency"] = [np.zeros(144)] * len(maps)
+    assert_legible(figures_flow.exemplars(maps, settings()).figure)
+
+
+@pytest.mark.parametrize(("start", "order"), [(1, ["BOS", "prompt"]), (0, ["prompt", "BOS"])])
+def test_segments_cover_the_input_in_order(start, order):
+    row = exemplar_rows(np.random.default_rng(0), prompt_start=start).iloc[0]
+    parts = figures_flow.segments(row)
+    assert [name for name, _, _ in parts] == [*order, "question", "rationale"]
+    assert [begin for _, begin, _ in parts] == [0, *(end for _, _, end in parts[:-1])]
+    assert parts[-1][2] == row["size"]
+
+
+def hand_made(verdicts):
+    """One question per (right without, right with, right under DPC)."""
+    rows = []
+    for number, right in enumerate(verdicts):
+        for plan, good in zip(cases.PLANS, right, strict=True):
+            rows.append(outcome(number, plan, good, True, False, TOY[0]))
+    return pd.DataFrame(rows), [
+        outcome(n, "dpc", True, True, False, "")["problem_id"] for n in range(len(verdicts))
+    ]
+
+
+MENDED, NOT_MENDED, HELPED, BROKE, WRONG, RIGHT = (
+    (True, False, True), (True, False, False), (False, True, True), (True, True, False), (False, False, False),
+    (True, True, True),
+)  # fmt: skip
+
+
+def test_kinds_of_cases_take_turns_in_order():
+    outcomes, ids = hand_made([WRONG, BROKE, HELPED, RIGHT, NOT_MENDED, MENDED])
+    assert [problem for _, problem in cases.choose(outcomes, 6)] == [ids[n] for n in (5, 4, 2, 1, 0)]
+    assert cases.choose(outcomes, 3)[0][0] == "Right without the prompt, wrong with it, right again with DPC"
+    assert "Only 5 of the 6 cases" in cases.cases(outcomes, settings(figures=Figures(cases=6))).caption
+
+
+def test_within_a_kind_the_hash_of_the_id_decides():
+    outcomes, ids = hand_made([HELPED, NOT_MENDED, NOT_MENDED, NOT_MENDED])
+    broken = sorted(ids[1:], key=hash_order)
+    assert [problem for _, problem in cases.choose(outcomes, 4)] == [broken[0], ids[0], *broken[1:]]
+    shuffled = outcomes.sample(frac=1, random_state=1)
+    assert cases.choose(shuffled, 4) == cases.choose(outcomes, 4)
+
+
+def test_long_texts_are_cut_and_say_so():
+    assert cases.cut("one two three", 3) == "one two three"
+    assert cases.cut("one two three", 2) == "one two … (cut)"
+    assert cases.cut("one two\nthree", 2) == "one two … (cut)"
+    assert cases.cut("one\n\ntwo\n", 2) == "one\n\ntwo"
+    assert len(cases.cut(REAL * 3, 120).split()) == 122
+
+
+def test_wrapped_lines_fit_and_lose_nothing():
+    text = REAL + "x" * 400
+    lines = drawing.wrap(text, 2.0, 7)
+    assert max(drawing.text_width(line, 7) for line in lines) <= 2.0
+    assert "".join(lines).replace(" ", "") == "".join(text.split())
+    assert drawing.wrap("a\tb\x00c", 2.0, 7) == ["a b c"]
+
+
+def test_the_overview_puts_recipes_side_by_side(tmp_path):
+    chosen = settings(TablesStage, recipes=["good", "over"], prompt_seeds=[0, 1])
+    rng = np.random.default_rng(1)
+    files = [table(tmp_path / f"{n}.parquet", "evaluation", evaluation_rows(rng)) for n in range(4)]
+    overview_stage.run(chosen, evaluation=files, folder=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"overview.{e}" for e in ("pdf", "svg", "txt")
+    }
+    assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
+    made = figures_main.overview({"good": [tables.read(files[0], "evaluation")]}, chosen)
+    assert "Recipe good" in texts(made.figure)
+
+
+def test_an_unknown_plan_keeps_its_name_and_an_oracle_is_labelled():
+    rows = evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "my_plan", "oracle_mine"))
+    shown = texts(figures_main.plans([rows], settings(prompt_seeds=[0])).figure)
+    assert "my_plan" in shown
+    assert "oracle_mine (upper bound)" in shown
+
+
+def test_report_captions_render():
+    folder = Path(__file__).parent.parent / "workflow" / "report"
+
+    study = {"name": "demo", "models": ["toy"], "datasets": ["arithmetic"], "recipes": ["good"]}
+    wildcards = {"model": "toy", "dataset": "arithmetic", "recipe": "good"}
+    handed = {
+        "config": {"study": {**study, "prompt_seeds": [0, 1], "plans": ["dpc"]}},
+        "wildcards": wildcards,
+    }
+    found = {path.stem for path in folder.glob("*.rst")}
+    assert found >= {*FIGURES, "overview", "main", "ablation", "cost", "findings", "workflow"}
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    for path in folder.glob("*.rst"):
+        text = environment.from_string(path.read_text()).render(snakemake=handed)
+        assert "0, 1" in text
+        assert "{{" not in text

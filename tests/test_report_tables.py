@@ -1,0 +1,139 @@
+"""The tables of a study: their numbers, their four forms, and the published values beside them."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dpc import tables
+from dpc.report import published, render
+from dpc.report import tables as report
+from dpc.stage_settings import TablesStage
+from dpc.stages import tables as tables_stage
+from tests.report_samples import PLANS, digest, evaluation_rows, finding_rows, outcome_rows, settings, table
+
+
+def tables_files(folder, chosen, rng):
+    files = {"outcomes": [], "evaluation": [], "findings": []}
+    cells = itertools.product(chosen.models, chosen.datasets, chosen.recipes, chosen.prompt_seeds)
+    for number, _ in enumerate(cells):
+        made = {
+            "outcomes": outcome_rows(rng),
+            "evaluation": evaluation_rows(rng),
+            "findings": finding_rows(rng),
+        }
+        for name, rows in made.items():
+            files[name].append(table(folder / f"{name}{number}.parquet", name, rows))
+    return files
+
+
+@pytest.fixture(scope="module")
+def tabled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    chosen = settings(TablesStage, models=["llama3-8b", "toy_1"], datasets=["gsm8k"], recipes=["paper", "a&b"],
+                      prompt_seeds=[0, 5])  # fmt: skip
+    files = tables_files(folder / "in", chosen, np.random.default_rng(0))
+    tables_stage.run(chosen, **files, folder=folder / "out")
+    return folder, chosen, files
+
+
+def test_the_stage_writes_every_table_in_every_form(tabled):
+    folder, chosen, files = tabled
+    names = [
+        f"{name}.{end}"
+        for name in ("main", "ablation", "cost", "findings")
+        for end in ("tex", "csv", "md", "html")
+    ]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == sorted(names)
+    before = digest(folder / "out")
+    tables_stage.run(chosen, **files, folder=folder / "again")
+    assert digest(folder / "again") == before
+    for name in ("main", "ablation", "cost", "findings"):
+        page = (folder / "out" / f"{name}.html").read_text()
+        assert "prompt seeds 0, 5" in page
+        assert "src=" not in page
+        assert "href=" not in page
+    assert "seconds" not in (folder / "out" / "ablation.csv").read_text()
+
+
+def test_latex_is_escaped(tabled):
+    for name in ("main", "ablation", "findings"):
+        text = (tabled[0] / "out" / f"{name}.tex").read_text()
+        assert r"a\&b" in text
+        assert r"toy\_1" in text
+        body = "\n".join(line.split("% needs")[0] for line in text.splitlines())
+        assert not [c for c in body if ord(c) > 127]
+        assert body.count("{") - body.count(r"\{") == body.count("}") - body.count(r"\}")
+    assert render.escape_latex(r"50% of $5 & a_b {x} ~^\ #") == (
+        r"50\% of \$5 \& a\_b \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{} \#"
+    )
+
+
+def test_long_tables_break_over_pages(tabled):
+    assert r"\begin{longtable}" in (tabled[0] / "out" / "findings.tex").read_text()
+    assert r"\begin{tabular}" in (tabled[0] / "out" / "main.tex").read_text()
+
+
+def test_main_table_equals_hand_arithmetic(tabled):
+    folder, _, files = tabled
+    numbers = pd.read_csv(folder / "out" / "main.csv")
+    row = numbers[
+        (numbers["model"] == "llama3-8b") & (numbers["recipe"] == "a&b") & (numbers["plan"] == "dpc")
+    ].iloc[0]
+    right = []
+    for path in files["outcomes"][2:4]:
+        rows = tables.read(path, "outcomes")
+        right.append(rows.loc[rows["plan"] == "dpc", "correct"].sum() / 40)
+    assert row["accuracy"] == pytest.approx(sum(right) / 2)
+    assert row["low"] < row["accuracy"] < row["high"]
+    assert (row["seed_low"], row["seed_high"]) == pytest.approx((min(right), max(right)))
+    assert row["published"] == pytest.approx(0.676)
+    act = numbers[(numbers["model"] == "llama3-8b") & (numbers["plan"] == "act")]
+    assert act["accuracy"].isna().all()
+    assert (act["published"] == 0.526).all()
+    assert numbers.loc[numbers["model"] == "toy_1", "published"].isna().all()
+
+
+def test_missing_cells_are_dashes(tabled):
+    text = (tabled[0] / "out" / "main.md").read_text()
+    act = next(line for line in text.splitlines() if line.startswith("| llama3-8b | gsm8k | paper | ACT"))
+    assert act.split("|")[5:9] == [" – ", " – ", " – ", " 52.6 "]
+
+
+def test_ablation_table_equals_hand_arithmetic(tabled):
+    folder, _, files = tabled
+    numbers = pd.read_csv(folder / "out" / "ablation.csv")
+    seeds = [tables.read(path, "evaluation").set_index("plan") for path in files["evaluation"][:2]]
+    here = numbers[(numbers["model"] == "llama3-8b") & (numbers["recipe"] == "paper")].set_index("plan")
+    for plan in ("dpc", "static_mask", "oracle_token"):
+        assert here.loc[plan, "accuracy"] == pytest.approx(
+            sum(s.loc[plan, "accuracy"] for s in seeds) / 2, rel=1e-5
+        )
+        assert here.loc[plan, "fixed"] == sum(s.loc[plan, "fixed"] for s in seeds)
+        assert here.loc[plan, "tokens"] == pytest.approx(
+            sum(s.loc[plan, "tokens"] for s in seeds) / 2, rel=1e-5
+        )
+    ps = [float(p) for p in here.loc["dpc", "mcnemar_p"].split("; ")]
+    assert ps == pytest.approx([s.loc["dpc", "mcnemar_p"] for s in seeds], rel=1e-3)
+    assert here.loc["always", "published"] == pytest.approx(0.658)
+    assert list(here.index) == [*PLANS, "oracle_token"]
+
+
+def test_findings_say_what_is_not_estimable():
+    chosen = settings(TablesStage, prompt_seeds=[3])
+    labels = {"model": "toy", "dataset": "arithmetic", "recipe": "good", "seed": 3}
+    made = report.findings_table(finding_rows(np.random.default_rng(0), known=False).assign(**labels), chosen)
+    assert made.text["seed 3"].str.contains("not estimable").all()
+    assert "1.36" in made.caption
+
+
+def test_published_numbers_are_the_papers():
+    nine = [(m, d) for m in ("llama2-13b", "llama3-8b", "mistral-7b") for d in ("gsm8k", "math", "aqua")]
+    gains = [
+        published.published(*c, "dpc").accuracy - published.published(*c, "prompt_tuning").accuracy
+        for c in nine
+    ]
+    assert (round(min(gains), 1), round(max(gains), 1)) == (1.4, 8.7)
+    assert round(sum(gains) / 9, 1) == 3.2
+    assert published.published("llama3-8b", "gsm8k", "nothing") is None

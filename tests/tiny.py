@@ -1,0 +1,34 @@
+"""Tiny language models of the supported families, with random weights large enough that attention is not flat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dpc.lm.builtin import tokenizer
+from dpc.lm.models import LanguageModel, wrap
+
+SHAPE = {"vocab_size": 160, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "head_dim": 8}
+COMMON = {"max_position_embeddings": 128, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+
+
+def config(family: str) -> Any:
+    import transformers
+
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4 if family == "llama-mha" else 2}
+    more = {"sliding_window": 12} if family == "mistral" else {}
+    name = {"llama-mha": "Llama", "llama-gqa": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}[family]
+    return getattr(transformers, f"{name}Config")(**SHAPE, **COMMON, **heads, **more)
+
+
+def model(family: str = "llama-gqa", dtype: torch.dtype = torch.float32, seed: int = 0) -> LanguageModel:
+    import transformers
+
+    torch.manual_seed(seed)
+    made = transformers.AutoModelForCausalLM.from_config(config(family), attn_implementation="sdpa")
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(12 if "q_proj" in name or "k_proj" in name else 4)
+    return wrap(made.to(dtype), tokenizer())

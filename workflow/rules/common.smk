@@ -1,0 +1,150 @@
+# Names and paths that the rules share. Nothing heavy is imported here: every job reads this file again.
+import os
+import sys
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+
+sys.path.insert(0, workflow.basedir)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])
+)
+
+from dpc.errors import DpcError
+from dpc.settings import load_config
+from dpc.stage_settings import slice_for
+from dpc.versions import VERSIONS
+
+try:
+    CONFIG = load_config(config)
+except DpcError as error:
+    raise WorkflowError(str(error)) from None
+
+STUDY = CONFIG.study
+R = STUDY.results
+CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
+SPLITS = ["tuning", "validation", "calibration", "test"]
+PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else [])]
+ENVIRONMENT = "../../envs/dpc.yaml"
+
+in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+PYTHON = "python" if in_conda else sys.executable
+# Global names in shell lines are no part of what decides a rerun: batch sizes, device and threads are none of a result.
+EXECUTION = CONFIG.execution.model_dump_json()
+GPUS = int(CONFIG.execution.device == "cuda")
+
+
+wildcard_constraints:
+    model="|".join(STUDY.models),
+    dataset="|".join(STUDY.datasets),
+    recipe="|".join(STUDY.recipes),
+    seed="|".join(map(str, STUDY.prompt_seeds)),
+    part="|".join(PARTS),
+    shard=r"\d+",
+    shards=r"\d+",
+
+
+def settings(stage, **more):
+    """The slice of the configuration a stage depends on, as a function of the wildcards."""
+
+    def of(wildcards):
+        wanted = dict(more)
+        if hasattr(wildcards, "model"):
+            wanted["model_name"] = wildcards.model
+        if hasattr(wildcards, "dataset"):
+            wanted["dataset_name"] = wildcards.dataset
+        if hasattr(wildcards, "recipe"):
+            wanted.setdefault("recipe", CONFIG.recipes[wildcards.recipe])
+        if hasattr(wildcards, "seed"):
+            wanted["seed"] = int(wildcards.seed)
+        return slice_for(stage, CONFIG, **wanted)
+
+    return of
+
+
+def model_folder(wildcards):
+    model = CONFIG.models[wildcards.model]
+    if model.path:
+        return model.path
+    root = f"{R}/models" if model.builtin else "resources/models"
+    return f"{root}/{wildcards.model}"
+
+
+def model_ready(wildcards):
+    """The file whose presence means that a model folder is complete."""
+    return f"{model_folder(wildcards)}/config.json"
+
+
+def dataset_files(wildcards, pool):
+    """The files that hold the training or the test rows of a dataset."""
+    dataset = CONFIG.datasets[wildcards.dataset]
+    if dataset.files:
+        file = getattr(dataset.files, pool)
+        return [file] if file else []
+    if dataset.hub:
+        return [
+            f"resources/datasets/{wildcards.dataset}/{f}"
+            for f in getattr(dataset.hub, pool)
+        ]
+    return []
+
+
+def shards_of(path, stage):
+    """All shard files of a stage under `path`."""
+    count = getattr(CONFIG.shards, stage)
+    return [f"{path}/{shard}-of-{count}.parquet" for shard in range(1, count + 1)]
+
+
+def cell_files(*names, models=None, datasets=None, recipes=None, seeds=None):
+    """The named files of every cell, model-major, then dataset, recipe, seed."""
+    return [
+        f"{R}/{m}/{d}/{r}/seed{s}/{name}"
+        for m, d, r, s in product(
+            models or STUDY.models,
+            datasets or STUDY.datasets,
+            recipes or STUDY.recipes,
+            seeds if seeds is not None else STUDY.prompt_seeds,
+        )
+        for name in names
+    ]
+
+
+def own_cells(name, first_seed=False):
+    """A function of the wildcards: file `name` of every seed of this model, dataset and recipe."""
+
+    def of(wildcards):
+        return cell_files(
+            name,
+            models=[wildcards.model],
+            datasets=[wildcards.dataset],
+            recipes=[wildcards.recipe] if hasattr(wildcards, "recipe") else None,
+            seeds=STUDY.prompt_seeds[:1] if first_seed else None,
+        )
+
+    return of
+
+
+def check_local_files():
+    """What would fail at once on a compute node fails here, before the first job."""
+    for name in STUDY.datasets:
+        files = CONFIG.datasets[name].files
+        for pool in ("train", "test"):
+            path = getattr(files, pool) if files else None
+            if path and not Path(path).is_file():
+                raise WorkflowError(
+                    f"config: datasets.{name}.files.{pool} is {path!r}: found no such file; "
+                    "write the path of a JSONL or Parquet file"
+                )
+    for name in STUDY.models:
+        path = CONFIG.models[name].path
+        if path and not Path(path, "config.json").is_file():
+            raise WorkflowError(
+                f"config: models.{name}.path is {path!r}: found no config.json there; "
+                "write the path of a model folder (config, safetensors weights, tokenizer)"
+            )
+
+
+check_local_files()

@@ -1,0 +1,82 @@
+# Two rules and one stage: without a prompt (once per model and dataset), and under each tuned prompt.
+
+
+rule generate_unprompted:
+    input:
+        model=model_ready,
+        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+    output:
+        f"{R}/{{model}}/{{dataset}}/unprompted/{{shard}}-of-{{shards}}.parquet",
+    params:
+        settings=settings("generate_base"),
+        version=VERSIONS["generate_base"],
+        model=model_folder,
+    log:
+        f"{R}/logs/generate_unprompted/{{model}}.{{dataset}}.{{shard}}-of-{{shards}}.log",
+    benchmark:
+        f"{R}/benchmarks/generate_unprompted/{{model}}.{{dataset}}.{{shard}}-of-{{shards}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        gpu=GPUS,
+    shell:
+        "{PYTHON} -m dpc generate_base --settings {params.settings:q} --execution {EXECUTION:q} "
+        "--model {params.model:q} --questions {input.questions:q} --shard {wildcards.shard} "
+        "--shards {wildcards.shards} --out {output:q} --log {log:q}"
+
+
+rule generate_base:
+    input:
+        model=model_ready,
+        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+    output:
+        f"{CELL}/generations/{{shard}}-of-{{shards}}.parquet",
+    params:
+        settings=settings("generate_base"),
+        version=VERSIONS["generate_base"],
+        model=model_folder,
+    log:
+        f"{R}/logs/generate_base/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{shard}}-of-{{shards}}.log",
+    benchmark:
+        f"{R}/benchmarks/generate_base/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{shard}}-of-{{shards}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        gpu=GPUS,
+    shell:
+        "{PYTHON} -m dpc generate_base --settings {params.settings:q} --execution {EXECUTION:q} "
+        "--model {params.model:q} --questions {input.questions:q} --prompt {input.prompt:q} "
+        "--shard {wildcards.shard} --shards {wildcards.shards} --out {output:q} --log {log:q}"
+
+
+rule regenerate:
+    input:
+        model=model_ready,
+        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+        base=shards_of(f"{CELL}/generations", "generate"),
+        plans=f"{CELL}/plans/{{part}}.parquet",
+    output:
+        f"{CELL}/regenerations/{{part}}/{{shard}}-of-{{shards}}.parquet",
+    params:
+        settings=settings("regenerate"),
+        version=VERSIONS["regenerate"],
+        model=model_folder,
+        store=lambda w: f"{CELL}/store/{{part}}-{{shard}}-of-{{shards}}.parquet".format(**w),
+    log:
+        f"{R}/logs/regenerate/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{part}}.{{shard}}-of-{{shards}}.log",
+    benchmark:
+        f"{R}/benchmarks/regenerate/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{part}}.{{shard}}-of-{{shards}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        gpu=GPUS,
+    shell:
+        "{PYTHON} -m dpc regenerate --settings {params.settings:q} --execution {EXECUTION:q} "
+        "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
+        "--plans {input.plans:q} --base {input.base:q} --store {params.store:q} --shard {wildcards.shard} "
+        "--shards {wildcards.shards} --out {output:q} --log {log:q}"

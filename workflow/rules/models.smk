@@ -1,0 +1,18 @@
+rule train_builtin_model:
+    output:
+        f"{R}/models/{{model}}/config.json",
+        f"{R}/models/{{model}}/model.safetensors",
+    params:
+        settings=settings("builtin_model"),
+        version=VERSIONS["builtin_model"],
+        folder=lambda w: f"{R}/models/{w.model}",
+    log:
+        f"{R}/logs/train_builtin_model/{{model}}.log",
+    benchmark:
+        f"{R}/benchmarks/train_builtin_model/{{model}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    shell:
+        "{PYTHON} -m dpc builtin_model --settings {params.settings:q} --execution {EXECUTION:q} "
+        "--folder {params.folder:q} --log {log:q}"

@@ -1,0 +1,19 @@
+rule load_problems:
+    input:
+        train=lambda w: dataset_files(w, "train"),
+        test=lambda w: dataset_files(w, "test"),
+    output:
+        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=SPLITS),
+    params:
+        settings=lambda w: settings("problems", dataset=w.dataset)(w),
+        version=VERSIONS["problems"],
+    log:
+        f"{R}/logs/load_problems/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/load_problems/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} -m dpc problems --settings {params.settings:q} --train {input.train:q} --test {input.test:q} "
+        "--questions {output.questions:q} --gold {output.gold:q} --log {log:q}"

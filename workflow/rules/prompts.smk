@@ -1,0 +1,28 @@
+rule tune_prompt:
+    input:
+        model=model_ready,
+        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        tuning=f"{R}/problems/{{dataset}}/gold/tuning.parquet",
+        validation=f"{R}/problems/{{dataset}}/gold/validation.parquet",
+    output:
+        weights=f"{CELL}/prompt/adapter_model.safetensors",
+        adapter=f"{CELL}/prompt/adapter_config.json",
+        history=f"{CELL}/training.parquet",
+    params:
+        settings=settings("tune_prompt"),
+        version=VERSIONS["tune_prompt"],
+        model=model_folder,
+    log:
+        f"{R}/logs/tune_prompt/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/tune_prompt/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        gpu=GPUS,
+    shell:
+        "{PYTHON} -m dpc tune_prompt --settings {params.settings:q} --execution {EXECUTION:q} "
+        "--model {params.model:q} --questions {input.questions:q} --tuning {input.tuning:q} "
+        "--validation {input.validation:q} --weights {output.weights:q} --adapter {output.adapter:q} "
+        "--history {output.history:q} --log {log:q}"

@@ -1,0 +1,57 @@
+# Two rules and one measurement: reduced for every question, full maps for two instances per figure.
+
+
+rule extract_saliency:
+    input:
+        model=model_ready,
+        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+        generations=shards_of(f"{CELL}/generations", "generate"),
+    output:
+        f"{CELL}/saliency/{{shard}}-of-{{shards}}.parquet",
+    params:
+        settings=settings("extract_saliency"),
+        version=VERSIONS["extract_saliency"],
+        model=model_folder,
+    log:
+        f"{R}/logs/extract_saliency/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{shard}}-of-{{shards}}.log",
+    benchmark:
+        f"{R}/benchmarks/extract_saliency/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{shard}}-of-{{shards}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        gpu=GPUS,
+    shell:
+        "{PYTHON} -m dpc extract_saliency --settings {params.settings:q} --execution {EXECUTION:q} "
+        "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
+        "--generations {input.generations:q} --shard {wildcards.shard} --shards {wildcards.shards} "
+        "--out {output:q} --log {log:q}"
+
+
+rule extract_exemplars:
+    input:
+        model=model_ready,
+        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+        generations=shards_of(f"{CELL}/generations", "generate"),
+        instances=f"{CELL}/study/instances.parquet",
+    output:
+        f"{CELL}/study/exemplars.parquet",
+    params:
+        settings=settings("exemplars"),
+        version=VERSIONS["exemplars"],
+        model=model_folder,
+    log:
+        f"{R}/logs/extract_exemplars/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/extract_exemplars/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        gpu=GPUS,
+    shell:
+        "{PYTHON} -m dpc exemplars --settings {params.settings:q} --execution {EXECUTION:q} "
+        "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
+        "--generations {input.generations:q} --instances {input.instances:q} --out {output:q} --log {log:q}"

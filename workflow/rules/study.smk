@@ -1,0 +1,25 @@
+rule run_study:
+    input:
+        saliency=shards_of(f"{CELL}/saliency", "saliency"),
+        generations=shards_of(f"{CELL}/generations", "generate"),
+        gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=["calibration", "test"]),
+    output:
+        instances=f"{CELL}/study/instances.parquet",
+        layers=f"{CELL}/study/layers.parquet",
+        accumulation=f"{CELL}/study/accumulation.parquet",
+        positions=f"{CELL}/study/positions.parquet",
+        findings=f"{CELL}/study/findings.parquet",
+    params:
+        settings=settings("study", position_bins=CONFIG.figures.position_bins),
+        version=VERSIONS["study"],
+    log:
+        f"{R}/logs/run_study/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/run_study/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} -m dpc study --settings {params.settings:q} --saliency {input.saliency:q} "
+        "--generations {input.generations:q} --gold {input.gold:q} --instances {output.instances:q} "
+        "--layers {output.layers:q} --accumulation {output.accumulation:q} --positions {output.positions:q} "
+        "--findings {output.findings:q} --log {log:q}"

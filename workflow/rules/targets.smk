@@ -1,0 +1,88 @@
+# Nouns to type: `snakemake saliency` runs everything up to the saliency tables. Rules that do the work are verbs.
+
+
+localrules:
+    problems,
+    models,
+    prompts,
+    generations,
+    saliency,
+    study,
+    plans,
+    regenerations,
+    thresholds,
+    evaluation,
+    figures,
+    tables,
+
+
+rule problems:
+    input:
+        expand(f"{R}/problems/{{dataset}}/questions.parquet", dataset=STUDY.datasets),
+
+
+rule models:
+    input:
+        [model_ready(SimpleNamespace(model=name)) for name in STUDY.models],
+
+
+rule prompts:
+    input:
+        cell_files("prompt/adapter_model.safetensors"),
+
+
+rule generations:
+    input:
+        cell_files(*shards_of("generations", "generate")),
+        [
+            file
+            for m, d in product(STUDY.models, STUDY.datasets)
+            for file in shards_of(f"{R}/{m}/{d}/unprompted", "generate")
+        ],
+
+
+rule saliency:
+    input:
+        cell_files(*shards_of("saliency", "saliency")),
+
+
+rule study:
+    input:
+        cell_files("study/findings.parquet"),
+
+
+rule plans:
+    input:
+        cell_files(*[f"plans/{part}.parquet" for part in PARTS]),
+
+
+rule regenerations:
+    input:
+        cell_files(*[file for part in PARTS for file in shards_of(f"regenerations/{part}", "generate")]),
+
+
+rule thresholds:
+    input:
+        cell_files("thresholds.parquet"),
+
+
+rule evaluation:
+    input:
+        cell_files("evaluation/evaluation.parquet"),
+
+
+rule figures:
+    input:
+        expand(
+            f"{FIGURE_FOLDER}/{{name}}.svg",
+            model=STUDY.models,
+            dataset=STUDY.datasets,
+            recipe=STUDY.recipes,
+            name=FIGURES,
+        ),
+        expand(f"{R}/figures/{{model}}/{{dataset}}/overview.svg", model=STUDY.models, dataset=STUDY.datasets),
+
+
+rule tables:
+    input:
+        expand(f"{R}/tables/{{name}}.html", name=TABLES),

@@ -1,0 +1,23 @@
+rule fit_thresholds:
+    input:
+        saliency=shards_of(f"{CELL}/saliency", "saliency"),
+        generations=shards_of(f"{CELL}/generations", "generate"),
+        regenerations=shards_of(f"{CELL}/regenerations/calibration", "generate"),
+        plans=f"{CELL}/plans/calibration.parquet",
+        gold=f"{R}/problems/{{dataset}}/gold/calibration.parquet",
+    output:
+        thresholds=f"{CELL}/thresholds.parquet",
+        curve=f"{CELL}/threshold_curve.parquet",
+    params:
+        settings=settings("thresholds"),
+        version=VERSIONS["thresholds"],
+    log:
+        f"{R}/logs/fit_thresholds/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/fit_thresholds/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} -m dpc thresholds --settings {params.settings:q} --saliency {input.saliency:q} "
+        "--generations {input.generations:q} --regenerations {input.regenerations:q} --plans {input.plans:q} "
+        "--gold {input.gold:q} --out {output.thresholds:q} --curve {output.curve:q} --log {log:q}"
