@@ -1,7 +1,7 @@
 """The registry of interventions: each plan is a pure function from readings to one row per question.
 
-A row says whether the plan fires, and if so which edit of the prompt answers the question again; where it does not fire,
-prompt tuning's generation stands. Adding a plan is one function here.
+A row says whether the plan fires, and if so which edit of the prompt answers the question again; where it does not
+fire, prompt tuning's generation stands. Adding a plan is one function here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from dpc import tables
 from dpc.edits import BASE, UNPROMPTED, Edit
 from dpc.errors import DpcError
 from dpc.settings import Controls, Corrupt, Trigger, did_you_mean
@@ -133,7 +134,7 @@ def random_corruption(inputs: Inputs) -> pd.DataFrame:
     order = readings["problem_id"].map(lambda key: hash_order(key, f"random_corruption:{seed}")).rank(method="first")
     fired = order <= int(_dpc_fires(inputs).sum())
     edits = []
-    for row in readings.itertuples(index=False):
+    for row in tables.rows(readings):
         draw = int(hash_order(row.problem_id, f"vector:{seed}")[:8], 16)
         chosen = np.random.default_rng(draw).permutation(row.vectors)[: len(row.located)]
         edits.append(replace(_edit(inputs.corrupt, chosen.tolist()), gamma_seed=draw % 2**31))
@@ -189,19 +190,17 @@ def _first_by_hash(readings: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def _each(sample: pd.DataFrame, corrupt: Corrupt, candidates: list[int]) -> pd.DataFrame:
     fired = pd.Series(True, index=sample.index)
-    tried = [
-        _rows(sample["problem_id"], fired, [_edit(corrupt, [j])] * len(sample), candidate=j) for j in candidates
-    ]
+    tried = [_rows(sample["problem_id"], fired, [_edit(corrupt, [j])] * len(sample), candidate=j) for j in candidates]
     return pd.concat(tried, ignore_index=True)
 
 
 def make(names: Iterable[str], registry: dict[str, Plan], inputs: Inputs) -> pd.DataFrame:
     """Return the `plans` table of the plans `names`. Raises DpcError for a name the registry lacks."""
-    tables = []
+    made = []
     for name in names:
         check_name(name, registry)
-        tables.append(registry[name](inputs).assign(plan=name))
-    return pd.concat(tables, ignore_index=True)
+        made.append(registry[name](inputs).assign(plan=name))
+    return pd.concat(made, ignore_index=True)
 
 
 def check_name(name: str, registry: dict[str, Plan]) -> None:
@@ -211,6 +210,6 @@ def check_name(name: str, registry: dict[str, Plan]) -> None:
 
 
 def edits_of(plans: pd.DataFrame) -> pd.DataFrame:
-    """Return what has to be generated: fired rows, unique by question and content; unprompted ones are made elsewhere."""
+    """Return what has to be generated: fired rows, unique by question and content; unprompted ones come ready."""
     wanted = plans[plans["fired"] & (plans["edit_id"] != UNPROMPTED)]
     return wanted.drop_duplicates(["problem_id", "edit_id"]).reset_index(drop=True)

@@ -351,6 +351,8 @@ class Execution(Settings):
     """Where torch stages run; `cuda` refuses to fall back to the CPU."""
     threads: Count = 1
     """Torch threads of a job on the CPU."""
+    builtin_threads: Count = 2
+    """Torch threads that train the embedded model, while nothing else can run."""
     batch_size: BatchSizes = BatchSizes()
     """Rows per batch."""
 
@@ -372,7 +374,7 @@ class Config(Settings):
     datasets: dict[str, Dataset]
     recipes: dict[str, Recipe]
     layout: Literal["bos_first", "prompt_first"] = "bos_first"
-    """`[BOS, prompt, question]` keeps the prompt off position 0, the usual sink; or PEFT's `[prompt, BOS, question]` (D3)."""
+    """`[BOS, prompt, question]` keeps the prompt off position 0, the usual sink; or PEFT's `[prompt, BOS, question]`."""
     flow: Flow = Flow()
     trigger: Trigger = Trigger()
     locate: Locate = Locate()

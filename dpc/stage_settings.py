@@ -198,4 +198,3 @@ def _lookup(field: str, wanted: dict[str, object], sources: list[object]) -> obj
         if hasattr(source, field):
             return getattr(source, field)
     raise KeyError(field)
-

@@ -7,10 +7,7 @@ axes are stored flat in C order, their axes named in the comment: L layer, T rat
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpc.errors import DpcError
+from dpc.files import atomic
 
 _S, _B, _I, _F = pa.string(), pa.bool_(), pa.int32(), pa.float64()
 _INTS, _FLOATS = pa.list_(pa.int32()), pa.list_(pa.float32())
@@ -206,28 +204,6 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
 SCHEMAS["regenerations"] = _GENERATION
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its name only if the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def arrow_schema(name: str) -> pa.Schema:
     """Return the Arrow schema of table `name`."""
     return pa.schema(list(SCHEMAS[name].items()))
@@ -261,6 +237,11 @@ def read(paths: Path | Iterable[Path], name: str) -> pd.DataFrame:
     return pa.concat_tables(tables).to_pandas() if tables else empty(name)
 
 
+def rows(table: pd.DataFrame) -> Iterator[Any]:
+    """Yield the rows of a table, columns as attributes."""
+    return table.itertuples(index=False)
+
+
 def empty(name: str) -> pd.DataFrame:
     """Return table `name` without rows."""
     return arrow_schema(name).empty_table().to_pandas()
@@ -275,7 +256,9 @@ def provenance(path: Path) -> dict[str, Any]:
 def _read_one(path: Path, name: str) -> pa.Table:
     rerun = "delete it and run the workflow again"
     if not path.exists():
-        raise DpcError(f"{path}: no such table; expected {name}, made by an earlier stage: run the workflow up to there")
+        raise DpcError(
+            f"{path}: no such table; expected {name}, made by an earlier stage: run the workflow up to there"
+        )
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:

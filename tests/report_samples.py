@@ -20,13 +20,14 @@ TOY = [
     "#### 20",
 ]
 REAL_QUESTION = (
-    "A bakery sells croissants for $3 each & muffins for $2.50 each. On Saturday it sold 45 croissants and 30% more "
-    "muffins than croissants_sold. If ingredients cost it $120 and wages #2 were {80}, how much did it earn?"
+    "A bakery sells croissants for $3 each & muffins for $2.50 each. On Saturday it sold 45 croissants and "
+    f"30% more muffins than croissants_sold. If ingredients cost it $120 and wages #2 were {80}, how much "
+    "did it earn?"
 )
 REAL = (
-    "First, the bakery sold 45 croissants at $3 each, so it took 45*3=$135 for croissants.\n"
-    "Then it sold 30% more muffins: 45*1.3=58.5, which we round to 59 muffins, since nobody buys half a muffin.\n"
-    "The muffins brought in 59*2.50=$147.50.\nAltogether that makes 135+147.50=$282.50 before costs.\n"
+    "First, the bakery sold 45 croissants at $3 each, so it took 45*3=$135 for croissants.\nThen it sold "
+    "30% more muffins: 45*1.3=58.5, which we round to 59 muffins, since nobody buys half a muffin.\nThe "
+    "muffins brought in 59*2.50=$147.50.\nAltogether that makes 135+147.50=$282.50 before costs.\n"
     r"Costs were 120+80=$200, so \boxed{82.5} is left, i.e. about 29.2% of 282.50_total ~ ^2." + "\n"
     "To check: 282.50-200=82.50, and 82.50+200=282.50, as it should be.\n"
 )
@@ -60,10 +61,7 @@ def table(path, name, rows):
 
 def outcome_rows(rng, questions=40, real=False, fired=0.3, oracle=True, plans=PLANS):
     rows = []
-    truth = {
-        plan: rng.random(questions) < p
-        for plan, p in zip(plans, rng.uniform(0.4, 0.8, len(plans)), strict=True)
-    }
+    truth = {plan: rng.random(questions) < p for plan, p in zip(plans, rng.uniform(0.4, 0.8, len(plans)), strict=True)}
     fires = rng.random(questions) < fired
     for plan, number in itertools.product(plans, range(questions)):
         fire = bool(fires[number]) if plan == "dpc" else plan != "prompt_tuning"
@@ -71,9 +69,7 @@ def outcome_rows(rng, questions=40, real=False, fired=0.3, oracle=True, plans=PL
         right = bool(truth[source][number])
         rows.append(outcome(number, plan, right, fire, real, TOY[number % 3] if right else TOY[-1]))
     if oracle:
-        rows += [
-            outcome(n, "oracle_token", n % 2 == c, True, real, TOY[0], c) for n in range(6) for c in range(2)
-        ]
+        rows += [outcome(n, "oracle_token", n % 2 == c, True, real, TOY[0], c) for n in range(6) for c in range(2)]
     return pd.DataFrame(rows)
 
 
@@ -175,9 +171,7 @@ def layer_rows(rng, layers=6):
 def accumulation_rows(rng, layers=6, vectors=8):
     share = rng.dirichlet(np.linspace(0.5, 3, vectors), layers)
     layer, vector = np.indices(share.shape)
-    return pd.DataFrame(
-        {"layer": layer.ravel(), "vector": vector.ravel(), "mean": share.ravel(), "instances": 100}
-    )
+    return pd.DataFrame({"layer": layer.ravel(), "vector": vector.ravel(), "mean": share.ravel(), "instances": 100})
 
 
 def position_rows(rng, bins=10, groups=("right", "wrong")):
@@ -202,8 +196,8 @@ def finding_rows(rng, known=True):
     for name in captions.FINDINGS:
         value = float(rng.uniform(0.55, 0.8)) if known else math.nan
         ends = (value - 0.1, value + 0.1)
-        rows.append({"name": name, "value": value, "low": ends[0], "high": ends[1], "p": 0.02 if known else math.nan,
-                     "n": 100, "note": "" if known else "not estimable: 3 right calibration cases"})  # fmt: skip
+        p, note = (0.02, "") if known else (math.nan, "not estimable: 3 right calibration cases")
+        rows.append({"name": name, "value": value, "low": ends[0], "high": ends[1], "p": p, "n": 100, "note": note})
     return pd.DataFrame(rows)
 
 
@@ -212,8 +206,8 @@ def curve_rows(rng, fires=True):
     fixed, broken = rng.integers(0, 20, 9), rng.integers(0, 20, 9)
     net = fixed - broken if fires else -np.abs(fixed - broken)
     chosen = (np.arange(9) == int(np.argmax(net))) & fires
-    return pd.DataFrame({"share": share, "fired": fixed + broken, "fixed": fixed, "broken": broken, "net": net,
-                         "accuracy": 0.5, "youden": math.nan, "chosen": chosen})  # fmt: skip
+    counts = {"share": share, "fired": fixed + broken, "fixed": fixed, "broken": broken, "net": net}
+    return pd.DataFrame({**counts, "accuracy": 0.5, "youden": math.nan, "chosen": chosen})
 
 
 def exemplar_rows(rng, size=30, vectors=8, roles=("right", "wrong"), prompt_start=1):
@@ -240,9 +234,9 @@ def exemplar_rows(rng, size=30, vectors=8, roles=("right", "wrong"), prompt_star
 
 
 def cell_files(folder, seeds=3, real=False, layers=6, vectors=8, size=30, bad=False):
-    """Write the tables of a cell, one set per seed; `bad`: nothing fires, no wrong instance, nothing estimable."""
-    files = {name: [] for name in ("outcomes", "evaluation", "instances", "layers", "accumulation", "positions",
-                                   "findings", "curves")}  # fmt: skip
+    """Write a cell's tables, one set per seed; `bad`: nothing fires, no wrong instance, nothing estimable."""
+    names = "outcomes", "evaluation", "instances", "layers", "accumulation", "positions", "findings", "curves"
+    files = {name: [] for name in names}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         rows = {

@@ -1,4 +1,4 @@
-"""Cutting splits, and the stage that writes questions and gold."""
+"""Reading rows, cutting splits, and the stage that writes questions and gold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from dpc.errors import DpcError
 from dpc.settings import Splits
 from dpc.stage_settings import ProblemsStage
 from dpc.stages import problems
+from dpc.tasks import get_task
 from dpc.tasks.base import Problem
+from dpc.tasks.rows import parse_rows, read_rows
 from dpc.tasks.splits import NAMES, Pool, cut_splits
 
 
@@ -156,6 +159,73 @@ def test_too_few_rows(train: int, test: int, message: str) -> None:
     assert str(error.value) == message
 
 
+class TestRows:
+    def test_sources_and_blank_lines(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text('\ufeff{"a": 1}\n\n{"a": 2}\n', encoding="utf-8")
+        assert list(read_rows(path)) == [("a.jsonl:1", {"a": 1}), ("a.jsonl:3", {"a": 2})]
+
+    def test_parquet(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.parquet"
+        row = {
+            "question": "?",
+            "options": ["A)1", "B)2", "C)3", "D)4", "E)5"],
+            "rationale": "So.",
+            "correct": "C",
+        }
+        pd.DataFrame([row]).to_parquet(path)
+        assert list(read_rows(path)) == [("a.parquet:1", row)]
+        assert parse_rows(get_task("aqua"), path)[0][1].answer == "C"
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            (
+                "a.jsonl",
+                None,
+                "{path}: no such file; expected rows as .jsonl or .parquet: correct the path in `datasets`",
+            ),
+            (
+                "a.jsonl",
+                b"",
+                "{path}: found no rows; expected one question per row: fetch or copy the file again",
+            ),
+            (
+                "a.csv",
+                b"a",
+                "{path}: found suffix '.csv'; expected .jsonl or .parquet: convert or rename the file",
+            ),
+            (
+                "a.jsonl",
+                b'{"a": 1}\n{"a"',
+                "{path}:2: not JSON (Expecting ':' delimiter: line 1 column 5 (char 4))",
+            ),
+            (
+                "a.jsonl",
+                b"[1]",
+                "{path}:1: found a JSON list; expected one JSON object per line: correct the line",
+            ),
+            ("a.jsonl", b"\xff\xfe", "{path}: cannot be read as UTF-8 text ("),
+            ("a.parquet", b"PAR1", "{path}: not a whole Parquet file ("),
+        ],
+    )
+    def test_bad_file(self, tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(DpcError) as error:
+            list(read_rows(path))
+        assert str(error.value).startswith(message.format(path=path))
+        assert "\n" not in str(error.value)
+
+    def test_bad_row_is_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"question": "?", "answer": "#### 1"}\n{"question": "?"}\n')
+        with pytest.raises(DpcError) as error:
+            parse_rows(get_task("gsm8k"), path)
+        assert str(error.value) == f"{path}:2: no field 'answer'; found question"
+
+
 def stage_settings(**changes: Any) -> ProblemsStage:
     values: dict[str, Any] = {
         "dataset": "toy",
@@ -182,7 +252,7 @@ def outputs(folder: Path) -> dict[str, Any]:
 def test_stage_writes_questions_and_gold(tmp_path: Path) -> None:
     train, test = write_rows(tmp_path / "train.jsonl", 12), write_rows(tmp_path / "test.jsonl", 4)
     out = outputs(tmp_path / "out")
-    problems.run(stage_settings(), train=train, test=test, **out)
+    problems.run(stage_settings(), train=[train], test=[test], **out)
     questions = tables.read(out["questions"], "questions")
     assert questions["split"].value_counts().to_dict() == {
         "tuning": 5,
@@ -208,7 +278,7 @@ def test_stage_generates_questions(tmp_path: Path) -> None:
     sizes = SIZES.model_copy(update={"test": 6})
     changes = {"task": "arithmetic", "generate": 3, "splits": sizes}
     out = outputs(tmp_path)
-    problems.run(stage_settings(**changes), **out)
+    problems.run(stage_settings(**changes), train=[], test=[], **out)
     questions = tables.read(out["questions"], "questions")
     assert questions["split"].value_counts().to_dict() == {
         "tuning": 5,
@@ -237,16 +307,16 @@ def test_bad_gold_leaves_nothing(tmp_path: Path, last: dict[str, str], message: 
     train = write_rows(tmp_path / "train.jsonl", 12)
     test = write_rows(tmp_path / "test.jsonl", 4, **last)
     with pytest.raises(DpcError, match=message):
-        problems.run(stage_settings(), train=train, test=test, **outputs(tmp_path / "out"))
+        problems.run(stage_settings(), train=[train], test=[test], **outputs(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_stage_without_files(tmp_path: Path) -> None:
     with pytest.raises(DpcError, match=r"write `datasets\.toy\.files\.test`"):
-        problems.run(stage_settings(), **outputs(tmp_path))
+        problems.run(stage_settings(), train=[], test=[], **outputs(tmp_path))
 
 
 def test_gold_paths_are_checked(tmp_path: Path) -> None:
     out = outputs(tmp_path)
     with pytest.raises(DpcError, match="expected one path each named tuning, validation, calibration, test"):
-        problems.run(stage_settings(), questions=out["questions"], gold=out["gold"][:3])
+        problems.run(stage_settings(), train=[], test=[], questions=out["questions"], gold=out["gold"][:3])

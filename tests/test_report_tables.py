@@ -31,8 +31,8 @@ def tables_files(folder, chosen, rng):
 @pytest.fixture(scope="module")
 def tabled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
-    chosen = settings(TablesStage, models=["llama3-8b", "toy_1"], datasets=["gsm8k"], recipes=["paper", "a&b"],
-                      prompt_seeds=[0, 5])  # fmt: skip
+    lists = {"models": ["llama3-8b", "toy_1"], "datasets": ["gsm8k"], "recipes": ["paper", "a&b"]}
+    chosen = settings(TablesStage, prompt_seeds=[0, 5], **lists)
     files = tables_files(folder / "in", chosen, np.random.default_rng(0))
     tables_stage.run(chosen, **files, folder=folder / "out")
     return folder, chosen, files
@@ -41,9 +41,7 @@ def tabled(tmp_path_factory):
 def test_the_stage_writes_every_table_in_every_form(tabled):
     folder, chosen, files = tabled
     names = [
-        f"{name}.{end}"
-        for name in ("main", "ablation", "cost", "findings")
-        for end in ("tex", "csv", "md", "html")
+        f"{name}.{end}" for name in ("main", "ablation", "cost", "findings") for end in ("tex", "csv", "md", "html")
     ]
     assert sorted(path.name for path in (folder / "out").iterdir()) == sorted(names)
     before = digest(folder / "out")
@@ -78,9 +76,7 @@ def test_long_tables_break_over_pages(tabled):
 def test_main_table_equals_hand_arithmetic(tabled):
     folder, _, files = tabled
     numbers = pd.read_csv(folder / "out" / "main.csv")
-    row = numbers[
-        (numbers["model"] == "llama3-8b") & (numbers["recipe"] == "a&b") & (numbers["plan"] == "dpc")
-    ].iloc[0]
+    row = numbers[(numbers["model"] == "llama3-8b") & (numbers["recipe"] == "a&b") & (numbers["plan"] == "dpc")].iloc[0]
     right = []
     for path in files["outcomes"][2:4]:
         rows = tables.read(path, "outcomes")
@@ -107,13 +103,9 @@ def test_ablation_table_equals_hand_arithmetic(tabled):
     seeds = [tables.read(path, "evaluation").set_index("plan") for path in files["evaluation"][:2]]
     here = numbers[(numbers["model"] == "llama3-8b") & (numbers["recipe"] == "paper")].set_index("plan")
     for plan in ("dpc", "static_mask", "oracle_token"):
-        assert here.loc[plan, "accuracy"] == pytest.approx(
-            sum(s.loc[plan, "accuracy"] for s in seeds) / 2, rel=1e-5
-        )
+        assert here.loc[plan, "accuracy"] == pytest.approx(sum(s.loc[plan, "accuracy"] for s in seeds) / 2, rel=1e-5)
         assert here.loc[plan, "fixed"] == sum(s.loc[plan, "fixed"] for s in seeds)
-        assert here.loc[plan, "tokens"] == pytest.approx(
-            sum(s.loc[plan, "tokens"] for s in seeds) / 2, rel=1e-5
-        )
+        assert here.loc[plan, "tokens"] == pytest.approx(sum(s.loc[plan, "tokens"] for s in seeds) / 2, rel=1e-5)
     ps = [float(p) for p in here.loc["dpc", "mcnemar_p"].split("; ")]
     assert ps == pytest.approx([s.loc["dpc", "mcnemar_p"] for s in seeds], rel=1e-3)
     assert here.loc["always", "published"] == pytest.approx(0.658)
@@ -130,10 +122,7 @@ def test_findings_say_what_is_not_estimable():
 
 def test_published_numbers_are_the_papers():
     nine = [(m, d) for m in ("llama2-13b", "llama3-8b", "mistral-7b") for d in ("gsm8k", "math", "aqua")]
-    gains = [
-        published.published(*c, "dpc").accuracy - published.published(*c, "prompt_tuning").accuracy
-        for c in nine
-    ]
+    gains = [published.published(*c, "dpc").accuracy - published.published(*c, "prompt_tuning").accuracy for c in nine]
     assert (round(min(gains), 1), round(max(gains), 1)) == (1.4, 8.7)
     assert round(sum(gains) / 9, 1) == 3.2
     assert published.published("llama3-8b", "gsm8k", "nothing") is None

@@ -27,7 +27,9 @@ def sequences(seed: int = 3) -> tuple[list[list[int]], list[list[int]]]:
 
 def prompt(lm: LanguageModel) -> Tensor:
     generator = torch.Generator().manual_seed(5)
-    return torch.randn(VECTORS, tiny.SHAPE["hidden_size"], generator=generator, dtype=torch.float64).to(lm.embedding.weight)
+    return torch.randn(VECTORS, tiny.SHAPE["hidden_size"], generator=generator, dtype=torch.float64).to(
+        lm.embedding.weight
+    )
 
 
 def exact_norms(lm: LanguageModel) -> None:

@@ -18,7 +18,9 @@ def config(family: str) -> Any:
 
     heads = {"num_attention_heads": 4, "num_key_value_heads": 4 if family == "llama-mha" else 2}
     more = {"sliding_window": 12} if family == "mistral" else {}
-    name = {"llama-mha": "Llama", "llama-gqa": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}[family]
+    name = {"llama-mha": "Llama", "llama-gqa": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}[
+        family
+    ]
     return getattr(transformers, f"{name}Config")(**SHAPE, **COMMON, **heads, **more)
 
 

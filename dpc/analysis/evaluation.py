@@ -90,9 +90,7 @@ def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[
     groups = dict(iter(outcomes.groupby("plan", sort=False)))
     if BASELINE not in groups:
         found = ", ".join(map(str, groups))
-        raise DpcError(
-            f"outcomes: no plan {BASELINE!r}, only {found}; all are compared with it: add it to study.plans"
-        )
+        raise DpcError(f"outcomes: no plan {BASELINE!r}, only {found}; all are compared with it: add it to study.plans")
     reference = _reference(groups)
     rows = []
     for plan, group in groups.items():
@@ -135,9 +133,7 @@ def _by_question(group: pd.DataFrame, reference: _Reference) -> pd.DataFrame:
     return rows
 
 
-def _plain(
-    rows: pd.DataFrame, reference: _Reference, settings: Statistics, triggered: bool
-) -> dict[str, Any]:
+def _plain(rows: pd.DataFrame, reference: _Reference, settings: Statistics, triggered: bool) -> dict[str, Any]:
     """Evaluate a plan that has one outcome per question."""
     right, before = rows["correct"], reference.base["correct"]
     fixed, broken = int((right & ~before).sum()), int((~right & before).sum())

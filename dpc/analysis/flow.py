@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dpc import tables
 from dpc.errors import DpcError
 from dpc.settings import Flow, Locate, Trigger
 
@@ -139,7 +140,7 @@ def column_saliency(
 
 
 def largest_z(values_N: Floats) -> float:
-    """Return how many standard deviations the largest value stands above the mean of all (D18); nan if all are equal."""
+    """Return how many standard deviations the largest value stands above the mean (D18); nan if all are equal."""
     spread = float(values_N.std())
     return float((values_N.max() - values_N.mean()) / spread) if spread > 0 else math.nan
 
@@ -171,7 +172,7 @@ def pair_counts(questions: int, vectors: int, tokens: int, former: int) -> dict[
 
 
 def block_means(instance: Instance, cut: str) -> dict[str, Floats]:
-    """Return S[X→Y] per layer: mean saliency over pairs of a row in Y and an earlier column in X (METHODS, block means)."""
+    """Return S[X→Y] per layer: mean saliency over pairs of a row in Y and an earlier column in X."""
     former = instance.former[cut]
     latter = slice(former, None)
     sums = {
@@ -216,10 +217,7 @@ def readings(
     missing = set(answered.index) - set(saliency["problem_id"])
     if missing:
         raise DpcError(f"{len(missing)} generations have no saliency, e.g. {min(missing)}; run extract_saliency again")
-    rows = [
-        {"split": row.split, **_reading(Instance.of(row), flow, trigger, locate)}
-        for row in saliency.itertuples(index=False)
-    ]
+    rows = [{"split": row.split, **_reading(Instance.of(row), flow, trigger, locate)} for row in tables.rows(saliency)]
     table = pd.DataFrame(rows, columns=["split", *READING_COLUMNS])
     long_enough = table["rationale_tokens"] >= trigger.min_tokens
     return table.assign(eligible=long_enough & table["problem_id"].map(answered).astype(bool))

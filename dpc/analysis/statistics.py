@@ -88,9 +88,7 @@ def bootstrap(
     value = float(statistic(*columns)) if rows else math.nan
     if rows < 2 or math.isnan(value):
         return Estimate(value, math.nan, math.nan, n=rows, note="too few or too uniform rows for a bootstrap")
-    drawn = np.concatenate(
-        [_apply(statistic, columns, chosen, vectorised) for chosen in _resamples(rows, settings)]
-    )
+    drawn = np.concatenate([_apply(statistic, columns, chosen, vectorised) for chosen in _resamples(rows, settings)])
     low, high, note = _percentiles(drawn, settings.confidence)
     return Estimate(value, low, high, n=rows, note=note)
 

@@ -6,7 +6,7 @@ Pure functions from readings to the tables `instances`, `layers`, `accumulation`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,9 +90,7 @@ def accumulation_by_layer(instances: Sequence[Instance]) -> pd.DataFrame:
     )
 
 
-def position_curves(
-    groups: dict[str, Sequence[Instance]], flow: Flow, bins: int, confidence: float
-) -> pd.DataFrame:
+def position_curves(groups: Mapping[str, Sequence[Instance]], flow: Flow, bins: int, confidence: float) -> pd.DataFrame:
     """Return table `positions`: deep-layer flow from the prompt by relative position in the rationale.
 
     Each instance's tokens are put into `bins` equal parts of its rationale and averaged there first, so that long
@@ -124,10 +122,7 @@ def findings(instances: pd.DataFrame, settings: Statistics, note: str) -> pd.Dat
     rows = _correlation(instances[instances["in_correlation"]], settings, note)
     rows |= _separation(instances[instances["in_separation"]], settings)
     return pd.DataFrame(
-        [
-            {"name": name, **_interval(e, "value"), "p": e.p, "n": e.n, "note": e.note}
-            for name, e in rows.items()
-        ],
+        [{"name": name, **_interval(e, "value"), "p": e.p, "n": e.n, "note": e.note} for name, e in rows.items()],
         columns=["name", "value", "low", "high", "p", "n", "note"],
     )
 

@@ -92,4 +92,5 @@ def static_vector(tried: pd.DataFrame) -> tuple[int, str]:
     net = gain.groupby(tried["candidate"]).sum().sort_index()
     if net.empty or net.max() <= 0:
         return -1, "no static mask helps on calibration"
-    return int(net.idxmax()), f"static mask: net {int(net.max())} on calibration"
+    best = int(net.index[int(net.to_numpy().argmax())])
+    return best, f"static mask: net {int(net.max())} on calibration"

@@ -1,7 +1,8 @@
 """Train the embedded model: a small Llama on the arithmetic task, with a word-level tokenizer, saved as a model folder.
 
-The recipe was measured, not guessed: the first half of the documents shows complete rationales only (or retrieval does
-not form), numerals start from sinusoids (so that neighbouring numbers start out similar), question tokens weigh a tenth.
+The recipe was measured, not guessed: the first half of the documents shows complete rationales only (or retrieval
+does not form), numerals start from sinusoids (so that neighbouring numbers start out similar), and question tokens
+weigh a tenth.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _batch(
     rng: random.Random, encode: Callable[[str], list[int]], settings: BuiltinModel, full_only: bool
 ) -> tuple[Tensor, Tensor]:
     """Return token ids and loss weights (B, S) of documents with one number of steps, so that little is padding."""
-    steps = rng.randint(1, 4 if full_only else arithmetic.MOST_STEPS)
+    steps = rng.randint(1, arithmetic.MOST_STEPS)
     documents = []
     for _ in range(settings.batch_size):
         question, rationale = arithmetic.training_document(rng, steps, full_only)
@@ -113,9 +114,7 @@ def train(settings: BuiltinModel, on_step: Callable[[int, float], None] = lambda
     def encode(text: str) -> list[int]:
         return [index[word] for word in text.split()]
 
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, betas=BETAS
-    )
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, betas=BETAS)
     model.train()
     for step in range(settings.steps):
         for group in optimiser.param_groups:

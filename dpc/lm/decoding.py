@@ -15,6 +15,8 @@ from dpc.lm.models import LanguageModel
 
 STOP_WINDOW = 16
 """Tokens looked at for a stop text while decoding."""
+COMPACT_AT = 0.75
+"""Finished rows are dropped from the batch when no more than this share of its rows is still alive."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Limits:
 
 
 def plan_batches(requests: Sequence[Request], size: int) -> list[list[int]]:
-    """Return the composition of every batch as indices, longest first: an out-of-memory shows at once, not at the end."""
+    """Return the composition of every batch as indices, longest first: out of memory shows at once, not at the end."""
     order = sorted(
         range(len(requests)),
         key=lambda i: (-requests[i].expected_tokens, -len(requests[i].question_ids), i),
@@ -80,43 +82,48 @@ def generate(
 @torch.inference_mode()
 def _greedy(lm: LanguageModel, layout: Layout, requests: Sequence[Request], limits: Limits) -> list[list[int]]:
     """Return the raw greedy tokens of one batch."""
-    from transformers import DynamicCache
+    from dpc.lm.cache import roomy_cache
 
     batch = left_padded(
         lm, layout, [r.prompt_ND for r in requests], [r.question_ids for r in requests], [r.hidden for r in requests]
     )
-    cache = DynamicCache(config=lm.model.config)
-    active = torch.arange(len(requests), device=lm.device)
-    mask_BS, position_B1 = batch.mask_BS, batch.position_ids_BS[:, -1:]
+    rows, running = [list[int]() for _ in requests], list(range(len(requests)))  # running[b]: the request of row b
+    cache, mask_BS, position_B1 = roomy_cache(limits.max_new_tokens), batch.mask_BS, batch.position_ids_BS[:, -1:]
     inputs = {"inputs_embeds": batch.embeds_BSD, "position_ids": batch.position_ids_BS}
-    rows: list[list[int]] = [[] for _ in requests]
-    ends = torch.tensor(lm.end_ids, device=lm.device)
+    alive = set(running)
     for _ in range(limits.max_new_tokens):
         logits_BV = lm.model(
             **inputs, attention_mask=mask_BS, past_key_values=cache, use_cache=True, logits_to_keep=1
         ).logits[:, -1]
         next_B = logits_BV.argmax(-1)
-        for row, token in zip(active.tolist(), next_B.tolist(), strict=True):
-            rows[row].append(token)
-        alive_B = ~torch.isin(next_B, ends) & ~_stopped(lm, rows, active, limits.stop)
-        if not alive_B.any():
+        _append(lm, rows, running, alive, next_B.tolist(), limits.stop)
+        if not alive:
             break
-        if not alive_B.all():
-            keep = alive_B.nonzero()[:, 0]
+        if len(alive) <= COMPACT_AT * len(running):
+            keep = torch.tensor([b for b, row in enumerate(running) if row in alive], device=lm.device)
             cache.batch_select_indices(keep)
-            active, mask_BS, position_B1, next_B = active[keep], mask_BS[keep], position_B1[keep], next_B[keep]
+            running = [row for row in running if row in alive]
+            mask_BS, position_B1, next_B = mask_BS[keep], position_B1[keep], next_B[keep]
         position_B1 = position_B1 + 1
         mask_BS = torch.cat([mask_BS, torch.ones_like(position_B1)], 1)
         inputs = {"input_ids": next_B[:, None], "position_ids": position_B1}
     return rows
 
 
-def _stopped(lm: LanguageModel, rows: list[list[int]], active: Tensor, stop: tuple[str, ...]) -> Tensor:
-    """Say which active rows have just written a stop text."""
-    if not stop:
-        return torch.zeros(len(active), dtype=torch.bool, device=lm.device)
-    tails = [lm.decode(rows[row][-STOP_WINDOW:]) for row in active.tolist()]
-    return torch.tensor([any(s in tail for s in stop) for tail in tails], device=lm.device)
+def _append(
+    lm: LanguageModel,
+    rows: list[list[int]],
+    running: list[int],
+    alive: set[int],
+    tokens: list[int],
+    stop: tuple[str, ...],
+) -> None:
+    """Add a token to every row still alive, and take out of `alive` the rows that have ended."""
+    for row, token in zip(running, tokens, strict=True):
+        if row in alive:
+            rows[row].append(token)
+            if token in lm.end_ids or (stop and any(text in lm.decode(rows[row][-STOP_WINDOW:]) for text in stop)):
+                alive.remove(row)
 
 
 def _finish(lm: LanguageModel, tokens: list[int], limits: Limits, seconds: float, batch: int) -> Generated:

@@ -129,6 +129,6 @@ def check_length(lm: LanguageModel, vectors: int, question: int, rationale: int)
     total = vectors + question + rationale + int(lm.bos_id is not None)
     if total > lm.context:
         raise DpcError(
-            f"prompt ({vectors}) + question ({question}) + rationale ({rationale}) make {total} tokens, but the model's "
-            f"context is {lm.context}; shorten recipes.NAME.vectors or datasets.NAME.max_new_tokens"
+            f"prompt ({vectors}) + question ({question}) + rationale ({rationale}) make {total} tokens, but the "
+            f"model's context is {lm.context}; shorten recipes.NAME.vectors or datasets.NAME.max_new_tokens"
         )

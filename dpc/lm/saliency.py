@@ -1,8 +1,8 @@
 """Attention saliency |A * dL/dA|, reduced while it is made.
 
-Since O = A V, dL/dA = dL/dO V^T: no attention matrix has to be kept for the backward pass. The forward pass runs torch's
-fused attention; an identity function at each attention output receives dL/dO in the backward pass, rebuilds A tile by
-tile, reduces |A * dL/dA| over heads and sums it into the groups of rows and columns that the study needs.
+Since O = A V, dL/dA = dL/dO V^T: no attention matrix has to be kept for the backward pass. The forward pass runs
+torch's fused attention; an identity function at each attention output receives dL/dO in the backward pass, rebuilds A
+tile by tile, reduces |A * dL/dA| over heads and sums it into the groups of rows and columns that the study needs.
 
 Axes: B batch, L layer, H head, S position, Q query row, K key column, N prompt vector, G group of columns,
 R group of rows, D head width.
@@ -71,14 +71,13 @@ class _Recorder:
         self.prompt_BLRN = new(batch, layers, rows_BRS.shape[1], vectors)
         self.band_BSN = new(batch, length, vectors)
         self.full_BSS = [new(batch, length, length) for _ in request.full]
-        self.leaf: Tensor | None = None
+        self.leaf = new(())
+        """The first attention output: where the graph begins."""
 
     def add(self, layer: int, first_row: int, signed_BHQK: Tensor) -> None:
         """Reduce one tile of A * dL/dA: rows from `first_row` on, columns from 0 to the tile's last row."""
-        if self.request.head_reduce == "abs_mean":
-            tile_BQK = signed_BHQK.abs_().mean(1)
-        else:
-            tile_BQK = signed_BHQK.mean(1).abs_()
+        is_abs_first = self.request.head_reduce == "abs_mean"
+        tile_BQK = signed_BHQK.abs_().mean(1) if is_abs_first else signed_BHQK.mean(1).abs_()
         rows = slice(first_row, first_row + tile_BQK.shape[1])
         for full_BSS, layers in zip(self.full_BSS, self.request.full, strict=True):
             if layer in layers:
@@ -100,7 +99,9 @@ class _Tap(torch.autograd.Function):
     """Identity at an attention output whose backward pass hands dL/dO to the recorder."""
 
     @staticmethod
-    def forward(ctx: Any, output_BHSD: Tensor, query: Tensor, key: Tensor, value: Tensor, more: tuple[Any, ...]) -> Tensor:
+    def forward(
+        ctx: Any, output_BHSD: Tensor, query: Tensor, key: Tensor, value: Tensor, more: tuple[Any, ...]
+    ) -> Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.more = more
         return output_BHSD.view_as(output_BHSD)
@@ -108,7 +109,8 @@ class _Tap(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         layer, scale, window, recorder = ctx.more
-        for first, tile in _tiles(*ctx.saved_tensors, gradients[0], scale, window):
+        query, key, value = ctx.saved_tensors
+        for first, tile in _tiles(query, key, value, gradients[0], scale, window):
             recorder.add(layer, first, tile)
         return gradients[0], None, None, None, None
 
@@ -161,7 +163,13 @@ def _attention(
     window = sliding_window if sliding_window is not None and sliding_window < length else None
     mask = None if window is None else ~_hidden(0, length, window, query.device)
     output = functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=key.shape[1] != query.shape[1]
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scale,
+        enable_gqa=key.shape[1] != query.shape[1],
     )
     recorder = _active[-1]
     if module.layer_idx == 0:  # nothing below the first attention output has to be differentiated
@@ -237,8 +245,8 @@ def measure(
 ) -> Reduced:
     """Measure saliency on a batch with `vectors` prompt vectors.
 
-    `cuts[b]` are the rationale tokens in the former half by tokens and by steps (D7), `starts[b]` the first token of the
-    loss span. Raises DpcError for a model family the tap is not proved for, and where the loss is not finite.
+    `cuts[b]` are the rationale tokens in the former half by tokens and by steps (D7), `starts[b]` the first token of
+    the loss span. Raises DpcError for a model family the tap is not proved for, and where the loss is not finite.
     """
     family = lm.model.config.model_type
     if family not in FAMILIES:
@@ -259,7 +267,7 @@ def measure(
         loss = span_loss(nll, starts)
         if not bool(torch.isfinite(loss)):
             raise DpcError(f"saliency loss is {float(loss)}; expected a finite number: use models.NAME.dtype: float32")
-        torch.autograd.grad(loss, recorder.leaf)
+        torch.autograd.grad(loss, [recorder.leaf])
     return Reduced(
         recorder.groups_BLSG,
         recorder.prompt_BLRN,

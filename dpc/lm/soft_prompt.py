@@ -12,9 +12,9 @@ from torch import Tensor
 
 from dpc.edits import Edit
 from dpc.errors import DpcError
+from dpc.files import atomic
 from dpc.lm.models import LanguageModel
 from dpc.settings import Recipe
-from dpc.tables import atomic
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 

@@ -62,10 +62,10 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup) * (1 - 0.9 * step / recipe.steps)
 
 
-def _batch_loss(lm: LanguageModel, layout: Layout, prompt_ND: Tensor, recipe: Recipe, batch: Sequence[Example]) -> Tensor:
-    laid = right_padded(
-        lm, layout, prompt_ND, [e.question_ids for e in batch], [e.rationale_ids for e in batch]
-    )
+def _batch_loss(
+    lm: LanguageModel, layout: Layout, prompt_ND: Tensor, recipe: Recipe, batch: Sequence[Example]
+) -> Tensor:
+    laid = right_padded(lm, layout, prompt_ND, [e.question_ids for e in batch], [e.rationale_ids for e in batch])
     return torch.cat(target_nll(lm, laid, recipe.first_tokens)).mean()
 
 
@@ -77,9 +77,7 @@ def _validation_loss(
     ordered = sorted(examples, key=lambda e: len(e.question_ids) + len(e.rationale_ids))
     for start in range(0, len(ordered), VALIDATION_BATCH):
         batch = ordered[start : start + VALIDATION_BATCH]
-        laid = right_padded(
-            lm, layout, prompt_ND, [e.question_ids for e in batch], [e.rationale_ids for e in batch]
-        )
+        laid = right_padded(lm, layout, prompt_ND, [e.question_ids for e in batch], [e.rationale_ids for e in batch])
         nll_K = torch.cat(target_nll(lm, laid, recipe.first_tokens))
         total, tokens = total + float(nll_K.sum()), tokens + len(nll_K)
     return total / tokens

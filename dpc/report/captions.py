@@ -147,11 +147,7 @@ def saliency(settings: ReportStage) -> str:
 def method(settings: ReportStage) -> str:
     """Return the sentence that says how DPC was set."""
     trigger, corrupt = settings.trigger, settings.corrupt
-    share = (
-        f"R chosen on calibration by {trigger.choose_by}"
-        if trigger.share == "fitted"
-        else f"R = {trigger.share:g}"
-    )
+    share = f"R chosen on calibration by {trigger.choose_by}" if trigger.share == "fitted" else f"R = {trigger.share:g}"
     mask = f"scale × {corrupt.mask_value:g}" if corrupt.mask == "scale" else corrupt.mask.replace("_", " ")
     return (
         f"DPC: κ = {trigger.kappa:g}, flow per {trigger.granularity}, fires on "

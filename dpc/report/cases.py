@@ -151,9 +151,7 @@ def _write_case(page: _Page, title: str, problem: str, table: _Rows, words: int)
     page.y = max(ends) + 0.14
 
 
-def _write_rationale(
-    page: _Page, x: float, width: float, plan: str, row: dict[Any, Any], words: int
-) -> float:
+def _write_rationale(page: _Page, x: float, width: float, plan: str, row: dict[Any, Any], words: int) -> float:
     """Write one column of a case and return where it ends."""
     right = bool(row["correct"])
     colour = drawing.RIGHT if right else drawing.WRONG
@@ -161,9 +159,7 @@ def _write_rationale(
     head = drawing.wrap(drawing.plan_label(plan), text_width, _HEAD, "bold")
     y = page.write(x + 0.1, head, _HEAD, "bold")
     found = "no answer found" if pd.isna(row["extracted"]) else f"answer {row['extracted']}"
-    mark = drawing.wrap(
-        cut(f"{'✓ right' if right else '✗ wrong'}: {found}", words), text_width, _SIZE, "bold"
-    )
+    mark = drawing.wrap(cut(f"{'✓ right' if right else '✗ wrong'}: {found}", words), text_width, _SIZE, "bold")
     y = page.write(x + 0.1, mark, _SIZE, "bold", colour, at=y) + 0.03
     if plan == "dpc" and not bool(row["fired"]):
         text, shade = "DPC did not fire: prompt tuning's rationale stands.", drawing.GREY
@@ -177,9 +173,7 @@ def _write_rationale(
 def _caption(outcomes: pd.DataFrame, chosen: list[tuple[str, str]], settings: FiguresStage) -> str:
     table = verdicts(outcomes)
     counts = [sum(kind.belongs(*map(bool, row)) for row in table.to_numpy()) for kind in KINDS]
-    told = "; ".join(
-        f"{kind.title.lower().replace('dpc', 'DPC')}: {n}" for kind, n in zip(KINDS, counts, strict=True)
-    )
+    told = "; ".join(f"{kind.title.lower().replace('dpc', 'DPC')}: {n}" for kind, n in zip(KINDS, counts, strict=True))
     fired = outcomes[(outcomes["plan"] == "dpc") & outcomes["fired"].astype(bool)]["problem_id"].nunique()
     wanted = settings.figures.cases
     short = "" if len(chosen) == wanted else f"Only {len(chosen)} of the {wanted} cases asked for exist. "

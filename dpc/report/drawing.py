@@ -166,9 +166,7 @@ def heading(axes: Axes, title: str, notes: Sequence[str], lines: int) -> None:
     axes.set_title(title, pad=4 + lines * size * LINE)
     if notes:
         text = "\n".join([*notes, *[" "] * (lines - len(notes))])
-        axes.annotate(
-            text, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=size, va="bottom", color=BLACK
-        )
+        axes.annotate(text, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=size, va="bottom", color=BLACK)
 
 
 def say(axes: Axes, text: str) -> None:

@@ -44,9 +44,7 @@ def _change_panel(axes: Axes, findings: Sequence[pd.DataFrame], settings: Figure
     drawing.heading(axes, "a  Flow change", notes, len(_SCORES))
     for x, name in enumerate(names):
         if not any(finding(table, name).known for table in findings):
-            axes.text(
-                x, 0.5, captions.NOT_ESTIMABLE.replace(" ", "\n"), ha="center", va="center", style="italic"
-            )
+            axes.text(x, 0.5, captions.NOT_ESTIMABLE.replace(" ", "\n"), ha="center", va="center", style="italic")
         for seed, table in enumerate(findings):
             _point(axes, x, finding(table, name), seed, len(findings))
     axes.set(xlim=(-0.6, 1.6), ylim=(-0.03, 1.03), ylabel="share of instances whose flow changed")
@@ -108,9 +106,7 @@ def _box_and_points(axes: Axes, x: int, values: np.ndarray, group: str, colour: 
         return
     # Golden-ratio steps spread neighbours evenly and need no random numbers.
     jitter = ((np.arange(len(values)) * 0.6180339887) % 1.0 - 0.5) * 0.5
-    axes.plot(
-        x + jitter, values, marker, color=colour, markersize=2.6, alpha=0.55, markeredgewidth=0, zorder=2
-    )
+    axes.plot(x + jitter, values, marker, color=colour, markersize=2.6, alpha=0.55, markeredgewidth=0, zorder=2)
     lines = {"color": drawing.BLACK, "linewidth": 1.0}
     axes.boxplot(
         values, positions=[x], widths=0.6, showfliers=False, medianprops=lines, boxprops=lines, zorder=3,
@@ -118,9 +114,7 @@ def _box_and_points(axes: Axes, x: int, values: np.ndarray, group: str, colour: 
     )  # fmt: skip
 
 
-def _position_panel(
-    axes: Axes, positions: pd.DataFrame, findings: pd.DataFrame, settings: FiguresStage
-) -> None:
+def _position_panel(axes: Axes, positions: pd.DataFrame, findings: pd.DataFrame, settings: FiguresStage) -> None:
     ratio = _short(finding(findings, "flow_ratio_wrong_right"))
     drawing.heading(axes, "c  Flow along the rationale", [f"wrong / right {ratio}"], len(_SCORES))
     bins = max(settings.figures.position_bins, int(positions["bin"].max()) + 1 if len(positions) else 1)
@@ -131,9 +125,7 @@ def _position_panel(
             continue
         x = (rows["bin"].to_numpy() + 0.5) / bins
         axes.plot(x, rows["mean"].to_numpy(), style, color=colour, label=group)
-        axes.fill_between(
-            x, rows["low"].to_numpy(), rows["high"].to_numpy(), color=colour, alpha=0.18, linewidth=0
-        )
+        axes.fill_between(x, rows["low"].to_numpy(), rows["high"].to_numpy(), color=colour, alpha=0.18, linewidth=0)
     axes.set(xlim=(0, 1), xlabel="relative position in the rationale")
     _scale_in_label(axes, "saliency from p, deep layers")
     if axes.get_legend_handles_labels()[1]:
@@ -141,9 +133,7 @@ def _position_panel(
     missing = [group for group, *_ in _GROUPS if not (positions["group"] == group).any()]
     if missing:
         say = " and ".join(f"no {group}" for group in missing) + " instance at hand"
-        axes.annotate(
-            say, (0.5, 0.03), xycoords="axes fraction", ha="center", style="italic", color=drawing.GREY
-        )
+        axes.annotate(say, (0.5, 0.03), xycoords="axes fraction", ha="center", style="italic", color=drawing.GREY)
 
 
 def _scale_in_label(axes: Axes, label: str) -> None:
@@ -198,9 +188,7 @@ def confidence(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> Draw
         for seed, table in enumerate(findings):
             _auc(axes, row, finding(table, name), seed, len(findings))
     axes.axvline(0.5, color=drawing.GREY, linewidth=0.8, linestyle="--")
-    axes.annotate(
-        "chance", (0.5, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=6.5
-    )
+    axes.annotate("chance", (0.5, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=6.5)
     axes.set_yticks(range(len(_SCORES)), [label for _, label in _SCORES])
     axes.set(xlabel="AUC for telling wrong answers from right ones", ylim=(len(_SCORES) - 0.5, -0.5))
     axes.set_xlim(min(0.3, axes.get_xlim()[0]), 1.0)
@@ -224,9 +212,7 @@ def _seed_legend(axes: Axes, settings: FiguresStage) -> None:
 
 
 def _confidence_caption(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
-    counts = [
-        found.n for table in findings for name, _ in _SCORES if (found := finding(table, name)).n is not None
-    ]
+    counts = [found.n for table in findings for name, _ in _SCORES if (found := finding(table, name)).n is not None]
     return (
         "How well three scores tell wrong answers of prompt tuning from right ones: area under the ROC "
         f"curve over {captions.count_range(counts)} test instances per seed, with {captions.level(settings)} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,9 +162,7 @@ def _share_map(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
             axes.axhline(edge, color=drawing.RED, linewidth=1.0, linestyle="--")
     _layer_axis(axes, "y")
     axes.set_ylim(extent[2], extent[3])
-    axes.set_title(
-        "Layer by layer" + ("" if shallow is None else "; dashed lines enclose the shallow layers")
-    )
+    axes.set_title("Layer by layer" + ("" if shallow is None else "; dashed lines enclose the shallow layers"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=20))
     axes.set_xlabel("prompt vector (counted from 0)")
 
@@ -235,24 +234,19 @@ def _segments(axes: Axes, parts: list[tuple[str, int, int]], size: int) -> None:
     for _, _, end in parts[:-1]:
         axes.plot([end - 0.5, end - 0.5], [end - 0.5, size - 0.5], color=drawing.RED, linewidth=0.7)
         axes.plot([-0.5, end - 0.5], [end - 0.5, end - 0.5], color=drawing.RED, linewidth=0.7)
-    top = axes.secondary_xaxis("top")
-    right = axes.secondary_yaxis("right")
-    short = {"BOS": "BOS", "prompt": "p", "question": "q", "rationale": "r"}
-    centres = [(start + end - 1) / 2 for _, start, end in parts]
-    for axis in (top.xaxis, right.yaxis):
-        axis.set_ticks(centres, [short[name] for name, _, _ in parts])
-    for side in (top, right):
-        side.tick_params(length=0, pad=1, labelcolor=drawing.RED, labelsize=7)
-        side.spines[:].set_visible(False)
-    _hang_bos(top.get_xticklabels(), right.get_yticklabels(), parts)
+    for name, start, end in parts:
+        _segment_label(axes, name, (start + end - 1) / 2, start == 0)
 
 
-def _hang_bos(above: Sequence[object], beside: Sequence[object], parts: list[tuple[str, int, int]]) -> None:
-    """Move the label of BOS, one token wide, away from its neighbour's."""
-    at = [name for name, _, _ in parts].index("BOS")
-    first = at == 0
-    above[at].set_horizontalalignment("right" if first else "left")  # type: ignore[attr-defined]
-    beside[at].set_verticalalignment("bottom" if first else "top")  # type: ignore[attr-defined]
+def _segment_label(axes: Axes, name: str, centre: float, first: bool) -> None:
+    """Name a stretch above its columns and beside its rows, BOS, one token wide, away from its neighbour."""
+    text = "BOS" if name == "BOS" else name[0]
+    across = "center" if name != "BOS" else "right" if first else "left"
+    along = "center" if name != "BOS" else "bottom" if first else "top"
+    look: dict[str, Any] = {"textcoords": "offset points", "color": drawing.RED, "fontsize": 7}
+    above, beside = ("data", "axes fraction"), ("axes fraction", "data")
+    axes.annotate(text, (centre, 1), (0, 2), xycoords=above, ha=across, va="bottom", **look)
+    axes.annotate(text, (1, centre), (3, 0), xycoords=beside, ha="left", va=along, **look)
 
 
 def _token_labels(axes: Axes, tokens: list[str], size: int) -> None:
@@ -276,9 +270,7 @@ def _exemplars_caption(maps: dict[tuple[str, str], pd.Series], settings: Figures
     for role in ("right", "wrong"):
         row = maps.get((role, "shallow"), maps.get((role, "deep")))
         shown.append(
-            f"no {role} instance at hand"
-            if row is None
-            else f"{role}: {row['problem_id']}, {row['size']} tokens"
+            f"no {role} instance at hand" if row is None else f"{role}: {row['problem_id']}, {row['size']} tokens"
         )
     return (
         "Saliency of every query row on every key column, mean over the layers named (counted from 0), of "

@@ -123,9 +123,7 @@ def _plan_bars(axes: Axes, pooled: pd.DataFrame, names: list[str], settings: Rep
             continue
         _plan_bar(axes, y, rows[name], name, is_oracle(name, settings))
     if "prompt_tuning" in rows:
-        axes.axvline(
-            100 * rows["prompt_tuning"]["accuracy"], color=drawing.BLACK, linewidth=0.7, linestyle=":"
-        )
+        axes.axvline(100 * rows["prompt_tuning"]["accuracy"], color=drawing.BLACK, linewidth=0.7, linestyle=":")
     axes.set(xlim=(0, 100), xlabel="accuracy (%)", ylim=(len(names) - 0.4, -0.6))
 
 
@@ -148,9 +146,7 @@ def _plan_bar(axes: Axes, y: int, row: dict[Any, Any], name: str, oracle: bool) 
         markersize=3.2,
         markeredgewidth=0.7,
     )
-    axes.annotate(
-        f"{value:.1f}", (1, y), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=7
-    )
+    axes.annotate(f"{value:.1f}", (1, y), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=7)
 
 
 def is_oracle(name: str, settings: ReportStage) -> bool:

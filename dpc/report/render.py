@@ -82,10 +82,7 @@ def latex(table: Table) -> str:
     columns = "".join("l" if is_text else "r" for is_text in _texts(table.text))
     head = " & ".join(map(escape_latex, table.text.columns)) + r" \\"
     body = [" & ".join(escape_latex(str(cell)) for cell in row) + r" \\" for row in table.text.to_numpy()]
-    body = [
-        line if not new else f"\\midrule\n{line}"
-        for line, new in zip(body, _new_groups(table.text), strict=True)
-    ]
+    body = [line if not new else f"\\midrule\n{line}" for line, new in zip(body, _new_groups(table.text), strict=True)]
     caption = f"\\caption{{{escape_latex(table.caption)}}}\\label{{tab:{table.name}}}"
     if len(body) > _LONGEST_FLOAT:
         packages, lines = "booktabs, longtable", _long_table(columns, head, body, caption)

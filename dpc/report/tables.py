@@ -1,8 +1,9 @@
 """The four tables of a study, from plain frames: numbers for machines, text for people, and a caption.
 
 Accuracies are shares from 0 to 1, and percent where people read them. `accuracies` has one row per model,
-dataset, recipe and plan with columns `model, dataset, recipe, plan, questions, accuracy, low, high, seed_low` and
-`seed_high`; `evaluations` and `findings` are the tables of those names with columns `model, dataset, recipe, seed` as well.
+dataset, recipe and plan with columns `model, dataset, recipe, plan, questions, accuracy, low, high, seed_low`
+and `seed_high`; `evaluations` and `findings` are the tables of those names, with columns `model, dataset,
+recipe, seed` as well.
 """
 
 from __future__ import annotations
@@ -91,9 +92,7 @@ def _main_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         else "No published value belongs to these models and datasets; ACT is not built yet"
     )
     mistral = any(model.lower() in ACT_NOT_APPLIED for model in settings.models) and shown
-    note = (
-        " (for Mistral-7B the published ACT row equals prompt tuning: ACT was not applied)" if mistral else ""
-    )
+    note = " (for Mistral-7B the published ACT row equals prompt tuning: ACT was not applied)" if mistral else ""
     return (
         f"Accuracy in % on {captions.count_range(_counts(numbers))} test questions per cell, "
         f"{captions.counted(cells, 'cell')}, mean over "
@@ -125,9 +124,7 @@ def _by_plan(
         here = evaluations[(evaluations[CELL] == list(cell)).all(axis=1)]
         plans = sorted(dict.fromkeys(here["plan"]), key=lambda name: place.get(name, len(place)))
         for plan in plans:
-            seeds = here[here["plan"] == plan].sort_values(
-                "seed", key=lambda s: s.map(settings.prompt_seeds.index)
-            )
+            seeds = here[here["plan"] == plan].sort_values("seed", key=lambda s: s.map(settings.prompt_seeds.index))
             rows.append({**dict(zip(CELL, cell, strict=True)), "plan": plan, **pool(seeds)})
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*CELL, "plan", *pool(evaluations)])
 
@@ -154,16 +151,14 @@ def _ablation_pool(seeds: pd.DataFrame) -> dict[str, Any]:
 def ablation_table(evaluations: pd.DataFrame, accuracies: pd.DataFrame, settings: TablesStage) -> Table:
     """Return every plan's accuracy, what it fixed and broke, its trigger and its cost in tokens.
 
-    Intervals are those of `accuracies`; an oracle, which is not there, keeps the mean of its seeds' intervals.
+    Intervals are those of `accuracies`; an oracle, not in there, keeps the mean of its seeds' intervals.
     """
     numbers = _by_plan(evaluations, settings, _ablation_pool)
     pooled = accuracies.set_index([*CELL, "plan"])
     for row, key in enumerate(zip(*(numbers[name] for name in [*CELL, "plan"]), strict=True)):
         if key in pooled.index:
             numbers.loc[row, ["low", "high"]] = pooled.loc[key, ["low", "high"]].astype(float).to_numpy()
-    known = [
-        published(*key) for key in zip(numbers["model"], numbers["dataset"], numbers["plan"], strict=True)
-    ]
+    known = [published(*key) for key in zip(numbers["model"], numbers["dataset"], numbers["plan"], strict=True)]
     numbers["published"] = [row.accuracy / 100 if row else math.nan for row in known]
     numbers["source"] = [row.source if row else "" for row in known]
     return Table(
@@ -198,9 +193,7 @@ def _plan_text(name: str, settings: TablesStage) -> str:
 
 
 def _p_list(joined: str) -> str:
-    parts = [
-        "" if part == "" else captions.p_value(float(part)).replace("p = ", "") for part in joined.split("; ")
-    ]
+    parts = ["" if part == "" else captions.p_value(float(part)).replace("p = ", "") for part in joined.split("; ")]
     return "; ".join(part.replace("p < ", "<") or DASH for part in parts)
 
 
@@ -269,9 +262,7 @@ def findings_table(findings: pd.DataFrame, settings: TablesStage) -> Table:
     return Table("findings", "The two analyses", numbers, text, caption)
 
 
-def _finding_row(
-    here: pd.DataFrame, cell: tuple[str, str, str], name: str, settings: TablesStage
-) -> list[str]:
+def _finding_row(here: pd.DataFrame, cell: tuple[str, str, str], name: str, settings: TablesStage) -> list[str]:
     told = [_finding_text(here[here["seed"] == seed], name) for seed in settings.prompt_seeds]
     return [*cell, captions.FINDINGS.get(name, name), *told]
 

@@ -15,7 +15,7 @@ def run(settings: BuiltinModelStage, *, folder: Path, execution: Execution) -> N
     """Write config, weights and tokenizer into `folder`; `config.json` comes last, so that it means complete."""
     from dpc.lm import builtin, models
 
-    models.set_up_torch(execution)
+    models.set_up_torch(execution.model_copy(update={"threads": execution.builtin_threads}))
     with progress(settings.builtin.steps, "builtin model", "step") as bar:
         model = builtin.train(settings.builtin, lambda step, loss: bar.add(1, loss=loss))
     folder.mkdir(parents=True, exist_ok=True)

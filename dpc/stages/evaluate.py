@@ -27,14 +27,16 @@ def run(
     out: Path,
 ) -> None:
     """Write tables `outcomes` (one row per question and plan) and `evaluation` (one row per plan)."""
-    made = pd.concat([tables.read([*unprompted, *generations], "generations"), tables.read(regenerations, "regenerations")])
+    made = pd.concat(
+        [tables.read([*unprompted, *generations], "generations"), tables.read(regenerations, "regenerations")]
+    )
     store = made[made["split"] == "test"].drop_duplicates(["problem_id", "edit_id"], ignore_index=True)
     planned = tables.read(plans, "plans")
     asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
     asked = asked[asked["split"] == "test"]
     results = evaluation.outcomes(planned, store, answers, asked, get_task(settings.task), ONE_PASS)
     summary = evaluation.evaluate(results, settings.statistics, ONE_PASS)
-    for row in summary.itertuples(index=False):
+    for row in tables.rows(summary):
         log.info("%s: accuracy %.4f, fixed %s, broken %s", row.plan, row.accuracy, row.fixed, row.broken)
     about = provenance("evaluate", settings, version=1)
     tables.write(outcomes, "outcomes", results, about)

@@ -27,7 +27,7 @@ def run(
     out: Path,
     execution: Execution,
 ) -> None:
-    """Write table `exemplars`: of the S_IFP instances the right and the wrong one whose length is nearest the median."""
+    """Write table `exemplars`: of the S_IFP instances the right and the wrong one of nearly median length."""
     from dpc.lm import models, soft_prompt
 
     lm = models.load(model, settings.dtype, execution)
@@ -71,7 +71,7 @@ def _maps(lm: Any, settings: ExtractExemplarsStage, prompt_ND: Any, row: Any, ro
     words = [lm.decode([int(token)]) for token in (*row["question_ids"], *row["token_ids"])]
     head = [f"p{j}" for j in range(len(prompt_ND))]
     if lm.bos_id is not None:
-        head.insert(order.prompt_start() and 0 or (0 if order.order == "bos_first" else len(head)), "BOS")
+        head.insert(0 if order.order == "bos_first" else len(head), "BOS")
     return [
         {
             "problem_id": row["problem_id"],

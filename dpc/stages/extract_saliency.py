@@ -56,10 +56,8 @@ def joined(questions: Path, generations: list[Path]) -> pd.DataFrame:
 
 def _batches(lm: LanguageModel, rows: pd.DataFrame, size: int) -> list[list[Any]]:
     """Return rows in batches of similar length, longest first; each row gets its `question_ids`."""
-    records = rows.assign(question_ids=[lm.encode(text) for text in rows["prompt_text"]])
-    ordered = sorted(
-        records.itertuples(index=False), key=lambda r: (-len(r.question_ids) - len(r.token_ids), r.problem_id)
-    )
+    records = rows.assign(question_ids=rows["prompt_text"].map(lm.encode))
+    ordered = sorted(tables.rows(records), key=lambda r: (-len(r.question_ids) - len(r.token_ids), r.problem_id))
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
@@ -75,18 +73,20 @@ def lay_out(lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, r
 def steps_of(lm: LanguageModel, task_name: str, token_ids: list[int]) -> list[int]:
     """Return the number of each token's reasoning step, from 0; a step ends with the task's STEP_END.
 
-    Steps without a word of their own (blank lines) count to the step before them.
+    A step end may reach into the next token (`. ` over `.` and ` Then`): it belongs to the token it begins in. Steps
+    without a word of their own (blank lines) count to the step before them.
     """
-    task = get_task(task_name)
-    ends, step, is_open = [], 0, False
-    for token in token_ids:
+    end = get_task(task_name).STEP_END
+    steps, step, is_open = [], 0, False
+    for token, following in zip(token_ids, [*token_ids[1:], None], strict=True):
         text = lm.decode([token])
-        if text.strip(f" \n{task.STEP_END}") and not is_open:
+        if text.strip(f" \n{end}") and not is_open:
             step, is_open = step + 1, True
-        ends.append(max(step - 1, 0))
-        if task.STEP_END in text:
+        steps.append(max(step - 1, 0))
+        pair = text if following is None else lm.decode([token, following])
+        if 0 <= pair.find(end) < max(len(text), 1):
             is_open = False
-    return ends
+    return steps
 
 
 def answer_start(lm: LanguageModel, task_name: str, token_ids: list[int]) -> int:
@@ -103,7 +103,9 @@ def former_lengths(steps: list[int]) -> tuple[int, int]:
     return len(steps) // 2, sum(step < half_of_steps for step in steps)
 
 
-def _measure(lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, rows: list[Any]) -> list[dict[str, Any]]:
+def _measure(
+    lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, rows: list[Any]
+) -> list[dict[str, Any]]:
     from dpc.lm import saliency
     from dpc.lm.layout import layout_of
 
@@ -129,9 +131,7 @@ def _row(
 
     positions = batch.predicting_rows(b)
     rationale = slice(positions.start, positions.stop)
-    sums = {
-        f"row_{group}": _flat(reduced.groups_BLSG[b, :, rationale, g]) for g, group in enumerate(GROUPS)
-    }
+    sums = {f"row_{group}": _flat(reduced.groups_BLSG[b, :, rationale, g]) for g, group in enumerate(GROUPS)}
     question_rows = slice(batch.question_start, positions.start)
     return {
         "problem_id": row.problem_id,

@@ -35,7 +35,7 @@ def run(
     asked = tables.read(questions, "questions")
     jobs = [
         Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))
-        for row in asked.itertuples(index=False)
+        for row in tables.rows(asked)
         if row.split in EVALUATED_SPLITS and in_shard(row.problem_id, shard, shards)
     ]
     rows = in_order(list(generate_rows(lm, settings, jobs, execution, f"generate {edit_id}")))

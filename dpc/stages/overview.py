@@ -12,12 +12,10 @@ from dpc.stage_settings import TablesStage
 def run(settings: TablesStage, *, evaluation: list[Path], folder: Path) -> None:
     """Write `folder`/overview.pdf, .svg and .txt (the caption).
 
-    `settings` names one model and one dataset; `evaluation` goes through recipes, and within one through seeds.
+    `settings` names one model and one dataset; `evaluation` goes through recipes, then seeds.
     """
     seeds = len(settings.prompt_seeds)
     read = [tables.read(path, "evaluation") for path in evaluation]
-    cells = {
-        recipe: read[number * seeds : (number + 1) * seeds] for number, recipe in enumerate(settings.recipes)
-    }
+    cells = {recipe: read[number * seeds : (number + 1) * seeds] for number, recipe in enumerate(settings.recipes)}
     drawn = figures_main.overview(cells, settings)
     drawing.save(drawn.figure, folder / "overview", drawn.caption)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -47,7 +48,7 @@ def run(
     tables.write(out, "plans", table, provenance("plan", settings, split=split))
 
 
-def _fitted(thresholds: Path) -> dict:  # type: ignore[type-arg]
+def _fitted(thresholds: Path) -> dict[str, Any]:
     row = tables.read(thresholds, "thresholds").iloc[0]
 
     def number(value: float) -> float | None:

@@ -19,14 +19,14 @@ from dpc.tasks.splits import NAMES, Pool, Question, cut_splits
 def run(
     settings: ProblemsStage,
     *,
-    train: Path | None = None,
-    test: Path | None = None,
+    train: list[Path],
+    test: list[Path],
     questions: Path,
     gold: list[Path],
 ) -> None:
     """Write the `questions` table of all splits, and one `gold` table per split.
 
-    `train` and `test` are files of raw rows; both are left out where `settings.generate` is a seed. `gold`
+    `train` and `test` are files of raw rows; both are empty where `settings.generate` is a seed. `gold`
     holds one path per split, named by its stem: `tuning.parquet`, `validation.parquet`, and so on.
 
     Raises DpcError before anything is written if a row cannot be read, a split cannot be cut, or a gold
@@ -52,16 +52,17 @@ def _gold_paths(gold: list[Path]) -> dict[str, Path]:
     return paths
 
 
-def _pools(settings: ProblemsStage, task: Task, train: Path | None, test: Path | None) -> tuple[Pool, Pool]:
+def _pools(settings: ProblemsStage, task: Task, train: list[Path], test: list[Path]) -> tuple[Pool, Pool]:
     """Return training and test pool; the first is empty where all splits are cut from the second."""
     if settings.generate is not None:
         return [], _generated(settings)
-    if test is None:
+    if not test:
         raise DpcError(
             f"dataset {settings.dataset}: found no test file; expected rows of task {settings.task}:"
             f" write `datasets.{settings.dataset}.files.test`"
         )
-    return parse_rows(task, train) if train else [], parse_rows(task, test)
+    train_pool, test_pool = ([row for file in files for row in parse_rows(task, file)] for files in (train, test))
+    return train_pool, test_pool
 
 
 def _generated(settings: ProblemsStage) -> Pool:
@@ -73,9 +74,7 @@ def _generated(settings: ProblemsStage) -> Pool:
             f"dataset {settings.dataset}: found no number of questions to generate; expected one:"
             f" write `datasets.{settings.dataset}.generate` and `.splits.test`"
         )
-    return generate_problems(
-        settings.generate, sizes.tuning + sizes.validation + sizes.calibration + sizes.test
-    )
+    return generate_problems(settings.generate, sizes.tuning + sizes.validation + sizes.calibration + sizes.test)
 
 
 def _check_gold(task: Task, name: str, question: Question) -> None:

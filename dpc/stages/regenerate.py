@@ -43,7 +43,7 @@ def run(
     """Write table `regenerations` with one row per question and edit of `plans` in this shard.
 
     `store` keeps rows between runs, outside the rule's outputs: a new plan makes only its new edits, and a killed job
-    goes on where it was. Its footer names model, prompt, questions and decoding; if one of them changed, it is not used.
+    goes on where it was. Its footer names model, prompt, questions and decoding; if one changed, it is not used.
     """
     context = _context(settings, model, prompt, questions)
     wanted = edits_of(tables.read(plans, "plans"))
@@ -51,10 +51,14 @@ def run(
     known = _stored(store, context)
     keys = set(zip(known["problem_id"], known["edit_id"], strict=True))
     is_new = [key not in keys for key in zip(wanted["problem_id"], wanted["edit_id"], strict=True)]
-    log.info("%d edits wanted, %d of them in the store, %d to make", len(wanted), len(wanted) - sum(is_new), sum(is_new))
+    log.info(
+        "%d edits wanted, %d of them in the store, %d to make", len(wanted), len(wanted) - sum(is_new), sum(is_new)
+    )
     device = "none"
     if any(is_new):
-        known, device = _make(settings, wanted[is_new], known, model, prompt, questions, base, store, context, execution)
+        known, device = _make(
+            settings, wanted[is_new], known, model, prompt, questions, base, store, context, execution
+        )
     rows = known.merge(wanted[["problem_id", "edit_id"]], on=["problem_id", "edit_id"], validate="one_to_one")
     tables.write(out, "regenerations", in_order([rows]), provenance("regenerate", settings, device=device))
 
@@ -88,9 +92,7 @@ def _make(
     return everything, str(lm.device)
 
 
-def _jobs(
-    lm: LanguageModel, new: pd.DataFrame, prompt: Path, asked: pd.DataFrame, base: pd.DataFrame
-) -> list[Job]:
+def _jobs(lm: LanguageModel, new: pd.DataFrame, prompt: Path, asked: pd.DataFrame, base: pd.DataFrame) -> list[Job]:
     from dpc.lm import soft_prompt
     from dpc.lm.decoding import Request
 
@@ -99,7 +101,7 @@ def _jobs(
     text, split = (asked.set_index("problem_id")[column] for column in ("prompt_text", "split"))
     length = base.set_index("problem_id")["token_ids"].map(len)
     edited, encoded, jobs = {}, {}, []
-    for row in new.itertuples(index=False):
+    for row in tables.rows(new):
         key, edit = row.problem_id, Edit.from_row(row)
         if row.edit_id not in edited:
             edited[row.edit_id] = soft_prompt.corrupt(prompt_ND, edit, mean_D)

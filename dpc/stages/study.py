@@ -60,7 +60,7 @@ def _curves(
     accumulation: Path,
     positions: Path,
 ) -> dict[Path, tuple[str, pd.DataFrame]]:
-    by_id = {row.problem_id: row for row in measured.itertuples(index=False)}
+    by_id = {row.problem_id: row for row in tables.rows(measured)}
 
     def load(chosen: pd.Series) -> list[flow.Instance]:
         return [flow.Instance.of(by_id[key]) for key in sampled.loc[chosen, "problem_id"]]
@@ -77,9 +77,20 @@ def _curves(
 
 def _say_sizes(settings: StudyStage, sampled: pd.DataFrame, note: str) -> None:
     separated = sampled[sampled["in_separation"]]
-    right, wrong, wanted = int(separated["correct"].sum()), int((~separated["correct"]).sum()), settings.sample.per_class
-    log.info("correlation study over %d instances, S_IFP over %d right and %d wrong", sampled["in_correlation"].sum(), right, wrong)
+    right, wrong, wanted = (
+        int(separated["correct"].sum()),
+        int((~separated["correct"]).sum()),
+        settings.sample.per_class,
+    )
+    log.info(
+        "correlation study over %d instances, S_IFP over %d right and %d wrong",
+        sampled["in_correlation"].sum(),
+        right,
+        wrong,
+    )
     if min(right, wrong) < wanted:
-        log.warning("S_IFP analysis: wanted %d right and %d wrong instances, found %d and %d", wanted, wanted, right, wrong)
+        log.warning(
+            "S_IFP analysis: wanted %d right and %d wrong instances, found %d and %d", wanted, wanted, right, wrong
+        )
     if note:
         log.warning("significance limits: %s", note)

@@ -44,7 +44,9 @@ def run(
         readings[readings["problem_id"].isin(cases.loc[cases["base_correct"], "problem_id"])], settings.significance
     )
     rows = _fit(settings, readings, cases, limits)
-    share, reason = thresholds.choose_share(rows, float(_tried(cases, "always")["base_correct"].mean()), settings.trigger)
+    share, reason = thresholds.choose_share(
+        rows, float(_tried(cases, "always")["base_correct"].mean()), settings.trigger
+    )
     vector, static_reason = thresholds.static_vector(_tried(cases, "static_candidates"))
     note = "; ".join(text for text in (reason, static_reason, limits.note) if text)
     log.info("R %s, static vector %d: %s", "never fires" if share is None else f"= {share:g}", vector, note)

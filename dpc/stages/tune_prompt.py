@@ -59,7 +59,7 @@ def _examples(lm, settings: TunePromptStage, asked: pd.DataFrame, gold: pd.DataF
 
     joined = gold.merge(asked, on="problem_id", validate="one_to_one")
     examples = []
-    for row in joined.itertuples(index=False):
+    for row in tables.rows(joined):
         example = Example(lm.encode(row.prompt_text), [*lm.encode(row.rationale), lm.end_ids[0]])
         check_length(lm, settings.recipe.vectors, len(example.question_ids), len(example.rationale_ids))
         examples.append(example)

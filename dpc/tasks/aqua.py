@@ -64,9 +64,7 @@ def extract(text: str) -> tuple[str | None, str | None]:
     if strict:
         return strict.group(1), strict.group(1)
     said = [*_SAID.finditer(text), *_SAID_AFTER.finditer(text)]
-    found = max(
-        said or _ALONE.finditer(text), key=lambda match: match.start(match.lastindex or 0), default=None
-    )
+    found = max(said or _ALONE.finditer(text), key=lambda match: match.start(match.lastindex or 0), default=None)
     return None, found.group(found.lastindex or 0) if found else None
 
 
@@ -84,7 +82,5 @@ def _options(row: dict[str, Any]) -> list[str]:
         raise DpcError(f"field 'options' is {found}; expected a list of five like 'A)12'")
     for letter, option in zip(_LETTERS, options, strict=True):
         if not str(option).strip().startswith(f"{letter})"):
-            raise DpcError(
-                f"field 'options' has {option!r} where option {letter} is due; expected '{letter})…'"
-            )
+            raise DpcError(f"field 'options' has {option!r} where option {letter} is due; expected '{letter})…'")
     return [str(option).strip() for option in options]

@@ -37,7 +37,7 @@ TAG_RATE, FULL_TAG_RATE, DISTRACTOR_RATE = 0.5, 0.7, 0.15
 LARGEST_VALUE, LARGEST_OPERAND, MOST_STEPS = 39, 9, 6
 NUMERALS = tuple(str(i) for i in range(100))
 WORDS = (
-    "Q A : ; . = #### has doubles it step by answer only draft".split()
+    ["Q", "A", ":", ";", ".", "=", "####", "has", "doubles", "it", "step", "by", "answer", "only", "draft"]
     + list(DAYS + GAIN + LOSS + NAMES)
     + [name for names in OBJECTS.values() for name in names]
 )

@@ -50,9 +50,7 @@ def parse(row: dict[str, Any]) -> Problem:
     solution = str(field(row, "solution")).strip()
     answer = _last_box(solution)
     if answer is None or not canonical(answer):
-        raise DpcError(
-            f"field 'solution' ends in {solution[-40:]!r} and boxes no answer; expected '\\boxed{{…}}'"
-        )
+        raise DpcError(f"field 'solution' ends in {solution[-40:]!r} and boxes no answer; expected '\\boxed{{…}}'")
     steps = sum(bool(sentence.strip()) for sentence in solution.split(STEP_END))
     return Problem(str(field(row, "problem")).strip(), solution, answer, steps)
 
@@ -89,7 +87,7 @@ def grade(extracted: str | None, answer: str) -> bool:
         return found == gold
     if len(found) > _LONGEST or _COSTLY.search(found) or _bases_differ(gold, found):
         return False
-    # A pair without its brackets is still in order; math-verify would take it for a set.
+    # A pair without its brackets is still that pair; math-verify would take it for a set.
     bracketed = gold.startswith("(") and gold.endswith(")") and found[0] not in "([\\{"
     return _symbolically_equal(gold, f"({found})" if bracketed and "," in found else found)
 
@@ -280,9 +278,7 @@ def _values(form: Any) -> list[complex] | None:
 def _value(form: Any) -> complex | None:
     """Return the value of `form` with a fixed number between 1 and 2 for each symbol, or None."""
     try:
-        return complex(
-            form.subs({symbol: _stand_in(symbol.name) for symbol in form.free_symbols}).doit().evalf(20)
-        )
+        return complex(form.subs({symbol: _stand_in(symbol.name) for symbol in form.free_symbols}).doit().evalf(20))
     except (TypeError, ValueError, AttributeError, OverflowError, NotImplementedError, ZeroDivisionError):
         return None
 

@@ -26,13 +26,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     readers = {".jsonl": _read_jsonl, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise DpcError(
-            f"{path}: found suffix {path.suffix!r}; expected .jsonl or .parquet: convert or rename the file"
-        )
+        raise DpcError(f"{path}: found suffix {path.suffix!r}; expected .jsonl or .parquet: convert or rename the file")
     if not path.is_file():
-        raise DpcError(
-            f"{path}: no such file; expected rows as .jsonl or .parquet: correct the path in `datasets`"
-        )
+        raise DpcError(f"{path}: no such file; expected rows as .jsonl or .parquet: correct the path in `datasets`")
     number = 0
     for number, row in reader(path):
         yield f"{path.name}:{number}", row
@@ -61,18 +57,14 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if line.strip():
                     yield number, _object(line, f"{path}:{number}")
     except (OSError, UnicodeDecodeError) as error:
-        raise DpcError(
-            f"{path}: cannot be read as UTF-8 text ({error}); fetch or copy the file again"
-        ) from None
+        raise DpcError(f"{path}: cannot be read as UTF-8 text ({error}); fetch or copy the file again") from None
 
 
 def _object(line: str, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise DpcError(
-            f"{place}: not JSON ({error}); expected one JSON object per line: correct the line"
-        ) from None
+        raise DpcError(f"{place}: not JSON ({error}); expected one JSON object per line: correct the line") from None
     if not isinstance(row, dict):
         kind = type(row).__name__
         raise DpcError(f"{place}: found a JSON {kind}; expected one JSON object per line: correct the line")

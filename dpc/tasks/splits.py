@@ -23,9 +23,7 @@ class Question:
 Pool = list[tuple[str, Problem]]
 
 
-def cut_splits(
-    train: Pool, test: Pool, sizes: Splits, dataset: str
-) -> tuple[dict[str, list[Question]], list[str]]:
+def cut_splits(train: Pool, test: Pool, sizes: Splits, dataset: str) -> tuple[dict[str, list[Question]], list[str]]:
     """Return the questions of each split of `NAMES`, and notes on what was dropped or not cut in full.
 
     Questions are put in the order of a hash of their id, and each split is a run of that order.

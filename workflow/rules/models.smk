@@ -12,7 +12,7 @@ rule train_builtin_model:
         f"{R}/benchmarks/train_builtin_model/{{model}}.tsv"
     conda:
         ENVIRONMENT
-    threads: CONFIG.execution.threads
+    threads: CONFIG.execution.builtin_threads
     shell:
         "{PYTHON} -m dpc builtin_model --settings {params.settings:q} --execution {EXECUTION:q} "
         "--folder {params.folder:q} --log {log:q}"

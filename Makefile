@@ -1,0 +1,50 @@
+# Two commands to start with: `make study` and `make test`. All work happens in .venv and results/.
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake
+DEMO := --configfile workflow/demo.yaml
+LINTED := dpc tests
+
+.PHONY: study test lint unit proof report fingerprints schema clean
+
+study: .venv/study  ## the embedded study: tables, figures and a report, no download, no GPU
+	$(SNAKEMAKE) $(DEMO) --cores $(CORES) --quiet host rules
+	$(SNAKEMAKE) $(DEMO) --quiet all --report results/demo/report.html
+	@echo "Report: results/demo/report.html   tables: results/demo/tables   figures: results/demo/figures"
+
+test: lint unit  ## linters, type checker, import contract, tests
+
+lint: .venv/test
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(SNAKEMAKE) --lint
+
+unit: .venv/test
+	$(BIN)/pytest -n $(CORES)
+
+proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole studies
+	$(BIN)/pytest -n $(CORES) -m proof
+
+fingerprints: .venv/test  ## record the code of every stage anew, where results are the same
+	$(BIN)/python -m tests.fingerprints
+
+schema: .venv/study  ## write the schema of config.yaml anew
+	$(BIN)/python -m dpc.schema > workflow/schemas/config.schema.json
+
+# pip does not compile: only what is used is compiled, at first use.
+.venv/study: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("found Python %d.%d; expected 3.11 or newer: make PYTHON=python3.11 ..." % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable .
+	touch $@
+
+.venv/test: .venv/study
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf results .snakemake
