@@ -6,32 +6,15 @@ name the choices the paper left open; `docs/choices.md` gives each one's reason.
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dpc.errors import DpcError
+from dpc.kinds import Count, Distinct, Layers, Name, Number, PlainText, Positive, Several, Share
+from dpc.messages import did_you_mean, one_line
 
 
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads `1e-3` as text; take it for the number it is."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
-Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
-Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Layers = (
-    Literal["paper", "second_half", "all"]
-    | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
-)
 PlanName = Literal[
     "no_prompt", "prompt_tuning", "dpc", "always", "random_corruption", "mask_only", "gamma_only", "identity",
     "static_mask",
@@ -42,7 +25,14 @@ OracleName = Literal["oracle_token"]
 class Settings(BaseModel):
     """A closed, frozen group of settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def _exactly_one(what: str, **sources: object) -> None:
+    found = [name for name, source in sources.items() if source is not None]
+    if len(found) != 1:
+        have = f"found {' and '.join(found)}: write null for the others" if found else "found none"
+        raise ValueError(f"{what} needs exactly one of {', '.join(f'`{name}`' for name in sources)}; {have}")
 
 
 class Sample(Settings):
@@ -59,19 +49,19 @@ class Study(Settings):
 
     name: str
     """Names the run in captions."""
-    results: str
+    results: PlainText
     """Folder that receives everything."""
-    models: Annotated[list[str], Field(min_length=1)]
+    models: Annotated[list[str], Several, Distinct]
     """Names from `models`."""
-    datasets: Annotated[list[str], Field(min_length=1)]
+    datasets: Annotated[list[str], Several, Distinct]
     """Names from `datasets`."""
-    recipes: Annotated[list[str], Field(min_length=1)]
+    recipes: Annotated[list[str], Several, Distinct]
     """Names from `recipes`: how soft prompts are tuned."""
-    prompt_seeds: Annotated[list[int], Field(min_length=1)]
+    prompt_seeds: Annotated[list[int], Several, Distinct]
     """One soft prompt is tuned per seed; results are means over them (D2)."""
-    plans: Annotated[list[PlanName], Field(min_length=1)]
+    plans: Annotated[list[PlanName], Several, Distinct]
     """Interventions to evaluate, see `dpc/plans.py`; `prompt_tuning` is what all are compared with."""
-    oracles: list[OracleName] = []
+    oracles: Annotated[list[OracleName], Distinct] = []
     """Upper bounds that look at test gold; labelled as such everywhere."""
     sample: Sample = Sample()
     """Sizes of the analysed samples."""
@@ -118,8 +108,7 @@ class Model(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:
-        if sum(source is not None for source in (self.path, self.hub, self.builtin)) != 1:
-            raise ValueError("a model needs exactly one of `path`, `hub`, `builtin`")
+        _exactly_one("a model", path=self.path, hub=self.hub, builtin=self.builtin)
         if self.hub and not self.revision:
             raise ValueError("a model from the hub needs `revision`: name the commit to be reproducible")
         return self
@@ -184,8 +173,7 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _sound(self) -> Dataset:
-        if sum(source is not None for source in (self.files, self.hub, self.generate)) != 1:
-            raise ValueError("a dataset needs exactly one of `files`, `hub`, `generate`")
+        _exactly_one("a dataset", files=self.files, hub=self.hub, generate=self.generate)
         if (self.generate is not None) != (self.task == "arithmetic"):
             raise ValueError("`generate` goes with task `arithmetic`, and the other tasks read `files` or `hub`")
         if self.generate is not None and self.splits.test is None:
@@ -204,7 +192,7 @@ class Recipe(Settings):
     """Start from sampled vocabulary rows, or from noise of their standard deviation."""
     learning_rate: Positive = 1e-3
     """Peak learning rate of AdamW, after a linear warm-up, falling linearly to a tenth."""
-    weight_decay: Annotated[float, BeforeValidator(_number), Field(ge=0)] = 0.0
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
     """AdamW's weight decay."""
     batch_size: Count = 16
     """Questions per step; part of the result."""
@@ -268,7 +256,7 @@ class Corrupt(Settings):
     """Multiply the vector, replace it by the mean embedding, or hide its position from attention."""
     mask_value: Number = 0.0
     """Factor of `mask: scale`."""
-    gamma: Annotated[float, BeforeValidator(_number), Field(ge=0, le=100)] = 10.0
+    gamma: Annotated[Number, Field(ge=0, le=100)] = 10.0
     """Percent of entries, smallest in absolute value, that are reduced."""
     gamma_scale: Number = 0.0
     """What those entries are multiplied by."""
@@ -316,7 +304,7 @@ class Controls(Settings):
 class Statistics(Settings):
     """Intervals."""
 
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     """Level of every interval."""
     resamples: Count = 2000
     """Bootstrap resamples."""
@@ -370,9 +358,12 @@ class Config(Settings):
     """The whole of `config.yaml`."""
 
     study: Study
-    models: dict[str, Model]
-    datasets: dict[str, Dataset]
-    recipes: dict[str, Recipe]
+    models: dict[Name, Model]
+    """Catalogue of language models; `study.models` says which of them run."""
+    datasets: dict[Name, Dataset]
+    """Catalogue of datasets; `study.datasets` says which of them run."""
+    recipes: dict[Name, Recipe]
+    """Catalogue of ways to tune a soft prompt; `study.recipes` says which of them run."""
     layout: Literal["bos_first", "prompt_first"] = "bos_first"
     """`[BOS, prompt, question]` keeps the prompt off position 0, the usual sink; or PEFT's `[prompt, BOS, question]`."""
     flow: Flow = Flow()
@@ -403,36 +394,6 @@ class Config(Settings):
         return self
 
 
-def did_you_mean(name: str, known: Any) -> str:
-    """Return `; did you mean 'x'?` for the nearest known name, or the list of known names."""
-    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(map(str, known)))}"
-
-
-def _keys_at(path: tuple[Any, ...]) -> list[str]:
-    """Return the keys that the settings group at `path` knows."""
-    group: Any = Config
-    for part in path:
-        field = getattr(group, "model_fields", {}).get(part)
-        if field is not None:
-            group = field.annotation
-        for argument in getattr(group, "__args__", ()):
-            if isinstance(argument, type) and issubclass(argument, Settings):
-                group = argument
-    return list(getattr(group, "model_fields", {}))
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(first["loc"][:-1])
-        return f"config: unknown key `{path}`{did_you_mean(first['loc'][-1], known)}"
-    if first["type"] == "value_error":
-        return f"config: {path + ': ' if path else ''}{first['msg'].removeprefix('Value error, ')}"
-    return f"config: `{path}` is {first.get('input')!r}: {first['msg'][0].lower() + first['msg'][1:]}"
-
-
 def load_config(raw: dict[str, Any]) -> Config:
     """Check a parsed `config.yaml`.
 
@@ -441,4 +402,4 @@ def load_config(raw: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise DpcError(_one_line(error)) from None
+        raise DpcError(f"config: {one_line(error, Config, raw)}") from None

@@ -81,7 +81,7 @@ def corrupt(prompt_ND: Tensor, edit: Edit, mean_D: Tensor) -> Tensor:
     if edit.mask == "vocabulary_mean":
         edited_ND[masked] = mean_D.to(edited_ND)
     elif edit.mask == "scale":
-        edited_ND[masked] = edit.mask_value * prompt_ND[masked]
+        edited_ND[masked] *= edit.mask_value
     return edited_ND
 
 

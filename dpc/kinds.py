@@ -1,0 +1,51 @@
+"""The kinds of values that settings are made of: numbers however YAML reads them, layer ranges, names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+T = TypeVar("T")
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads `1e-3` as text; take it for the number it is."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _layers(value: Any) -> Any:
+    """Refuse what is no layer range with one message instead of one for each way to write it."""
+    is_pair = isinstance(value, list) and len(value) == 2 and all(type(layer) is int for layer in value)
+    if value in ("paper", "second_half", "all") or (is_pair and 0 <= value[0] <= value[1]):
+        return value
+    raise ValueError("write paper, second_half, all or [first, last], both inclusive, counted from 0")
+
+
+def _distinct(values: list[T]) -> list[T]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} stands there more than once; write it once")
+    return values
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Layers = Annotated[
+    Literal["paper", "second_half", "all"]
+    | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)],
+    BeforeValidator(_layers),
+]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+"""Names of models, datasets and recipes become folders, wildcards and parts of file names."""
+PlainText = Annotated[str, Field(pattern=r"^[^{}]+$")]
+"""Text in which Snakemake finds no wildcard."""
+Distinct = AfterValidator(_distinct)
+Several = Field(min_length=1, json_schema_extra={"uniqueItems": True})
