@@ -17,17 +17,40 @@ import resource
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dpc.errors import DpcError
+from dpc.messages import did_you_mean, one_line
 from dpc.settings import Execution
 from dpc.stage_settings import STAGES
 
 log = logging.getLogger("dpc")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with one line where argparse would print all flags before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def _json_reader(kind: type[BaseModel]) -> Callable[[str], BaseModel]:
+    """Return how a flag that holds settings as JSON is read."""
+
+    def read(text: str) -> BaseModel:
+        try:
+            return kind.model_validate_json(text)
+        except ValidationError as error:
+            is_json = error.errors()[0]["type"] != "json_invalid"
+            message = one_line(error, kind, json.loads(text) if is_json else None)
+            raise argparse.ArgumentTypeError(message) from None
+
+    return read
 
 
 def _converter(kind: Any) -> dict[str, Any]:
@@ -35,13 +58,13 @@ def _converter(kind: Any) -> dict[str, Any]:
     if kind in (list[Path], list[str]):
         return {"nargs": "*", "type": kind.__args__[0], "default": []}
     if kind is Execution:
-        return {"type": Execution.model_validate_json}
+        return {"type": _json_reader(Execution)}
     return {"type": next((t for t in (Path, int, str) if t is kind or t in getattr(kind, "__args__", ())), str)}
 
 
 def _parser(stage: str, module: ModuleType) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m dpc {stage}", description=module.__doc__)
-    parser.add_argument("--settings", required=True, type=STAGES[stage].model_validate_json, metavar="JSON")
+    parser = _Parser(prog=f"python -m dpc {stage}", description=module.__doc__, allow_abbrev=False)
+    parser.add_argument("--settings", required=True, type=_json_reader(STAGES[stage]), metavar="JSON")
     parser.add_argument("--log", type=Path, help="file the log is appended to")
     hints = get_type_hints(module.run)
     for name, parameter in inspect.signature(module.run).parameters.items():
@@ -63,13 +86,13 @@ def _start_log(file: Path | None) -> None:
     logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%d %H:%M:%S", handlers=handlers, force=True)
 
 
-def _header(stage: str, arguments: argparse.Namespace) -> None:
+def _header(stage: str, arguments: argparse.Namespace, argv: list[str]) -> None:
     job = os.environ.get("SLURM_JOB_ID", "none")
     execution = getattr(arguments, "execution", None)
     device = execution.device if execution else "cpu"
     log.info("stage %s, host %s, slurm job %s, device %s", stage, platform.node(), job, device)
     log.info("settings %s", json.dumps(arguments.settings.model_dump(mode="json"), sort_keys=True))
-    log.info("again by hand: %s", shlex.join(["python", "-m", "dpc", *sys.argv[1:]]))
+    log.info("again by hand: %s", shlex.join(["python", "-m", "dpc", *argv]))
 
 
 def _peak_memory() -> str:
@@ -87,18 +110,17 @@ def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
 
 def main(argv: list[str]) -> int:
     """Run one stage; return the exit status."""
-    if not argv or argv[0] not in STAGES:
+    if not argv or argv[0].startswith("-"):
         print(f"usage: python -m dpc STAGE --settings JSON ...; stages: {', '.join(STAGES)}", file=sys.stderr)
         return 2
     stage, started = argv[0], time.monotonic()
-    module = importlib.import_module(f"dpc.stages.{stage}")
-    try:
-        arguments = _parser(stage, module).parse_args(argv[1:])
-    except ValidationError as error:
-        print(f"error: --settings: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}", file=sys.stderr)
+    if stage not in STAGES:
+        print(f"error: unknown stage {stage!r}{did_you_mean(stage, STAGES)}", file=sys.stderr)
         return 2
+    module = importlib.import_module(f"dpc.stages.{stage}")
+    arguments = _parser(stage, module).parse_args(argv[1:])
     _start_log(arguments.log)
-    _header(stage, arguments)
+    _header(stage, arguments, argv)
     try:
         _run(stage, module, arguments)
     except DpcError as error:

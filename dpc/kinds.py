@@ -34,9 +34,11 @@ def _distinct(values: list[T]) -> list[T]:
     return values
 
 
-Number = Annotated[float, BeforeValidator(_number)]
-Positive = Annotated[Number, Field(gt=0)]
-Share = Annotated[Number, Field(ge=0, le=1)]
+AsNumber = BeforeValidator(_number)
+"""Stands last: bounds behind it would not reach the JSON schema."""
+Number = Annotated[float, AsNumber]
+Positive = Annotated[float, Field(gt=0), AsNumber]
+Share = Annotated[float, Field(ge=0, le=1), AsNumber]
 Count = Annotated[int, Field(ge=1)]
 Layers = Annotated[
     Literal["paper", "second_half", "all"]
@@ -47,5 +49,14 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """Names of models, datasets and recipes become folders, wildcards and parts of file names."""
 PlainText = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
-Distinct = AfterValidator(_distinct)
-Several = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+PlanName = Literal[
+    "no_prompt", "prompt_tuning", "dpc", "always", "random_corruption", "mask_only", "gamma_only", "identity",
+    "static_mask",
+]  # fmt: skip
+OracleName = Literal["oracle_token"]
+
+_SEVERAL = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+Names = Annotated[list[str], _SEVERAL, AfterValidator(_distinct)]
+Seeds = Annotated[list[int], _SEVERAL, AfterValidator(_distinct)]
+Plans = Annotated[list[PlanName], _SEVERAL, AfterValidator(_distinct)]
+Oracles = Annotated[list[OracleName], AfterValidator(_distinct)]

@@ -29,7 +29,7 @@ def did_you_mean(name: object, known: Any) -> str:
 
 
 def one_line(error: ValidationError, group: type[BaseModel], raw: Any) -> str:
-    """Say what is wrong in `raw`, which was to become a `group`; of several faults the first, misspelt keys before all."""
+    """Say what is wrong in `raw`, which was to become a `group`: the first fault, misspelt keys before all others."""
     faults = [(_path(fault, raw), fault) for fault in error.errors()]
     path, first = min(faults, key=lambda found: found[1]["type"] != "extra_forbidden")
     if first["type"] == "extra_forbidden":
@@ -46,17 +46,13 @@ def one_line(error: ValidationError, group: type[BaseModel], raw: Any) -> str:
 
 
 def _path(fault: Any, raw: Any) -> tuple[Any, ...]:
-    """Return where a fault lies: pydantic's location without its marks for unions and keys, which are no keys of `raw`."""
+    """Return where a fault lies: pydantic's location without its marks for unions and keys, which `raw` lacks."""
     path, here = [], raw
     for part in fault["loc"]:
-        if isinstance(here, dict) and part in here:
+        if part in (here if isinstance(here, dict) else range(len(here)) if isinstance(here, list) else ()):
             here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
-        elif fault["type"] != "missing":
-            continue
-        path.append(part)
-    return tuple(path)
+            path.append(part)
+    return (*path, fault["loc"][-1]) if fault["type"] == "missing" else tuple(path)
 
 
 def _written(path: tuple[Any, ...]) -> str:

@@ -11,21 +11,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dpc.errors import DpcError
-from dpc.kinds import Count, Distinct, Layers, Name, Number, PlainText, Positive, Several, Share
+from dpc.kinds import AsNumber, Count, Layers, Name, Names, Number, Oracles, PlainText, Plans, Positive, Seeds, Share
 from dpc.messages import did_you_mean, one_line
-
-
-PlanName = Literal[
-    "no_prompt", "prompt_tuning", "dpc", "always", "random_corruption", "mask_only", "gamma_only", "identity",
-    "static_mask",
-]  # fmt: skip
-OracleName = Literal["oracle_token"]
 
 
 class Settings(BaseModel):
     """A closed, frozen group of settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 def _exactly_one(what: str, **sources: object) -> None:
@@ -51,17 +46,17 @@ class Study(Settings):
     """Names the run in captions."""
     results: PlainText
     """Folder that receives everything."""
-    models: Annotated[list[str], Several, Distinct]
+    models: Names
     """Names from `models`."""
-    datasets: Annotated[list[str], Several, Distinct]
+    datasets: Names
     """Names from `datasets`."""
-    recipes: Annotated[list[str], Several, Distinct]
+    recipes: Names
     """Names from `recipes`: how soft prompts are tuned."""
-    prompt_seeds: Annotated[list[int], Several, Distinct]
+    prompt_seeds: Seeds
     """One soft prompt is tuned per seed; results are means over them (D2)."""
-    plans: Annotated[list[PlanName], Several, Distinct]
+    plans: Plans
     """Interventions to evaluate, see `dpc/plans.py`; `prompt_tuning` is what all are compared with."""
-    oracles: Annotated[list[OracleName], Distinct] = []
+    oracles: Oracles = []
     """Upper bounds that look at test gold; labelled as such everywhere."""
     sample: Sample = Sample()
     """Sizes of the analysed samples."""
@@ -192,7 +187,7 @@ class Recipe(Settings):
     """Start from sampled vocabulary rows, or from noise of their standard deviation."""
     learning_rate: Positive = 1e-3
     """Peak learning rate of AdamW, after a linear warm-up, falling linearly to a tenth."""
-    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0), AsNumber] = 0.0
     """AdamW's weight decay."""
     batch_size: Count = 16
     """Questions per step; part of the result."""
@@ -256,7 +251,7 @@ class Corrupt(Settings):
     """Multiply the vector, replace it by the mean embedding, or hide its position from attention."""
     mask_value: Number = 0.0
     """Factor of `mask: scale`."""
-    gamma: Annotated[Number, Field(ge=0, le=100)] = 10.0
+    gamma: Annotated[float, Field(ge=0, le=100), AsNumber] = 10.0
     """Percent of entries, smallest in absolute value, that are reduced."""
     gamma_scale: Number = 0.0
     """What those entries are multiplied by."""
@@ -304,7 +299,7 @@ class Controls(Settings):
 class Statistics(Settings):
     """Intervals."""
 
-    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1), AsNumber] = 0.95
     """Level of every interval."""
     resamples: Count = 2000
     """Bootstrap resamples."""
@@ -365,7 +360,7 @@ class Config(Settings):
     recipes: dict[Name, Recipe]
     """Catalogue of ways to tune a soft prompt; `study.recipes` says which of them run."""
     layout: Literal["bos_first", "prompt_first"] = "bos_first"
-    """`[BOS, prompt, question]` keeps the prompt off position 0, the usual sink; or PEFT's `[prompt, BOS, question]`."""
+    """`[BOS, prompt, question]` keeps the prompt off the sink at 0; or PEFT's `[prompt, BOS, question]` (D3)."""
     flow: Flow = Flow()
     trigger: Trigger = Trigger()
     locate: Locate = Locate()

@@ -75,10 +75,10 @@ class ExtractSaliencyStage(Settings):
     saliency: Saliency
 
 
-class ExtractExemplarsStage(ExtractSaliencyStage):
-    """Keep full maps of single instances, averaged over the shallow and over the deep layers."""
+class ChooseExemplarsStage(Settings):
+    """Choose the instances whose full maps are kept."""
 
-    flow: Flow
+    task: TaskName
 
 
 class StudyStage(Settings):
@@ -159,7 +159,8 @@ STAGES: dict[str, type[Settings]] = {
     "tune_prompt": TunePromptStage,
     "generate_base": GenerateStage,
     "extract_saliency": ExtractSaliencyStage,
-    "exemplars": ExtractExemplarsStage,
+    "choose_exemplars": ChooseExemplarsStage,
+    "exemplars": ExtractSaliencyStage,
     "study": StudyStage,
     "plan": PlanStage,
     "regenerate": GenerateStage,

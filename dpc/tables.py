@@ -85,19 +85,19 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "question_question": _FLOATS,  # [L] question rows x earlier question columns, summed
         "band": _FLOATS,  # [T, N] rationale rows x prompt columns, summed over the layers of `saliency.band`
     },
-    # full maps of single instances: one row per instance and band of layers
+    # the instances whose full maps are kept
+    "chosen": {"problem_id": _S, "role": _S},
+    # full maps of single instances: one row per instance and layer
     "exemplars": {
         "problem_id": _S,
         "role": _S,  # right | wrong
-        "layer_band": _S,  # shallow | deep
-        "first_layer": _I,
-        "last_layer": _I,
+        "layer": _I,
         "size": _I,  # S
         "vectors": _I,
         "question_tokens": _I,  # columns of the question
         "prompt_start": _I,  # first prompt column
         "tokens": pa.list_(_S),  # [S]
-        "saliency": _FLOATS,  # [S, S] mean over the band's layers, query rows x key columns
+        "saliency": _FLOATS,  # [S, S] query rows x key columns
     },
     "plans": {
         "problem_id": _S,

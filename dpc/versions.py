@@ -10,6 +10,7 @@ VERSIONS: dict[str, int] = {
     "tune_prompt": 1,
     "generate_base": 1,
     "extract_saliency": 1,
+    "choose_exemplars": 1,
     "exemplars": 1,
     "study": 1,
     "plan": 1,

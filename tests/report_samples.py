@@ -212,16 +212,14 @@ def curve_rows(rng, fires=True):
 
 def exemplar_rows(rng, size=30, vectors=8, roles=("right", "wrong"), prompt_start=1):
     rows = []
-    for role, (band, first, last) in itertools.product(roles, (("shallow", 0, 2), ("deep", 3, 4))):
+    for role, layer in itertools.product(roles, range(5)):
         values = np.tril(10 ** rng.normal(-3.5, 0.8, (size, size)))
         tokens = ["<s>", *(f"[p{n}]" for n in range(vectors)), *TOY_QUESTION.split(), *TOY[0].split()]
         rows.append(
             {
                 "problem_id": f"toy-{role}",
                 "role": role,
-                "layer_band": band,
-                "first_layer": first,
-                "last_layer": last,
+                "layer": layer,
                 "size": size,
                 "vectors": vectors,
                 "question_tokens": (size - vectors - 1) // 2,

@@ -163,9 +163,7 @@ def test_outcomes_count_the_base_rationale_for_plans_that_look_at_it(
     assert of_plan(rows, "oracle_token")["tokens"].tolist() == [15, 16, 17] * 2
 
 
-def test_outcomes_fit_their_schema_in_the_order_of_the_plans(
-    planted: dict[str, pd.DataFrame], tmp_path: Path
-) -> None:
+def test_outcomes_fit_their_schema_in_the_order_of_the_plans(planted: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     rows = joined(planted)
     tables.write(tmp_path / "outcomes.parquet", "outcomes", rows, {})
     back = tables.read(tmp_path / "outcomes.parquet", "outcomes")
@@ -339,9 +337,7 @@ def random_outcomes(seed: int, questions: int = 20) -> pd.DataFrame:
                 }
             )
     wrong = [r["problem_id"] for r in rows if r["plan"] == "prompt_tuning" and not r["correct"]][:5]
-    tried = [
-        {**rows[0], "problem_id": p, "plan": "oracle_token", "candidate": j} for p in wrong for j in (0, 1)
-    ]
+    tried = [{**rows[0], "problem_id": p, "plan": "oracle_token", "candidate": j} for p in wrong for j in (0, 1)]
     for row in tried:
         row.update(correct=bool(draw.random() < 0.3), tokens=100 + int(draw.integers(50)))
     return pd.DataFrame(rows + tried)

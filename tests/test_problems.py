@@ -35,9 +35,7 @@ small = st.integers(1, 6)
 
 
 @settings(deadline=None)
-@given(
-    small, small, small, st.none() | st.integers(1, 30), st.integers(13, 40), st.integers(0, 20), st.randoms()
-)
+@given(small, small, small, st.none() | st.integers(1, 30), st.integers(13, 40), st.integers(0, 20), st.randoms())
 def test_splits_are_disjoint_full_and_blind_to_order(
     tuning: int,
     validation: int,

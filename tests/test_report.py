@@ -159,7 +159,7 @@ def every_drawing(rng, chosen, real=False, layers=6, vectors=8, size=30, bad=Fal
         "cases": cases.cases(outcomes, chosen),
         "layers": figures_flow.layers([layer_rows(rng, layers)] * seeds, chosen, *bands),
         "accumulation": figures_flow.accumulation(accumulation_rows(rng, layers, vectors), chosen, bands[0]),
-        "exemplars": figures_flow.exemplars(exemplar_rows(rng, size, vectors, groups), chosen),
+        "exemplars": figures_flow.exemplars(exemplar_rows(rng, size, vectors, groups), chosen, (0, 2), (3, 4)),
         "analysis": figures_analysis.analysis(
             found, instance_rows(rng, wrong=0 if bad else 50), position_rows(rng, groups=groups), chosen
         ),
@@ -220,7 +220,7 @@ def test_empty_tables_are_drawn_and_said():
     none = [tables.empty("layers")] * 3
     assert "no instance at hand" in texts(figures_flow.layers(none, chosen).figure)
     assert "no instance at hand" in texts(figures_flow.accumulation(tables.empty("accumulation"), chosen).figure)
-    empty = figures_flow.exemplars(tables.empty("exemplars"), chosen)
+    empty = figures_flow.exemplars(tables.empty("exemplars"), chosen, None, None)
     assert "no right instance at hand; no wrong instance at hand" in empty.caption
     found = [tables.empty("findings")] * 3
     made = figures_analysis.analysis(found, tables.empty("instances"), tables.empty("positions"), chosen)
@@ -237,7 +237,7 @@ def test_zero_saliency_is_drawn():
     assert_legible(figures_flow.layers([rows], settings(prompt_seeds=[0])).figure)
     maps = exemplar_rows(np.random.default_rng(0), size=12)
     maps["saliency"] = [np.zeros(144)] * len(maps)
-    assert_legible(figures_flow.exemplars(maps, settings()).figure)
+    assert_legible(figures_flow.exemplars(maps, settings(), (0, 2), (3, 4)).figure)
 
 
 @pytest.mark.parametrize(("start", "order"), [(1, ["BOS", "prompt"]), (0, ["prompt", "BOS"])])

@@ -204,9 +204,7 @@ def test_bootstrap_of_a_mean_is_the_normal_interval_in_large_samples() -> None:
     values = np.random.default_rng(5).normal(10, 2, 400)
     found = s.bootstrap(np.mean, values, settings=Statistics(resamples=4000))
     error = values.std() / 20
-    assert bounds(found) == pytest.approx(
-        (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.1 * error
-    )
+    assert bounds(found) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.1 * error)
 
 
 def test_bootstrap_is_decided_by_its_seed_and_not_by_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,7 @@ from dpc.tasks import math as math_task
 from dpc.tasks.rows import read_rows
 
 DATA = Path(os.environ.get("DPC_DATA", Path(__file__).resolve().parents[2] / "shared/data"))
-needs_data = pytest.mark.skipif(
-    not (DATA / "math/test.jsonl").exists(), reason="the benchmark files are not here"
-)
+needs_data = pytest.mark.skipif(not (DATA / "math/test.jsonl").exists(), reason="the benchmark files are not here")
 
 GSM8K_ROW = {
     "question": "How many?",
@@ -77,9 +75,7 @@ class TestGsm8k:
     def test_equal(self, found: str) -> None:
         assert self.task.grade(found, "18")
 
-    @pytest.mark.parametrize(
-        "found", [None, "", "1.8", "-18", "180", "18/5", "18/0", "18.01", "eighteen", "9" * 5000]
-    )
+    @pytest.mark.parametrize("found", [None, "", "1.8", "-18", "180", "18/5", "18/0", "18.01", "eighteen", "9" * 5000])
     def test_unequal(self, found: str | None) -> None:
         assert not self.task.grade(found, "18")
 
@@ -210,9 +206,7 @@ class TestMath:
         assert problem.rationale == MATH_ROW["solution"]
         assert (problem.answer, problem.steps) == (r"\frac{1}{2}", 2)
 
-    @pytest.mark.parametrize(
-        "solution", ["It is 2.", r"$\boxed{2$", r"$\boxed{}$", r"$\boxed{\,}$", r"$\boxedfoo{2}$"]
-    )
+    @pytest.mark.parametrize("solution", ["It is 2.", r"$\boxed{2$", r"$\boxed{}$", r"$\boxed{\,}$", r"$\boxedfoo{2}$"])
     def test_gold_without_box(self, solution: str) -> None:
         with pytest.raises(DpcError, match="boxes no answer"):
             self.task.parse({"problem": "?", "solution": solution})
@@ -252,9 +246,7 @@ class TestMath:
             ("[1,2]", "[1,3]"),
         ],
     )
-    def test_unequal_whatever_math_verify_says(
-        self, answer: str, found: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_unequal_whatever_math_verify_says(self, answer: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("math_verify.verify", lambda *_, **__: True)
         assert not self.task.grade(found, answer)
 

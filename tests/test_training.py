@@ -45,7 +45,7 @@ def test_tuning_lowers_the_validation_loss_and_touches_no_weight() -> None:
     before = {name: p.clone() for name, p in lm.model.named_parameters()}
     prompt, looks, kept = tune(lm, LAYOUT, recipe(steps=80), 0, examples(), examples(8))
     assert prompt.shape == (4, tiny.SHAPE["hidden_size"])
-    assert looks[-1].validation_loss < 0.8 * looks[0].validation_loss
+    assert looks[-1].validation_loss < looks[0].validation_loss - 0.3
     assert kept == min(looks, key=lambda look: look.validation_loss).step
     assert all(torch.equal(before[name], p) and p.grad is None for name, p in lm.model.named_parameters())
 

@@ -179,11 +179,24 @@ def _accumulation_caption(table: pd.DataFrame, settings: FiguresStage, shallow: 
     )
 
 
-def exemplars(table: pd.DataFrame, settings: FiguresStage) -> Drawing:
+def band_maps(table: pd.DataFrame, shallow: Band | None, deep: Band | None) -> dict[tuple[str, str], pd.Series]:
+    """Return, by role and band, an instance's row with `saliency` averaged over the band's layers."""
+    maps = {}
+    for role, rows in table.groupby("role", sort=False):
+        for name, band in (("shallow", shallow), ("deep", deep)):
+            if band is not None:
+                inside = rows[rows["layer"].between(*band)]
+                mean = np.mean([np.asarray(values, float) for values in inside["saliency"]], axis=0)
+                more = pd.Series({"saliency": mean, "first_layer": band[0], "last_layer": band[1]}, dtype=object)
+                maps[str(role), name] = pd.concat([inside.iloc[0].drop("saliency"), more])
+    return maps
+
+
+def exemplars(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None, deep: Band | None) -> Drawing:
     """Draw the full saliency maps of a right and a wrong instance, over shallow and over deep layers."""
     figure = drawing.new_figure(6.6)
     panels = figure.subplots(2, 2, squeeze=False)
-    maps = {(row["role"], row["layer_band"]): row for _, row in table.iterrows()}
+    maps = band_maps(table, shallow, deep)
     norm = _common_norm([np.asarray(row["saliency"], float) for row in maps.values()])
     for i, role in enumerate(("right", "wrong")):
         for j, band in enumerate(("shallow", "deep")):

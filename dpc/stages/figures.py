@@ -63,7 +63,7 @@ def _flow_figures(
     return {
         "layers": figures_flow.layers(curves, settings, shallow, deep),
         "accumulation": figures_flow.accumulation(shares, settings, shallow),
-        "exemplars": figures_flow.exemplars(tables.read(exemplars, "exemplars"), settings),
+        "exemplars": figures_flow.exemplars(tables.read(exemplars, "exemplars"), settings, shallow, deep),
     }
 
 

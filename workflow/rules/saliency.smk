@@ -1,4 +1,4 @@
-# Two rules and one measurement: reduced for every question, full maps for two instances per figure.
+# Two rules and one measurement: reduced for every question, full maps of every layer for two instances per figure.
 
 
 rule extract_saliency:
@@ -29,13 +29,33 @@ rule extract_saliency:
         "--out {output:q} --log {log:q}"
 
 
+rule choose_exemplars:
+    input:
+        generations=shards_of(f"{CELL}/generations", "generate"),
+        gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
+    output:
+        f"{CELL}/study/chosen.parquet",
+    params:
+        settings=settings("choose_exemplars"),
+        version=VERSIONS["choose_exemplars"],
+    log:
+        f"{R}/logs/choose_exemplars/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/choose_exemplars/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} -m dpc choose_exemplars --settings {params.settings:q} --generations {input.generations:q} "
+        "--gold {input.gold:q} --out {output:q} --log {log:q}"
+
+
 rule extract_exemplars:
     input:
         model=model_ready,
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         generations=shards_of(f"{CELL}/generations", "generate"),
-        instances=f"{CELL}/study/instances.parquet",
+        chosen=f"{CELL}/study/chosen.parquet",
     output:
         f"{CELL}/study/exemplars.parquet",
     params:
@@ -54,4 +74,4 @@ rule extract_exemplars:
     shell:
         "{PYTHON} -m dpc exemplars --settings {params.settings:q} --execution {EXECUTION:q} "
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
-        "--generations {input.generations:q} --instances {input.instances:q} --out {output:q} --log {log:q}"
+        "--generations {input.generations:q} --chosen {input.chosen:q} --out {output:q} --log {log:q}"
