@@ -56,7 +56,7 @@ def _json_reader(kind: type[BaseModel]) -> Callable[[str], BaseModel]:
 def _converter(kind: Any) -> dict[str, Any]:
     """Return how argparse reads a flag of type `kind`."""
     if kind in (list[Path], list[str]):
-        return {"nargs": "*", "type": kind.__args__[0], "default": []}
+        return {"nargs": "*", "type": kind.__args__[0]}
     if kind is Execution:
         return {"type": _json_reader(Execution)}
     return {"type": next((t for t in (Path, int, str) if t is kind or t in getattr(kind, "__args__", ())), str)}
@@ -69,9 +69,9 @@ def _parser(stage: str, module: ModuleType) -> argparse.ArgumentParser:
     hints = get_type_hints(module.run)
     for name, parameter in inspect.signature(module.run).parameters.items():
         if name != "settings":
-            required = parameter.default is parameter.empty and hints[name] is not list[Path]
-            default = None if parameter.default is parameter.empty else parameter.default
-            options = {"default": default, **_converter(hints[name]), "required": required}
+            required = parameter.default is parameter.empty  # a list too: its flag may stand without a value
+            options: dict[str, Any] = {"default": None if required else parameter.default, "required": required}
+            options |= _converter(hints[name])
             parser.add_argument(f"--{name.replace('_', '-')}", **options)
     return parser
 

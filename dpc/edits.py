@@ -35,6 +35,13 @@ class Edit:
     gamma_seed: int = -1
     """-1 for the smallest entries; else the seed that draws as many at random."""
 
+    def __post_init__(self) -> None:
+        # equal numbers, whoever made them, must be written the same: 10 is 10.0, -0.0 is 0.0, numpy's are Python's
+        object.__setattr__(self, "masked", tuple(int(j) for j in self.masked))
+        object.__setattr__(self, "gamma_seed", int(self.gamma_seed))
+        for name in ("mask_value", "gamma", "gamma_scale"):
+            object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
+
     @property
     def edit_id(self) -> str:
         """Return a hash of the content."""
@@ -48,5 +55,4 @@ class Edit:
     @staticmethod
     def from_row(row: Any) -> Edit:
         """Read the edit back from a row of the `plans` table."""
-        values = {field.name: getattr(row, field.name) for field in fields(Edit)}
-        return Edit(**{**values, "masked": tuple(int(j) for j in values["masked"])})
+        return Edit(**{field.name: getattr(row, field.name) for field in fields(Edit)})

@@ -15,7 +15,6 @@ PLAIN = {
     "dict_type": "expected a map of keys",
     "model_type": "expected a map of keys",
     "list_type": "expected a list",
-    "string_pattern_mismatch": NAME_RULE,
     "string_type": "expected text: put it in quotes",
     "int_type": "expected a whole number",
     "float_type": "expected a number",
@@ -67,9 +66,11 @@ def _value(value: Any) -> str:
 def _wanted(fault: Any) -> str:
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
+    if fault["type"] == "string_pattern_mismatch":
+        return NAME_RULE if fault["loc"][-1] == "[key]" else "expected text without { and }"
     if fault["type"] == "literal_error":
         names = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
-        near = difflib.get_close_matches(str(fault["input"]), names, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(str(fault["input"]), names, n=1, cutoff=0.6) if len(names) > 1 else []
         return f"expected {fault['ctx']['expected']}" + (f"; did you mean {near[0]!r}?" if near else "")
     known = PLAIN.get(fault["type"])
     message = fault["msg"].removeprefix("Input should be ")

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 PAPER_DEPTH, PAPER_SHALLOW = 32, (2, 10)
 """The paper's shallow layers, and the depth of the model it names them for."""
+ROUNDING = 1e-9
+"""Relative difference below which two flows are equal: far above float64's rounding, far below stored float32's."""
 
 
 def layer_range(spec: str | list[int], layers: int) -> range:
@@ -103,8 +105,8 @@ def token_flow(instance: Instance, deep: range) -> Floats:
 def affected_tokens(instance: Instance, flow: Flow, trigger: Trigger) -> tuple[NDArray[np.bool_], float]:
     """Return which tokens of the latter half are affected, and their share R is compared with (step 3; D7-D9).
 
-    Affected: s > kappa x mean of s over the former half, strictly. With `granularity: step` the same over means of
-    steps. A rationale without a former half has none.
+    Affected: s > kappa x mean of s over the former half, strictly (constant flow affects none). With `granularity:
+    step` the same over means of steps. A rationale without a former half has none.
     """
     deep = layer_range(flow.deep_layers, instance.layers)
     values = token_flow(instance, deep)
@@ -116,7 +118,7 @@ def affected_tokens(instance: Instance, flow: Flow, trigger: Trigger) -> tuple[N
         former = len(values) // 2
     if former < 1 or former >= len(values):
         return np.zeros(instance.rationale_tokens, dtype=bool), 0.0
-    above = values > trigger.kappa * values[:former].mean()
+    above = values > trigger.kappa * values[:former].mean() * (1 + ROUNDING)  # a mean of equal values may round down
     above[:former] = False
     return above[units], float(above.sum() / (len(values) - former))
 
@@ -141,8 +143,8 @@ def column_saliency(
 
 def largest_z(values_N: Floats) -> float:
     """Return how many standard deviations the largest value stands above the mean (D18); nan if all are equal."""
-    spread = float(values_N.std())
-    return float((values_N.max() - values_N.mean()) / spread) if spread > 0 else math.nan
+    spread, mean = float(values_N.std()), float(values_N.mean())
+    return float((values_N.max() - mean) / spread) if spread > ROUNDING * abs(mean) else math.nan
 
 
 def largest_share(values_N: Floats) -> float:
@@ -210,13 +212,17 @@ def readings(
     """Return one row of readings per question: what the trigger, the locator and the study need.
 
     Columns: problem_id, split, vectors, rationale_tokens, nll (mean, nats per token), eligible (D27), share, located
-    (list, most salient first), accumulation, accumulation_z, s_ifp, flow_latter. Raises DpcError if a generation has no
-    saliency.
+    (list, most salient first), accumulation, accumulation_z, s_ifp, flow_latter. Raises DpcError unless generations and
+    saliency are of the same questions.
     """
     answered = generations.set_index("problem_id")["extracted"].notna()
     missing = set(answered.index) - set(saliency["problem_id"])
     if missing:
         raise DpcError(f"{len(missing)} generations have no saliency, e.g. {min(missing)}; run extract_saliency again")
+    strange = set(saliency["problem_id"]) - set(answered.index)
+    if strange:
+        found = f"{len(strange)} rows of saliency have no generation, e.g. {min(strange)}"
+        raise DpcError(f"{found}; run extract_saliency again")
     rows = [{"split": row.split, **_reading(Instance.of(row), flow, trigger, locate)} for row in tables.rows(saliency)]
     table = pd.DataFrame(rows, columns=["split", *READING_COLUMNS])
     long_enough = table["rationale_tokens"] >= trigger.min_tokens

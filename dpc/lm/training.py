@@ -20,6 +20,8 @@ from dpc.lm.models import LanguageModel
 from dpc.settings import Recipe
 
 VALIDATION_BATCH = 50
+POOL = 8
+"""Batches whose examples are sorted by length among themselves."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,31 @@ def _validation_loss(
 
 
 class _Batches:
-    """Shuffled passes over the examples, the same for the same seed."""
+    """Shuffled passes over the examples in batches of similar length, the same for the same seed.
+
+    A pass is shuffled, cut into pools of `POOL` batches, and each pool is cut by length: little is padding, and which
+    examples meet still changes from pass to pass. The last examples of a pass that fill no batch wait for none.
+    """
 
     def __init__(self, examples: Sequence[Example], size: int, generator: torch.Generator):
         self.examples, self.size, self.generator = examples, min(size, len(examples)), generator
-        self.waiting: list[int] = []
+        self.waiting: list[list[int]] = []
 
     def next(self) -> list[Example]:
-        if len(self.waiting) < self.size:
-            self.waiting = torch.randperm(len(self.examples), generator=self.generator).tolist()
-        taken, self.waiting = self.waiting[: self.size], self.waiting[self.size :]
-        return [self.examples[i] for i in taken]
+        if not self.waiting:
+            self.waiting = self._pass()
+        return [self.examples[i] for i in self.waiting.pop()]
+
+    def _pass(self) -> list[list[int]]:
+        order = torch.randperm(len(self.examples), generator=self.generator).tolist()
+        batches = []
+        for start in range(0, len(order), POOL * self.size):
+            pool = sorted(order[start : start + POOL * self.size], key=self._length)
+            batches += [pool[i : i + self.size] for i in range(0, len(pool) - self.size + 1, self.size)]
+        return [batches[i] for i in torch.randperm(len(batches), generator=self.generator).tolist()]
+
+    def _length(self, index: int) -> int:
+        return len(self.examples[index].question_ids) + len(self.examples[index].rationale_ids)
 
 
 def tune(

@@ -75,8 +75,9 @@ def _layer_line(axes: Axes, rows: pd.DataFrame, label: str, colour: str, style: 
     if rows.empty:
         return
     x = rows["layer"].to_numpy()
-    axes.plot(x, rows["mean"].to_numpy(), style, color=colour, alpha=opacity, label=label)
-    low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
+    mean = rows["mean"].where(rows["mean"] > 0).to_numpy()
+    axes.plot(x, mean, style, color=colour, alpha=opacity, label=label)
+    low, high = rows["low"].clip(lower=1e-30).to_numpy(), rows["high"].to_numpy()
     axes.fill_between(x, low, high, color=colour, alpha=0.2 * opacity, linewidth=0)
 
 
@@ -89,8 +90,10 @@ def _finish_layer_axes(axes: Axes, pooled: pd.DataFrame) -> None:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     else:
         drawing.say(axes, "no instance at hand")
-    if len(shown) and (shown["mean"] > 0).all():
-        axes.set_yscale("log")
+    positive = shown.loc[shown["mean"] > 0, "mean"]
+    if len(positive):
+        axes.set_yscale("log", nonpositive="mask")
+        axes.set_ylim(bottom=positive.min() / 3)
         axes.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, position: ""))
         label += "\n(log scale)"
@@ -103,7 +106,8 @@ def _layers_caption(tables: Sequence[pd.DataFrame], settings: FiguresStage) -> s
         "Mean saliency per pair of tokens, by layer (layers counted from 0), over "
         f"{captions.count_range(counts)} test instances of the correlation study per seed. Lines are means "
         f"over {captions.counted(len(tables), 'seed')}; bands are the mean over seeds of each seed's "
-        f"{captions.level(settings)} interval. {captions.saliency(settings)} {captions.run(settings)}"
+        f"{captions.level(settings)} interval. A mean of 0 is left out: in the last layer, rows of the question reach "
+        f"no loss. {captions.saliency(settings)} {captions.run(settings)}"
     )
 
 

@@ -8,10 +8,8 @@ from types import SimpleNamespace
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-sys.path.insert(0, workflow.basedir)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])
-)
+ROOT = str(Path(workflow.current_basedir).parents[1])
+sys.path.insert(0, ROOT)
 
 from dpc.errors import DpcError
 from dpc.settings import load_config
@@ -31,9 +29,13 @@ PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else [])]
 ENVIRONMENT = "../../envs/dpc.yaml"
 
 in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-PYTHON = "python" if in_conda else sys.executable
-# Global names in shell lines are no part of what decides a rerun: batch sizes, device and threads are none of a result.
-EXECUTION = CONFIG.execution.model_dump_json()
+# Shell lines read these from the environment, so that they are no part of what decides a rerun: batch sizes, device and
+# threads are none of a result.
+os.environ.update(
+    DPC_PYTHON="python" if in_conda else sys.executable,
+    DPC_EXECUTION=CONFIG.execution.model_dump_json(),
+    PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.getenv("PYTHONPATH")])),
+)
 GPUS = int(CONFIG.execution.device == "cuda")
 
 
@@ -85,10 +87,7 @@ def dataset_files(wildcards, pool):
         file = getattr(dataset.files, pool)
         return [file] if file else []
     if dataset.hub:
-        return [
-            f"resources/datasets/{wildcards.dataset}/{f}"
-            for f in getattr(dataset.hub, pool)
-        ]
+        return [f"resources/datasets/{wildcards.dataset}/{f}" for f in getattr(dataset.hub, pool)]
     return []
 
 

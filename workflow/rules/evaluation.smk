@@ -6,25 +6,23 @@ rule evaluate:
         plans=expand(f"{CELL}/plans/{{part}}.parquet", part=EVALUATED, allow_missing=True),
         unprompted=shards_of(f"{R}/{{model}}/{{dataset}}/unprompted", "generate"),
         generations=shards_of(f"{CELL}/generations", "generate"),
-        regenerations=[
-            file for part in EVALUATED for file in shards_of(f"{CELL}/regenerations/{part}", "generate")
-        ],
+        regenerations=[file for part in EVALUATED for file in shards_of(f"{CELL}/regenerations/{part}", "generate")],
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
         gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
     output:
         outcomes=f"{CELL}/evaluation/outcomes.parquet",
         summary=f"{CELL}/evaluation/evaluation.parquet",
-    params:
-        settings=settings("evaluate"),
-        version=VERSIONS["evaluate"],
     log:
         f"{R}/logs/evaluate/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
         f"{R}/benchmarks/evaluate/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=settings("evaluate"),
+        version=VERSIONS["evaluate"],
     shell:
-        "{PYTHON} -m dpc evaluate --settings {params.settings:q} --plans {input.plans:q} "
+        '"$DPC_PYTHON" -m dpc evaluate --settings {params.settings:q} --plans {input.plans:q} '
         "--unprompted {input.unprompted:q} --generations {input.generations:q} "
         "--regenerations {input.regenerations:q} --questions {input.questions:q} --gold {input.gold:q} "
         "--outcomes {output.outcomes:q} --out {output.summary:q} --log {log:q}"

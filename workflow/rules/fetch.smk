@@ -9,14 +9,14 @@ localrules:
 rule fetch_model:
     output:
         "resources/models/{name}/config.json",
-    params:
-        hub=lambda w: CONFIG.models[w.name].hub,
-        revision=lambda w: CONFIG.models[w.name].revision,
-        folder=lambda w: f"resources/models/{w.name}",
     log:
         "resources/logs/fetch_model/{name}.log",
     conda:
         ENVIRONMENT
+    params:
+        hub=lambda w: CONFIG.models[w.name].hub,
+        revision=lambda w: CONFIG.models[w.name].revision,
+        folder=lambda w: f"resources/models/{w.name}",
     shell:
         "hf download {params.hub:q} --revision {params.revision:q} --local-dir {params.folder:q} "
         "--include '*.json' '*.safetensors' 'tokenizer*' '*.model' > {log:q} 2>&1"
@@ -25,16 +25,16 @@ rule fetch_model:
 rule fetch_dataset:
     output:
         "resources/datasets/{name}/{file}",
-    params:
-        hub=lambda w: CONFIG.datasets[w.name].hub.id,
-        revision=lambda w: CONFIG.datasets[w.name].hub.revision,
-        folder=lambda w: f"resources/datasets/{w.name}",
     log:
         "resources/logs/fetch_dataset/{name}/{file}.log",
     wildcard_constraints:
         name="[^/]+",
     conda:
         ENVIRONMENT
+    params:
+        hub=lambda w: CONFIG.datasets[w.name].hub.id,
+        revision=lambda w: CONFIG.datasets[w.name].hub.revision,
+        folder=lambda w: f"resources/datasets/{w.name}",
     shell:
         "hf download {params.hub:q} {wildcards.file:q} --repo-type dataset --revision {params.revision:q} "
         "--local-dir {params.folder:q} > {log:q} 2>&1"

@@ -44,20 +44,20 @@ rule draw_figures:
             kind=["pdf", "txt"],
             allow_missing=True,
         ),
-    params:
-        settings=lambda w: settings(
-            "figures", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
-        )(w),
-        version=VERSIONS["figures"],
-        folder=lambda w: FIGURE_FOLDER.format(**w),
     log:
         f"{R}/logs/draw_figures/{{model}}.{{dataset}}.{{recipe}}.log",
     benchmark:
         f"{R}/benchmarks/draw_figures/{{model}}.{{dataset}}.{{recipe}}.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=lambda w: settings(
+            "figures", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
+        )(w),
+        version=VERSIONS["figures"],
+        folder=lambda w: FIGURE_FOLDER.format(**w),
     shell:
-        "{PYTHON} -m dpc figures --settings {params.settings:q} --outcomes {input.outcomes:q} "
+        '"$DPC_PYTHON" -m dpc figures --settings {params.settings:q} --outcomes {input.outcomes:q} '
         "--evaluation {input.evaluation:q} --instances {input.instances:q} --layers {input.layers:q} "
         "--accumulation {input.accumulation:q} --positions {input.positions:q} --findings {input.findings:q} "
         "--curves {input.curves:q} --exemplars {input.exemplars:q} --folder {params.folder:q} --log {log:q}"
@@ -74,16 +74,16 @@ rule draw_overview:
             labels={"figure": "overview", "model": "{model}", "dataset": "{dataset}", "recipe": "all"},
         ),
         multiext(f"{R}/figures/{{model}}/{{dataset}}/overview", ".pdf", ".txt"),
-    params:
-        settings=lambda w: settings("overview", models=[w.model], datasets=[w.dataset], study=STUDY.name)(w),
-        version=VERSIONS["overview"],
-        folder=lambda w: f"{R}/figures/{w.model}/{w.dataset}",
     log:
         f"{R}/logs/draw_overview/{{model}}.{{dataset}}.log",
     benchmark:
         f"{R}/benchmarks/draw_overview/{{model}}.{{dataset}}.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=lambda w: settings("overview", models=[w.model], datasets=[w.dataset], study=STUDY.name)(w),
+        version=VERSIONS["overview"],
+        folder=lambda w: f"{R}/figures/{w.model}/{w.dataset}",
     shell:
-        "{PYTHON} -m dpc overview --settings {params.settings:q} --evaluation {input:q} "
+        '"$DPC_PYTHON" -m dpc overview --settings {params.settings:q} --evaluation {input:q} '
         "--folder {params.folder:q} --log {log:q}"

@@ -7,10 +7,6 @@ rule generate_unprompted:
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
     output:
         f"{R}/{{model}}/{{dataset}}/unprompted/{{shard}}-of-{{shards}}.parquet",
-    params:
-        settings=settings("generate_base"),
-        version=VERSIONS["generate_base"],
-        model=model_folder,
     log:
         f"{R}/logs/generate_unprompted/{{model}}.{{dataset}}.{{shard}}-of-{{shards}}.log",
     benchmark:
@@ -20,8 +16,12 @@ rule generate_unprompted:
     threads: CONFIG.execution.threads
     resources:
         gpu=GPUS,
+    params:
+        settings=settings("generate_base"),
+        version=VERSIONS["generate_base"],
+        model=model_folder,
     shell:
-        "{PYTHON} -m dpc generate_base --settings {params.settings:q} --execution {EXECUTION:q} "
+        '"$DPC_PYTHON" -m dpc generate_base --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --questions {input.questions:q} --shard {wildcards.shard} "
         "--shards {wildcards.shards} --out {output:q} --log {log:q}"
 
@@ -33,10 +33,6 @@ rule generate_base:
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
     output:
         f"{CELL}/generations/{{shard}}-of-{{shards}}.parquet",
-    params:
-        settings=settings("generate_base"),
-        version=VERSIONS["generate_base"],
-        model=model_folder,
     log:
         f"{R}/logs/generate_base/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{shard}}-of-{{shards}}.log",
     benchmark:
@@ -46,8 +42,12 @@ rule generate_base:
     threads: CONFIG.execution.threads
     resources:
         gpu=GPUS,
+    params:
+        settings=settings("generate_base"),
+        version=VERSIONS["generate_base"],
+        model=model_folder,
     shell:
-        "{PYTHON} -m dpc generate_base --settings {params.settings:q} --execution {EXECUTION:q} "
+        '"$DPC_PYTHON" -m dpc generate_base --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --questions {input.questions:q} --prompt {input.prompt:q} "
         "--shard {wildcards.shard} --shards {wildcards.shards} --out {output:q} --log {log:q}"
 
@@ -61,11 +61,6 @@ rule regenerate:
         plans=f"{CELL}/plans/{{part}}.parquet",
     output:
         f"{CELL}/regenerations/{{part}}/{{shard}}-of-{{shards}}.parquet",
-    params:
-        settings=settings("regenerate"),
-        version=VERSIONS["regenerate"],
-        model=model_folder,
-        store=lambda w: f"{CELL}/store/{{part}}-{{shard}}-of-{{shards}}.parquet".format(**w),
     log:
         f"{R}/logs/regenerate/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{part}}.{{shard}}-of-{{shards}}.log",
     benchmark:
@@ -75,8 +70,13 @@ rule regenerate:
     threads: CONFIG.execution.threads
     resources:
         gpu=GPUS,
+    params:
+        settings=settings("regenerate"),
+        version=VERSIONS["regenerate"],
+        model=model_folder,
+        store=lambda w: f"{CELL}/store/{{part}}-{{shard}}-of-{{shards}}.parquet".format(**w),
     shell:
-        "{PYTHON} -m dpc regenerate --settings {params.settings:q} --execution {EXECUTION:q} "
+        '"$DPC_PYTHON" -m dpc regenerate --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
         "--plans {input.plans:q} --base {input.base:q} --store {params.store:q} --shard {wildcards.shard} "
         "--shards {wildcards.shards} --out {output:q} --log {log:q}"

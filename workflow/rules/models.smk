@@ -2,10 +2,6 @@ rule train_builtin_model:
     output:
         f"{R}/models/{{model}}/config.json",
         f"{R}/models/{{model}}/model.safetensors",
-    params:
-        settings=settings("builtin_model"),
-        version=VERSIONS["builtin_model"],
-        folder=lambda w: f"{R}/models/{w.model}",
     log:
         f"{R}/logs/train_builtin_model/{{model}}.log",
     benchmark:
@@ -13,6 +9,10 @@ rule train_builtin_model:
     conda:
         ENVIRONMENT
     threads: CONFIG.execution.builtin_threads
+    params:
+        settings=settings("builtin_model"),
+        version=VERSIONS["builtin_model"],
+        folder=lambda w: f"{R}/models/{w.model}",
     shell:
-        "{PYTHON} -m dpc builtin_model --settings {params.settings:q} --execution {EXECUTION:q} "
+        '"$DPC_PYTHON" -m dpc builtin_model --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--folder {params.folder:q} --log {log:q}"

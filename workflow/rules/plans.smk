@@ -7,17 +7,17 @@ rule plan_calibration:
         generations=shards_of(f"{CELL}/generations", "generate"),
     output:
         f"{CELL}/plans/calibration.parquet",
-    params:
-        settings=settings("plan", plans=["always", "static_candidates"]),
-        version=VERSIONS["plan"],
     log:
         f"{R}/logs/plan_calibration/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
         f"{R}/benchmarks/plan_calibration/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=settings("plan", plans=["always", "static_candidates"]),
+        version=VERSIONS["plan"],
     shell:
-        "{PYTHON} -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} "
+        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --split calibration --out {output:q} --log {log:q}"
 
 
@@ -28,17 +28,17 @@ rule plan:
         thresholds=f"{CELL}/thresholds.parquet",
     output:
         f"{CELL}/plans/test.parquet",
-    params:
-        settings=settings("plan"),
-        version=VERSIONS["plan"],
     log:
         f"{R}/logs/plan/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
         f"{R}/benchmarks/plan/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=settings("plan"),
+        version=VERSIONS["plan"],
     shell:
-        "{PYTHON} -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} "
+        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --thresholds {input.thresholds:q} --split test --out {output:q} "
         "--log {log:q}"
 
@@ -50,15 +50,15 @@ rule plan_oracles:
         gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
     output:
         f"{CELL}/plans/oracles.parquet",
-    params:
-        settings=settings("plan", plans=STUDY.oracles),
-        version=VERSIONS["plan"],
     log:
         f"{R}/logs/plan_oracles/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
         f"{R}/benchmarks/plan_oracles/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=settings("plan", plans=STUDY.oracles),
+        version=VERSIONS["plan"],
     shell:
-        "{PYTHON} -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} "
+        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --gold {input.gold:q} --split test --out {output:q} --log {log:q}"

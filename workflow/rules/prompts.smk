@@ -8,10 +8,6 @@ rule tune_prompt:
         weights=f"{CELL}/prompt/adapter_model.safetensors",
         adapter=f"{CELL}/prompt/adapter_config.json",
         history=f"{CELL}/training.parquet",
-    params:
-        settings=settings("tune_prompt"),
-        version=VERSIONS["tune_prompt"],
-        model=model_folder,
     log:
         f"{R}/logs/tune_prompt/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
@@ -21,8 +17,12 @@ rule tune_prompt:
     threads: CONFIG.execution.threads
     resources:
         gpu=GPUS,
+    params:
+        settings=settings("tune_prompt"),
+        version=VERSIONS["tune_prompt"],
+        model=model_folder,
     shell:
-        "{PYTHON} -m dpc tune_prompt --settings {params.settings:q} --execution {EXECUTION:q} "
+        '"$DPC_PYTHON" -m dpc tune_prompt --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --questions {input.questions:q} --tuning {input.tuning:q} "
         "--validation {input.validation:q} --weights {output.weights:q} --adapter {output.adapter:q} "
         "--history {output.history:q} --log {log:q}"

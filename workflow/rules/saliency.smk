@@ -9,10 +9,6 @@ rule extract_saliency:
         generations=shards_of(f"{CELL}/generations", "generate"),
     output:
         f"{CELL}/saliency/{{shard}}-of-{{shards}}.parquet",
-    params:
-        settings=settings("extract_saliency"),
-        version=VERSIONS["extract_saliency"],
-        model=model_folder,
     log:
         f"{R}/logs/extract_saliency/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{shard}}-of-{{shards}}.log",
     benchmark:
@@ -22,8 +18,12 @@ rule extract_saliency:
     threads: CONFIG.execution.threads
     resources:
         gpu=GPUS,
+    params:
+        settings=settings("extract_saliency"),
+        version=VERSIONS["extract_saliency"],
+        model=model_folder,
     shell:
-        "{PYTHON} -m dpc extract_saliency --settings {params.settings:q} --execution {EXECUTION:q} "
+        '"$DPC_PYTHON" -m dpc extract_saliency --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
         "--generations {input.generations:q} --shard {wildcards.shard} --shards {wildcards.shards} "
         "--out {output:q} --log {log:q}"
@@ -35,17 +35,17 @@ rule choose_exemplars:
         gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
     output:
         f"{CELL}/study/chosen.parquet",
-    params:
-        settings=settings("choose_exemplars"),
-        version=VERSIONS["choose_exemplars"],
     log:
         f"{R}/logs/choose_exemplars/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
         f"{R}/benchmarks/choose_exemplars/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=settings("choose_exemplars"),
+        version=VERSIONS["choose_exemplars"],
     shell:
-        "{PYTHON} -m dpc choose_exemplars --settings {params.settings:q} --generations {input.generations:q} "
+        '"$DPC_PYTHON" -m dpc choose_exemplars --settings {params.settings:q} --generations {input.generations:q} '
         "--gold {input.gold:q} --out {output:q} --log {log:q}"
 
 
@@ -58,10 +58,6 @@ rule extract_exemplars:
         chosen=f"{CELL}/study/chosen.parquet",
     output:
         f"{CELL}/study/exemplars.parquet",
-    params:
-        settings=settings("exemplars"),
-        version=VERSIONS["exemplars"],
-        model=model_folder,
     log:
         f"{R}/logs/extract_exemplars/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
@@ -71,7 +67,11 @@ rule extract_exemplars:
     threads: CONFIG.execution.threads
     resources:
         gpu=GPUS,
+    params:
+        settings=settings("exemplars"),
+        version=VERSIONS["exemplars"],
+        model=model_folder,
     shell:
-        "{PYTHON} -m dpc exemplars --settings {params.settings:q} --execution {EXECUTION:q} "
+        '"$DPC_PYTHON" -m dpc exemplars --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
         "--generations {input.generations:q} --chosen {input.chosen:q} --out {output:q} --log {log:q}"

@@ -9,17 +9,17 @@ rule run_study:
         accumulation=f"{CELL}/study/accumulation.parquet",
         positions=f"{CELL}/study/positions.parquet",
         findings=f"{CELL}/study/findings.parquet",
-    params:
-        settings=settings("study", position_bins=CONFIG.figures.position_bins),
-        version=VERSIONS["study"],
     log:
         f"{R}/logs/run_study/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
         f"{R}/benchmarks/run_study/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=settings("study", position_bins=CONFIG.figures.position_bins),
+        version=VERSIONS["study"],
     shell:
-        "{PYTHON} -m dpc study --settings {params.settings:q} --saliency {input.saliency:q} "
+        '"$DPC_PYTHON" -m dpc study --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --gold {input.gold:q} --instances {output.instances:q} "
         "--layers {output.layers:q} --accumulation {output.accumulation:q} --positions {output.positions:q} "
         "--findings {output.findings:q} --log {log:q}"

@@ -15,23 +15,23 @@ rule write_tables:
         [
             report(
                 f"{R}/tables/{name}.html",
-                caption=f"../report/table_{name}.rst",
+                caption=f"../report/{name}.rst",
                 category=category,
                 labels={"figure": f"table: {name}", "model": "all", "dataset": "all", "recipe": "all"},
             )
             for name, category in TABLES.items()
         ],
         expand(f"{R}/tables/{{name}}.{{kind}}", name=TABLES, kind=["csv", "md", "tex"]),
-    params:
-        settings=settings("tables", study=STUDY.name),
-        version=VERSIONS["tables"],
-        folder=f"{R}/tables",
     log:
         f"{R}/logs/write_tables.log",
     benchmark:
         f"{R}/benchmarks/write_tables.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=settings("tables", study=STUDY.name),
+        version=VERSIONS["tables"],
+        folder=lambda w, output: Path(output[0]).parent,
     shell:
-        "{PYTHON} -m dpc tables --settings {params.settings:q} --outcomes {input.outcomes:q} "
+        '"$DPC_PYTHON" -m dpc tables --settings {params.settings:q} --outcomes {input.outcomes:q} '
         "--evaluation {input.evaluation:q} --findings {input.findings:q} --folder {params.folder:q} --log {log:q}"

@@ -8,16 +8,16 @@ rule fit_thresholds:
     output:
         thresholds=f"{CELL}/thresholds.parquet",
         curve=f"{CELL}/threshold_curve.parquet",
-    params:
-        settings=settings("thresholds"),
-        version=VERSIONS["thresholds"],
     log:
         f"{R}/logs/fit_thresholds/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
         f"{R}/benchmarks/fit_thresholds/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    params:
+        settings=settings("thresholds"),
+        version=VERSIONS["thresholds"],
     shell:
-        "{PYTHON} -m dpc thresholds --settings {params.settings:q} --saliency {input.saliency:q} "
+        '"$DPC_PYTHON" -m dpc thresholds --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --regenerations {input.regenerations:q} --plans {input.plans:q} "
         "--gold {input.gold:q} --out {output.thresholds:q} --curve {output.curve:q} --log {log:q}"

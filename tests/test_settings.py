@@ -1,0 +1,300 @@
+"""A wrong configuration gets one line that helps; a stage is told what it depends on and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from dpc.errors import DpcError
+from dpc.settings import Config, load_config
+from dpc.stage_settings import STAGES, slice_for
+from dpc.versions import VERSIONS
+from tests import config_tree as tree
+from tests.workflow import nested, overlay
+
+BASE = tree.demo()
+PLANS = (
+    "'no_prompt', 'prompt_tuning', 'dpc', 'always', 'random_corruption', 'mask_only', 'gamma_only', 'identity' or "
+    "'static_mask'"
+)
+LAYERS = "write paper, second_half, all or [first, last], both inclusive, counted from 0"
+NAME = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
+TWICE = "stands there more than once; write it once"
+MODEL = "models.builtin: a model needs exactly one of `path`, `hub`, `builtin`; found"
+DATASET = "datasets.arithmetic: "
+
+WRONG: list[tuple[str, Any, str]] = [
+    # a key nobody knows
+    ("flwo", {}, "unknown key `flwo`; did you mean 'flow'?"),
+    ("trigger.kapa", 1.0, "unknown key `trigger.kapa`; did you mean 'kappa'?"),
+    ("study.sample.per_clas", 5, "unknown key `study.sample.per_clas`; did you mean 'per_class'?"),
+    ("models.builtin.builtin.widht", 5, "unknown key `models.builtin.builtin.widht`; did you mean 'width'?"),
+    ("models.builtin.dtyp", "x", "unknown key `models.builtin.dtyp`; did you mean 'dtype'?"),
+    ("datasets.gsm8k.hub.tests", [], "unknown key `datasets.gsm8k.hub.tests`; did you mean 'test'?"),
+    ("recipes.paper.step", 5, "unknown key `recipes.paper.step`; did you mean 'steps'?"),
+    ("execution.batch_size.tune", 5, "unknown key `execution.batch_size.tune`; known are generate, saliency"),
+    ("figures.zzz", 5, "unknown key `figures.zzz`; known are cases, max_case_tokens, position_bins"),
+    # a value of the wrong type
+    ("trigger.kappa", "high", "`trigger.kappa` is 'high': expected a number"),
+    ("trigger.kappa", True, "`trigger.kappa` is True: expected a number"),
+    ("trigger.kappa", 0, "`trigger.kappa` is 0: expected a value greater than 0"),
+    ("trigger.kappa", float("inf"), "`trigger.kappa` is inf: expected a finite number"),
+    ("corrupt.mask_value", float("nan"), "`corrupt.mask_value` is nan: expected a finite number"),
+    ("corrupt.gamma", 101, "`corrupt.gamma` is 101: expected a value less than or equal to 100"),
+    ("controls.seed", 1.5, "`controls.seed` is 1.5: expected a whole number"),
+    ("recipes.paper.steps", "1e3", "`recipes.paper.steps` is '1e3': expected a whole number"),
+    ("recipes.paper.first_tokens", "x", "`recipes.paper.first_tokens` is 'x': expected a whole number"),
+    ("locate.masked_vectors", True, "`locate.masked_vectors` is True: expected a whole number"),
+    ("models.llama3-8b.revision", 12, "`models.llama3-8b.revision` is 12: expected text: put it in quotes"),
+    ("study.models", "builtin", "`study.models` is 'builtin': expected a list"),
+    ("study.prompt_seeds", [0, "1"], "`study.prompt_seeds[1]` is '1': expected a whole number"),
+    ("datasets.arithmetic.splits", 5, "`datasets.arithmetic.splits` is 5: expected a map of keys"),
+    ("models", None, "`models` is empty: expected a map of keys"),
+    ("flow", None, "`flow` is empty: expected a map of keys"),
+    # one of several names or shapes
+    ("study.plans", ["prompt_tuning", "dcp"], f"`study.plans[1]` is 'dcp': expected {PLANS}; did you mean 'dpc'?"),
+    ("study.plans", ["prompt_tuning", "x"], f"`study.plans[1]` is 'x': expected {PLANS}"),
+    ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_token'"),
+    ("saliency.loss_target", "gold", "`saliency.loss_target` is 'gold': expected 'own'"),
+    ("flow.halves", "token", "`flow.halves` is 'token': expected 'tokens' or 'steps'; did you mean 'tokens'?"),
+    ("trigger.share", "fited", "`trigger.share` is 'fited': expected 'fitted' or a number"),
+    ("trigger.share", 2, "`trigger.share` is 2: expected 'fitted' or a value less than or equal to 1"),
+    ("trigger.grid", [0.5, 5], "`trigger.grid[1]` is 5: expected a value less than or equal to 1"),
+    ("flow.shallow_layers", [1], f"`flow.shallow_layers` is [1]: {LAYERS}"),
+    ("flow.shallow_layers", [1, 2, 3], f"`flow.shallow_layers` is [1, 2, 3]: {LAYERS}"),
+    ("flow.deep_layers", [9, 2], f"`flow.deep_layers` is [9, 2]: {LAYERS}"),
+    ("flow.deep_layers", [-1, 2], f"`flow.deep_layers` is [-1, 2]: {LAYERS}"),
+    ("flow.deep_layers", "deep", f"`flow.deep_layers` is 'deep': {LAYERS}"),
+    ("saliency.band", 3, f"`saliency.band` is 3: {LAYERS}"),
+    # names
+    ("study.models", ["builtn"], "study.models names 'builtn', which is not in `models`; did you mean 'builtin'?"),
+    ("study.datasets", ["gsm8"], "study.datasets names 'gsm8', which is not in `datasets`; did you mean 'gsm8k'?"),
+    ("study.recipes", ["papr"], "study.recipes names 'papr', which is not in `recipes`; did you mean 'paper'?"),
+    ("study.models", ["builtin", "builtin"], f"`study.models` is ['builtin', 'builtin']: 'builtin' {TWICE}"),
+    ("study.datasets", ["math", "math"], f"`study.datasets` is ['math', 'math']: 'math' {TWICE}"),
+    ("study.recipes", ["paper", "paper"], f"`study.recipes` is ['paper', 'paper']: 'paper' {TWICE}"),
+    ("study.prompt_seeds", [0, 1, 0], f"`study.prompt_seeds` is [0, 1, 0]: 0 {TWICE}"),
+    ("study.plans", ["dpc", "dpc"], f"`study.plans` is ['dpc', 'dpc']: 'dpc' {TWICE}"),
+    ("study.results", "out/{model}", "`study.results` is 'out/{model}': expected text without { and }"),
+    # combinations
+    ("models.builtin.path", "x", f"{MODEL} path and builtin: write null for the others"),
+    ("models.builtin.builtin", None, f"{MODEL} none"),
+    ("models.llama3-8b.revision", None, "models.llama3-8b: a model from the hub needs `revision`"),
+    ("datasets.arithmetic.template", "Q:", DATASET + "`template` must contain {question}"),
+    ("datasets.arithmetic.splits.test", None, DATASET + "generated questions need a number: set `splits.test`"),
+    ("datasets.arithmetic.task", "gsm8k", DATASET + "`generate` goes with task `arithmetic`"),
+    ("datasets.arithmetic.files", {"test": "x"}, DATASET + "a dataset needs exactly one of `files`, `hub`, "),
+    ("study.plans", ["dpc"], "study.plans lacks prompt_tuning"),
+]  # fmt: skip
+
+
+def refusal(raw: dict[str, Any]) -> str:
+    with pytest.raises(DpcError) as error:
+        load_config(raw)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("key", "value", "message"), WRONG)
+def test_a_wrong_value_is_refused_in_one_line(key: str, value: Any, message: str) -> None:
+    found = refusal(overlay(BASE, nested(key, value)))
+    assert found.startswith(f"config: {message}")
+    assert "\n" not in found
+
+
+@pytest.mark.parametrize("catalogue", ["models", "datasets", "recipes"])
+@pytest.mark.parametrize("name", ["a/b", "{a}", "..", ".a", "-a", "a b", "a*", "", "ä"])
+def test_names_that_break_paths_are_refused(catalogue: str, name: str) -> None:
+    entry = dict(BASE[catalogue][BASE["study"][catalogue][0]])
+    raw = overlay(BASE, {catalogue: {name: entry}, "study": {catalogue: [name]}})
+    assert refusal(raw) == f"config: `{catalogue}.{name}` is {name!r}: {NAME}"
+
+
+def test_a_name_that_is_a_number_is_refused() -> None:
+    assert refusal(overlay(BASE, {"models": {7: {"path": "x"}}})) == (
+        "config: `models[7]` is 7: expected text: put it in quotes"
+    )
+
+
+@pytest.mark.parametrize("key", ["study", "study.name", "datasets.gsm8k.task", "datasets.gsm8k.hub.revision"])
+def test_a_missing_key_is_named(key: str) -> None:
+    raw = json.loads(json.dumps(BASE))
+    *above, last = key.split(".")
+    here = raw
+    for part in above:
+        here = here[part]
+    del here[last]
+    assert refusal(raw) == f"config: `{key}` is missing: add it"
+
+
+def test_a_misspelt_key_is_named_before_the_key_it_should_have_been() -> None:
+    raw = json.loads(json.dumps(BASE))
+    raw["study"]["nam"] = raw["study"].pop("name")
+    assert refusal(raw) == "config: unknown key `study.nam`; did you mean 'name'?"
+
+
+def test_affected_receivers_need_the_band_of_the_shallow_layers() -> None:
+    rows = {"locate": {"receivers": "affected"}}
+    assert load_config(overlay(BASE, rows)).locate.receivers == "affected"
+    for other in ({"saliency": {"band": [1, 3]}}, {"flow": {"shallow_layers": [1, 3]}}):
+        assert refusal(overlay(BASE, overlay(rows, other))) == (
+            "config: locate.receivers: affected needs saliency.band equal to flow.shallow_layers"
+        )
+
+
+NUMBERS = [
+    "trigger.kappa", "trigger.share", "corrupt.gamma", "corrupt.mask_value", "recipes.paper.learning_rate",
+    "recipes.paper.weight_decay", "significance.flow_deviations", "statistics.confidence",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
+    """YAML 1.1 reads 6e-1 as text."""
+    read = yaml.safe_load("6e-1")
+    assert read == "6e-1"
+    found: Any = load_config(overlay(BASE, nested(key, read))).model_dump()
+    for part in key.split("."):
+        found = found[part]
+    assert found == 0.6
+
+
+LM = "tune_prompt generate_base extract_saliency exemplars regenerate"
+GENERATE = "generate_base regenerate"
+REPORT = "figures overview tables"
+PLANNED = f"plan {REPORT}"
+READ = f"study thresholds {PLANNED}"
+TASK = "problems generate_base regenerate extract_saliency choose_exemplars exemplars study thresholds plan evaluate"
+
+
+def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
+    return {f"{group}.{key}": (7, stages) for key in keys.split()}
+
+
+REACH: dict[str, tuple[Any, str]] = {
+    "study.name": ("other", REPORT),
+    "study.results": ("elsewhere", ""),
+    "study.models": (["builtin", "llama3-8b"], REPORT),
+    "study.datasets": (["arithmetic", "gsm8k"], REPORT),
+    "study.recipes": (["well_tuned"], REPORT),
+    "study.prompt_seeds": ([7], REPORT),
+    "study.plans": (["prompt_tuning", "dpc"], f"evaluate {PLANNED}"),
+    "study.oracles": ([], f"evaluate {REPORT}"),
+    "study.sample.correlation": (7, "study"),
+    "study.sample.per_class": (7, "study"),
+    "models.builtin.dtype": ("float64", LM),
+    "models.llama3-8b.dtype": ("float64", ""),
+    **several(
+        "models.builtin.builtin",
+        "seed width layers heads key_value_heads feed_forward steps batch_size learning_rate",
+        "builtin_model",
+    ),
+    "models.builtin.builtin.question_loss_weight": (0.7, "builtin_model"),
+    "datasets.arithmetic": ({"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}}, TASK),
+    "datasets.arithmetic.generate": (7, "problems"),
+    "datasets.arithmetic.template": ("Ask : {question}", "problems"),
+    "datasets.gsm8k.template": ("Ask : {question}", ""),
+    "datasets.arithmetic.stop": (["Q :"], GENERATE),
+    "datasets.arithmetic.max_new_tokens": (7, GENERATE),
+    **several("datasets.arithmetic.splits", "tuning validation calibration test", "problems"),
+    "datasets.arithmetic.splits.on_overlap": ("drop", "problems"),
+    **several(
+        "recipes.well_tuned",
+        "vectors learning_rate weight_decay batch_size steps warmup first_tokens validate_every patience",
+        "tune_prompt",
+    ),
+    "recipes.well_tuned.init": ("normal", "tune_prompt"),
+    "recipes.well_tuned.keep": ("last", "tune_prompt"),
+    "recipes.paper.steps": (7, ""),
+    "layout": ("prompt_first", f"{LM} study {REPORT}"),
+    "flow.shallow_layers": ([1, 2], READ),
+    "flow.deep_layers": ([1, 2], READ),
+    "flow.halves": ("steps", READ),
+    "trigger.kappa": (7.0, f"thresholds {PLANNED}"),
+    "trigger.granularity": ("step", f"thresholds {PLANNED}"),
+    "trigger.share": (0.7, f"thresholds {PLANNED}"),
+    "trigger.grid": ([0.7], f"thresholds {PLANNED}"),
+    "trigger.choose_by": ("youden", f"thresholds {PLANNED}"),
+    "trigger.rule": ("share_and_accumulation", f"thresholds {PLANNED}"),
+    "trigger.min_tokens": (7, f"thresholds {PLANNED}"),
+    "locate.receivers": ("rationale", "study thresholds plan"),
+    "locate.masked_vectors": (2, "study thresholds plan"),
+    "corrupt.mask": ("attention", PLANNED),
+    "corrupt.mask_value": (0.5, PLANNED),
+    "corrupt.gamma": (7.0, PLANNED),
+    "corrupt.gamma_scale": (0.5, PLANNED),
+    "corrupt.gamma_scope": ("all", PLANNED),
+    "saliency.head_reduce": ("sum_abs", f"extract_saliency exemplars {REPORT}"),
+    "saliency.loss_span": ("answer", f"extract_saliency exemplars {REPORT}"),
+    "saliency.band": ([1, 2], f"extract_saliency exemplars {REPORT}"),
+    "significance.accumulation_quantile": (0.7, "study thresholds"),
+    "significance.flow_deviations": (7.0, "study thresholds"),
+    "significance.min_cases": (7, "study thresholds"),
+    **several("controls", "seed static_candidates static_questions oracle_questions", "plan"),
+    "statistics.confidence": (0.7, f"study evaluate {REPORT}"),
+    "statistics.resamples": (7, f"study evaluate {REPORT}"),
+    "statistics.seed": (7, f"study evaluate {REPORT}"),
+    "figures.cases": (4, "figures"),
+    "figures.position_bins": (7, "study figures"),
+    "figures.max_case_tokens": (7, "figures"),
+    "execution.device": ("cuda", ""),
+    **several("execution", "threads builtin_threads batch_size.generate batch_size.saliency", ""),
+    "shards.generate": (7, ""),
+    "shards.saliency": (7, ""),
+}
+"""Key: another value, and the stages whose settings it changes."""
+INPUTS = {
+    "models.*.path", "models.*.hub", "models.*.revision", "datasets.*.task", "datasets.*.files.train",
+    "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision", "datasets.*.hub.train",
+    "datasets.*.hub.test", "saliency.loss_target",
+}  # fmt: skip
+"""Files are inputs of a rule; the task is changed above with the rows it reads; one loss target is all there is."""
+
+
+def slices(raw: dict[str, Any]) -> dict[str, str]:
+    """Return every stage's settings as a rule hands them over, for the embedded model and its first recipe."""
+    config = load_config(raw)
+    wanted = {
+        "model_name": "builtin", "dataset_name": "arithmetic", "dataset": "arithmetic", "seed": 0,
+        "recipe": config.recipes["well_tuned"], "position_bins": config.figures.position_bins,
+        "study": config.study.name,
+    }  # fmt: skip
+    return {stage: slice_for(stage, config, **wanted) for stage in STAGES}
+
+
+BEFORE = slices(BASE)
+
+
+@pytest.mark.parametrize("key", REACH)
+def test_a_key_reaches_the_stages_that_use_it_and_no_other(key: str) -> None:
+    value, stages = REACH[key]
+    after = slices(overlay(BASE, nested(key, value)))
+    assert {stage for stage in STAGES if after[stage] != BEFORE[stage]} == set(stages.split())
+
+
+def test_every_key_is_tried() -> None:
+    tried = {
+        ".".join(
+            "*" if n == 1 and key.split(".")[0] in tree.CATALOGUES else part for n, part in enumerate(key.split("."))
+        )
+        for key in REACH
+    }
+    assert set(tree.model_leaves()) - tried == INPUTS
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_slice_is_the_settings_of_its_stage(stage: str) -> None:
+    assert set(json.loads(BEFORE[stage])) == set(STAGES[stage].model_fields)
+    assert STAGES[stage].model_validate_json(BEFORE[stage]).model_dump_json() == BEFORE[stage]
+
+
+def test_every_stage_has_a_version_and_every_version_a_stage() -> None:
+    assert set(VERSIONS) == set(STAGES)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_config(BASE).layout = "prompt_first"  # type: ignore[misc]
+    assert load_config(BASE) == Config.model_validate(BASE)
