@@ -6,6 +6,9 @@ SNAKEMAKE := $(BIN)/snakemake
 DEMO := --configfile workflow/demo.yaml
 LINTED := dpc tests
 
+# Packages are installed uncompiled, and what is used is compiled once, at first use: so let Python write it down.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: study test lint unit proof report fingerprints schema clean
 
 study: .venv/study  ## the embedded study: tables, figures and a report, no download, no GPU
@@ -35,7 +38,6 @@ fingerprints: .venv/test  ## record the code of every stage anew, where results 
 schema: .venv/study  ## write the schema of config.yaml anew
 	$(BIN)/python -m dpc.schema > workflow/schemas/config.schema.json
 
-# pip does not compile: only what is used is compiled, at first use.
 .venv/study: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("found Python %d.%d; expected 3.11 or newer: make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

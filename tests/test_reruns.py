@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.workflow import Workflow, nested
+from tests.workflow import Workflow, nested, overlay
 
 GRID = {"study": {"results": "results", "prompt_seeds": [0, 1]}}
 """The embedded study with two recipes and two seeds: four cells."""
@@ -78,6 +78,18 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
 @pytest.mark.parametrize(("key", "value", "jobs"), EDITS, ids=[key for key, _, _ in EDITS])
 def test_an_edit_reruns_exactly_what_uses_it(made: Workflow, key: str, value: Any, jobs: dict[str, int]) -> None:
     assert made.planned(change=nested(key, value)) == jobs
+
+
+def test_another_path_of_a_dataset_reads_it_again(tmp_path: Path) -> None:
+    rows = {name: tmp_path / f"{name}.jsonl" for name in ("here", "there")}
+    for file in rows.values():
+        file.write_text("{}\n")
+    local = {"task": "gsm8k", "files": {"test": str(rows["here"])}, "template": "{question}"}
+    more = {"study": {"datasets": ["local"], "results": "results"}, "datasets": {"local": local}}
+    workflow = Workflow(tmp_path / "study", overlay(GRID, more))
+    workflow.pretend()
+    assert workflow.planned() == {}
+    assert workflow.planned(change=nested("datasets.local.files.test", str(rows["there"]))) == ALL_BUT_MODEL
 
 
 def test_nothing_reruns_without_an_edit(made: Workflow) -> None:

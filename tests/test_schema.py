@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -89,3 +90,12 @@ def test_the_embedded_study_is_valid() -> None:
 def test_the_plans_are_those_of_the_registry() -> None:
     assert set(PlanName.__args__) == set(plans.PLANS)  # type: ignore[attr-defined]
     assert set(OracleName.__args__) == set(plans.ORACLES)  # type: ignore[attr-defined]
+
+
+def test_the_page_of_choices_has_every_choice_and_no_key_that_is_gone() -> None:
+    page = (ROOT / "docs" / "choices.md").read_text()
+    table = re.findall(r"^\| (D\d+) \|[^|]*\| ([^|]*) \|", page, re.MULTILINE)
+    assert [name for name, _ in table] == [f"D{number}" for number in range(1, 32)]
+    named = [key for _, keys in table for key in re.findall(r"`([a-z][\w.*]*)`", keys)]
+    known = [f"{leaf}." for leaf in tree.model_leaves()]
+    assert [key for key in named if not any(leaf.startswith(f"{key.removesuffix('.*')}.") for leaf in known)] == []

@@ -79,9 +79,7 @@ def test_accuracy_is_base_accuracy_plus_net(cases: list[tuple[bool, bool, float]
 def test_the_chosen_r_has_the_largest_net(cases: list[tuple[bool, bool, float]]) -> None:
     base, after, shares = zip(*cases, strict=True)
     found = curve_of(base, after, shares, GRID)
-    net = {
-        limit: sum((a - b) for b, a, share in cases if share > limit) for limit in GRID
-    }  # worked out case by case
+    net = {limit: sum((a - b) for b, a, share in cases if share > limit) for limit in GRID}  # worked out case by case
     chosen, _ = choose_share(found, float(np.mean(base)), Trigger())
     best = max(net.values())
     assert chosen == (max(limit for limit in GRID if net[limit] == best) if best > 0 else None)
@@ -253,9 +251,7 @@ def calibration(tmp_path: Path) -> Calibration:
 
     measured = pd.DataFrame([row(key, latter, "calibration") for key, (latter, _, _) in PLANTED.items()])
     made = pd.DataFrame([generation(key, "calibration", base) for key, (_, base, _) in PLANTED.items()])
-    inputs = plans.Inputs(
-        flow.readings(measured, made, Flow(), Trigger(), Locate()), Trigger(), Corrupt(), Controls()
-    )
+    inputs = plans.Inputs(flow.readings(measured, made, Flow(), Trigger(), Locate()), Trigger(), Corrupt(), Controls())
     planned = plans.make(["always", "static_candidates"], plans.CALIBRATION, inputs)
     # vector 1 is located everywhere; static vector 2 mends the two, vector 0 breaks what is right
     static = {0: {"untouched": "0"}, 1: {}, 2: {"mended": "1", "mended too": "1"}}
@@ -266,9 +262,7 @@ def calibration(tmp_path: Path) -> Calibration:
         again.append(generation(edit.problem_id, "calibration", answer, edit.edit_id))
     other = pd.DataFrame([row("of the test", (9, 9), "test")])
     stray = pd.DataFrame([generation("of the test", "test", "1")])
-    return Calibration(
-        tmp_path, pd.concat([measured, other]), pd.concat([made, stray]), planned, pd.DataFrame(again)
-    )
+    return Calibration(tmp_path, pd.concat([measured, other]), pd.concat([made, stray]), planned, pd.DataFrame(again))
 
 
 def test_the_stage_fits_what_was_planted(calibration: Calibration) -> None:
@@ -294,9 +288,7 @@ def test_the_stage_says_what_it_could_not_fit(calibration: Calibration) -> None:
     assert fitted[["share", "accumulation_z", "flow_change"]].isna().all()
     assert (fitted["static_vector"], fitted["net"]) == (-1, 0)
     assert not curve["chosen"].any()
-    assert fitted["note"].startswith(
-        "never fire: no R has a positive net on calibration; no static mask helps"
-    )
+    assert fitted["note"].startswith("never fire: no R has a positive net on calibration; no static mask helps")
     assert fitted["note"].endswith("not estimable: 2 right calibration cases, 3 needed")
 
 
@@ -314,16 +306,12 @@ def test_the_stage_refuses_regenerations_of_another_split(calibration: Calibrati
 
 
 def test_the_stage_refuses_plans_of_another_split(calibration: Calibration) -> None:
-    calibration.planned = pd.concat(
-        [calibration.planned, calibration.planned.head(1).assign(problem_id="of the test")]
-    )
+    calibration.planned = pd.concat([calibration.planned, calibration.planned.head(1).assign(problem_id="of the test")])
     with pytest.raises(DpcError):
         calibration.run()
 
 
 def test_the_stage_refuses_a_lost_regeneration(calibration: Calibration) -> None:
     calibration.again = calibration.again.iloc[1:]
-    with pytest.raises(
-        DpcError, match="a planned edit was not regenerated; run regenerate for the calibration"
-    ):
+    with pytest.raises(DpcError, match="a planned edit was not regenerated; run regenerate for the calibration"):
         calibration.run()

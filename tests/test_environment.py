@@ -1,0 +1,42 @@
+"""Pins that stand in two places stay in step; imports stay light where every job pays for them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+
+import yaml
+
+from tests.workflow import ROOT
+
+
+def test_conda_and_pip_pin_the_same_versions() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    environment = yaml.safe_load((ROOT / "envs/dpc.yaml").read_text())
+    pinned = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert sorted(pinned) == sorted(project["dependencies"])
+    everything = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    assert all("==" in requirement for requirement in everything)
+
+
+def test_the_snakefile_imports_nothing_heavy() -> None:
+    code = "import sys, dpc.settings, dpc.stage_settings, dpc.versions; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "transformers", "pandas", "numpy", "matplotlib", "scipy"} & set(loaded.split())
+
+
+def test_light_stages_load_no_torch() -> None:
+    stages = [
+        "problems",
+        "choose_exemplars",
+        "study",
+        "plan",
+        "thresholds",
+        "evaluate",
+        "figures",
+        "overview",
+        "tables",
+    ]
+    code = f"import sys\nfor s in {stages}: __import__('dpc.stages.' + s)\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
