@@ -60,3 +60,11 @@ Names = Annotated[list[str], _SEVERAL, AfterValidator(_distinct)]
 Seeds = Annotated[list[int], _SEVERAL, AfterValidator(_distinct)]
 Plans = Annotated[list[PlanName], _SEVERAL, AfterValidator(_distinct)]
 Oracles = Annotated[list[OracleName], AfterValidator(_distinct)]
+
+
+def exactly_one(what: str, **sources: object) -> None:
+    """Raise ValueError unless just one of `sources` is not None; it names those that are."""
+    found = [name for name, source in sources.items() if source is not None]
+    if len(found) != 1:
+        have = f"found {' and '.join(found)}: write null for the others" if found else "found none"
+        raise ValueError(f"{what} needs exactly one of {', '.join(f'`{name}`' for name in sources)}; {have}")

@@ -11,7 +11,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dpc.errors import DpcError
-from dpc.kinds import AsNumber, Count, Layers, Name, Names, Number, Oracles, PlainText, Plans, Positive, Seeds, Share
+from dpc.kinds import (
+    AsNumber,
+    Count,
+    Layers,
+    Name,
+    Names,
+    Number,
+    Oracles,
+    PlainText,
+    Plans,
+    Positive,
+    Seeds,
+    Share,
+    exactly_one,
+)
 from dpc.messages import did_you_mean, one_line
 
 
@@ -21,13 +35,6 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
-
-
-def _exactly_one(what: str, **sources: object) -> None:
-    found = [name for name, source in sources.items() if source is not None]
-    if len(found) != 1:
-        have = f"found {' and '.join(found)}: write null for the others" if found else "found none"
-        raise ValueError(f"{what} needs exactly one of {', '.join(f'`{name}`' for name in sources)}; {have}")
 
 
 class Sample(Settings):
@@ -103,7 +110,7 @@ class Model(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:
-        _exactly_one("a model", path=self.path, hub=self.hub, builtin=self.builtin)
+        exactly_one("a model", path=self.path, hub=self.hub, builtin=self.builtin)
         if self.hub and not self.revision:
             raise ValueError("a model from the hub needs `revision`: name the commit to be reproducible")
         return self
@@ -168,7 +175,7 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _sound(self) -> Dataset:
-        _exactly_one("a dataset", files=self.files, hub=self.hub, generate=self.generate)
+        exactly_one("a dataset", files=self.files, hub=self.hub, generate=self.generate)
         if (self.generate is not None) != (self.task == "arithmetic"):
             raise ValueError("`generate` goes with task `arithmetic`, and the other tasks read `files` or `hub`")
         if self.generate is not None and self.splits.test is None:
@@ -372,6 +379,11 @@ class Config(Settings):
     figures: Figures = Figures()
     execution: Execution = Execution()
     shards: Shards = Shards()
+
+    @property
+    def trigger_if_affected(self) -> Trigger | None:
+        """Return the trigger where locating depends on it."""
+        return self.trigger if self.locate.receivers == "affected" else None
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:

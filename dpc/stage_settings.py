@@ -85,8 +85,9 @@ class StudyStage(Settings):
     """The correlation study and the S_IFP analysis."""
 
     task: TaskName
-    layout: Layout
     flow: Flow
+    trigger_if_affected: Trigger | None
+    """Given where `locate.receivers` is `affected`, and only there: else kappa would rerun the study."""
     locate: Locate
     sample: Sample
     significance: Significance

@@ -69,6 +69,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "split": _S,
         "layers": _I,  # L
         "vectors": _I,  # N
+        "prompt_start": _I,  # position of the prompt's first vector
         "question_tokens": _I,  # Q; rows are all but the last, which predicts the first rationale token
         "rationale_tokens": _I,  # T; row t is the row that predicts token t
         "former_tokens": _I,  # floor(T/2)

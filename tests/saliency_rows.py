@@ -110,6 +110,7 @@ def saliency_row(
         "split": split,
         "layers": len(maps_LSS),
         "vectors": places.vectors,
+        "prompt_start": 1,
         "question_tokens": places.question,
         "rationale_tokens": places.tokens,
         "former_tokens": places.former("tokens"),

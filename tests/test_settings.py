@@ -208,7 +208,7 @@ REACH: dict[str, tuple[Any, str]] = {
     "recipes.well_tuned.init": ("normal", "tune_prompt"),
     "recipes.well_tuned.keep": ("last", "tune_prompt"),
     "recipes.paper.steps": (7, ""),
-    "layout": ("prompt_first", f"{LM} study {REPORT}"),
+    "layout": ("prompt_first", f"{LM} {REPORT}"),
     "flow.shallow_layers": ([1, 2], READ),
     "flow.deep_layers": ([1, 2], READ),
     "flow.halves": ("steps", READ),

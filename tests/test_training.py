@@ -91,6 +91,7 @@ def test_learning_rate_rises_then_falls_to_a_tenth() -> None:
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:
     lm = tiny.model()
-    lm.model.get_output_embeddings().weight.data[0] = float("nan")
+    head = lm.model.get_output_embeddings().weight
+    head.data[0] = float("nan")
     with pytest.raises(DpcError, match=r"tuning loss is nan at step 1; expected a finite number"):
         tune(lm, LAYOUT, recipe(), 0, examples(), examples(8))

@@ -13,36 +13,14 @@ from numpy.typing import NDArray
 
 from dpc import tables
 from dpc.errors import DpcError
+from dpc.layers import layer_range
 from dpc.settings import Flow, Locate, Trigger
 
 Floats = NDArray[np.float64]
 
-PAPER_DEPTH, PAPER_SHALLOW = 32, (2, 10)
-"""The paper's shallow layers, and the depth of the model it names them for."""
+
 ROUNDING = 1e-9
 """Relative difference below which two flows are equal: far above float64's rounding, far below stored float32's."""
-
-
-def layer_range(spec: str | list[int], layers: int) -> range:
-    """Return the layers a setting means for a model of `layers` layers, 0-indexed.
-
-    `paper`: layers 2 to 10 inclusive of 32, scaled by depth (D11). `second_half`: without the last layer (D12). Raises
-    DpcError for a range outside the model.
-    """
-    if spec == "paper":
-        first, last = (round(layer * layers / PAPER_DEPTH) for layer in PAPER_SHALLOW)
-        return range(first, last + 1)
-    if spec == "second_half":
-        return range(layers // 2, max(layers - 1, layers // 2 + 1))
-    if spec == "all":
-        return range(layers)
-    first, last = int(spec[0]), int(spec[1])
-    if not 0 <= first <= last < layers:
-        raise DpcError(
-            f"layer range [{first}, {last}] does not lie in the model's layers 0 to {layers - 1}; "
-            "write [first, last], both inclusive"
-        )
-    return range(first, last + 1)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from dpc.analysis import statistics
-from dpc.analysis.flow import Instance, block_means, layer_range, token_flow
+from dpc.analysis.flow import Instance, block_means, token_flow
 from dpc.analysis.statistics import Estimate
 from dpc.analysis.thresholds import Limits
+from dpc.layers import layer_range
 from dpc.settings import Flow, Sample, Statistics
 from dpc.tasks.base import hash_order
 

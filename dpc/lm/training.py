@@ -138,7 +138,9 @@ def tune(
         on_step(step + 1, recent[-1])
         if (step + 1) % recipe.validate_every and step + 1 < recipe.steps:
             continue
-        found = _validation_loss(lm, layout, prompt_ND.detach(), recipe, validation)
+        found = _finite(
+            _validation_loss(lm, layout, prompt_ND.detach(), recipe, validation), "validation", step, recipe
+        )
         looks.append(Look(step + 1, sum(recent) / len(recent), found, learning_rate(recipe, step)))
         recent.clear()
         if found < best or recipe.keep == "last":
@@ -146,6 +148,15 @@ def tune(
         elif step + 1 - kept_step >= recipe.patience * recipe.validate_every:
             break
     return kept_ND, looks, kept_step
+
+
+def _finite(loss: float, kind: str, step: int, recipe: Recipe) -> float:
+    if not math.isfinite(loss):
+        raise DpcError(
+            f"{kind} loss is {loss} at step {step + 1}; expected a finite number: lower recipes.NAME.learning_rate "
+            f"(now {recipe.learning_rate}) or use dtype float32"
+        )
+    return loss
 
 
 def _step(
@@ -160,12 +171,7 @@ def _step(
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(recipe, step)
     loss = _batch_loss(lm, layout, prompt_ND, recipe, batch)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise DpcError(
-            f"tuning loss is {value} at step {step + 1}; expected a finite number: lower recipes.NAME.learning_rate "
-            f"(now {recipe.learning_rate}) or use dtype float32"
-        )
+    value = _finite(float(loss.detach()), "tuning", step, recipe)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

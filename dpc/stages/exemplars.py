@@ -11,7 +11,7 @@ from dpc import tables
 from dpc.settings import Execution
 from dpc.stage_settings import ExtractSaliencyStage
 from dpc.stages.common import provenance
-from dpc.stages.extract_saliency import joined, lay_out
+from dpc.stages.extract_saliency import joined, lay_out, loss_start
 
 
 def run(
@@ -48,7 +48,8 @@ def _maps(lm: Any, settings: ExtractSaliencyStage, prompt_ND: Any, row: Any, rol
     layers = tuple(range(layer, layer + 1) for layer in range(lm.model.config.num_hidden_layers))
     order = layout_of(lm, settings.layout)
     request = saliency.Request(settings.saliency.head_reduce, full=layers)
-    reduced = saliency.measure(lm, order, batch, len(prompt_ND), [(0, 0)], [0], request)
+    start = loss_start(lm, settings, batch.rationale_ids[0])
+    reduced = saliency.measure(lm, order, batch, len(prompt_ND), [(0, 0)], [start], request)
     about = {
         "problem_id": row["problem_id"],
         "role": role,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dpc import tables
-from dpc.analysis.flow import layer_range
+from dpc.layers import layer_range
 from dpc.settings import Execution
 from dpc.stage_settings import ExtractSaliencyStage
 from dpc.stages.common import in_shard, progress, provenance
@@ -89,9 +89,14 @@ def steps_of(lm: LanguageModel, task_name: str, token_ids: list[int]) -> list[in
     return steps
 
 
-def answer_start(lm: LanguageModel, task_name: str, token_ids: list[int]) -> int:
-    """Return the first token of the answer: the one that completes the answer mark; the last token if there is none."""
-    mark = get_task(task_name).ANSWER_MARK
+def loss_start(lm: LanguageModel, settings: ExtractSaliencyStage, token_ids: list[int]) -> int:
+    """Return the first token of the loss span (D5): 0, or for `answer` the token that completes the answer mark.
+
+    Without an answer mark the answer is the last token.
+    """
+    if settings.saliency.loss_span == "all":
+        return 0
+    mark = get_task(settings.task).ANSWER_MARK
     if mark not in lm.decode(token_ids):
         return len(token_ids) - 1
     return next(t for t in range(len(token_ids)) if mark in lm.decode(token_ids[: t + 1]))
@@ -111,20 +116,18 @@ def _measure(
 
     batch = lay_out(lm, settings, prompt_ND, rows)
     steps = [steps_of(lm, settings.task, ids) for ids in batch.rationale_ids]
-    starts = [
-        answer_start(lm, settings.task, ids) if settings.saliency.loss_span == "answer" else 0
-        for ids in batch.rationale_ids
-    ]
+    starts = [loss_start(lm, settings, ids) for ids in batch.rationale_ids]
     band = layer_range(settings.saliency.band, lm.model.config.num_hidden_layers)
     request = saliency.Request(settings.saliency.head_reduce, band)
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request)
-    return [_row(rows[b], batch, b, steps[b], cuts[b], reduced) for b in range(len(rows))]
+    start = order.prompt_start()
+    return [_row(rows[b], batch, b, start, steps[b], cuts[b], reduced) for b in range(len(rows))]
 
 
 def _row(
-    row: Any, batch: RightPadded, b: int, steps: list[int], cut: tuple[int, int], reduced: Reduced
+    row: Any, batch: RightPadded, b: int, start: int, steps: list[int], cut: tuple[int, int], reduced: Reduced
 ) -> dict[str, Any]:
     """Return one question's row of table `saliency`."""
     from dpc.lm.saliency import GROUPS
@@ -138,6 +141,7 @@ def _row(
         "split": row.split,
         "layers": reduced.groups_BLSG.shape[1],
         "vectors": reduced.band_BSN.shape[2],
+        "prompt_start": start,
         "question_tokens": batch.question_tokens[b],
         "rationale_tokens": len(steps),
         "former_tokens": cut[0],

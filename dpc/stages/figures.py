@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dpc import tables
-from dpc.analysis.flow import layer_range
+from dpc.layers import layer_range
 from dpc.report import cases, drawing, figures_analysis, figures_flow, figures_main
 from dpc.report.captions import Band
 from dpc.report.drawing import Drawing

@@ -31,8 +31,7 @@ def run(
     """Write the tables `instances`, `layers`, `accumulation`, `positions` and `findings` of one cell."""
     measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
     answers = tables.read(gold, "gold")
-    # the trigger's own settings play no part here: a change of kappa does not rerun the study
-    readings = flow.readings(measured, made, settings.flow, Trigger(), settings.locate)
+    readings = flow.readings(measured, made, settings.flow, settings.trigger_if_affected or Trigger(), settings.locate)
     graded = grade(made, answers, get_task(settings.task)).set_index("problem_id")["correct"]
     readings = readings.assign(
         correct=readings["problem_id"].map(graded).astype(bool),
@@ -41,7 +40,7 @@ def run(
     is_right_calibration = (readings["split"] == "calibration") & readings["correct"]
     found = limits(readings[is_right_calibration], settings.significance)
     sampled = study.sample_instances(readings[readings["split"] == "test"], settings.sample)
-    sampled = study.mark_significant(sampled, found, first_position=settings.layout == "prompt_first")
+    sampled = study.mark_significant(sampled, found, first_position=bool((measured["prompt_start"] == 0).any()))
     _say_sizes(settings, sampled, found.note)
     written = {
         instances: ("instances", sampled),

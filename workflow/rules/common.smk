@@ -1,4 +1,5 @@
 # Names and paths that the rules share. Nothing heavy is imported here: every job reads this file again.
+import json
 import os
 import sys
 from itertools import product
@@ -12,6 +13,7 @@ ROOT = str(Path(workflow.current_basedir).parents[1])
 sys.path.insert(0, ROOT)
 
 from dpc.errors import DpcError
+from dpc.layers import layer_range
 from dpc.settings import load_config
 from dpc.stage_settings import slice_for
 from dpc.versions import VERSIONS
@@ -146,4 +148,28 @@ def check_local_files():
             )
 
 
+def depth(model):
+    """The number of layers, where it can be known before the model is fetched."""
+    if model.builtin:
+        return model.builtin.layers
+    config_file = Path(model.path or "", "config.json")
+    return json.loads(config_file.read_text()).get("num_hidden_layers") if model.path else None
+
+
+def check_layer_ranges():
+    """A range outside a model would show after hours of GPU work."""
+    chosen = {
+        "flow.shallow_layers": CONFIG.flow.shallow_layers,
+        "flow.deep_layers": CONFIG.flow.deep_layers,
+        "saliency.band": CONFIG.saliency.band,
+    }
+    for name, (key, spec) in product(STUDY.models, chosen.items()):
+        layers = depth(CONFIG.models[name])
+        try:
+            layers and layer_range(spec, layers)
+        except DpcError as error:
+            raise WorkflowError(f"config: {key}, model {name}: {error}") from None
+
+
 check_local_files()
+check_layer_ranges()
