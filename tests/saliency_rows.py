@@ -96,6 +96,7 @@ def saliency_row(
     split: str = "test",
     band: Sequence[int] = (),
     nll: Sequence[float] | None = None,
+    prompt_start: int = 1,
 ) -> dict[str, Any]:
     """The row of table `saliency` that the maps come to; lists flat in C order, float64."""
 
@@ -110,7 +111,7 @@ def saliency_row(
         "split": split,
         "layers": len(maps_LSS),
         "vectors": places.vectors,
-        "prompt_start": 1,
+        "prompt_start": prompt_start,
         "question_tokens": places.question,
         "rationale_tokens": places.tokens,
         "former_tokens": places.former("tokens"),

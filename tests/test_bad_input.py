@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dpc.__main__ import main
+from dpc.cli import main
 from tests import config_tree
 from tests.workflow import Workflow, nested, overlay
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dpc.__main__ import main
+from dpc.cli import main
 from dpc.stage_settings import STAGES
 from tests.workflow import ROOT
 

@@ -19,10 +19,10 @@ from dpc.analysis.flow import (
     affected_tokens,
     block_means,
     column_saliency,
-    layer_range,
     pair_counts,
 )
 from dpc.errors import DpcError
+from dpc.layers import layer_range
 from dpc.settings import Flow, Locate, Trigger
 from tests.saliency_rows import (
     Places,
@@ -143,7 +143,7 @@ def test_helper_rows_are_what_the_saliency_stage_stores() -> None:
         recorder.add(layer, 0, torch.tensor(maps[layer])[None, None].clone())
     nll = [torch.full((places.tokens,), 0.5)]
     reduced = Reduced(recorder.groups_BLSG, recorder.prompt_BLRN, recorder.band_BSN, (), nll)
-    stored = _row(SimpleNamespace(problem_id="x", split="test"), batch, 0, list(places.steps), cut, reduced)
+    stored = _row(SimpleNamespace(problem_id="x", split="test"), batch, 0, 1, list(places.steps), cut, reduced)
     oracle = saliency_row(maps, places, band=band)
     assert stored.keys() == oracle.keys()
     for name, value in oracle.items():

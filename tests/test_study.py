@@ -281,26 +281,25 @@ SPOT = Places(3, 3, even_steps(6, 3))
 OUT = ("instances", "layers", "accumulation", "positions", "findings")
 
 
-def study_settings(**more: Any) -> StudyStage:
-    standing: dict[str, Any] = {
-        "task": "gsm8k",
-        "layout": "bos_first",
-        "flow": Flow(),
-        "locate": Locate(),
-        "sample": Sample(correlation=8, per_class=3),
-        "significance": Significance(min_cases=4),
-        "statistics": QUICK,
-        "position_bins": 5,
-    }
-    return StudyStage(**{**standing, **more})
+SETTINGS = StudyStage(
+    task="gsm8k",
+    flow=Flow(),
+    trigger_if_affected=None,
+    locate=Locate(),
+    sample=Sample(correlation=8, per_class=3),
+    significance=Significance(min_cases=4),
+    statistics=QUICK,
+    position_bins=5,
+)
 
 
-def question(split: str, number: int, right: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def question(split: str, number: int, right: bool, prompt_start: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """One question's saliency and generation; wrong ones lean on vector 2 in the latter half."""
     key, noise = f"{split}-{number}", 1 + number / 50
     s_T = [1.0, 1, 1, *([noise] * 3 if right else [4 * noise] * 3)]
     maps = flow_maps(s_T, SPOT, column=2, peak=noise if right else 4.0)
-    return saliency_row(maps, SPOT, key, split), generation(key, split, "1" if right else "0")
+    row = saliency_row(maps, SPOT, key, split, prompt_start=prompt_start)
+    return row, generation(key, split, "1" if right else "0")
 
 
 Run = Callable[..., dict[str, pd.DataFrame]]
@@ -310,9 +309,9 @@ Run = Callable[..., dict[str, pd.DataFrame]]
 def run(tmp_path: Path) -> Run:
     """Write tables of calibration and test questions, given which are right, and run the stage on them."""
 
-    def on(calibration: list[bool], test: list[bool], **more: Any) -> dict[str, pd.DataFrame]:
+    def on(calibration: list[bool], test: list[bool], prompt_start: int = 1) -> dict[str, pd.DataFrame]:
         asked = [("calibration", calibration), ("test", test)]
-        made = [question(split, k, right) for split, rights in asked for k, right in enumerate(rights)]
+        made = [question(split, k, right, prompt_start) for split, rights in asked for k, right in enumerate(rights)]
         measured, answered = (pd.DataFrame(list(side)) for side in zip(*made, strict=True))
         shards = [measured.iloc[::2], measured.iloc[1::2]]
         for k, shard in enumerate(shards):
@@ -323,7 +322,7 @@ def run(tmp_path: Path) -> Run:
             ids = answered.loc[answered["split"] == split, "problem_id"].tolist()
             tables.write(path, "gold", gold_of(ids), {})
         stage.run(
-            study_settings(**more),
+            SETTINGS,
             saliency=[tmp_path / "saliency0", tmp_path / "saliency1"],
             generations=[tmp_path / "generations"],
             gold=golds,
@@ -375,11 +374,11 @@ def test_the_stage_writes_all_tables_on_one_class(run: Run, test: list[bool]) ->
     assert set(right["instances"]) == {min(sum(test), 3)}
 
 
-def test_positions_of_the_prompt_depend_on_the_layout(run: Run) -> None:
+def test_the_first_vector_may_stand_at_position_zero(run: Run) -> None:
     # test-0 gives every vector the same, so that the first is located
     zero = {
-        layout: run([True] * 4, [True, False], layout=layout)["instances"].set_index("problem_id")["located_at_zero"]
-        for layout in ("bos_first", "prompt_first")
+        start: run([True] * 4, [True, False], start)["instances"].set_index("problem_id")["located_at_zero"]
+        for start in (1, 0)
     }
-    assert zero["bos_first"].to_dict() == {"test-0": False, "test-1": False}
-    assert zero["prompt_first"].to_dict() == {"test-0": True, "test-1": False}
+    assert zero[1].to_dict() == {"test-0": False, "test-1": False}
+    assert zero[0].to_dict() == {"test-0": True, "test-1": False}

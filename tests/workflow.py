@@ -64,7 +64,10 @@ class Workflow:
         """Run Snakemake with `change` laid over the folder's configuration."""
         file = self.folder / "overlay.yaml"
         file.write_text(yaml.safe_dump(overlay(self.config, change or {})))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+        # one warm server per run: the tests are about the study, not about importing torch a dozen times
+        runs = "--cores" in arguments and "--touch" not in arguments and "--report" not in arguments
+        warm = [sys.executable, "-m", "dpc.warm", "--"] if runs else []
+        command = [*warm, sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
         layers = [ROOT / "config.yaml", ROOT / "workflow/demo.yaml", file]
         command += ["--directory", str(self.folder), "--configfile", *map(str, layers)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
