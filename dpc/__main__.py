@@ -1,4 +1,4 @@
-"""`python -m dpc STAGE …`: what every rule's shell line calls; see `dpc/cli.py`, and `dpc/warm.py` for many small jobs."""
+"""`python -m dpc STAGE …`: what every rule calls; see `dpc/cli.py`, and `dpc/warm.py` for many small jobs."""
 
 import os
 import sys

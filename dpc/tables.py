@@ -221,7 +221,7 @@ def write(path: Path, name: str, rows: pd.DataFrame, provenance: dict[str, Any])
         raise DpcError(f"table {name}: found no column {', '.join(missing)}; expected {', '.join(schema.names)}")
     try:
         table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowException, OverflowError) as error:
         raise DpcError(f"table {name}: {str(error).splitlines()[0]}") from None
     footer = {b"dpc": json.dumps({"table": name, **provenance}, sort_keys=True, default=str).encode()}
     with atomic(path) as temporary:

@@ -76,6 +76,13 @@ class _Server:
         self.listener, self.selector = listener, selectors.DefaultSelector()
         self.parent = os.getppid()
         self.selector.register(listener, selectors.EVENT_READ, None)
+        signal.signal(signal.SIGTERM, self._leave)
+
+    def _leave(self, *_: object) -> None:
+        """End, and take every running stage along."""
+        for child in {key.data[0] for key in self.selector.get_map().values() if key.data}:
+            os.kill(child, signal.SIGTERM)
+        os._exit(0)
 
     def serve(self) -> None:
         """Work until the command's process is gone."""
@@ -85,6 +92,7 @@ class _Server:
                     self._start(self.listener.accept()[0])
                 else:
                     self._end(*key.data)
+        self._leave()
 
     def _start(self, connection: socket.socket) -> None:
         request, streams = _receive(connection)

@@ -112,7 +112,7 @@ def test_significance_is_strict_and_null_where_not_estimable() -> None:
 
 
 def layers_of(instances: Sequence[Instance]) -> pd.DataFrame:
-    return study.layer_curves(instances, "tokens", 0.95).set_index(["block", "layer"])
+    return study.layer_curves(instances, 0.95).set_index(["block", "layer"])
 
 
 def test_layer_curves_are_means_of_block_means() -> None:
@@ -171,7 +171,7 @@ def test_position_curves_by_hand() -> None:
 
 def test_curves_of_no_instances_fit_their_tables(tmp_path: Path) -> None:
     made = {
-        "layers": study.layer_curves([], "tokens", 0.95),
+        "layers": study.layer_curves([], 0.95),
         "accumulation": study.accumulation_by_layer([]),
         "positions": study.position_curves({"right": []}, Flow(), 4, 0.95),
     }

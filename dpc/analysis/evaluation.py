@@ -16,19 +16,18 @@ import pandas as pd
 
 from dpc import tables
 from dpc.analysis.statistics import mcnemar, proportion
+from dpc.edits import BASE, UNPROMPTED
 from dpc.errors import DpcError
 from dpc.settings import Statistics
 from dpc.tasks.base import Task
 
-BASE_EDIT = "base"
-"""Edit id of generations under the prompt as tuned."""
 BASELINE = "prompt_tuning"
 """The plan that every plan is compared with."""
-UNPROMPTED = "no_prompt"
+WITHOUT_PROMPT = "no_prompt"
 """The plan that tells which questions the prompt broke."""
 
 _KEY = ["problem_id", "edit_id"]
-_MAKER = {BASE_EDIT: "generate_base", "unprompted": "generate_unprompted"}
+_MAKER = {BASE: "generate_base", UNPROMPTED: "generate_unprompted"}
 
 
 def grade(generations: pd.DataFrame, gold: pd.DataFrame, task: Task) -> pd.DataFrame:
@@ -64,12 +63,12 @@ def outcomes(
     if a generation, a gold answer or a question is missing or stands there twice.
     """
     rows = plans[["problem_id", "plan", "candidate", "fired", "edit_id"]].reset_index(drop=True)
-    rows["edit_id"] = rows["edit_id"].where(rows["fired"], BASE_EDIT)
+    rows["edit_id"] = rows["edit_id"].where(rows["fired"], BASE)
     sized = store.drop(columns="token_ids").assign(tokens=store["token_ids"].map(len).astype("int64"))
     rows = grade(_generated(rows, sized), gold, task)
     rows["question"] = _per_problem(rows["problem_id"], questions, "question", "questions")
     looked = rows["fired"] & ~rows["plan"].isin(list(one_pass))
-    base = sized[sized["edit_id"] == BASE_EDIT]
+    base = sized[sized["edit_id"] == BASE]
     for column in ("tokens", "seconds"):
         first = _per_problem(rows.loc[looked, "problem_id"], base, column, "base generations")
         rows[column] += first.reindex(rows.index, fill_value=0).astype(rows[column].dtype)
@@ -117,9 +116,9 @@ def _reference(groups: dict[Any, pd.DataFrame]) -> _Reference:
     base = groups[BASELINE].set_index("problem_id").sort_index()
     alone = _Reference(base, None)
     _by_question(groups[BASELINE], alone)
-    if UNPROMPTED not in groups:
+    if WITHOUT_PROMPT not in groups:
         return alone
-    unprompted = _by_question(groups[UNPROMPTED], alone)
+    unprompted = _by_question(groups[WITHOUT_PROMPT], alone)
     return _Reference(base, unprompted["correct"] & ~base["correct"])
 
 

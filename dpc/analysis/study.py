@@ -59,9 +59,9 @@ def _above(values: pd.Series, limit: float | None) -> pd.Series:
     return (values > limit).astype("boolean")
 
 
-def layer_curves(instances: Sequence[Instance], cut: str, confidence: float) -> pd.DataFrame:
+def layer_curves(instances: Sequence[Instance], confidence: float) -> pd.DataFrame:
     """Return table `layers`: S[X→Y] per layer, mean and interval over instances."""
-    blocks = [block_means(instance, cut) for instance in instances]
+    blocks = [block_means(instance, "tokens") for instance in instances]  # whole blocks: either cut gives the same
     rows = []
     for block in BLOCKS:
         values_IL = np.array([found[block] for found in blocks])

@@ -68,7 +68,7 @@ def _curves(
     level, separated = settings.statistics.confidence, sampled["in_separation"]
     groups = {"right": load(separated & sampled["correct"]), "wrong": load(separated & ~sampled["correct"])}
     return {
-        layers: ("layers", study.layer_curves(correlated, settings.flow.halves, level)),
+        layers: ("layers", study.layer_curves(correlated, level)),
         accumulation: ("accumulation", study.accumulation_by_layer(correlated)),
         positions: ("positions", study.position_curves(groups, settings.flow, settings.position_bins, level)),
     }
