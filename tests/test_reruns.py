@@ -41,7 +41,7 @@ def one_recipe(jobs: dict[str, int]) -> dict[str, int]:
 
 EDITS: list[tuple[str, Any, dict[str, int]]] = [
     # analysis from stored saliency: no torch but the regeneration of new edits
-    ("flow.deep_layers", [2, 4], ANALYSED),
+    ("flow.deep_layers", [1, 2], ANALYSED),
     ("flow.shallow_layers", [0, 1], ANALYSED),
     ("flow.halves", "steps", ANALYSED),
     ("locate.receivers", "rationale", ANALYSED),

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from dpc import __version__
@@ -82,6 +84,7 @@ class _SilentBar:
         }  # fmt: skip
 
 
-def in_shard(problem_id: str, shard: int, shards: int) -> bool:
-    """Say whether a question belongs to shard `shard` (from 1) of `shards`; the same whatever else there is."""
-    return int(hash_order(problem_id, "shard")[:8], 16) % shards == shard - 1
+def of_shard(table: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
+    """Return the rows of shard `shard` (from 1) of `shards`: a question's shard depends on its id alone."""
+    number = [int(hash_order(key, "shard")[:8], 16) % shards for key in table["problem_id"]]
+    return table[np.array(number, dtype=int) == shard - 1].reset_index(drop=True)

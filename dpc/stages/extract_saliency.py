@@ -11,7 +11,7 @@ from dpc import tables
 from dpc.layers import layer_range
 from dpc.settings import Execution
 from dpc.stage_settings import ExtractSaliencyStage
-from dpc.stages.common import in_shard, progress, provenance
+from dpc.stages.common import of_shard, progress, provenance
 from dpc.tasks import get_task
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def run(
 
     lm = models.load(model, settings.dtype, execution)
     prompt_ND = soft_prompt.load(prompt, lm)
-    rows = joined(questions, generations)
-    rows = rows[[in_shard(key, shard, shards) for key in rows["problem_id"]]]
+    rows = of_shard(joined(questions, generations), shard, shards)
     found: list[dict[str, Any]] = []
     with progress(len(rows), "saliency", "question") as bar:
         for batch in _batches(lm, rows, execution.batch_size.saliency):

@@ -16,7 +16,7 @@ from dpc.errors import DpcError
 from dpc.plans import edits_of
 from dpc.settings import Execution
 from dpc.stage_settings import GenerateStage
-from dpc.stages.common import in_shard, log, provenance
+from dpc.stages.common import log, of_shard, provenance
 from dpc.stages.generation import Job, generate_rows, in_order
 from dpc.versions import VERSIONS
 
@@ -47,7 +47,7 @@ def run(
     """
     context = _context(settings, model, prompt, questions)
     wanted = edits_of(tables.read(plans, "plans"))
-    wanted = wanted[[in_shard(key, shard, shards) for key in wanted["problem_id"]]]
+    wanted = of_shard(wanted, shard, shards)
     known = _stored(store, context)
     keys = set(zip(known["problem_id"], known["edit_id"], strict=True))
     is_new = [key not in keys for key in zip(wanted["problem_id"], wanted["edit_id"], strict=True)]
