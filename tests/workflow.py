@@ -75,7 +75,7 @@ class Workflow:
 
     def run(self, *arguments: str, change: dict[str, Any] | None = None, cores: int = 1) -> str:
         """Run to success; return what Snakemake printed."""
-        done = self.snakemake("--cores", str(cores), "--quiet", "host", *arguments, change=change)
+        done = self.snakemake(*arguments, "--cores", str(cores), "--quiet", "host", change=change)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

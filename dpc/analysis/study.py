@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -167,10 +168,11 @@ def _contingency(chosen: pd.DataFrame, settings: Statistics, note: str) -> dict[
 def _separation(chosen: pd.DataFrame, settings: Statistics) -> dict[str, Estimate]:
     """Tell wrong from right by S_IFP, by the raw flow, and by the model's own mean NLL alone."""
     wrong, right = chosen[~chosen["correct"]], chosen[chosen["correct"]]
-    found = {
-        f"auc_{reading}": statistics.auc_interval(wrong[reading], right[reading], settings.confidence)
-        for reading in ("s_ifp", "flow_latter", "nll")
-    }
+    found, sizes = {}, f"{len(right)} right, {len(wrong)} wrong"
+    for reading in ("s_ifp", "flow_latter", "nll"):
+        estimate = statistics.auc_interval(wrong[reading], right[reading], settings.confidence)
+        note = "; ".join(text for text in (sizes, estimate.note) if text)
+        found[f"auc_{reading}"] = replace(estimate, note=note)
 
     def ratio(flow: Any, is_wrong: Any) -> float:
         both = is_wrong.any() and not is_wrong.all()

@@ -276,4 +276,6 @@ def _finding_text(rows: pd.DataFrame, name: str) -> str:
     text = captions.interval(found.value, found.low, found.high)
     if found.known and not math.isnan(found.p):
         text += f", {captions.p_value(found.p)}"
+    if name.startswith("auc_") and found.note:
+        return f"{text} ({found.note})"
     return text if found.n is None else f"{text} (n = {found.n})"

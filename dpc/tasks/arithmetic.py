@@ -31,8 +31,9 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 GAIN, LOSS = ("buys", "finds", "gets"), ("loses", "gives", "sells")
 STYLES = ("full", "direct", "sloppy")
 STYLE_TAGS = {"full": "step by step :", "direct": "answer only :", "sloppy": "draft :"}
-KIND_WEIGHTS = (0.28, 0.36, 0.36)
-"""A little less than a third answers in full by itself: greedy decoding takes each kind's commonest style."""
+KINDS, STUDY_KINDS = "ABC", "AABBBCCC"
+"""Classes that objects are drawn from, in training documents and in study questions: greedy decoding takes each class's
+commonest style, so a quarter of the study questions is answered in full without help."""
 STYLE_WEIGHTS = {"A": (0.8, 0.1, 0.1), "B": (0.2, 0.7, 0.1), "C": (0.2, 0.1, 0.7)}
 TAGGED_STYLE_WEIGHTS = (0.5, 0.25, 0.25)
 TAG_RATE, FULL_TAG_RATE, DISTRACTOR_RATE = 0.5, 0.7, 0.15
@@ -70,8 +71,8 @@ def _step(rng: random.Random, value: int) -> tuple[str, int]:
     return f"{rng.choice(LOSS)} {operand}", value - operand
 
 
-def _story(rng: random.Random, steps: int) -> _Story:
-    kind = rng.choices("ABC", KIND_WEIGHTS)[0]
+def _story(rng: random.Random, steps: int, kinds: str) -> _Story:
+    kind = rng.choice(kinds)
     name = rng.choice(NAMES)
     other = rng.choice([n for n in NAMES if n != name])
     value = rng.randint(2, (LARGEST_VALUE + 1) // 2)
@@ -105,7 +106,7 @@ def generate_problems(seed: int, count: int) -> list[tuple[str, Problem]]:
     rng = random.Random(seed)
     found: dict[str, Problem] = {}
     while len(found) < count:
-        story = _story(rng, 2 + len(found) % (MOST_STEPS - 1))
+        story = _story(rng, 2 + len(found) % (MOST_STEPS - 1), STUDY_KINDS)
         if _for_study(story.question):
             answer = str(story.steps[-1][1])
             problem = Problem(story.question, _rationale(story, "full"), answer, len(story.steps))
@@ -119,9 +120,9 @@ def training_document(rng: random.Random, steps: int, full_only: bool) -> tuple[
     With `full_only` every rationale is complete (the first half of training: or retrieval does not form); else half of
     the documents name their style with a tag, and the others follow the object's habit.
     """
-    story = _story(rng, steps)
+    story = _story(rng, steps, KINDS)
     while _for_study(story.question):
-        story = _story(rng, steps)
+        story = _story(rng, steps, KINDS)
     if full_only:
         style, tagged = "full", rng.random() < FULL_TAG_RATE
     else:
