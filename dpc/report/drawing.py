@@ -140,6 +140,10 @@ def finish(figure: Figure, caption: str) -> Drawing:
     # Laid out once, at one resolution: PDF and SVG show the same picture, and neither pays for it again.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    for axes in figure.axes:
+        # the layout's solver differs in the last digits from run to run, and the bytes of an SVG would show it
+        x, y, wide, high = (round(edge, 4) for edge in axes.get_position().bounds)
+        axes.set_position((x, y, wide, high))
     return Drawing(figure, caption)
 
 
