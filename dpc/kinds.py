@@ -47,7 +47,7 @@ Layers = Annotated[
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """Names of models, datasets and recipes become folders, wildcards and parts of file names."""
-PlainText = Annotated[str, Field(pattern=r"^[^{}]+$")]
+Text = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
 PlanName = Literal[
     "no_prompt", "prompt_tuning", "dpc", "always", "random_corruption", "mask_only", "gamma_only", "identity",
@@ -62,7 +62,7 @@ Plans = Annotated[list[PlanName], _SEVERAL, AfterValidator(_distinct)]
 Oracles = Annotated[list[OracleName], AfterValidator(_distinct)]
 
 
-def exactly_one(what: str, **sources: object) -> None:
+def one_of(what: str, **sources: object) -> None:
     """Raise ValueError unless just one of `sources` is not None; it names those that are."""
     found = [name for name, source in sources.items() if source is not None]
     if len(found) != 1:

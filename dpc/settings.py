@@ -11,21 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dpc.errors import DpcError
-from dpc.kinds import (
-    AsNumber,
-    Count,
-    Layers,
-    Name,
-    Names,
-    Number,
-    Oracles,
-    PlainText,
-    Plans,
-    Positive,
-    Seeds,
-    Share,
-    exactly_one,
-)
+from dpc.kinds import AsNumber, Count, Layers, Name, Names, Number, Oracles, Plans, Positive, Seeds, Share, Text, one_of
 from dpc.messages import did_you_mean, one_line
 
 
@@ -51,7 +37,7 @@ class Study(Settings):
 
     name: str
     """Names the run in captions."""
-    results: PlainText
+    results: Text
     """Folder that receives everything."""
     models: Names
     """Names from `models`."""
@@ -110,7 +96,7 @@ class Model(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:
-        exactly_one("a model", path=self.path, hub=self.hub, builtin=self.builtin)
+        one_of("a model", path=self.path, hub=self.hub, builtin=self.builtin)
         if self.hub and not self.revision:
             raise ValueError("a model from the hub needs `revision`: name the commit to be reproducible")
         return self
@@ -175,7 +161,7 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _sound(self) -> Dataset:
-        exactly_one("a dataset", files=self.files, hub=self.hub, generate=self.generate)
+        one_of("a dataset", files=self.files, hub=self.hub, generate=self.generate)
         if (self.generate is not None) != (self.task == "arithmetic"):
             raise ValueError("`generate` goes with task `arithmetic`, and the other tasks read `files` or `hub`")
         if self.generate is not None and self.splits.test is None:
