@@ -29,7 +29,7 @@ lint: .venv/test
 	$(SNAKEMAKE) --lint
 
 unit: .venv/test
-	$(BIN)/pytest -n $(CORES)
+	$(BIN)/pytest -n $(CORES) --dist loadfile
 
 proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole studies
 	$(BIN)/pytest -n $(CORES) -m proof
