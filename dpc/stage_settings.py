@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from typing import Literal, get_type_hints
 
+from dpc.catalogue import BuiltinModel, Recipe, Splits
+from dpc.kinds import Settings
 from dpc.settings import (
-    BuiltinModel,
     Config,
     Controls,
     Corrupt,
     Figures,
     Flow,
     Locate,
-    Recipe,
     Saliency,
     Sample,
-    Settings,
     Significance,
-    Splits,
     Statistics,
     Trigger,
 )

@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import yaml
 
-from dpc.settings import Config, Settings
+from dpc.kinds import Settings
+from dpc.settings import Config
 from tests.workflow import ROOT, overlay
 
 CATALOGUES = ("models", "datasets", "recipes")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpc import tables
+from dpc.catalogue import Splits
 from dpc.errors import DpcError
-from dpc.settings import Splits
 from dpc.stage_settings import ProblemsStage
 from dpc.stages import problems
 from dpc.tasks import get_task

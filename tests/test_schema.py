@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from dpc import plans, schema
+from dpc.catalogue import Recipe, Splits
 from dpc.kinds import OracleName, PlanName
-from dpc.settings import Config, Recipe, Splits, load_config
+from dpc.settings import Config, load_config
 from tests import config_tree as tree
 from tests.workflow import ROOT, overlay
 

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dpc.catalogue import Recipe
 from dpc.edits import Edit
 from dpc.errors import DpcError
 from dpc.lm import soft_prompt
 from dpc.lm.layout import Layout, left_padded
 from dpc.lm.soft_prompt import corrupt
-from dpc.settings import Recipe
 from tests import tiny
 
 MEAN = torch.full((6,), 7.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dpc.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm.layout import Layout, right_padded
 from dpc.lm.training import Example, learning_rate, target_nll, tune
-from dpc.settings import Recipe
 from tests import tiny
 
 LAYOUT = Layout("bos_first", True)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dpc.catalogue import BuiltinModel
 from dpc.errors import DpcError
-from dpc.settings import BuiltinModel
 from dpc.tasks import arithmetic
 
 INIT_STD, WEIGHT_DECAY, BETAS, WARMUP, CLIP = 0.08, 0.05, (0.9, 0.98), 50, 1.0

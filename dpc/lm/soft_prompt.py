@@ -10,11 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dpc.catalogue import Recipe
 from dpc.edits import Edit
 from dpc.errors import DpcError
 from dpc.files import atomic
 from dpc.lm.models import LanguageModel
-from dpc.settings import Recipe
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 

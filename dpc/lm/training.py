@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dpc.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm import soft_prompt
 from dpc.lm.layout import Layout, RightPadded, right_padded
 from dpc.lm.models import LanguageModel
-from dpc.settings import Recipe
 
 VALIDATION_BATCH = 50
 POOL = 8

@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dpc import __version__
-from dpc.settings import Settings
+from dpc.kinds import Settings
 from dpc.tasks.base import hash_order
 
 _PACKAGES = ("torch", "transformers", "pandas", "pyarrow", "snakemake")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpc.catalogue import Splits
 from dpc.errors import DpcError
-from dpc.settings import Splits
 from dpc.tasks.base import Problem, hash_order, problem_id
 
 NAMES = ("tuning", "validation", "calibration", "test")
