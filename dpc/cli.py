@@ -7,6 +7,7 @@ them. Ends with one clear error and status 1 where something is wrong that the u
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import inspect
 import json
@@ -103,6 +104,11 @@ def _peak_memory() -> str:
     return own
 
 
+def _is_disk_full(error: Exception) -> bool:
+    """Return whether the disk, or somebody's share of it, is full; not every library says so by number."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "no space left" in str(error).lower()
+
+
 def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
     values = {name: value for name, value in vars(arguments).items() if name not in ("settings", "log")}
     module.run(arguments.settings, **values)
@@ -126,7 +132,10 @@ def main(argv: list[str]) -> int:
     except DpcError as error:
         log.error("error: %s", error)
         return 1
-    except Exception:
+    except Exception as error:
+        if _is_disk_full(error):
+            log.error("error: no space left to write to; free some and run the same command again: what is saved stays")
+            return 1
         log.exception("error: %s stopped by an unexpected fault; please report it with this log", stage)
         return 1
     finally:

@@ -176,12 +176,14 @@ class Figures(Settings):
 
 
 class BatchSizes(Settings):
-    """Rows per batch; results do not depend on it in float32."""
+    """Rows per batch at most: halved where memory runs out. Results do not depend on it in float32."""
 
-    generate: Count = 64
+    generate: Count = 256
     """Questions generated at once."""
-    saliency: Count = 4
+    saliency: Count = 32
     """Questions per saliency pass."""
+    tune: Count = 16
+    """Questions of a tuning step that go through the model at once; `recipes.NAME.batch_size` make the step."""
 
 
 class Execution(Settings):
@@ -195,6 +197,10 @@ class Execution(Settings):
     """Torch threads that train the embedded model, while nothing else can run."""
     batch_size: BatchSizes = BatchSizes()
     """Rows per batch."""
+    checkpoint_activations: bool = False
+    """Saliency keeps each layer's input only and computes the rest again: half the memory, a third more time."""
+    save_every_seconds: Annotated[float, Field(ge=0), AsNumber] = 60.0
+    """A killed job loses no more than so much finished work, and its last batch or step; 0 saves each of them."""
 
 
 class Shards(Settings):

@@ -83,7 +83,6 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "row_former_steps": _FLOATS,  # [L, T] over rationale columns before `former_steps`
         "column_question": _FLOATS,  # [L, N] saliency of column j summed over question rows
         "column_rationale": _FLOATS,  # [L, N] over rationale rows
-        "question_question": _FLOATS,  # [L] question rows x earlier question columns, summed
         "band": _FLOATS,  # [T, N] rationale rows x prompt columns, summed over the layers of `saliency.band`
     },
     # the instances whose full maps are kept

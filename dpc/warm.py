@@ -90,8 +90,8 @@ class _Server:
             for key, _ in self.selector.select(timeout=1.0):
                 if key.data is None:
                     self._start(self.listener.accept()[0])
-                else:
-                    self._end(*key.data)
+                elif key in self.selector.get_map().values():  # unless the event before it took it out
+                    self._attend(key.fileobj, *key.data)
         self._leave()
 
     def _start(self, connection: socket.socket) -> None:
@@ -105,14 +105,16 @@ class _Server:
         for watched in (ended, connection):  # the child's end, or the caller's
             self.selector.register(watched, selectors.EVENT_READ, (child, ended, connection))
 
-    def _end(self, child: int, ended: int, connection: socket.socket) -> None:
+    def _attend(self, watched: object, child: int, ended: int, connection: socket.socket) -> None:
         """Tell the caller how its stage ended; a caller that is gone takes its stage with it."""
-        if ended not in self.selector.get_map():
+        if watched is connection:
+            self.selector.unregister(connection)
+            signal.pidfd_send_signal(ended, signal.SIGTERM)  # the stage may save before it ends: do not wait here
             return
-        signal.pidfd_send_signal(ended, signal.SIGTERM)  # nothing happens to a child that has ended
+        self.selector.unregister(ended)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        for watched in (ended, connection):
-            self.selector.unregister(watched)
+        with contextlib.suppress(KeyError):  # the caller may have gone before
+            self.selector.unregister(connection)
         with contextlib.suppress(OSError):  # nobody may wait for the answer any more
             connection.sendall(f"{status}\n".encode())
         connection.close()

@@ -125,7 +125,6 @@ def saliency_row(
         "row_former_steps": by_row(places.r[: places.former("steps")]),
         "column_question": by_column(places.q_rows),
         "column_rationale": by_column(places.r_rows),
-        "question_question": [total(map_SS, places.q_rows, places.q) for map_SS in maps_LSS],
         "band": [sum(total(maps_LSS[layer], [i], [j]) for layer in band) for i in places.r_rows for j in places.p],
     }
 

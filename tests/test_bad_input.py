@@ -148,7 +148,9 @@ def test_overlapping_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert line.endswith("write `datasets.own.splits.on_overlap: drop`")
 
 
-def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def write(table: object, where: Path, **options: object) -> None:
         Path(where).write_bytes(b"PAR1 and no more")
         raise OSError(28, "No space left on device")
@@ -158,6 +160,8 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     before = files(tmp_path)
     assert main(arguments) == 1
     assert files(tmp_path) == before
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "error: no space left to write to; free some and run the same command again" in line
 
 
 # What a stage refuses that needs a model.
@@ -197,6 +201,7 @@ def tune(folder: Path, **recipe: object) -> list[str]:
     flags = [f"--{split}={folder / split}.parquet" for split in ("tuning", "validation")]
     flags += [
         f"--weights={folder}/prompt.safetensors",
+        f"--checkpoint={folder}/checkpoint.safetensors",
         f"--adapter={folder}/prompt.json",
         f"--history={folder}/h.parquet",
     ]
@@ -204,13 +209,14 @@ def tune(folder: Path, **recipe: object) -> list[str]:
 
 
 def generate(folder: Path, model: str = "model", **changed: object) -> list[str]:
-    flags = [f"--prompt={folder}/prompt.safetensors", "--shard=1", "--shards=1", f"--out={folder}/generations.parquet"]
+    flags = [f"--prompt={folder}/prompt.safetensors", f"--store={folder}/store", "--shard=1", "--shards=1"]
+    flags.append(f"--out={folder}/generations.parquet")
     return [*on_model("generate_base", folder, {**GENERATE, **changed}, model), *flags]
 
 
 def measure(folder: Path, **saliency: object) -> list[str]:
     flags = [f"--prompt={folder}/prompt.safetensors", f"--generations={folder}/generations.parquet"]
-    flags += ["--shard=1", "--shards=1", f"--out={folder}/saliency.parquet"]
+    flags += [f"--store={folder}/store", "--shard=1", "--shards=1", f"--out={folder}/saliency.parquet"]
     settings = {**LM, "task": "arithmetic", "saliency": {"band": "all", **saliency}}
     return [*on_model("extract_saliency", folder, settings), *flags]
 

@@ -1,105 +1,140 @@
-"""Batched greedy decoding against one-at-a-time decoding without a cache."""
+"""Batched greedy decoding against one-at-a-time decoding without a cache, and against transformers' `generate`."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dpc.edits import Edit
 from dpc.errors import DpcError
-from dpc.lm.decoding import Generated, Limits, Request, generate, plan_batches
-from dpc.lm.layout import Layout
+from dpc.lm.decoding import Limits, Request, groups, order_of_work
+from dpc.lm.layout import Layout, left_padded
 from dpc.lm.models import LanguageModel
 from dpc.lm.soft_prompt import corrupt
 from tests import tiny
+from tests.answers import FAMILIES, LIMITS, Shapes, mixed, prompt, questions, run, shared, slow
 
-LIMITS = Limits(max_new_tokens=12)
-
-
-def questions(count: int = 9) -> list[list[int]]:
-    generator = torch.Generator().manual_seed(1)
-    return [torch.randint(3, 60, (2 + 3 * i % 11,), generator=generator).tolist() for i in range(count)]
+by_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-def prompt(lm: LanguageModel, seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(4, tiny.SHAPE["hidden_size"], generator=generator).to(lm.embedding.weight)
-
-
-def requests(lm: LanguageModel) -> list[Request]:
-    """Every row under a prompt of its own; one under none, one with a hidden vector."""
-    made = [Request(ids, prompt(lm, i)) for i, ids in enumerate(questions())]
-    made[2] = Request(made[2].question_ids, None)
-    made[5] = Request(made[5].question_ids, made[5].prompt_ND, hidden=(1, 3))
-    return made
-
-
-def run(lm: LanguageModel, asked: list[Request], size: int, limits: Limits = LIMITS, order: str = "bos_first"):
-    found: list[Generated | None] = [None] * len(asked)
-    for indices, made in generate(lm, Layout(order, True), asked, limits, size):
-        for i, one in zip(indices, made, strict=True):
-            found[i] = one
-    return found
-
-
-@torch.no_grad()
-def slow(lm: LanguageModel, request: Request, order: str) -> list[int]:
-    """Decode one row without padding or cache: the whole sequence again for every token."""
-    bos, tokens = lm.embedding.weight[[1]], []
-    parts = [bos] if request.prompt_ND is None else [bos, request.prompt_ND]
-    if order == "prompt_first":
-        parts.reverse()
-    start = 1 if order == "bos_first" else 0
-    while len(tokens) < LIMITS.max_new_tokens and (not tokens or tokens[-1] != 2):
-        embeds = torch.cat([*parts, lm.embedding(torch.tensor(request.question_ids + tokens))])[None]
-        mask = torch.ones(1, embeds.shape[1], dtype=torch.long)
-        mask[0, [start + j for j in request.hidden]] = 0
-        positions = torch.arange(embeds.shape[1])[None]
-        logits = lm.model(inputs_embeds=embeds, attention_mask=mask, position_ids=positions).logits
-        tokens.append(int(logits[0, -1].argmax()))
-    return tokens
-
-
-@pytest.mark.parametrize("family", ["llama-mha", "llama-gqa", "mistral", "qwen2"])
+@by_family
 @pytest.mark.parametrize("order", ["bos_first", "prompt_first"])
 def test_a_ragged_batch_equals_one_at_a_time(family: str, order: str) -> None:
     lm = tiny.model(family)
-    asked = requests(lm)
+    asked = mixed(lm)
     together = run(lm, asked, 9, order=order)
     for request, found in zip(asked, together, strict=True):
         assert found.token_ids == slow(lm, request, order)
     assert len({tuple(found.token_ids) for found in together}) > 4  # a model that always says the same proves nothing
 
 
+@by_family
+@pytest.mark.parametrize("order", ["bos_first", "prompt_first"])
+def test_rows_that_share_a_prefix_equal_one_at_a_time(family: str, order: str) -> None:
+    lm = tiny.model(family)  # window 12: it ends inside the prefix, behind it, and among the new tokens
+    asked = shared(lm, same=15)
+    with Shapes(lm) as shapes:
+        together = run(lm, asked, 9, order=order)
+    assert shapes[:2] == [(1, 16), (9, 12)]  # BOS and prompt once, then the questions
+    for request, found in zip(asked, together, strict=True):
+        assert found.token_ids == slow(lm, request, order)
+    assert len({tuple(found.token_ids) for found in together}) > 4
+
+
+@pytest.mark.parametrize("family", ["llama-gqa", "mistral", "gemma2"])
+@pytest.mark.parametrize(("order", "prefix"), [("bos_first", 8), ("prompt_first", 7)])
+def test_the_prefix_ends_at_the_first_vector_that_differs(family: str, order: str, prefix: int) -> None:
+    lm = tiny.model(family)
+    asked = shared(lm, same=7)
+    with Shapes(lm) as shapes:
+        together = run(lm, asked, 9, order=order)
+    assert shapes[:2] == [(1, prefix), (9, 28 - prefix)]
+    for request, found in zip(asked, together, strict=True):
+        assert found.token_ids == slow(lm, request, order)
+
+
+@by_family
+def test_the_prefix_ends_at_the_first_hidden_vector(family: str) -> None:
+    lm = tiny.model(family)
+    asked = shared(lm, same=15)
+    asked = [replace(request, hidden=(6 + i, 14 - i)) for i, request in enumerate(asked)]
+    with Shapes(lm) as shapes:
+        together = run(lm, asked, 9)
+    assert shapes[:2] == [(1, 7), (9, 21)]
+    said = [found.token_ids for found in together]
+    assert said == [slow(lm, request, "bos_first") for request in asked]
+    assert said != [slow(lm, replace(request, hidden=()), "bos_first") for request in asked]
+
+
+@by_family
+@pytest.mark.parametrize("same", [0, 7, 15])
+def test_a_batch_equals_transformers_generate_token_for_token(family: str, same: int) -> None:
+    lm = tiny.model(family)
+    asked = shared(lm, same)
+    asked[2] = Request(asked[2].question_ids, None) if same == 0 else asked[2]
+    batch = left_padded(lm, Layout("bos_first", True), [r.prompt_ND for r in asked], [r.question_ids for r in asked])
+    theirs = lm.model.generate(
+        inputs_embeds=batch.embeds_BSD,
+        attention_mask=batch.mask_BS,
+        max_new_tokens=LIMITS.max_new_tokens,
+        do_sample=False,
+    )
+    for found, tokens in zip(run(lm, asked, 9), theirs.tolist(), strict=True):
+        assert found.token_ids == (tokens[: tokens.index(2) + 1] if 2 in tokens else tokens)
+
+
 @pytest.mark.parametrize("size", [1, 2, 5, 16])
-def test_results_do_not_depend_on_the_batch_size(size: int) -> None:
+@pytest.mark.parametrize("same", [0, 7, 15])
+def test_results_do_not_depend_on_the_batch_size(size: int, same: int) -> None:
     lm = tiny.model(seed=3)
-    whole, parts = run(lm, requests(lm), 9), run(lm, requests(lm), size)
+    asked = mixed(lm) + shared(lm, same)
+    whole, parts = run(lm, asked, 18), run(lm, asked, size)
     assert [f.token_ids for f in whole] == [f.token_ids for f in parts]
     assert [f.text for f in whole] == [f.text for f in parts]
 
 
+def test_a_batch_that_does_not_fit_halves_and_says_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    lm = tiny.model(seed=3)
+    asked = shared(lm, same=15)
+    whole = run(lm, asked, 9)
+    with caplog.at_level(logging.WARNING), Shapes(lm, fits=3):
+        found = run(lm, asked, 9)
+    assert [f.token_ids for f in whole] == [f.token_ids for f in found]
+    assert "out of memory with 9 rows in a batch; going on with 5" in caplog.text
+    assert sorted(f.batch for f in found) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert {f.batch for f in whole} == {0}
+
+
 def test_finished_rows_are_dropped_and_ends_are_said() -> None:
     lm = tiny.model(seed=3)
-    free = run(lm, requests(lm), 9)
+    free = run(lm, mixed(lm), 9)
     ending = free[0].token_ids[3]  # let a token that some rows write early end a generation
-    found = run(LanguageModel(lm.model, lm.tokenizer, 1, 0, (ending,)), requests(lm), 9)
+    other = LanguageModel(lm.model, lm.tokenizer, 1, 0, (ending,))
+    with Shapes(lm) as shapes:
+        found = run(other, mixed(lm), 9)
     for before, after in zip(free, found, strict=True):
         cut = before.token_ids.index(ending) + 1 if ending in before.token_ids else len(before.token_ids)
         assert after.token_ids == before.token_ids[:cut]
         assert after.stop_reason == ("end" if ending in before.token_ids else "length")
     assert {f.stop_reason for f in found} == {"end", "length"}
+    lengths = [len(f.token_ids) for f in found]  # the model sees a row as often as it says a token, never again
+    assert [rows for rows, _ in shapes] == [sum(n > step for n in lengths) for step in range(max(lengths))]
 
 
-def test_a_stop_text_ends_and_is_cut_off() -> None:
+def test_rows_that_end_in_any_order_leave_the_others_as_they_are() -> None:
     lm = tiny.model(seed=3)
-    free = run(lm, requests(lm), 9)
-    stop = lm.decode(free[0].token_ids[4:5])
-    found = run(lm, requests(lm), 9, Limits(12, (f" {stop}",)))
-    assert found[0].stop_reason == "stop_text"
-    assert f" {stop}" not in found[0].text
-    assert found[0].text == free[0].text[: free[0].text.index(f" {stop}")]
-    assert lm.decode(found[0].token_ids) == found[0].text
+    asked = [Request(ids, prompt(lm, i)) for i, ids in enumerate(questions(24))]
+    free = run(LanguageModel(lm.model, lm.tokenizer, 1, 0, (-1,)), asked, 24)
+    for ending in sorted({token for found in free for token in found.token_ids[:6]}):
+        found = run(LanguageModel(lm.model, lm.tokenizer, 1, 0, (ending,)), asked, 24)
+        for before, after in zip(free, found, strict=True):
+            assert after.token_ids == before.token_ids[: len(after.token_ids)]
+            assert after.token_ids[-1] == ending or len(after.token_ids) == LIMITS.max_new_tokens
 
 
 def test_edits_that_change_nothing_reproduce_prompt_tuning_token_for_token() -> None:
@@ -115,12 +150,37 @@ def test_edits_that_change_nothing_reproduce_prompt_tuning_token_for_token() -> 
     assert first != [f.token_ids for f in run(lm, masked, 9)]
 
 
-def test_batches_hold_every_request_once_longest_first() -> None:
-    asked = [Request([1] * n, None, expected_tokens=t) for n, t in ((3, 1), (9, 5), (2, 5), (4, 2), (5, 0))]
-    assert plan_batches(asked, 2) == [[1, 2], [3, 0], [4]]
+def test_the_longest_come_first() -> None:
+    asked = [Request([1] * n, torch.zeros(1), expected_tokens=t) for n, t in ((3, 1), (9, 5), (2, 5), (4, 2), (5, 0))]
+    assert order_of_work(asked) == [1, 2, 3, 0, 4]
+
+
+def test_a_prompt_that_fills_batches_has_batches_of_its_own() -> None:
+    def order(batch_size: int) -> list[int]:
+        found = groups(["other", "common", "single", "common", "common", "other"], batch_size)
+        return order_of_work([Request([1], None, expected_tokens=i, group=group) for i, group in enumerate(found)])
+
+    assert order(3) == [4, 3, 1, 5, 2, 0]
+    assert order(4) == [5, 4, 3, 2, 1, 0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=40), st.integers(1, 6), st.data())
+def test_batches_left_out_leave_the_others_as_they_were(
+    rows: list[tuple[int, int]], size: int, data: st.DataObject
+) -> None:
+    def batches(kept: list[int]) -> list[list[int]]:
+        asked = [Request([1] * rows[i][1], None, group=group[i]) for i in kept]
+        order = [kept[i] for i in order_of_work(asked)]
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    group = groups([prompt for prompt, _ in rows], size)
+    whole = batches(list(range(len(rows))))
+    left = [batch for batch in whole if data.draw(st.booleans())]
+    assert batches(sorted(i for batch in left for i in batch)) == left
 
 
 def test_a_generation_that_cannot_fit_is_refused_before_any_work() -> None:
     lm = tiny.model()
-    with pytest.raises(DpcError, match="context is 128"):
-        run(lm, [Request([5] * 100, prompt(lm, 0))], 1, Limits(40))
+    with Shapes(lm) as shapes, pytest.raises(DpcError, match="context is 128"):
+        run(lm, [Request([5], None), Request([5] * 100, prompt(lm, 0))], 1, Limits(40))
+    assert not shapes

@@ -91,7 +91,6 @@ def blocks_of(places: Places, cut: str) -> dict[str, tuple[list[int], list[int]]
     former, latter = places.r_rows[: places.former(cut)], places.r_rows[places.former(cut) :]
     return {
         "p→q": (places.q_rows, places.p),
-        "q→q": (places.q_rows, places.q),
         "p→r": (places.r_rows, places.p),
         "q→r": (places.r_rows, places.q),
         "r→r": (places.r_rows, places.r),
@@ -126,23 +125,21 @@ def test_helper_rows_are_what_the_saliency_stage_stores() -> None:
     # ties the oracle to the recorder and to the stage that writes the table, for which torch is needed
     import torch
 
+    from dpc.lm.attention import Rectangle
     from dpc.lm.layout import RightPadded
-    from dpc.lm.saliency import Reduced, Request, _Recorder, column_groups, row_groups
+    from dpc.lm.recorder import Recorder, Request
     from dpc.stages.extract_saliency import _row, former_lengths
 
-    places, band, like = Places(3, 4, (0, 0, 1, 1, 1, 2, 2)), range(1, 3), torch.zeros(0, dtype=torch.float64)
+    places, band = Places(3, 4, (0, 0, 1, 1, 1, 2, 2)), range(1, 3)
     maps = random_maps(3, LAYERS, places)
-    embeds = torch.zeros(1, places.size, 2)
+    embeds = torch.zeros(1, places.size, 2, dtype=torch.float64)
     batch = RightPadded(embeds, [[7] * places.tokens], places.q[0], [places.question])
     cut = former_lengths(list(places.steps))
-    recorder = _Recorder(
-        Request(band=band), column_groups(batch, [cut], like), row_groups(batch, like), slice(1, 4), LAYERS
-    )
-    recorder.columns_BSG[:, 1:4, 0] = 1
+    recorder = Recorder(Request(band=band), batch, slice(1, 4), [cut], LAYERS, 1)
+    everything = Rectangle(slice(0, places.size), slice(0, places.size))
     for layer in range(LAYERS):
-        recorder.add(layer, 0, torch.tensor(maps[layer])[None, None].clone())
-    nll = [torch.full((places.tokens,), 0.5)]
-    reduced = Reduced(recorder.groups_BLSG, recorder.prompt_BLRN, recorder.band_BSN, (), nll)
+        recorder.add(layer, everything, 0, torch.tensor(maps[layer])[None, None].clone())
+    reduced = recorder.reduced([torch.full((places.tokens,), 0.5)])
     stored = _row(SimpleNamespace(problem_id="x", split="test"), batch, 0, 1, list(places.steps), cut, reduced)
     oracle = saliency_row(maps, places, band=band)
     assert stored.keys() == oracle.keys()

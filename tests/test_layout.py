@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpc.errors import DpcError
-from dpc.lm.layout import Layout, check_length, left_padded, right_padded
+from dpc.lm.layout import Layout, check_length, left_padded, right_padded, shared_prefix
 from tests import tiny
 
 LM = tiny.model()
@@ -55,6 +55,38 @@ def test_right_padded_rows_start_together_and_rows_predict_the_next_token(rows, 
         assert torch.equal(batch.embeds_BSD[b, prompt], vectors(count))
         for position, token in zip(batch.predicting_rows(b), rationale, strict=True):
             assert torch.equal(batch.embeds_BSD[b, position + 1], LM.embedding.weight[token])
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows, st.integers(1, 4), orders, st.data())
+def test_what_is_shared_is_left_out_and_pads_stand_behind_it(rows, count, order, data) -> None:
+    questions = [q for q, _ in rows]
+    layout, prompts = Layout(order, True), [vectors(count)] * len(rows)
+    shared = data.draw(st.integers(0, count + 1))
+    batch = left_padded(LM, layout, prompts, questions, shared=shared)
+    for b, question in enumerate(questions):
+        row = expected(order, count, question)
+        is_seen = batch.mask_BS[b].bool()
+        assert is_seen.tolist() == [True] * shared + [False] * (len(is_seen) - len(row)) + [True] * (len(row) - shared)
+        assert batch.position_ids_BS[b, is_seen].tolist() == list(range(len(row)))
+        assert torch.equal(batch.embeds_BSD[b, is_seen[shared:]], row[shared:])
+
+
+@pytest.mark.parametrize(("order", "bos"), [("bos_first", 1), ("prompt_first", 0)])
+def test_a_shared_prefix_ends_where_a_prompt_differs_is_hidden_or_ends(order: str, bos: int) -> None:
+    layout, one, other = Layout(order, True), vectors(5), vectors(5)
+    other[3] = 7.0
+
+    def length(prompts, hidden=((), ())) -> int:
+        prefix_KD = shared_prefix(LM, layout, prompts, hidden)
+        assert torch.equal(prefix_KD, expected(order, 5, [])[: len(prefix_KD)])
+        return len(prefix_KD)
+
+    assert length([one, one.clone()]) == 6
+    assert length([one, other]) == bos + 3
+    assert length([one, one], ((4,), (2, 4))) == bos + 2
+    assert length([one, None]) == bos
+    assert length([one, one[:2]]) == bos + 2
 
 
 def test_each_row_has_its_own_prompt_or_none() -> None:

@@ -71,7 +71,9 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     # how the work is done is no part of a result
     ("execution.batch_size.generate", 7, {}),
     ("execution.batch_size.saliency", 2, {}),
+    ("execution.batch_size.tune", 2, {}),
     ("execution.threads", 2, {}),
+    ("execution.save_every_seconds", 5, {}),
 ]
 
 

@@ -35,7 +35,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("models.builtin.dtyp", "x", "unknown key `models.builtin.dtyp`; did you mean 'dtype'?"),
     ("datasets.gsm8k.hub.tests", [], "unknown key `datasets.gsm8k.hub.tests`; did you mean 'test'?"),
     ("recipes.paper.step", 5, "unknown key `recipes.paper.step`; did you mean 'steps'?"),
-    ("execution.batch_size.tune", 5, "unknown key `execution.batch_size.tune`; known are generate, saliency"),
+    ("execution.batch_size.plan", 5, "unknown key `execution.batch_size.plan`; known are generate, saliency, tune"),
     ("figures.zzz", 5, "unknown key `figures.zzz`; known are cases, max_case_tokens, position_bins"),
     # a value of the wrong type
     ("trigger.kappa", "high", "`trigger.kappa` is 'high': expected a number"),
@@ -240,7 +240,9 @@ REACH: dict[str, tuple[Any, str]] = {
     "figures.position_bins": (7, "study figures"),
     "figures.max_case_tokens": (7, "figures"),
     "execution.device": ("cuda", ""),
-    **several("execution", "threads builtin_threads batch_size.generate batch_size.saliency", ""),
+    "execution.checkpoint_activations": (True, ""),
+    **several("execution", "threads builtin_threads save_every_seconds", ""),
+    **several("execution.batch_size", "generate saliency tune", ""),
     "shards.generate": (7, ""),
     "shards.saliency": (7, ""),
 }

@@ -17,10 +17,11 @@ def config(family: str) -> Any:
     import transformers
 
     heads = {"num_attention_heads": 4, "num_key_value_heads": 4 if family == "llama-mha" else 2}
-    more = {"sliding_window": 12} if family == "mistral" else {}
-    name = {"llama-mha": "Llama", "llama-gqa": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}[
-        family
-    ]
+    more = {
+        "mistral": {"sliding_window": 12},
+        "gemma2": {"sliding_window": 12, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 5.0},
+    }.get(family, {})
+    name = {"llama-mha": "Llama", "llama-gqa": "Llama"}.get(family, family.capitalize())
     return getattr(transformers, f"{name}Config")(**SHAPE, **COMMON, **heads, **more)
 
 
@@ -28,7 +29,8 @@ def model(family: str = "llama-gqa", dtype: torch.dtype = torch.float32, seed: i
     import transformers
 
     torch.manual_seed(seed)
-    made = transformers.AutoModelForCausalLM.from_config(config(family), attn_implementation="sdpa")
+    kernel = "eager" if family == "gemma2" else "sdpa"
+    made = transformers.AutoModelForCausalLM.from_config(config(family), attn_implementation=kernel)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if parameter.dim() > 1:

@@ -39,7 +39,6 @@ class Instance:
     row_former_LT: dict[str, Floats]
     column_question_LN: Floats
     column_rationale_LN: Floats
-    question_question_L: Floats
     band_TN: Floats
     nll_T: Floats
 
@@ -64,7 +63,6 @@ class Instance:
             row_former_LT={cut: shaped(f"row_former_{cut}", layers, tokens) for cut in ("tokens", "steps")},
             column_question_LN=shaped("column_question", layers, vectors),
             column_rationale_LN=shaped("column_rationale", layers, vectors),
-            question_question_L=shaped("question_question", layers),
             band_TN=shaped("band", tokens, vectors),
             nll_T=shaped("nll", tokens),
         )
@@ -140,7 +138,6 @@ def pair_counts(questions: int, vectors: int, tokens: int, former: int) -> dict[
     latter = tokens - former
     return {
         "p→q": (questions - 1) * vectors,
-        "q→q": (questions - 1) * (questions - 2) // 2,
         "p→r": tokens * vectors,
         "q→r": tokens * questions - min(tokens, 1),
         "r→r": max(tokens - 1, 0) * max(tokens - 2, 0) // 2,
@@ -157,7 +154,6 @@ def block_means(instance: Instance, cut: str) -> dict[str, Floats]:
     latter = slice(former, None)
     sums = {
         "p→q": instance.column_question_LN.sum(1),
-        "q→q": instance.question_question_L,
         "p→r": instance.row_prompt_LT.sum(1),
         "q→r": instance.row_question_LT.sum(1),
         "r→r": instance.row_rationale_LT.sum(1),

@@ -36,11 +36,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class LeftPadded:
-    """A batch to generate from."""
+    """A batch to generate from: `[shared prefix][pad][rest]`."""
 
     embeds_BSD: Tensor
+    """Without the shared prefix, which lies in a cache."""
     mask_BS: Tensor
-    """1 where attention may look."""
+    """1 where attention may look. Like the position ids, over all columns, the prefix's first."""
     position_ids_BS: Tensor
 
 
@@ -70,10 +71,28 @@ def _head(lm: LanguageModel, layout: Layout, prompt_ND: Tensor | None) -> list[T
     """Return what stands in front of the question, in order."""
     parts = []
     if lm.bos_id is not None:
-        parts.append(lm.embedding.weight[lm.bos_id][None])
+        parts.append(lm.embedding(torch.tensor([lm.bos_id], device=lm.device)))
     if prompt_ND is not None:
         parts.insert(layout.prompt_start() if parts else 0, prompt_ND.to(lm.embedding.weight))
     return parts
+
+
+def shared_prefix(
+    lm: LanguageModel, layout: Layout, prompts: Sequence[Tensor | None], hidden: Sequence[Sequence[int]]
+) -> Tensor:
+    """Return what all rows begin with (K x D): BOS and prompt up to the first vector that differs or is hidden."""
+    heads = [torch.cat([*_head(lm, layout, prompt_ND), lm.embedding.weight[:0]]) for prompt_ND in _distinct(prompts)]
+    length = min(map(len, heads))
+    length = min([length, *(layout.prompt_start() + j for vectors in hidden for j in vectors)])
+    equal_K = torch.ones(length, dtype=torch.bool, device=lm.device)
+    for head in heads[1:]:
+        equal_K &= (head[:length] == heads[0][:length]).all(-1)
+    return heads[0][: int(equal_K.long().cumprod(0).sum())]
+
+
+def _distinct(prompts: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Return each tensor once."""
+    return list({id(prompt_ND): prompt_ND for prompt_ND in prompts}.values())
 
 
 def left_padded(
@@ -82,21 +101,23 @@ def left_padded(
     prompts: Sequence[Tensor | None],
     question_ids: Sequence[Sequence[int]],
     hidden: Sequence[Sequence[int]] | None = None,
+    shared: int = 0,
 ) -> LeftPadded:
     """Lay out questions for generation, each row under its own prompt (N x D, or None for no prompt).
 
-    `hidden` lists, per row, prompt vectors whose position attention must not see; their positions are kept.
+    `hidden` lists, per row, prompt vectors whose position attention must not see; their positions are kept. The first
+    `shared` positions, the same in all rows, are left out: the pads stand behind them.
     """
     rows = []
     for prompt_ND, ids in zip(prompts, question_ids, strict=True):
         tokens = torch.tensor(ids, dtype=torch.long, device=lm.device)
-        rows.append(torch.cat([*_head(lm, layout, prompt_ND), lm.embedding(tokens)]))
+        rows.append(torch.cat([*_head(lm, layout, prompt_ND), lm.embedding(tokens)])[shared:])
     length = max(len(row) for row in rows)
     embeds_BSD = torch.zeros(len(rows), length, rows[0].shape[-1], dtype=rows[0].dtype, device=lm.device)
-    mask_BS = torch.zeros(len(rows), length, dtype=torch.long, device=lm.device)
+    mask_BS = torch.ones(len(rows), shared + length, dtype=torch.long, device=lm.device)
     for b, row in enumerate(rows):
         embeds_BSD[b, length - len(row) :] = row
-        mask_BS[b, length - len(row) :] = 1
+        mask_BS[b, shared : shared + length - len(row)] = 0
     position_ids_BS = (mask_BS.cumsum(1) - 1).clamp(min=0)
     for b, vectors in enumerate(hidden or []):
         start = length - len(rows[b]) + layout.prompt_start()

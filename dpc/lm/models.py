@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dpc.errors import DpcError
 from dpc.settings import Execution
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2")
 """Values of `model_type` whose attention the saliency of `dpc/lm/saliency.py` is proved for."""
+_EAGER = ("gemma2",)
+"""Families that torch's fused attention cannot run: scores are capped before the softmax."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class LanguageModel:
         return self.model.get_input_embeddings()
 
     @property
+    def vocabulary_VD(self) -> Tensor:
+        """Return every token's embedding as it enters the decoder (V x D, float32): Gemma 2 scales its weights."""
+        return self.embedding.weight.detach().float() * getattr(self.embedding, "scalar_embed_scale", 1.0)
+
+    @property
     def device(self) -> torch.device:
         """Return where the input embedding lives."""
         return self.embedding.weight.device
@@ -44,6 +51,12 @@ class LanguageModel:
     def context(self) -> int:
         """Return the longest sequence in tokens."""
         return int(self.model.config.max_position_embeddings)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits (..., V) of the decoder's outputs (..., D), capped where the family caps them (Gemma 2)."""
+        logits = self.model.get_output_embeddings()(hidden)
+        softcap = getattr(self.model.config, "final_logit_softcapping", None)
+        return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text` without any special token."""
@@ -86,7 +99,7 @@ def load(folder: Path, dtype: str, execution: Execution) -> LanguageModel:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            attn_implementation="sdpa",
+            attn_implementation="eager" if family in _EAGER else "sdpa",
             use_safetensors=True,
             local_files_only=True,
         )

@@ -1,150 +1,52 @@
 """Attention saliency |A * dL/dA|, reduced while it is made.
 
-Since O = A V, dL/dA = dL/dO V^T: no attention matrix has to be kept for the backward pass. The forward pass runs
-torch's fused attention; an identity function at each attention output receives dL/dO in the backward pass, rebuilds A
-tile by tile, reduces |A * dL/dA| over heads and sums it into the groups of rows and columns that the study needs.
+Since O = A V, dL/dA = dL/dO V^T: no attention matrix has to be kept for the backward pass. The forward pass runs fused
+attention that tells its log-sum-exp; an identity function at each attention output receives dL/dO in the backward pass,
+rebuilds A where it is needed (`attention.py`) and adds |A * dL/dA| up at once (`recorder.py`).
 
-Axes: B batch, L layer, H head, S position, Q query row, K key column, N prompt vector, G group of columns,
-R group of rows, D head width.
+Axes: B batch, H head, J key-value head, S position, Q query row, K key column, D width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from dpc.errors import DpcError
+from dpc.lm.attention import Sight, attend
+from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, RightPadded
+from dpc.lm.losses import rationale_nll
 from dpc.lm.models import FAMILIES, LanguageModel
-from dpc.lm.training import target_nll
+from dpc.lm.recorder import Recorder, Reduced, Request
 
 ATTENTION = "dpc_saliency"
-TILE_ROWS = 128
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to measure and keep."""
-
-    head_reduce: str = "abs_mean"
-    """`abs_mean`: mean over heads of |A * dL/dA| (DPC); `sum_abs`: |mean over heads of A * dL/dA|."""
-    band: range = range(0)
-    """Layers whose rows x prompt columns are summed."""
-    full: tuple[range, ...] = ()
-    """Bands of layers whose full S x S mean is kept; for single instances only."""
-
-
-@dataclass(frozen=True)
-class Reduced:
-    """Saliency of a batch, reduced. float64 for float64 models, else float32."""
-
-    groups_BLSG: Tensor
-    """Sums over column groups, the row's own column left out; group order as in `column_groups`."""
-    prompt_BLRN: Tensor
-    """Sums over row groups (question rows, rationale rows) for each prompt column."""
-    band_BSN: Tensor
-    """Rows x prompt columns, summed over the layers of `Request.band`."""
-    full_BSS: tuple[Tensor, ...]
-    """Full maps, one per band of `Request.full`, mean over the band's layers."""
-    nll: list[Tensor]
-    """Per row of the batch, the NLL in nats of every rationale token."""
-
-
-GROUPS = ("prompt", "question", "rationale", "former_tokens", "former_steps")
-
-
-class _Recorder:
-    """Takes dL/dO from the backward pass, layer by layer, and adds up what is asked for."""
-
-    def __init__(self, request: Request, columns_BSG: Tensor, rows_BRS: Tensor, prompt: slice, layers: int):
-        self.request, self.columns_BSG, self.rows_BRS, self.prompt = request, columns_BSG, rows_BRS, prompt
-        batch, length, groups = columns_BSG.shape
-        vectors = prompt.stop - prompt.start
-        new = columns_BSG.new_zeros
-        self.groups_BLSG = new(batch, layers, length, groups)
-        self.prompt_BLRN = new(batch, layers, rows_BRS.shape[1], vectors)
-        self.band_BSN = new(batch, length, vectors)
-        self.full_BSS = [new(batch, length, length) for _ in request.full]
-        self.leaf = new(())
-        """The first attention output: where the graph begins."""
-
-    def add(self, layer: int, first_row: int, signed_BHQK: Tensor) -> None:
-        """Reduce one tile of A * dL/dA: rows from `first_row` on, columns from 0 to the tile's last row."""
-        is_abs_first = self.request.head_reduce == "abs_mean"
-        tile_BQK = signed_BHQK.abs_().mean(1) if is_abs_first else signed_BHQK.mean(1).abs_()
-        rows = slice(first_row, first_row + tile_BQK.shape[1])
-        for full_BSS, layers in zip(self.full_BSS, self.request.full, strict=True):
-            if layer in layers:
-                full_BSS[:, rows, : tile_BQK.shape[2]] += tile_BQK / len(layers)
-        tile_BQK.diagonal(offset=first_row, dim1=1, dim2=2).zero_()  # a row's own column is no flow between tokens
-        self.groups_BLSG[:, layer, rows] = tile_BQK @ self.columns_BSG[:, : tile_BQK.shape[2]]
-        seen = min(self.prompt.stop, tile_BQK.shape[2])
-        prompt_BQN = tile_BQK[:, :, self.prompt.start : seen]
-        vectors = slice(0, prompt_BQN.shape[2])
-        self.prompt_BLRN[:, layer, :, vectors] += self.rows_BRS[:, :, rows] @ prompt_BQN
-        if layer in self.request.band:
-            self.band_BSN[:, rows, vectors] += prompt_BQN
-
-
-_active: list[_Recorder] = []
+_active: list[Recorder] = []
 
 
 class _Tap(torch.autograd.Function):
-    """Identity at an attention output whose backward pass hands dL/dO to the recorder."""
+    """Identity at an attention output whose backward pass hands dL/dO to the recorder.
+
+    What it needs is saved the way torch saves tensors, so that activation checkpointing can let go of it.
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any, output_BHSD: Tensor, query: Tensor, key: Tensor, value: Tensor, more: tuple[Any, ...]
-    ) -> Tensor:
-        ctx.save_for_backward(query, key, value)
-        ctx.more = more
-        return output_BHSD.view_as(output_BHSD)
+    def forward(ctx: Any, output_BHQD: Tensor, layer: int, sight: Sight, recorder: Recorder, *saved: Tensor) -> Tensor:
+        ctx.save_for_backward(*saved)
+        ctx.about = layer, sight, recorder
+        return output_BHQD.view_as(output_BHQD)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        layer, scale, window, recorder = ctx.more
-        query, key, value = ctx.saved_tensors
-        for first, tile in _tiles(query, key, value, gradients[0], scale, window):
-            recorder.add(layer, first, tile)
-        return gradients[0], None, None, None, None
-
-
-@torch.no_grad()
-def _tiles(
-    query_BHSD: Tensor, key_BJSD: Tensor, value_BJSD: Tensor, gradient_BHSD: Tensor, scale: float, window: int | None
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield first row and signed A * dL/dA (B, H, Q, K) of each tile; J key-value heads serve H = J x group heads.
-
-    Keys reach from 0 to the tile's last row, so a row's softmax is complete within its tile.
-    """
-    batch, heads, length, width = query_BHSD.shape
-    shared = key_BJSD.shape[1]
-    wide = torch.float64 if query_BHSD.dtype == torch.float64 else torch.float32
-    grouped = (batch, shared, heads // shared, length, width)
-    query_BJgSD = (query_BHSD.to(wide) * scale).reshape(grouped)
-    gradient_BJgSD = gradient_BHSD.to(wide).reshape(grouped)
-    key_BJ1SD, value_BJ1SD = key_BJSD.to(wide)[:, :, None], value_BJSD.to(wide)[:, :, None]
-    for first in range(0, length, TILE_ROWS):
-        last = min(first + TILE_ROWS, length)
-        hidden_QK = _hidden(first, last, window, query_BHSD.device)
-        scores = query_BJgSD[..., first:last, :] @ key_BJ1SD[..., :last, :].transpose(-1, -2)
-        attention = scores.masked_fill_(hidden_QK, float("-inf")).softmax(-1)
-        slope = gradient_BJgSD[..., first:last, :] @ value_BJ1SD[..., :last, :].transpose(-1, -2)
-        yield first, attention.mul_(slope).view(batch, heads, last - first, last)
-
-
-def _hidden(first: int, last: int, window: int | None, device: torch.device) -> Tensor:
-    """Return which keys (0 to `last`) rows `first` to `last` must not see: later ones, and those outside the window."""
-    rows_Q1 = torch.arange(first, last, device=device)[:, None]
-    columns_K = torch.arange(last, device=device)[None]
-    hidden_QK = columns_K > rows_Q1
-    return hidden_QK if window is None else hidden_QK | (rows_Q1 - columns_K >= window)
+        layer, sight, recorder = ctx.about
+        recorder.take(layer, sight, ctx.saved_tensors, gradients[0])
+        return gradients[0], None, None, None, None, None, None, None
 
 
 def _attention(
@@ -155,27 +57,21 @@ def _attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention of right-padded rows, with the tap; transformers' attention interface (B, H, S, D)."""
-    length = query.shape[2]
+    recorder, layer = _active[-1], module.layer_idx
+    rows, columns = query.shape[2], key.shape[2]
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    window = sliding_window if sliding_window is not None and sliding_window < length else None
-    mask = None if window is None else ~_hidden(0, length, window, query.device)
-    output = functional.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=scale,
-        enable_gqa=key.shape[1] != query.shape[1],
-    )
-    recorder = _active[-1]
-    if module.layer_idx == 0:  # nothing below the first attention output has to be differentiated
-        output = recorder.leaf = output.detach().requires_grad_(True)
-    more = (module.layer_idx, scale, window, recorder)
-    output = _Tap.apply(output, query.detach(), key.detach(), value.detach(), more)
+    window = sliding_window if sliding_window is not None and sliding_window < columns else None
+    sight = Sight(scale, window, softcap, columns - rows)
+    output, lse = attend(query, key, value, sight, recorder.mask(rows, columns, sight, query))
+    if recorder.is_recording and layer in recorder.layers:
+        if layer == recorder.layers.start:  # nothing below the first measured output has to be differentiated
+            output = recorder.leaf = output.detach().requires_grad_(True)
+        saved = (states.detach() for states in (query, key, value, lse))
+        output = _Tap.apply(output, layer, sight, recorder, *saved)
     return output.transpose(1, 2).contiguous(), None
 
 
@@ -184,7 +80,7 @@ def _no_mask(*args: Any, **kwargs: Any) -> None:
 
 
 @contextmanager
-def _recording(lm: LanguageModel, recorder: _Recorder) -> Iterator[None]:
+def _recording(lm: LanguageModel, recorder: Recorder) -> Iterator[None]:
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
@@ -200,30 +96,17 @@ def _recording(lm: LanguageModel, recorder: _Recorder) -> Iterator[None]:
         lm.model.set_attn_implementation(before)
 
 
-def column_groups(batch: RightPadded, cuts: list[tuple[int, int]], like: Tensor) -> Tensor:
-    """Return indicators (B, S, G) of the columns in each of GROUPS; `cuts` are the two former lengths of each row."""
-    groups_BSG = like.new_zeros(*batch.embeds_BSD.shape[:2], len(GROUPS))
-    for b, (rationale, (tokens, steps)) in enumerate(zip(batch.rationale_ids, cuts, strict=True)):
-        question = batch.question_start
-        start = question + batch.question_tokens[b]
-        groups_BSG[b, question:start, 1] = 1
-        for group, count in ((2, len(rationale)), (3, tokens), (4, steps)):
-            groups_BSG[b, start : start + count, group] = 1
-    return groups_BSG
-
-
-def row_groups(batch: RightPadded, like: Tensor) -> Tensor:
-    """Return indicators (B, R, S) of question rows and rationale rows.
-
-    The last question row predicts the first rationale token and counts as its row (D8); the last rationale token
-    predicts nothing and is in neither.
-    """
-    rows_BRS = like.new_zeros(len(batch.rationale_ids), 2, batch.embeds_BSD.shape[1])
-    for b in range(len(batch.rationale_ids)):
-        rows = batch.predicting_rows(b)
-        rows_BRS[b, 0, batch.question_start : rows.start] = 1
-        rows_BRS[b, 1, rows.start : rows.stop] = 1
-    return rows_BRS
+@contextmanager
+def _checkpointed(lm: LanguageModel, is_wanted: bool) -> Iterator[None]:
+    """Make every decoder layer keep its input only; transformers' own switch would drop the prefix cache silently."""
+    layers = list(lm.model.get_decoder().layers) if is_wanted else []
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class's own comes to light again
 
 
 def span_loss(nll: list[Tensor], starts: list[int]) -> Tensor:
@@ -232,6 +115,29 @@ def span_loss(nll: list[Tensor], starts: list[int]) -> Tensor:
     A mean over the batch would scale saliency by 1 / batch size.
     """
     return torch.stack([row[start:].mean() for row, start in zip(nll, starts, strict=True)]).sum()
+
+
+def _nll(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> list[Tensor]:
+    """Return the NLL of every rationale token, on a graph that begins where the recorder says."""
+    embeds_BSD, decoder = batch.embeds_BSD.detach(), lm.model.get_decoder()
+    first = recorder.first_row if recorder.request.rows == "rationale" else 0
+    positions_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
+    cache = None
+    if first > 0:
+        from transformers import DynamicCache
+
+        recorder.is_recording = False
+        with torch.no_grad():
+            before = DynamicCache()  # without the model's config no layer forgets what is outside its window
+            decoder(inputs_embeds=embeds_BSD[:, :first], position_ids=positions_1S[:, :first], past_key_values=before)
+        cache, recorder.is_recording = given_cache(before), True
+    hidden_BSD = decoder(
+        inputs_embeds=embeds_BSD[:, first:],
+        position_ids=positions_1S[:, first:],
+        past_key_values=cache,
+        use_cache=cache is not None,
+    ).last_hidden_state
+    return rationale_nll(lm, batch, hidden_BSD, first)
 
 
 def measure(
@@ -248,30 +154,17 @@ def measure(
     `cuts[b]` are the rationale tokens in the former half by tokens and by steps (D7), `starts[b]` the first token of
     the loss span. Raises DpcError for a model family the tap is not proved for, and where the loss is not finite.
     """
-    family = lm.model.config.model_type
-    if family not in FAMILIES:
-        raise DpcError(f"saliency of model family {family!r} is not supported; expected {', '.join(FAMILIES)}")
-    wide = torch.float64 if batch.embeds_BSD.dtype == torch.float64 else torch.float32
-    like = torch.empty(0, dtype=wide, device=batch.embeds_BSD.device)
-    start = layout.prompt_start()
-    recorder = _Recorder(
-        request,
-        column_groups(batch, cuts, like),
-        row_groups(batch, like),
-        slice(start, start + vectors),
-        lm.model.config.num_hidden_layers,
-    )
-    recorder.columns_BSG[:, start : start + vectors, 0] = 1
-    with _recording(lm, recorder), torch.enable_grad():
-        nll = target_nll(lm, batch)
+    config = lm.model.config
+    if config.model_type not in FAMILIES:
+        raise DpcError(
+            f"saliency of model family {config.model_type!r} is not supported; expected {', '.join(FAMILIES)}"
+        )
+    prompt = slice(layout.prompt_start(), layout.prompt_start() + vectors)
+    recorder = Recorder(request, batch, prompt, cuts, config.num_hidden_layers, config.num_attention_heads)
+    with _recording(lm, recorder), _checkpointed(lm, request.checkpoint), torch.enable_grad():
+        nll = _nll(lm, batch, recorder)
         loss = span_loss(nll, starts)
         if not bool(torch.isfinite(loss)):
             raise DpcError(f"saliency loss is {float(loss)}; expected a finite number: use models.NAME.dtype: float32")
         torch.autograd.grad(loss, [recorder.leaf])
-    return Reduced(
-        recorder.groups_BLSG,
-        recorder.prompt_BLRN,
-        recorder.band_BSN,
-        tuple(recorder.full_BSS),
-        [row.detach() for row in nll],
-    )
+    return recorder.reduced(nll)

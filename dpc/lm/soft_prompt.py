@@ -21,7 +21,7 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 def initial(lm: LanguageModel, recipe: Recipe, generator: torch.Generator) -> Tensor:
     """Return a new prompt (N x D, float32): sampled vocabulary rows, or noise of their standard deviation (D2)."""
-    weight_VD = lm.embedding.weight.detach().float().cpu()
+    weight_VD = lm.vocabulary_VD.cpu()
     if recipe.init == "normal":
         noise_ND = torch.randn(recipe.vectors, weight_VD.shape[1], generator=generator)
         return (noise_ND * weight_VD.std()).to(lm.device)

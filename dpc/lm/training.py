@@ -1,25 +1,33 @@
 """Prompt tuning: the model is frozen, the prompt's vectors are all that learns.
 
-Axes: B batch, S position, N prompt vector, D width, V vocabulary, K target token.
+All rows of a batch begin with the same prompt, so `[BOS][prompt]` goes through the model once a step, as one row. Its
+keys and values are leaves that every row attends to; their gradients, summed over the rows, go back to the prompt in
+one piece. A step may therefore be cut into as many parts as memory asks for, and is still the same step.
+
+Axes: B batch, S position, P prefix position, N prompt vector, D width, K target token.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from dpc.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm import soft_prompt
-from dpc.lm.layout import Layout, RightPadded, right_padded
+from dpc.lm.batches import in_batches
+from dpc.lm.cache import causal_masks
+from dpc.lm.given import given_cache
+from dpc.lm.layout import Layout, right_padded, shared_prefix
+from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
 
-VALIDATION_BATCH = 50
+Result = TypeVar("Result")
 POOL = 8
 """Batches whose examples are sorted by length among themselves."""
 
@@ -30,6 +38,9 @@ class Example:
 
     question_ids: list[int]
     rationale_ids: list[int]
+
+    def __len__(self) -> int:
+        return len(self.question_ids) + len(self.rationale_ids)
 
 
 @dataclass(frozen=True)
@@ -42,50 +53,86 @@ class Look:
     learning_rate: float
 
 
-def target_nll(lm: LanguageModel, batch: RightPadded, limit: int | None = None) -> list[Tensor]:
-    """Return, per row, the NLL in nats of its first `limit` rationale tokens (all if None).
-
-    Logits are made at the predicting rows only: a vocabulary of 128k times every position would be gigabytes.
-    """
-    kept = [batch.predicting_rows(b)[:limit] for b in range(len(batch.rationale_ids))]
-    rows = torch.tensor([b for b, positions in enumerate(kept) for _ in positions], device=lm.device)
-    columns = torch.tensor([s for positions in kept for s in positions], device=lm.device)
-    # rows are padded on the right: positions count from 0 and the causal mask is all, transformers' defaults
-    hidden_BSD = lm.model.get_decoder()(inputs_embeds=batch.embeds_BSD, use_cache=False).last_hidden_state
-    logits_KV = lm.model.get_output_embeddings()(hidden_BSD[rows, columns])
-    wide = logits_KV.dtype if logits_KV.dtype == torch.float64 else torch.float32
-    targets_K = torch.tensor([t for ids in batch.rationale_ids for t in ids[:limit]], device=lm.device)
-    nll_K = functional.cross_entropy(logits_KV.to(wide), targets_K, reduction="none")
-    return list(nll_K.split([len(positions) for positions in kept]))
-
-
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Return the rate at `step` (from 0): linear warm-up, then linear fall to a tenth of the peak."""
     return recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup) * (1 - 0.9 * step / recipe.steps)
 
 
-def _batch_loss(
-    lm: LanguageModel, layout: Layout, prompt_ND: Tensor, recipe: Recipe, batch: Sequence[Example]
-) -> Tensor:
-    laid = right_padded(lm, layout, prompt_ND, [e.question_ids for e in batch], [e.rationale_ids for e in batch])
-    return torch.cat(target_nll(lm, laid, recipe.first_tokens)).mean()
+class Objective:
+    """The NLL of rationales (choice D2) as a function of the prompt.
+
+    `limit` counts the first rationale tokens that matter (all if None). `rows` go through the model at once; where
+    memory runs out they are halved, for good.
+    """
+
+    def __init__(self, lm: LanguageModel, layout: Layout, limit: int | None, rows: int):
+        self.lm, self.layout, self.limit, self.rows = lm, layout, limit, rows
+
+    @torch.no_grad()
+    def value(self, prompt_ND: Tensor, examples: Sequence[Example]) -> float:
+        """Return the mean over all target tokens, in nats."""
+        states = self._states(prompt_ND)
+        parts = self._in_parts(examples, lambda part: float(self._nll(prompt_ND, states, part).sum()))
+        return sum(parts) / self._tokens(examples)
+
+    def gradient(self, prompt_ND: Tensor, examples: Sequence[Example]) -> tuple[float, Tensor]:
+        """Return the mean over all target tokens, in nats, and its gradient in the prompt."""
+        states, tokens = self._states(prompt_ND), self._tokens(examples)
+        leaves = [state.detach().requires_grad_(True) for state in states]
+
+        def of_part(part: Sequence[Example]) -> tuple[float, list[Tensor]]:
+            nll = self._nll(prompt_ND, leaves, part).sum()
+            return float(nll.detach()), [found.to(nll.dtype) for found in torch.autograd.grad(nll / tokens, leaves)]
+
+        total, sums = 0.0, [torch.zeros((), device=self.lm.device)] * len(leaves)
+        for nll, found in self._in_parts(examples, of_part):
+            total, sums = total + nll, [a + b for a, b in zip(sums, found, strict=True)]
+        sums = [a.to(state) for a, state in zip(sums, states, strict=True)]
+        return total / tokens, torch.autograd.grad(states, [prompt_ND], sums)[0]
+
+    def _tokens(self, examples: Sequence[Example]) -> int:
+        return sum(len(e.rationale_ids[: self.limit]) for e in examples)
+
+    def _in_parts(self, examples: Sequence[Example], work: Callable[[Sequence[Example]], Result]) -> Iterator[Result]:
+        """Yield what `work` makes of the examples, as many at once as memory holds."""
+        left = sorted(examples, key=len, reverse=True)
+        for part, found in in_batches(left, self.rows, work):
+            if len(part) < min(self.rows, len(left)):
+                self.rows = len(part)
+            left = left[len(part) :]
+            yield found
+
+    def _states(self, prompt_ND: Tensor) -> list[Tensor]:
+        """Return keys and values of `[BOS][prompt]` (1 x J x P x D), layer by layer, on a graph from the prompt on."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()  # without the model's config no layer forgets what is outside its window
+        prefix_PD = shared_prefix(self.lm, self.layout, [prompt_ND], [()])
+        self.lm.model.get_decoder()(inputs_embeds=prefix_PD[None], past_key_values=cache, use_cache=True)
+        return [states for layer in cache.layers for states in (layer.keys, layer.values)]
+
+    def _nll(self, prompt_ND: Tensor, states: Sequence[Tensor], part: Sequence[Example]) -> Tensor:
+        """Return the NLL of every target token (K), on a graph that begins at the prefix's keys and values."""
+        from transformers import DynamicCache
+
+        questions, rationales = [e.question_ids for e in part], [e.rationale_ids for e in part]
+        laid = right_padded(self.lm, self.layout, prompt_ND.detach(), questions, rationales)
+        first, position_1S = laid.question_start, torch.arange(laid.embeds_BSD.shape[1], device=self.lm.device)[None]
+        cache = DynamicCache()
+        for layer in range(len(states) // 2):
+            cache.update(states[2 * layer], states[2 * layer + 1], layer)
+        hidden_BSD = self.lm.model.get_decoder()(
+            inputs_embeds=laid.embeds_BSD[:, first:],
+            position_ids=position_1S[:, first:],
+            # rows are padded on the right: one causal mask is all they need
+            attention_mask=causal_masks(self.lm, position_1S >= 0, position_1S, position_1S[:, first:]),
+            past_key_values=given_cache(cache),
+            use_cache=True,
+        ).last_hidden_state
+        return torch.cat(rationale_nll(self.lm, laid, hidden_BSD, first, self.limit))
 
 
-@torch.no_grad()
-def _validation_loss(
-    lm: LanguageModel, layout: Layout, prompt_ND: Tensor, recipe: Recipe, examples: Sequence[Example]
-) -> float:
-    total, tokens = 0.0, 0
-    ordered = sorted(examples, key=lambda e: len(e.question_ids) + len(e.rationale_ids))
-    for start in range(0, len(ordered), VALIDATION_BATCH):
-        batch = ordered[start : start + VALIDATION_BATCH]
-        laid = right_padded(lm, layout, prompt_ND, [e.question_ids for e in batch], [e.rationale_ids for e in batch])
-        nll_K = torch.cat(target_nll(lm, laid, recipe.first_tokens))
-        total, tokens = total + float(nll_K.sum()), tokens + len(nll_K)
-    return total / tokens
-
-
-class _Batches:
+class Batches:
     """Shuffled passes over the examples in batches of similar length, the same for the same seed.
 
     A pass is shuffled, cut into pools of `POOL` batches, and each pool is cut by length: little is padding, and which
@@ -97,6 +144,7 @@ class _Batches:
         self.waiting: list[list[int]] = []
 
     def next(self) -> list[Example]:
+        """Return the next batch."""
         if not self.waiting:
             self.waiting = self._pass()
         return [self.examples[i] for i in self.waiting.pop()]
@@ -105,74 +153,99 @@ class _Batches:
         order = torch.randperm(len(self.examples), generator=self.generator).tolist()
         batches = []
         for start in range(0, len(order), POOL * self.size):
-            pool = sorted(order[start : start + POOL * self.size], key=self._length)
+            pool = sorted(order[start : start + POOL * self.size], key=lambda i: len(self.examples[i]))
             batches += [pool[i : i + self.size] for i in range(0, len(pool) - self.size + 1, self.size)]
         return [batches[i] for i in torch.randperm(len(batches), generator=self.generator).tolist()]
 
-    def _length(self, index: int) -> int:
-        return len(self.examples[index].question_ids) + len(self.examples[index].rationale_ids)
 
+class Tuning:
+    """A soft prompt that is being tuned on gold rationales (choice D2): `advance` until it `is_over`.
 
-def tune(
-    lm: LanguageModel,
-    layout: Layout,
-    recipe: Recipe,
-    seed: int,
-    examples: Sequence[Example],
-    validation: Sequence[Example],
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> tuple[Tensor, list[Look], int]:
-    """Tune a soft prompt on gold rationales (choice D2).
-
-    Returns the prompt (N x D, float32), the looks at the losses, and the step of the prompt that was kept: the one of
-    the lowest validation loss, or the last. Stops early after `recipe.patience` looks without improvement. Raises
-    DpcError when the loss is not finite.
+    Then `kept_ND` is the prompt (N x D, float32) of step `kept_step`: the one of the lowest validation loss, or the
+    last. Ends early after `recipe.patience` looks without improvement. `state` and `resume` carry a tuning over to
+    another process, which goes on as this one would have.
     """
-    generator = torch.Generator().manual_seed(seed)
-    prompt_ND = soft_prompt.initial(lm, recipe, generator).requires_grad_(True)
-    optimiser = torch.optim.AdamW([prompt_ND], lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    batches, looks, recent = _Batches(examples, recipe.batch_size, generator), list[Look](), list[float]()
-    best, kept_step, kept_ND = math.inf, 0, prompt_ND.detach().clone()
-    for step in range(recipe.steps):
-        recent.append(_step(lm, layout, recipe, prompt_ND, optimiser, step, batches.next()))
-        on_step(step + 1, recent[-1])
-        if (step + 1) % recipe.validate_every and step + 1 < recipe.steps:
-            continue
-        found = _finite(
-            _validation_loss(lm, layout, prompt_ND.detach(), recipe, validation), "validation", step, recipe
-        )
-        looks.append(Look(step + 1, sum(recent) / len(recent), found, learning_rate(recipe, step)))
-        recent.clear()
-        if found < best or recipe.keep == "last":
-            best, kept_step, kept_ND = min(best, found), step + 1, prompt_ND.detach().clone()
-        elif step + 1 - kept_step >= recipe.patience * recipe.validate_every:
-            break
-    return kept_ND, looks, kept_step
 
+    def __init__(
+        self,
+        lm: LanguageModel,
+        layout: Layout,
+        recipe: Recipe,
+        seed: int,
+        examples: Sequence[Example],
+        validation: Sequence[Example],
+        rows: int,
+    ):
+        """`rows` questions go through the model at once; the recipe's batch size says how many make a step."""
+        self.recipe, self.validation = recipe, validation
+        self.objective = Objective(lm, layout, recipe.first_tokens, rows)
+        generator = torch.Generator().manual_seed(seed)
+        self.prompt_ND = soft_prompt.initial(lm, recipe, generator).requires_grad_(True)
+        self.optimiser = torch.optim.AdamW([self.prompt_ND], lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.batches = Batches(examples, recipe.batch_size, generator)
+        self.step, self.recent, self.looks = 0, list[float](), list[Look]()
+        self.kept_step, self.kept_ND = 0, self.prompt_ND.detach().clone()
 
-def _finite(loss: float, kind: str, step: int, recipe: Recipe) -> float:
-    if not math.isfinite(loss):
-        raise DpcError(
-            f"{kind} loss is {loss} at step {step + 1}; expected a finite number: lower recipes.NAME.learning_rate "
-            f"(now {recipe.learning_rate}) or use dtype float32"
-        )
-    return loss
+    @property
+    def is_over(self) -> bool:
+        """Return whether all steps are done, or too many looks found no improvement."""
+        stale = self.step - self.kept_step >= self.recipe.patience * self.recipe.validate_every
+        return self.step >= self.recipe.steps or stale
 
+    def advance(self) -> float:
+        """Do a step, and look at the validation loss where that is due; return the step's loss before it.
 
-def _step(
-    lm: LanguageModel,
-    layout: Layout,
-    recipe: Recipe,
-    prompt_ND: Tensor,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    batch: Sequence[Example],
-) -> float:
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(recipe, step)
-    loss = _batch_loss(lm, layout, prompt_ND, recipe, batch)
-    value = _finite(float(loss.detach()), "tuning", step, recipe)
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-    return value
+        Raises DpcError where a loss is not finite.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step)
+        loss, self.prompt_ND.grad = self.objective.gradient(self.prompt_ND, self.batches.next())
+        self.recent.append(self._finite(loss, "tuning", self.step + 1))
+        self.optimiser.step()
+        self.step += 1
+        if self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps:
+            self._look()
+        return loss
+
+    def _look(self) -> None:
+        found = self._finite(self.objective.value(self.prompt_ND, self.validation), "validation", self.step)
+        best = min((look.validation_loss for look in self.looks), default=math.inf)
+        loss, rate = sum(self.recent) / len(self.recent), learning_rate(self.recipe, self.step - 1)
+        self.looks.append(Look(self.step, loss, found, rate))
+        self.recent = []
+        if found < best or self.recipe.keep == "last":
+            self.kept_step, self.kept_ND = self.step, self.prompt_ND.detach().clone()
+
+    def _finite(self, loss: float, kind: str, step: int) -> float:
+        if not math.isfinite(loss):
+            raise DpcError(
+                f"{kind} loss is {loss} at step {step}; expected a finite number: lower recipes.NAME.learning_rate "
+                f"(now {self.recipe.learning_rate}) or use dtype float32"
+            )
+        return loss
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that the steps to come depend on, as tensors and as plain values."""
+        moments = self.optimiser.state_dict()["state"][0]
+        generator = self.batches.generator.get_state()
+        kept = {"prompt": self.prompt_ND.detach(), "kept": self.kept_ND, "generator": generator}
+        values = {
+            "step": self.step,
+            "kept_step": self.kept_step,
+            "waiting": self.batches.waiting,
+            "recent": self.recent,
+            "looks": [vars(look) for look in self.looks],
+        }
+        return kept | {f"adam.{name}": moment for name, moment in moments.items()}, values
+
+    def resume(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Go on where the tuning was that had this `state`; settings, model and examples have to be the same."""
+        moments = {name[5:]: moment for name, moment in tensors.items() if name.startswith("adam.")}
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": {0: moments}, "param_groups": groups})
+        self.prompt_ND.data.copy_(tensors["prompt"])
+        self.kept_ND.copy_(tensors["kept"])
+        self.batches.generator.set_state(tensors["generator"])
+        self.batches.waiting, self.recent = values["waiting"], values["recent"]
+        self.step, self.kept_step = values["step"], values["kept_step"]
+        self.looks = [Look(**look) for look in values["looks"]]

@@ -41,13 +41,14 @@ def run(
 def _maps(lm: Any, settings: ExtractSaliencyStage, prompt_ND: Any, row: Any, role: str) -> list[dict[str, Any]]:
     from dpc.lm import saliency
     from dpc.lm.layout import layout_of
+    from dpc.lm.recorder import Request
 
     row = row.copy()
     row["question_ids"] = lm.encode(row["prompt_text"])
     batch = lay_out(lm, settings, prompt_ND, [row])
     layers = tuple(range(layer, layer + 1) for layer in range(lm.model.config.num_hidden_layers))
     order = layout_of(lm, settings.layout)
-    request = saliency.Request(settings.saliency.head_reduce, full=layers)
+    request = Request(settings.saliency.head_reduce, full=layers)
     start = loss_start(lm, settings, batch.rationale_ids[0])
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), [(0, 0)], [start], request)
     about = {
@@ -60,8 +61,8 @@ def _maps(lm: Any, settings: ExtractSaliencyStage, prompt_ND: Any, row: Any, rol
         "tokens": _labels(lm, settings.layout, len(prompt_ND), [*row["question_ids"], *row["token_ids"]]),
     }
     return [
-        {**about, "layer": layer, "saliency": full_BSS[0].float().cpu().reshape(-1).numpy()}
-        for layer, full_BSS in enumerate(reduced.full_BSS)
+        {**about, "layer": layer, "saliency": full_BhSS[0, 0].float().cpu().reshape(-1).numpy()}
+        for layer, full_BhSS in enumerate(reduced.full_BhSS)
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +14,13 @@ from dpc.layers import layer_range
 from dpc.settings import Execution
 from dpc.stage_settings import ExtractSaliencyStage
 from dpc.stages.common import of_shard, progress, provenance
+from dpc.stages.store import Store, context
 from dpc.tasks import get_task
 
 if TYPE_CHECKING:
     from dpc.lm.layout import RightPadded
     from dpc.lm.models import LanguageModel
-    from dpc.lm.saliency import Reduced
+    from dpc.lm.recorder import Reduced
 
 
 def run(
@@ -27,24 +30,35 @@ def run(
     prompt: Path,
     questions: Path,
     generations: list[Path],
+    store: Path,
     shard: int,
     shards: int,
     out: Path,
     execution: Execution,
 ) -> None:
-    """Write table `saliency` of shard `shard` of `shards`, one row per generation."""
-    from dpc.lm import models, soft_prompt
+    """Write table `saliency` of shard `shard` of `shards`, one row per generation.
 
-    lm = models.load(model, settings.dtype, execution)
-    prompt_ND = soft_prompt.load(prompt, lm)
+    Finished batches lie in `store` until the table is written: a killed job goes on from there.
+    """
     rows = of_shard(joined(questions, generations), shard, shards)
-    found: list[dict[str, Any]] = []
-    with progress(len(rows), "saliency", "question") as bar:
-        for batch in _batches(lm, rows, execution.batch_size.saliency):
-            found += _measure(lm, settings, prompt_ND, batch)
-            bar.add(len(batch))
-    table = pd.DataFrame(found, columns=list(tables.SCHEMAS["saliency"])).sort_values("problem_id")
-    tables.write(out, "saliency", table, provenance("extract_saliency", settings, device=str(lm.device)))
+    texts = rows[["problem_id", "split", "prompt_text", "token_ids"]]
+    kept = Store(store, "saliency", context("extract_saliency", settings, model, prompt, texts), execution)
+
+    def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        from dpc.lm import models, soft_prompt
+        from dpc.lm.batches import in_batches
+
+        lm = models.load(model, settings.dtype, execution)
+        prompt_ND = soft_prompt.load(prompt, lm)
+        measure = partial(_measure, lm, settings, prompt_ND, execution.checkpoint_activations)
+        with progress(len(left), "saliency", "question") as bar:
+            for batch, found in in_batches(_longest_first(lm, left), execution.batch_size.saliency, measure):
+                bar.add(len(batch))
+                yield pd.DataFrame(found)
+
+    table, device = kept.complete(rows, make)
+    tables.write(out, "saliency", table, provenance("extract_saliency", settings, device=device))
+    kept.remove()
 
 
 def joined(questions: Path, generations: list[Path]) -> pd.DataFrame:
@@ -53,14 +67,13 @@ def joined(questions: Path, generations: list[Path]) -> pd.DataFrame:
     return tables.read(generations, "generations").merge(asked, on="problem_id", validate="one_to_one")
 
 
-def _batches(lm: LanguageModel, rows: pd.DataFrame, size: int) -> list[list[Any]]:
-    """Return rows in batches of similar length, longest first; each row gets its `question_ids`."""
+def _longest_first(lm: LanguageModel, rows: pd.DataFrame) -> list[Any]:
+    """Return rows with their `question_ids`, by length: batches are of similar ones, and the first is the largest."""
     records = rows.assign(question_ids=rows["prompt_text"].map(lm.encode))
-    ordered = sorted(tables.rows(records), key=lambda r: (-len(r.question_ids) - len(r.token_ids), r.problem_id))
-    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    return sorted(tables.rows(records), key=lambda r: (-len(r.question_ids) - len(r.token_ids), r.problem_id))
 
 
-def lay_out(lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, rows: list[Any]) -> RightPadded:
+def lay_out(lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, rows: Sequence[Any]) -> RightPadded:
     """Put questions and their own rationales under the prompt."""
     from dpc.lm.layout import layout_of, right_padded
 
@@ -108,16 +121,17 @@ def former_lengths(steps: list[int]) -> tuple[int, int]:
 
 
 def _measure(
-    lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, rows: list[Any]
+    lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, is_checkpointed: bool, rows: Sequence[Any]
 ) -> list[dict[str, Any]]:
     from dpc.lm import saliency
     from dpc.lm.layout import layout_of
+    from dpc.lm.recorder import Request
 
     batch = lay_out(lm, settings, prompt_ND, rows)
     steps = [steps_of(lm, settings.task, ids) for ids in batch.rationale_ids]
     starts = [loss_start(lm, settings, ids) for ids in batch.rationale_ids]
     band = layer_range(settings.saliency.band, lm.model.config.num_hidden_layers)
-    request = saliency.Request(settings.saliency.head_reduce, band)
+    request = Request(settings.saliency.head_reduce, band=band, checkpoint=is_checkpointed)
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request)
@@ -129,17 +143,16 @@ def _row(
     row: Any, batch: RightPadded, b: int, start: int, steps: list[int], cut: tuple[int, int], reduced: Reduced
 ) -> dict[str, Any]:
     """Return one question's row of table `saliency`."""
-    from dpc.lm.saliency import GROUPS
+    from dpc.lm.recorder import GROUPS
 
     positions = batch.predicting_rows(b)
     rationale = slice(positions.start, positions.stop)
-    sums = {f"row_{group}": _flat(reduced.groups_BLSG[b, :, rationale, g]) for g, group in enumerate(GROUPS)}
-    question_rows = slice(batch.question_start, positions.start)
+    sums = {f"row_{group}": _flat(reduced.groups_BLhSG[b, :, 0, rationale, g]) for g, group in enumerate(GROUPS)}
     return {
         "problem_id": row.problem_id,
         "split": row.split,
-        "layers": reduced.groups_BLSG.shape[1],
-        "vectors": reduced.band_BSN.shape[2],
+        "layers": reduced.groups_BLhSG.shape[1],
+        "vectors": reduced.band_BhSN.shape[3],
         "prompt_start": start,
         "question_tokens": batch.question_tokens[b],
         "rationale_tokens": len(steps),
@@ -148,10 +161,9 @@ def _row(
         "step_of_token": steps,
         "nll": _flat(reduced.nll[b]),
         **sums,
-        "column_question": _flat(reduced.prompt_BLRN[b, :, 0]),
-        "column_rationale": _flat(reduced.prompt_BLRN[b, :, 1]),
-        "question_question": _flat(reduced.groups_BLSG[b, :, question_rows, 1].sum(1)),
-        "band": _flat(reduced.band_BSN[b, rationale]),
+        "column_question": _flat(reduced.prompt_BLhRN[b, :, 0, 0]),
+        "column_rationale": _flat(reduced.prompt_BLhRN[b, :, 0, 1]),
+        "band": _flat(reduced.band_BhSN[b, 0, rationale]),
     }
 
 

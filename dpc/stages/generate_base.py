@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import pandas as pd
 
 from dpc import tables
 from dpc.edits import BASE, UNPROMPTED
 from dpc.settings import Execution
 from dpc.stage_settings import GenerateStage
 from dpc.stages.common import of_shard, provenance
-from dpc.stages.generation import Job, generate_rows, in_order
+from dpc.stages.generation import Job, generate_rows
+from dpc.stages.store import Store, context
 
 EVALUATED_SPLITS = ("calibration", "test")
 
@@ -20,23 +24,34 @@ def run(
     model: Path,
     questions: Path,
     prompt: Path | None = None,
+    store: Path,
     shard: int,
     shards: int,
     out: Path,
     execution: Execution,
 ) -> None:
-    """Write table `generations` of shard `shard` of `shards` over calibration and test questions."""
-    from dpc.lm import models, soft_prompt
-    from dpc.lm.decoding import Request
+    """Write table `generations` of shard `shard` of `shards` over calibration and test questions.
 
-    lm = models.load(model, settings.dtype, execution)
-    prompt_ND = None if prompt is None else soft_prompt.load(prompt, lm)
+    Finished batches lie in `store` until the table is written: a killed job goes on from there.
+    """
+    asked = tables.read(questions, "questions")
+    asked = of_shard(asked[asked["split"].isin(EVALUATED_SPLITS)], shard, shards)
+    texts = asked[["problem_id", "split", "prompt_text"]]
+    kept = Store(store, "generations", context("generate_base", settings, model, prompt, texts), execution)
     edit_id = UNPROMPTED if prompt is None else BASE
-    asked = of_shard(tables.read(questions, "questions"), shard, shards)
-    jobs = [
-        Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))
-        for row in tables.rows(asked)
-        if row.split in EVALUATED_SPLITS
-    ]
-    rows = in_order(list(generate_rows(lm, settings, jobs, execution, f"generate {edit_id}")))
-    tables.write(out, "generations", rows, provenance("generate_base", settings, device=str(lm.device)))
+
+    def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        from dpc.lm import models, soft_prompt
+        from dpc.lm.decoding import Request
+
+        lm = models.load(model, settings.dtype, execution)
+        prompt_ND = None if prompt is None else soft_prompt.load(prompt, lm)
+        jobs = [
+            Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))
+            for row in tables.rows(left)
+        ]
+        yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}")
+
+    rows, device = kept.complete(texts.assign(edit_id=edit_id), make)
+    tables.write(out, "generations", rows, provenance("generate_base", settings, device=device))
+    kept.remove()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dpc import tables
 from dpc.settings import Execution
 from dpc.stage_settings import GenerateStage
 from dpc.stages.common import progress
@@ -30,9 +29,9 @@ class Job:
 
 
 def generate_rows(
-    lm: LanguageModel, settings: GenerateStage, jobs: list[Job], execution: Execution, what: str, first_batch: int = 0
+    lm: LanguageModel, settings: GenerateStage, jobs: list[Job], execution: Execution, what: str
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of table `generations` for `jobs`, batch by batch; batch numbers go on from `first_batch`."""
+    """Yield the rows of table `generations` for `jobs`, batch by batch; `Store` numbers the batches."""
     from dpc.lm.decoding import Limits, generate
     from dpc.lm.layout import layout_of
 
@@ -42,7 +41,7 @@ def generate_rows(
         for indices, found in generate(lm, layout, [job.request for job in jobs], limits, size):
             rows = [_row(settings, jobs[i], made) for i, made in zip(indices, found, strict=True)]
             bar.add(len(rows))
-            yield pd.DataFrame(rows).assign(batch=found[0].batch + first_batch)
+            yield pd.DataFrame(rows)
 
 
 def _row(settings: GenerateStage, job: Job, made: Any) -> dict[str, Any]:
@@ -57,11 +56,4 @@ def _row(settings: GenerateStage, job: Job, made: Any) -> dict[str, Any]:
         "extracted": strict,
         "extracted_lenient": lenient,
         "seconds": made.seconds,
-        "batch": made.batch,
     }
-
-
-def in_order(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Put batches together in an order that does not depend on how they were batched."""
-    rows = pd.concat([tables.empty("generations"), *parts], ignore_index=True) if parts else tables.empty("generations")
-    return rows.sort_values(["problem_id", "edit_id"], ignore_index=True)

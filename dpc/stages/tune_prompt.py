@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -10,6 +11,13 @@ from dpc import tables
 from dpc.settings import Execution
 from dpc.stage_settings import TunePromptStage
 from dpc.stages.common import log, progress, provenance
+from dpc.stages.interrupt import interruptible, stopped
+from dpc.stages.store import context
+
+if TYPE_CHECKING:
+    from dpc.lm.checkpoint import Checkpoint
+    from dpc.lm.models import LanguageModel
+    from dpc.lm.training import Example, Tuning
 
 
 def run(
@@ -19,47 +27,70 @@ def run(
     questions: Path,
     tuning: Path,
     validation: Path,
+    checkpoint: Path,
     weights: Path,
     adapter: Path,
     history: Path,
     execution: Execution,
 ) -> None:
-    """Write the prompt as a PEFT adapter (`weights`, `adapter`) and the looks at its loss (`history`)."""
-    from dpc.lm import models, soft_prompt, training
-    from dpc.lm.layout import layout_of
+    """Write the prompt as a PEFT adapter (`weights`, `adapter`) and the looks at its loss (`history`).
 
+    `checkpoint` is a file outside the rule's outputs from which a killed job goes on; it is deleted at the end.
+    """
+    from dpc.lm import models, soft_prompt
+    from dpc.lm.checkpoint import Checkpoint
+    from dpc.lm.layout import layout_of
+    from dpc.lm.training import Tuning
+
+    read = _read(questions, {"tuning": tuning, "validation": validation})
+    kept = Checkpoint(checkpoint, context("tune_prompt", settings, model, None, read), execution.save_every_seconds)
     lm = models.load(model, settings.dtype, execution)
-    asked = tables.read(questions, "questions")
-    examples, held_out = (_examples(lm, settings, asked, tables.read(gold, "gold")) for gold in (tuning, validation))
-    with progress(settings.recipe.steps, "tune prompt", "step") as bar:
-        prompt_ND, looks, kept = training.tune(
-            lm,
-            layout_of(lm, settings.layout),
-            settings.recipe,
-            settings.seed,
-            examples,
-            held_out,
-            lambda step, loss: bar.add(1, loss=loss),
-        )
-    log.info("kept the prompt of step %d of %d", kept, looks[-1].step)
-    rows = pd.DataFrame([vars(look) for look in looks])
-    soft_prompt.save(prompt_ND, weights, adapter, str(model), lm)
+    examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
+    order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
+    work = Tuning(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
+    kept.resume(work)
+    _finish(work, kept)
+    log.info("kept the prompt of step %d of %d", work.kept_step, work.step)
+    soft_prompt.save(work.kept_ND, weights, adapter, str(model), lm)
+    looks = pd.DataFrame([vars(look) for look in work.looks])
     tables.write(
         history,
         "training",
-        rows.assign(kept=rows["step"] == kept),
+        looks.assign(kept=looks["step"] == work.kept_step),
         provenance("tune_prompt", settings, device=str(lm.device), examples=len(examples)),
     )
+    kept.remove()
 
 
-def _examples(lm, settings: TunePromptStage, asked: pd.DataFrame, gold: pd.DataFrame) -> list:  # type: ignore[no-untyped-def]
+def _finish(work: Tuning, kept: Checkpoint) -> None:
+    """Do the steps that are left; raise DpcError where a signal asked to stop."""
+    steps = work.recipe.steps
+    with progress(steps - work.step, "tune prompt", "step") as bar, interruptible() as asked_to_stop:
+        while not work.is_over:
+            bar.add(1, loss=work.advance())
+            signal = asked_to_stop()
+            kept.save(work, now=bool(signal) or work.is_over)
+            if signal and not work.is_over:
+                raise stopped(signal, work.step, steps, "steps")
+
+
+def _read(questions: Path, gold: dict[str, Path]) -> pd.DataFrame:
+    """Return each question's text and gold rationale, by split."""
+    asked = tables.read(questions, "questions")[["problem_id", "prompt_text"]]
+    parts = [
+        tables.read(file, "gold").merge(asked, on="problem_id", validate="one_to_one").assign(split=split)
+        for split, file in gold.items()
+    ]
+    return pd.concat(parts)[["problem_id", "split", "prompt_text", "rationale"]]
+
+
+def _examples(lm: LanguageModel, settings: TunePromptStage, rows: pd.DataFrame) -> list[Example]:
     """Return the token ids of each question and its gold rationale, the end mark included."""
     from dpc.lm.layout import check_length
     from dpc.lm.training import Example
 
-    joined = gold.merge(asked, on="problem_id", validate="one_to_one")
     examples = []
-    for row in tables.rows(joined):
+    for row in tables.rows(rows):
         example = Example(lm.encode(row.prompt_text), [*lm.encode(row.rationale), lm.end_ids[0]])
         check_length(lm, settings.recipe.vectors, len(example.question_ids), len(example.rationale_ids))
         examples.append(example)

@@ -69,6 +69,11 @@ def settings(stage, **more):
     return of
 
 
+def store(folder, name):
+    """A function of the wildcards: where a job keeps finished work. No output, so that Snakemake never deletes it."""
+    return lambda wildcards: f"{folder}/store/{name}".format(**wildcards)
+
+
 def model_folder(wildcards):
     model = CONFIG.models[wildcards.model]
     if model.path:

@@ -20,10 +20,11 @@ rule generate_unprompted:
         settings=settings("generate_base"),
         version=VERSIONS["generate_base"],
         model=model_folder,
+        store=store(f"{R}/{{model}}/{{dataset}}/unprompted", "{shard}-of-{shards}"),
     shell:
         '"$DPC_PYTHON" -m dpc generate_base --settings {params.settings:q} --execution "$DPC_EXECUTION" '
-        "--model {params.model:q} --questions {input.questions:q} --shard {wildcards.shard} "
-        "--shards {wildcards.shards} --out {output:q} --log {log:q}"
+        "--model {params.model:q} --questions {input.questions:q} --store {params.store:q} "
+        "--shard {wildcards.shard} --shards {wildcards.shards} --out {output:q} --log {log:q}"
 
 
 rule generate_base:
@@ -46,9 +47,10 @@ rule generate_base:
         settings=settings("generate_base"),
         version=VERSIONS["generate_base"],
         model=model_folder,
+        store=store(CELL, "generations-{shard}-of-{shards}"),
     shell:
         '"$DPC_PYTHON" -m dpc generate_base --settings {params.settings:q} --execution "$DPC_EXECUTION" '
-        "--model {params.model:q} --questions {input.questions:q} --prompt {input.prompt:q} "
+        "--model {params.model:q} --questions {input.questions:q} --prompt {input.prompt:q} --store {params.store:q} "
         "--shard {wildcards.shard} --shards {wildcards.shards} --out {output:q} --log {log:q}"
 
 
@@ -74,7 +76,7 @@ rule regenerate:
         settings=settings("regenerate"),
         version=VERSIONS["regenerate"],
         model=model_folder,
-        store=lambda w: f"{CELL}/store/{{part}}-{{shard}}-of-{{shards}}.parquet".format(**w),
+        store=store(CELL, "regenerations-{part}-{shard}-of-{shards}"),
     shell:
         '"$DPC_PYTHON" -m dpc regenerate --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "

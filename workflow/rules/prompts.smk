@@ -21,8 +21,9 @@ rule tune_prompt:
         settings=settings("tune_prompt"),
         version=VERSIONS["tune_prompt"],
         model=model_folder,
+        checkpoint=store(CELL, "prompt.safetensors"),
     shell:
         '"$DPC_PYTHON" -m dpc tune_prompt --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --questions {input.questions:q} --tuning {input.tuning:q} "
-        "--validation {input.validation:q} --weights {output.weights:q} --adapter {output.adapter:q} "
-        "--history {output.history:q} --log {log:q}"
+        "--validation {input.validation:q} --checkpoint {params.checkpoint:q} --weights {output.weights:q} "
+        "--adapter {output.adapter:q} --history {output.history:q} --log {log:q}"

@@ -22,11 +22,12 @@ rule extract_saliency:
         settings=settings("extract_saliency"),
         version=VERSIONS["extract_saliency"],
         model=model_folder,
+        store=store(CELL, "saliency-{shard}-of-{shards}"),
     shell:
         '"$DPC_PYTHON" -m dpc extract_saliency --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
-        "--generations {input.generations:q} --shard {wildcards.shard} --shards {wildcards.shards} "
-        "--out {output:q} --log {log:q}"
+        "--generations {input.generations:q} --store {params.store:q} --shard {wildcards.shard} "
+        "--shards {wildcards.shards} --out {output:q} --log {log:q}"
 
 
 rule choose_exemplars:

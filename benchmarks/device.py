@@ -1,0 +1,269 @@
+"""Saliency of large models with random weights: time, memory, largest batch; and bfloat16's trigger beside float32's.
+
+`python -m benchmarks.device` measures on the GPU if there is one, in Llama2-13B's and Llama3-8B's shapes, else a small
+shape on the CPU. Rows go to docs/device.jsonl, where they replace rows of the same device and case, so that the work
+may be done in parts; docs/device.md is written anew from all of them. Every measurement runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.models import llama, with_words
+from benchmarks.running import last_json, machine
+from benchmarks.saliency import METHODS, batch_of, status_mb
+from dpc.errors import DpcError
+from dpc.files import atomic
+from dpc.lm.batches import is_out_of_memory
+from dpc.lm.models import LanguageModel
+from dpc.settings import Execution
+
+SHAPES: dict[str, dict[str, int]] = {
+    "llama2-13b": {"layers": 40, "heads": 40, "width": 5120, "feed_forward": 13824, "vocabulary": 32000},
+    "llama3-8b": {
+        "layers": 32,
+        "heads": 32,
+        "key_heads": 8,
+        "width": 4096,
+        "feed_forward": 14336,
+        "vocabulary": 128256,
+    },
+    "small": {"layers": 4, "heads": 8, "key_heads": 2, "width": 256, "feed_forward": 688, "vocabulary": 8000},
+}
+MEASURED = ("lean", "lean_suffix", "lean_checkpoint", "eager")
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "cuda": {"shapes": ["llama2-13b", "llama3-8b"], "lengths": [512, 1024, 2048], "dtype": "bfloat16"},
+    "cpu": {"shapes": ["small"], "lengths": [256, 512, 1024], "dtype": "float32"},
+}
+PARTS = ("time", "batch", "trigger")
+KEY = ("name", "part", "shape", "method", "length", "cell")
+"""What a row is known by."""
+MB = 2**20
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement."""
+
+    part: str
+    """`time` (and memory), at batch 1, or `batch`: the most rows that fit."""
+    shape: str
+    method: str
+    """A key of `benchmarks.saliency.METHODS`."""
+    length: int
+    """Prompt, question and rationale together, in tokens."""
+    device: str
+    dtype: str
+    threads: int = 2
+    repeats: int = 3
+    most: int = 256
+    """`batch`: rows beyond which nothing is tried."""
+    room_mb: int = 512
+    """`batch` on the CPU: how much memory may be taken above the model; a GPU is taken as it is."""
+    vectors: int = 100
+
+
+def one(case: Case) -> dict[str, Any]:
+    """Make the model and measure."""
+    torch.set_num_threads(case.threads)
+    attention = "eager" if case.method == "eager" else "sdpa"
+    dtype = getattr(torch, case.dtype)
+    lm = with_words(llama(**SHAPES[case.shape], attention=attention, dtype=dtype, device=case.device))
+    warm = replace(case, length=16 + case.vectors)  # lazy imports and first-call work are no part of the time
+    return {"weights_mb": _weights_mb(lm), **(_batch if case.part == "batch" else _time)(lm, case, warm)}
+
+
+def _weights_mb(lm: LanguageModel) -> float:
+    return sum(p.numel() * p.element_size() for p in lm.model.parameters()) / MB
+
+
+def _time(lm: LanguageModel, case: Case, warm: Case) -> dict[str, Any]:
+    """Return seconds of passes at batch 1 and the peak above what stood before them, in MB."""
+    seconds_of(lm, warm, 1)
+    before, seconds = _start_of_peak(case.device), []
+    for _ in range(case.repeats):
+        taken = seconds_of(lm, case, 1)
+        if taken is None:
+            return {"seconds": [], "peak_mb": None}
+        seconds.append(taken)
+    return {"seconds": seconds, "peak_mb": _peak_mb(case.device) - before}
+
+
+def _batch(lm: LanguageModel, case: Case, warm: Case) -> dict[str, Any]:
+    seconds_of(lm, warm, 1)
+    if case.device == "cpu":
+        limit = int((status_mb("VmData") + case.room_mb) * MB)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    return {"rows": largest(lambda rows: seconds_of(lm, case, rows) is not None, case.most)}
+
+
+def seconds_of(lm: LanguageModel, case: Case, rows: int) -> float | None:
+    """Return the seconds of one pass over `rows` rows, or None where memory ran out."""
+    shape = {"vocabulary": SHAPES[case.shape]["vocabulary"], "seed": 0, "rationale": 0.5}
+    args = Namespace(method=case.method, batch=rows, vectors=case.vectors, **shape)
+    try:
+        return _timed(partial(METHODS[case.method], lm, batch_of(lm, args, case.length), args), case.device)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    gc.collect()  # out here the error, and the tensors its frames hold, are gone
+    if case.device == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
+def _timed(work: Callable[[], Any], device: str) -> float:
+    wait = torch.cuda.synchronize if device == "cuda" else int
+    wait()
+    started = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - started
+
+
+def _start_of_peak(device: str) -> float:
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / MB
+    Path("/proc/self/clear_refs").write_text("5")
+    return status_mb("VmRSS")
+
+
+def _peak_mb(device: str) -> float:
+    return torch.cuda.max_memory_allocated() / MB if device == "cuda" else status_mb("VmHWM")
+
+
+def largest(fits: Callable[[int], bool], most: int) -> int:
+    """Return the largest number up to `most` that fits, 0 if not even one: doubled until it does not, then bisected."""
+    good, bad = 0, most + 1
+    while bad - good > 1:
+        middle = min(max(1, 2 * good), most) if bad > most else (good + bad) // 2
+        good, bad = (middle, bad) if fits(middle) else (good, middle)
+    return good
+
+
+def in_own_process(case: Case) -> dict[str, Any]:
+    """Return what `case` came to, measured by a fresh process. Raises DpcError if that fails."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.device", "--one", json.dumps(asdict(case))]
+    # what glibc keeps of freed blocks would count against the room a batch is given
+    environment = {**os.environ, **({"MALLOC_MMAP_THRESHOLD_": "65536"} if case.part == "batch" else {})}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise DpcError(f"{case.part} of {case.method}, {case.shape}, S = {case.length}: {reason}")
+    found = last_json(done.stdout)
+    print(case.part, case.shape, case.method, case.length, json.dumps(found), file=sys.stderr, flush=True)
+    return found
+
+
+def measured(cases: list[Case], rounds: int) -> Iterator[dict[str, Any]]:
+    """Yield a row per case; times come from rounds over all cases, so that a slow minute hits all alike."""
+    timed = [case for case in cases if case.part == "time"]
+    found = [[in_own_process(case) for case in timed] for _ in range(rounds)]
+    for case, runs in zip(timed, zip(*found, strict=True), strict=True):
+        yield {**asdict(case), **together(list(runs))}
+    for case in cases:
+        if case.part == "batch":
+            yield {**asdict(case), **in_own_process(case)}
+
+
+def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the runs of one case as one: all seconds, the highest peak; neither where memory ran out in any."""
+    if any(run["peak_mb"] is None for run in runs):
+        return {**runs[0], "seconds": [], "peak_mb": None}
+    seconds = [second for run in runs for second in run["seconds"]]
+    return {**runs[0], "seconds": seconds, "peak_mb": max(run["peak_mb"] for run in runs)}
+
+
+def named(device: str) -> str:
+    """Return the device's name."""
+    return torch.cuda.get_device_name() if device == "cuda" else str(machine(0, 0)["cpu"])
+
+
+def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return `old` rows with `new` ones in the place of those of the same device and case."""
+    rows = {tuple(row.get(name) for name in KEY): row for row in [*old, *new]}
+    return list(rows.values())
+
+
+def keep(file: Path, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Merge `new` rows into `file` and return all rows."""
+    old = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    rows = merge(old, new)
+    with atomic(file) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
+def main(args: Namespace) -> int:
+    """Measure, keep rows, write the page; return 1 where bfloat16 decides too often otherwise."""
+    from benchmarks import trigger
+    from benchmarks.device_page import page
+
+    defaults = DEFAULTS[args.device]
+    shapes, lengths = args.shapes or defaults["shapes"], args.lengths or defaults["lengths"]
+    common = {"device": args.device, "dtype": defaults["dtype"], "threads": args.threads, "most": args.most}
+    common |= {"repeats": args.repeats, "room_mb": args.room_mb}
+    cases = [  # methods that are compared run one after the other
+        Case(part, shape, method, length, **common)
+        for part, shape, length, method in product(args.parts, shapes, lengths, args.methods)
+    ]
+    machine_of = {"name": named(args.device), "torch": torch.__version__}
+    rows = keep(args.rows, [])
+    for row in measured(cases, args.rounds):
+        rows = keep(args.rows, [{**machine_of, **row}])
+    checked = []
+    if "trigger" in args.parts:
+        execution = Execution(device=args.device, threads=args.threads)
+        about = {**machine_of, "part": "trigger", "device": args.device}
+        checked = [{**about, **found} for found in trigger.check(args.study, args.questions, execution)]
+        rows = keep(args.rows, checked)
+    with atomic(args.page) as temporary:
+        temporary.write_text(page(rows))
+    return int(any(not trigger.holds(found) for found in checked))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.device", description=__doc__.splitlines()[0])
+    parser.add_argument("--one", help="measure this case alone and print its figures: what each fresh process does")
+    parser.add_argument("--device", choices=sorted(DEFAULTS), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--shapes", nargs="+", choices=sorted(SHAPES), help="default: what suits the device")
+    parser.add_argument("--lengths", nargs="+", type=int, help="default: what suits the device")
+    parser.add_argument("--methods", nargs="+", choices=MEASURED, default=list(MEASURED))
+    parser.add_argument("--study", type=Path, default=Path("results/demo"), help="a finished embedded study")
+    for name, value in {"rounds": 3, "repeats": 3, "threads": 2, "most": 256, "room-mb": 512, "questions": 100}.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--rows", type=Path, default=Path("docs/device.jsonl"))
+    parser.add_argument("--page", type=Path, default=Path("docs/device.md"))
+    return parser
+
+
+if __name__ == "__main__":
+    given = arguments().parse_args()
+    try:
+        if given.one:
+            print(json.dumps(one(Case(**json.loads(given.one)))))
+        else:
+            sys.exit(main(given))
+    except DpcError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,291 @@
+"""The page and nothing but what stands in the table of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from benchmarks import plot, running, suite, table
+from benchmarks.suite import Pair
+from benchmarks.table import Spread
+from dpc.errors import DpcError
+from dpc.files import atomic
+
+NAMES = {
+    "lean": "lean",
+    "lean_checkpoint": "lean, checkpointing",
+    "lean_suffix": "lean, suffix mode",
+    "eager": "eager",
+    "ones_gate": "ones-gate",
+    "floor": "floor",
+    "ours": "ours",
+    "generate": "`generate`",
+    "trainer": "PEFT + Trainer",
+    "dpc": "DPC",
+    "prompt_tuning": "prompt tuning",
+}
+ABOUT = {
+    "saliency": "One pass over a batch gives prompt columns and flow blocks of every layer. *Eager* keeps every "
+    "attention matrix and its gradient (`retain_grad`); *ones-gate* multiplies a matrix of ones with a gradient onto "
+    "the attention; the *floor* is the bare forward and backward pass through torch's fused attention to the first "
+    "layer's attention output, nothing recorded: it yields no saliency, and no method that computes it can be "
+    "expected below. Seconds are the fastest of the passes of a run (three below 4,096 tokens, else one).",
+    "decoding": "Greedy answers to questions of ragged length under one soft prompt, in the same batches of 32 by our "
+    "loop and by transformers' `generate` with left padding. The texts are the same, token for token.",
+    "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "
+    "same batches in the same order; losses of every step agree within 0.0001.",
+    "evaluation": "Answers, their saliency, and a quarter of the answers generated anew under corrupted prompts, "
+    "against the answers alone. DPC does all that prompt tuning does and more: the question is how much above 1 it comes. Peak "
+    "memory is not taken.",
+}
+
+
+QUICK = "**A quick run at toy sizes: it shows that the benchmark works. Its ratios say nothing.**"
+
+
+class Loss(NamedTuple):
+    """Where we do not win: a median ratio above 1 or above its target, or what does not fit."""
+
+    pair: Pair
+    quantity: str
+    found: Spread | None
+    target: float | None
+    other_fits: bool = True
+
+    @property
+    def is_missed(self) -> bool:
+        """Return whether there was a target and it was not met."""
+        return self.target is not None and (self.found is None or self.found.median > self.target)
+
+
+def number(value: float) -> str:
+    """Return a figure with three digits that count: 0.123, 1.23, 12.3, 1,234."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def _ratio(found: Spread | None) -> str:
+    if found is None:
+        return "–"
+    median, least, most = (f"{round(value, 2) + 0.0:.2f}" for value in found[:3])  # no -0.00
+    return f"{median} ({least}–{most})" if found.least >= 0 else f"{median} ({least} to {most})"
+
+
+def _target(target: float | None, found: Spread | None) -> str:
+    if target is None:
+        return ""
+    verdict = "not measured" if found is None else "met" if found.median <= target else "**missed**"
+    return f"≤ {target:.2f}: {verdict}"
+
+
+def _figure(frame: pd.DataFrame, pair: Pair, method: str, column: str) -> str:
+    """Return the median of a figure, or why there is none."""
+    fits = table.fits(frame, pair.work, method)
+    if fits is not True:
+        return "not run" if fits is None else "does not fit"
+    found = table.spread(table.by_round(frame, pair.work, method, column).tolist())
+    return number(found.median) if found else "–"
+
+
+def _row(frame: pd.DataFrame, pair: Pair) -> list[str]:
+    cells = [pair.label, NAMES[pair.ours], NAMES[pair.other]]
+    for column, target in (("seconds", pair.targets.time), ("peak_mb", pair.targets.memory)):
+        found = table.ratio(frame, pair, column)
+        cells += [_figure(frame, pair, method, column) for method in (pair.ours, pair.other)]
+        cells += [_ratio(found), _target(target, found)]
+    return cells
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: int) -> str:
+    """Return a Markdown table whose columns from `numeric` on are aligned to the right."""
+    marks = ["---" if i < numeric else "---:" for i in range(len(head))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, marks, *rows))
+
+
+def measured_pairs(frame: pd.DataFrame, pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs of which the table holds a run."""
+    return [p for p in pairs if any(table.fits(frame, p.work, method) is not None for method in (p.ours, p.other))]
+
+
+def _range(values: Sequence[float]) -> str:
+    least, most = f"{min(values):.2f}", f"{max(values):.2f}"
+    return least if least == most else f"{least} to {most}"
+
+
+def sentence(frame: pd.DataFrame, pairs: Sequence[Pair]) -> str:
+    """Say in words what the medians of two methods are over all cases, whoever wins."""
+    said = []
+    for column, what, better in (("seconds", "time", "faster"), ("peak_mb", "peak memory", "smaller")):
+        ratios = [found.median for pair in pairs if (found := table.ratio(frame, pair, column))]
+        wins = sum(ratio < 1 for ratio in ratios)
+        if ratios:
+            said.append(f"{_range(ratios)} of the {what} ({better} in {wins} of {len(ratios)} cases)")
+    unfit = sum(table.fits(frame, pair.work, pair.other) is False for pair in pairs)
+    end = f"; in {unfit} of {len(pairs)} cases the latter does not fit in memory" if unfit else ""
+    what = " and ".join(said) if said else "nothing to compare"
+    return f"{NAMES[pairs[0].ours]} against {NAMES[pairs[0].other]}: {what}{end}."
+
+
+def sentences(frame: pd.DataFrame, pairs: Sequence[Pair]) -> str:
+    """Return a list with a sentence for every two methods."""
+    kinds = dict.fromkeys((pair.ours, pair.other) for pair in pairs)
+    mine = [[pair for pair in pairs if (pair.ours, pair.other) == kind] for kind in kinds]
+    return "\n".join(f"- {sentence(frame, some)[0].upper()}{sentence(frame, some)[1:]}" for some in mine)
+
+
+def losses(frame: pd.DataFrame, pairs: Sequence[Pair]) -> list[Loss]:
+    """Return by rule where we do not win: no opinion enters."""
+    found = []
+    for pair in pairs:
+        other_fits = table.fits(frame, pair.work, pair.other) is True
+        if table.fits(frame, pair.work, pair.ours) is False:
+            found.append(Loss(pair, "memory", None, pair.targets.memory, other_fits))
+            continue
+        for quantity, column in (("time", "seconds"), ("memory", "peak_mb")):
+            spread, target = table.ratio(frame, pair, column), getattr(pair.targets, quantity)
+            if spread and (spread.median > 1 or (target is not None and spread.median > target)):
+                found.append(Loss(pair, quantity, spread, target))
+    return found
+
+
+def _loss_row(loss: Loss) -> list[str]:
+    pair = loss.pair
+    ratio = _ratio(loss.found) if loss.found else "does not fit" + ("; the other does" if loss.other_fits else "")
+    row = [pair.part, pair.label, NAMES[pair.ours], NAMES[pair.other], loss.quantity, ratio]
+    return [*row, _target(loss.target, loss.found)]
+
+
+def _losses(frame: pd.DataFrame, pairs: Sequence[Pair]) -> str:
+    found = sorted(losses(frame, pairs), key=lambda loss: not loss.is_missed)
+    rows = [_loss_row(loss) for loss in found]
+    rule = (
+        "Every row above whose median ratio is over 1 or over its target, and all that does not fit, by rule; missed "
+        "targets first. The floor does less than any method that yields saliency; it is listed all the same."
+    )
+    if not rows:
+        return f"{rule} There is none."
+    return f"{rule}\n\n" + markdown(["part", "case", "ours", "against", "of", "ratio", "target"], rows, 5)
+
+
+def _part(frame: pd.DataFrame, part: str, pairs: Sequence[Pair]) -> str:
+    head = ["case", "ours", "against", "ours, s", "other, s", "time ratio", "time target"]
+    head += ["ours, MB", "other, MB", "memory ratio", "memory target"]
+    rows = [_row(frame, pair) for pair in pairs]
+    title = "Whole evaluation" if part == "evaluation" else part.capitalize()
+    return f"## {title}\n\n{ABOUT[part]}\n\n{markdown(head, rows, 3)}\n\n{sentences(frame, pairs)}"
+
+
+def _growth(frame: pd.DataFrame, growths: Sequence[suite.Growth]) -> str:
+    rows = []
+    for growth in growths:
+        found = table.slope(frame, growth)
+        if found is None:
+            continue
+        medians = [table.by_round(frame, work, growth.method, "seconds").median() for work in growth.works]
+        sizes = [f"{work.options[growth.option]:,}" for work in growth.works]
+        rows.append([growth.label, " → ".join(sizes), " → ".join(number(s) for s in medians), _ratio(found)])
+    if not rows:
+        return ""
+    about = (
+        "Ours alone. The slope is that of log seconds over log size: 0 where size costs nothing, 1 where cost is "
+        "proportional, 2 where it is quadratic. Fixed costs pull it down at small sizes."
+    )
+    return f"## How cost grows\n\n{about}\n\n" + markdown(["what grows", "sizes", "seconds", "slope"], rows, 1)
+
+
+def _intro(frame: pd.DataFrame) -> str:
+    return (
+        "Written by `make bench` from its table of runs; `python -m benchmarks --page-only` writes it again. Each "
+        "method runs in a process of its own; the methods of a case take turns, in an order that changes from round to "
+        f"round, {_rounds(frame)}. A ratio is ours divided by the other's in the same round: **below 1, ours is faster "
+        "or smaller**; median (smallest–largest). Seconds and MB are medians. Peak memory is what a run takes above "
+        "what stood before it (model and data). All in float32; weights are random, attention is made sharp. Every "
+        "round checks that the methods did the same work, and the run stops where they did not."
+    )
+
+
+def _machine(frame: pd.DataFrame) -> str:
+    """Say on what it was measured; a table joined from several machines lists them all."""
+    names = ["cpu", "cores", "memory_gb", "threads", "limit_gb", "system", "python", *running.PACKAGES]
+    lines = []
+    for values, rows in frame.groupby(names, sort=True):
+        at = dict(zip(names, values if isinstance(values, tuple) else (values,), strict=True))
+        versions = ", ".join(f"{name} {at[name]}" for name in ("python", *running.PACKAGES))
+        lines.append(
+            f"- {at['cpu']}, {at['cores']} cores, {at['memory_gb']:g} GiB, {at['system']}; {at['threads']} threads and "
+            f"at most {at['limit_gb']:g} GiB of address space a process; {versions}; {len(rows)} runs"
+        )
+    load, days = frame["load"], sorted(frame["day"].unique())
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    lines.append(f"- {when}; load average when a run began: median {load.median():.1f}, at most {load.max():.1f}")
+    busy = load.median() > frame["cores"].min() - frame["threads"].max()
+    return "\n".join([*lines, "- **The machine was busy with other work: the ratios scatter.**"] if busy else lines)
+
+
+def _missing(frame: pd.DataFrame, chosen: suite.Suite) -> str:
+    """Name the parts of which the table lacks runs."""
+    without = [
+        p for p in chosen.pairs if None in (table.fits(frame, p.work, p.ours), table.fits(frame, p.work, p.other))
+    ]
+    parts = [*dict.fromkeys(pair.part for pair in without)]
+    parts += ["growth"] if any(table.slope(frame, growth) is None for growth in chosen.growths) else []
+    return f"**Not, or not wholly, in this table: {', '.join(parts)}.**" if parts else ""
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows with None where the frame has no value."""
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def _refuse_unequal(frame: pd.DataFrame) -> None:
+    """Raise DpcError where the methods of a round did not do the same work."""
+    for _, same in frame.groupby(["script", "options", "round"]):
+        problem = running.difference(_plain(same))
+        if problem:
+            raise DpcError(f"benchmarks: {problem}; expected the same work from all methods: mend it and run it again")
+
+
+def _suite(frame: pd.DataFrame) -> suite.Suite:
+    """Return the suite a table was made with."""
+    return suite.quick() if bool(frame["quick"].any()) else suite.full()
+
+
+def text(rows: Sequence[dict[str, Any]], picture: str) -> str:
+    """Return the page. Raises DpcError where the methods of a round did not do the same work."""
+    frame = pd.DataFrame(rows)
+    _refuse_unequal(frame)
+    chosen = _suite(frame)
+    pairs = measured_pairs(frame, chosen.pairs)
+    note = QUICK if bool(frame["quick"].any()) else ""
+    image = f"![Ratios of time and memory over sequence length, and of the other parts]({picture})"
+    parts = [_part(frame, part, mine) for part in ABOUT if (mine := [p for p in pairs if p.part == part])]
+    made = [note, _missing(frame, chosen), _intro(frame), _machine(frame), image, *parts]
+    made += [_growth(frame, chosen.growths), f"## Where we do not win\n\n{_losses(frame, pairs)}"]
+    return "\n\n".join(["# Benchmarks", *(section for section in made if section)]) + "\n"
+
+
+def _rounds(frame: pd.DataFrame) -> str:
+    counts = frame.groupby(["script", "options"])["round"].nunique()
+    least, most = int(counts.min()), int(counts.max())
+    if least == most:
+        return f"{most} rounds"
+    return f"{most} rounds ({least} where a batch holds {suite.LARGE:,} tokens or more, or where no more were run)"
+
+
+def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write page and plot. Raises DpcError where the table holds no run."""
+    if not rows:
+        raise DpcError("benchmarks: found no run in the table; expected at least one: run `make bench` first")
+    picture = path.with_suffix(".svg")
+    said = text(rows, picture.name)
+    with atomic(path) as temporary:
+        temporary.write_text(said, encoding="utf-8")
+    frame = pd.DataFrame(rows)
+    figure = plot.draw(frame, measured_pairs(frame, _suite(frame).pairs), NAMES)
+    with atomic(picture) as temporary:
+        figure.savefig(temporary, format="svg")

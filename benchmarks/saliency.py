@@ -1,0 +1,174 @@
+"""Saliency of prompt columns and flow blocks: the workbench's, what one would write otherwise, and the bare passes.
+
+`python -m benchmarks.saliency --method lean` prints one line of JSON: seconds of a pass, peak memory, a checksum.
+
+- `lean`, `lean_suffix`, `lean_checkpoint`: `dpc.lm.saliency.measure`, as the study asks for it; from the rationale's
+  rows on; with activation checkpointing.
+- `floor`: forward and backward pass to the first attention output through torch's fused attention, nothing recorded.
+- `eager`: every attention matrix and its gradient kept (`retain_grad`), then reduced.
+- `ones_gate`: a matrix of ones with a gradient multiplied onto every attention matrix; its gradient is A * dL/dA.
+
+Axes: B batch, H head, S position, N prompt vector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.models import EOS, llama, with_words
+from dpc.lm.layout import Layout, RightPadded, right_padded
+from dpc.lm.losses import rationale_nll
+from dpc.lm.models import LanguageModel
+from dpc.lm.recorder import Request
+from dpc.lm.saliency import measure as measure_saliency
+from dpc.lm.saliency import span_loss
+
+LAYOUT = Layout("bos_first", has_bos=True)
+RAGGED = 8
+"""Row b of a batch is shorter by b of so many parts."""
+
+
+def batch_of(lm: LanguageModel, args: argparse.Namespace, length: int) -> RightPadded:
+    """Return a ragged batch: BOS, prompt, question and rationale make `length` tokens in the longest row."""
+    generator = torch.Generator().manual_seed(args.seed)
+    prompt_ND = 0.02 * torch.randn(args.vectors, lm.embedding.weight.shape[1], generator=generator)
+    questions, rationales = [], []
+    for b in range(args.batch):
+        tokens = length - 1 - args.vectors - b * (length // RAGGED) // max(args.batch, 2)
+        rationale = int(args.rationale * tokens)
+        draw = torch.randint(EOS + 1, args.vocabulary, (tokens,), generator=generator).tolist()
+        questions.append(draw[: tokens - rationale])
+        rationales.append(draw[tokens - rationale :])
+    return right_padded(lm, LAYOUT, prompt_ND, questions, rationales)
+
+
+def _lean(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Tensor:
+    cuts = [(len(ids) // 2, len(ids) // 3) for ids in batch.rationale_ids]
+    rows = "rationale" if args.method == "lean_suffix" else "all"
+    request = Request(band=range(1, 3), rows=rows, checkpoint=args.method == "lean_checkpoint")
+    return measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, [0] * len(cuts), request).prompt_BLhRN[:, :, 0, 1]
+
+
+def _floor(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Tensor:
+    """Cut the graph where `lean` cuts it: at the first layer's attention output."""
+    leaf: list[Tensor] = []
+
+    def cut(module: Any, given: Any, output: Any) -> Any:
+        leaf.append(output[0].detach().requires_grad_(True))
+        return leaf[0], *output[1:]
+
+    hook = lm.model.get_decoder().layers[0].self_attn.register_forward_hook(cut)
+    hidden_BSD = lm.model.get_decoder()(inputs_embeds=batch.embeds_BSD, use_cache=False).last_hidden_state
+    hook.remove()
+    loss = span_loss(rationale_nll(lm, batch, hidden_BSD), [0] * len(batch.rationale_ids))
+    return torch.autograd.grad(loss, leaf)[0]
+
+
+def _kept(lm: LanguageModel, batch: RightPadded, gate: bool) -> Iterator[Tensor]:
+    """Return A * dL/dA (B, H, S, S) layer by layer, with every layer's A and dL/dA kept, as notebooks do it."""
+    from transformers.models.llama import modeling_llama
+
+    found: list[Tensor] = []
+    gates: list[Tensor] = []
+
+    def keep(module: Any, given: Any, output: Any) -> None:
+        output[1].retain_grad()
+        found.append(output[1])
+
+    def gated(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float, **more: Any) -> Any:
+        scores = query @ key.transpose(-1, -2) * scaling + mask
+        gates.append(torch.ones_like(scores, requires_grad=True))
+        attention = scores.softmax(-1) * gates[-1]
+        return (attention @ value).transpose(1, 2).contiguous(), attention
+
+    eager = modeling_llama.eager_attention_forward
+    hooks = []
+    if gate:
+        modeling_llama.eager_attention_forward = gated
+    else:
+        hooks = [layer.self_attn.register_forward_hook(keep) for layer in lm.model.get_decoder().layers]
+    embeds_BSD = batch.embeds_BSD.detach().requires_grad_(True)
+    try:
+        hidden_BSD = lm.model.get_decoder()(inputs_embeds=embeds_BSD, use_cache=False).last_hidden_state
+        span_loss(rationale_nll(lm, batch, hidden_BSD), [0] * len(batch.rationale_ids)).backward()
+    finally:  # the model is used again where memory ran out
+        modeling_llama.eager_attention_forward = eager
+        for hook in hooks:
+            hook.remove()
+    return (one.grad for one in gates) if gate else (one.detach() * one.grad for one in found)
+
+
+def _eager(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Tensor:
+    maps = _kept(lm, batch, gate=args.method == "ones_gate")
+    columns = slice(1, 1 + args.vectors)
+    found = []
+    for signed_BHSS in maps:
+        mean_BSN = signed_BHSS[..., columns].abs().mean(1)
+        rows = [batch.predicting_rows(b) for b in range(len(mean_BSN))]
+        found.append(torch.stack([mean_BSN[b, r.start : r.stop].sum(0) for b, r in enumerate(rows)]))
+    return torch.stack(found, 1)
+
+
+METHODS: dict[str, Callable[[LanguageModel, RightPadded, argparse.Namespace], Tensor]] = {
+    "lean": _lean,
+    "lean_suffix": _lean,
+    "lean_checkpoint": _lean,
+    "floor": _floor,
+    "eager": _eager,
+    "ones_gate": _eager,
+}
+
+
+def status_mb(name: str) -> float:
+    """Return a line of /proc/self/status in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the fastest pass's seconds, peak memory above what stood before it (MB), and the sum of what was found."""
+    torch.set_num_threads(args.threads)
+    attention = "eager" if args.method in ("eager", "ones_gate") else "sdpa"
+    lm = with_words(llama(args.layers, args.heads, args.width, args.feed_forward, args.vocabulary, attention=attention))
+    METHODS[args.method](lm, batch_of(lm, args, 64 + args.vectors), args)
+    batch = batch_of(lm, args, args.length)
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+    before, seconds = status_mb("VmRSS"), []
+    for _ in range(args.repeats):
+        started = time.perf_counter()
+        found = METHODS[args.method](lm, batch, args)
+        seconds.append(time.perf_counter() - started)
+    checksum = None if args.method == "floor" else float(found.double().sum())
+    return {
+        "method": args.method,
+        "seconds": min(seconds),
+        "peak_mb": status_mb("VmHWM") - before,
+        "checksum": checksum,
+    }
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", choices=sorted(METHODS), required=True)
+    numbers = {"length": 1024, "batch": 1, "vectors": 100, "repeats": 3}
+    numbers |= {"layers": 8, "heads": 8, "width": 512, "feed-forward": 1376, "vocabulary": 32000}
+    numbers |= {"threads": 2, "seed": 0}
+    for name, value in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--rationale", type=float, default=0.5, help="share of question and rationale")
+    return parser
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(arguments().parse_args())))

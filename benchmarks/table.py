@@ -1,0 +1,112 @@
+"""The table of runs, and the figures read off it: ratios within a round, slopes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.suite import Growth, Pair, Work
+from dpc.errors import DpcError
+from dpc.files import atomic
+
+_S, _I, _F = pa.string(), pa.int32(), pa.float64()
+COLUMNS: dict[str, pa.DataType] = {
+    "script": _S,
+    "options": _S,  # of the script, as JSON
+    "method": _S,
+    "round": _I,
+    "place": _I,  # in the order of its round
+    "outcome": _S,  # ok | memory
+    "seconds": _F,  # of what is compared, start-up left out
+    "cpu_seconds": _F,
+    "peak_mb": _F,  # above what stood before it
+    "tokens": pa.int64(),  # the next four must agree within a round
+    "text": _S,
+    "checksum": _F,
+    "losses": pa.list_(_F),
+    "more": _S,  # the rest of what the script printed, as JSON
+    "wall_seconds": _F,  # of the whole process
+    "load": _F,  # the machine's load average of one minute when the run began
+    "day": _S,
+    "quick": pa.bool_(),
+    "cpu": _S,
+    "cores": _I,
+    "memory_gb": _F,
+    "threads": _I,
+    "limit_gb": _F,  # address space a process may have
+    "system": _S,
+    "python": _S,
+    "torch": _S,
+    "transformers": _S,
+    "peft": _S,
+}
+
+
+def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write one row per run."""
+    table = pa.Table.from_pylist(list(rows), schema=pa.schema(list(COLUMNS.items())))
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the rows. Raises DpcError where there is no table or one with other columns."""
+    if not path.exists():
+        raise DpcError(f"benchmarks: found no {path}; expected the table of runs: run `make bench` first")
+    table = pq.read_table(path)
+    if table.column_names != list(COLUMNS):
+        raise DpcError(f"benchmarks: found columns {table.column_names} in {path}; expected {list(COLUMNS)}")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+class Spread(NamedTuple):
+    """Median, smallest and largest of so many rounds."""
+
+    median: float
+    least: float
+    most: float
+    rounds: int
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Return the spread of the finite values, None where there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return None
+    return Spread(float(np.median(finite)), min(finite), max(finite), len(finite))
+
+
+def by_round(frame: pd.DataFrame, work: Work, method: str, column: str) -> pd.Series[float]:
+    """Return a figure by round, of the runs that ended well."""
+    is_it = (frame["script"] == work.script) & (frame["options"] == work.key) & (frame["method"] == method)
+    rows = frame[is_it & (frame["outcome"] == "ok")]
+    return rows.set_index("round")[column].astype(float)
+
+
+def fits(frame: pd.DataFrame, work: Work, method: str) -> bool | None:
+    """Return whether the method had memory enough in all its runs; None where it was not run."""
+    is_it = (frame["script"] == work.script) & (frame["options"] == work.key) & (frame["method"] == method)
+    return bool((frame.loc[is_it, "outcome"] == "ok").all()) if is_it.any() else None
+
+
+def ratio(frame: pd.DataFrame, pair: Pair, column: str) -> Spread | None:
+    """Return ours divided by the other's, round by round; None where either has no figure above zero."""
+    ours, other = (by_round(frame, pair.work, method, column) for method in (pair.ours, pair.other))
+    both = pd.concat([ours, other], axis=1, join="inner").to_numpy(float)
+    return spread([one / two for one, two in both if one > 0 and two > 0])
+
+
+def slope(frame: pd.DataFrame, growth: Growth) -> Spread | None:
+    """Return the slope of log seconds over log size, fitted round by round."""
+    seconds = [by_round(frame, work, growth.method, "seconds") for work in growth.works]
+    rounds = pd.concat(seconds, axis=1, join="inner").to_numpy(float)
+    sizes = [math.log(work.options[growth.option]) for work in growth.works]
+    return spread([float(np.polyfit(sizes, np.log(row), 1)[0]) for row in rounds])

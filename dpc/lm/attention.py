@@ -1,0 +1,215 @@
+"""Attention that tells its log-sum-exp, and its probabilities rebuilt from that, one rectangle of A at a time.
+
+Axes: B batch, H head, J key-value head, P = B x J, g query heads that share one (H = J x g), Q query row, K key column,
+D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CPU_TILE, _CUDA_TILE = 2**20, 2**25
+"""Entries of A (over batch and heads) in one tile: what a CPU's cache holds, and what keeps a GPU busy."""
+_FLASH_DTYPES = (torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Which columns a row sees, and how its scores are scaled."""
+
+    scale: float
+    window: int | None = None
+    """Row i sees column j only if i - j < window."""
+    softcap: float | None = None
+    """Scores are softcap * tanh(scores / softcap) (Gemma 2)."""
+    offset: int = 0
+    """Column of the first query row: rows before it have keys and values, but no queries."""
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Some query rows (counted from the first query) and columns of A."""
+
+    rows: slice
+    columns: slice
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype for softmax and reductions: float64 stays, everything else becomes float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def tile_rows(heads: int, columns: int, device: torch.device) -> int:
+    """Return how many rows make a tile, with `heads` counted over the batch."""
+    entries = _CUDA_TILE if device.type == "cuda" else _CPU_TILE
+    return max(32, entries // max(heads * columns, 1))
+
+
+def tiles(rows: range, step: int, sight: Sight) -> Iterator[Rectangle]:
+    """Yield rectangles of at most `step` rows that hold every column their rows see."""
+    for first in range(rows.start, rows.stop, step):
+        last = min(first + step, rows.stop)
+        start = 0 if sight.window is None else max(0, first + sight.offset - sight.window + 1)
+        yield Rectangle(slice(first, last), slice(start, last + sight.offset))
+
+
+def by_key_head(states_BHQD: Tensor, shared: int) -> Tensor:
+    """Return (P, g, Q, D): query heads beside the key-value head they share; `shared` is J."""
+    batch, heads, length, width = states_BHQD.shape
+    return states_BHQD.reshape(batch * shared, heads // shared, length, width)
+
+
+class Scratch:
+    """Room for tiles that is used again: fresh memory for each would cost more than the multiplication."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, Tensor] = {}
+
+    def product(self, name: str, left_PgQD: Tensor, right_PKD: Tensor, rectangle: Rectangle) -> Tensor:
+        """Return left @ right^T (P, g, Q, K) on a rectangle; good until the next product of that name."""
+        left_PgQD, right_PKD = left_PgQD[:, :, rectangle.rows], right_PKD[:, rectangle.columns]
+        shape = (*left_PgQD.shape[:3], right_PKD.shape[1])
+        entries = shape[0] * shape[1] * shape[2] * shape[3]
+        room = self._rooms.get(name)
+        if room is None or len(room) < entries or room.dtype != left_PgQD.dtype:
+            room = self._rooms[name] = left_PgQD.new_empty(entries)
+        product_PRK = room[:entries].view(shape[0], shape[1] * shape[2], shape[3])
+        torch.bmm(left_PgQD.flatten(1, 2), right_PKD.transpose(1, 2), out=product_PRK)
+        return product_PRK.view(shape)
+
+
+class Probabilities:
+    """A = exp(scores - lse), rebuilt where it is asked for."""
+
+    def __init__(self, query_BHQD: Tensor, key_BJKD: Tensor, lse_BHQ: Tensor, sight: Sight, scratch: Scratch):
+        self.sight, self.scratch = sight, scratch
+        dtype = wide(query_BHQD.dtype)
+        self.lse_PgQ1 = by_key_head(lse_BHQ.to(dtype)[..., None], key_BJKD.shape[1])
+        self.query_PgQD = by_key_head(query_BHQD.to(dtype) * sight.scale, key_BJKD.shape[1])
+        self.key_PKD = key_BJKD.to(dtype).flatten(0, 1)
+        if sight.softcap is None:  # the product then subtracts lse on its way
+            self.query_PgQD = torch.cat([self.query_PgQD, -self.lse_PgQ1], -1)
+            self.key_PKD = torch.cat([self.key_PKD, torch.ones_like(self.key_PKD[..., :1])], -1)
+
+    def on(self, rectangle: Rectangle) -> Tensor:
+        """Return A (P, g, Q, K) on a rectangle; good until the next call."""
+        logs_PgQK = self.scratch.product("A", self.query_PgQD, self.key_PKD, rectangle)
+        if self.sight.softcap is not None:
+            soften(logs_PgQK, self.sight.softcap).sub_(self.lse_PgQ1[:, :, rectangle.rows])
+        return hide(logs_PgQK, rectangle, self.sight).exp_()
+
+
+def soften(scores: Tensor, softcap: float) -> Tensor:
+    """Cap scores in place."""
+    return scores.div_(softcap).tanh_().mul_(softcap)
+
+
+def hide(scores_PgQK: Tensor, rectangle: Rectangle, sight: Sight) -> Tensor:
+    """Set scores of later columns, and of columns outside the window, to -inf in place."""
+    own, start, stop = rectangle.rows.start + sight.offset, rectangle.columns.start, rectangle.columns.stop
+    rows = rectangle.rows.stop - rectangle.rows.start
+    first = max(own, start)  # columns before the first row's own are seen by all rows
+    if stop > own + 1 and stop > first:
+        later_QK = scores_PgQK.new_full((rows, stop - first), float("-inf")).triu(1 + own - first)
+        scores_PgQK[..., first - start :] += later_QK
+    if sight.window is not None and own + rows - 1 - start >= sight.window:
+        scores_PgQK += scores_PgQK.new_full((rows, stop - start), float("-inf")).tril(own - start - sight.window)
+    return scores_PgQK
+
+
+def visible(rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor:
+    """Return the additive mask (Q, K): 0 where a row sees a column, else -inf."""
+    return hide(like.new_zeros(rows, columns), Rectangle(slice(0, rows), slice(0, columns)), sight)
+
+
+def attend(
+    query_BHQD: Tensor, key_BJKD: Tensor, value_BJKD: Tensor, sight: Sight, mask_QK: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return attention's output (B, H, Q, D) and the log-sum-exp of each row's scores (B, H, Q); differentiable.
+
+    `mask_QK` is the additive mask of `visible`, or None where plain causal attention is meant. Fused kernels are used
+    where torch has one that tells its log-sum-exp; elsewhere the same thing is done tile by tile.
+    """
+    is_plain = sight.softcap is None
+    if query_BHQD.device.type == "cpu" and is_plain:
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        mask = None if mask_QK is None else mask_QK.to(query_BHQD.dtype)[None, None]
+        return kernel(query_BHQD, key_BJKD, value_BJKD, 0.0, mask is None, attn_mask=mask, scale=sight.scale)
+    if query_BHQD.device.type == "cuda" and is_plain and mask_QK is None and query_BHQD.dtype in _FLASH_DTYPES:
+        group = query_BHQD.shape[1] // key_BJKD.shape[1]
+        key_BHKD, value_BHKD = key_BJKD.repeat_interleave(group, 1), value_BJKD.repeat_interleave(group, 1)
+        flash = torch.ops.aten._scaled_dot_product_flash_attention
+        return flash(query_BHQD, key_BHKD, value_BHKD, 0.0, True, False, scale=sight.scale)[:2]
+    return Tiled.apply(query_BHQD, key_BJKD, value_BJKD, sight)
+
+
+class Tiled(torch.autograd.Function):
+    """Attention made and differentiated tile by tile: never more than a tile of A, any sight, any device."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query_BHQD: Tensor, key_BJKD: Tensor, value_BJKD: Tensor, sight: Sight
+    ) -> tuple[Tensor, Tensor]:
+        """Return the output (B, H, Q, D) and the log-sum-exp (B, H, Q), which has no gradient."""
+        dtype, shared = wide(query_BHQD.dtype), key_BJKD.shape[1]
+        query_PgQD = by_key_head(query_BHQD.to(dtype) * sight.scale, shared)
+        key_PKD, value_PKD = (states.to(dtype).flatten(0, 1) for states in (key_BJKD, value_BJKD))
+        output_PgQD = torch.empty_like(query_PgQD)
+        lse_PgQ = query_PgQD.new_empty(query_PgQD.shape[:3])
+        scratch = Scratch()
+        for tile in _all_tiles(query_BHQD, key_BJKD, sight):
+            scores_PgQK = scratch.product("A", query_PgQD, key_PKD, tile)
+            if sight.softcap is not None:
+                soften(scores_PgQK, sight.softcap)
+            hide(scores_PgQK, tile, sight)
+            lse_PgQ[:, :, tile.rows] = scores_PgQK.logsumexp(-1)
+            scores_PgQK.sub_(lse_PgQ[:, :, tile.rows, None]).exp_()
+            output_PgQD[:, :, tile.rows] = scores_PgQK @ value_PKD[:, None, tile.columns]
+        output_BHQD = output_PgQD.view(query_BHQD.shape).to(query_BHQD.dtype)
+        lse_BHQ = lse_PgQ.view(query_BHQD.shape[:3])
+        ctx.save_for_backward(query_BHQD, key_BJKD, value_BJKD, output_BHQD, lse_BHQ)
+        ctx.sight = sight
+        ctx.mark_non_differentiable(lse_BHQ)
+        return output_BHQD, lse_BHQ
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Return dL/dQ, dL/dK and dL/dV: with A rebuilt, dS = A * (dO V^T - sum(dO * O))."""
+        query_BHQD, key_BJKD, value_BJKD, output_BHQD, lse_BHQ = ctx.saved_tensors
+        sight, shared, dtype = ctx.sight, key_BJKD.shape[1], wide(query_BHQD.dtype)
+        scratch = Scratch()
+        probabilities = Probabilities(query_BHQD, key_BJKD, lse_BHQ, sight, scratch)
+        query_PgQD, slope_PgQD = (by_key_head(states.to(dtype), shared) for states in (query_BHQD, gradients[0]))
+        key_PKD, value_PKD = (states.to(dtype).flatten(0, 1) for states in (key_BJKD, value_BJKD))
+        mean_PgQ1 = (slope_PgQD * by_key_head(output_BHQD.to(dtype), shared)).sum(-1, keepdim=True)
+        to_query_PgQD = torch.empty_like(query_PgQD)
+        to_key_PKD, to_value_PKD = torch.zeros_like(key_PKD), torch.zeros_like(value_PKD)
+        for tile in _all_tiles(query_BHQD, key_BJKD, sight):
+            a_PgQK = probabilities.on(tile)
+            slope_PRD = slope_PgQD[:, :, tile.rows].flatten(1, 2)
+            to_value_PKD[:, tile.columns] += a_PgQK.flatten(1, 2).transpose(1, 2) @ slope_PRD
+            to_score_PgQK = scratch.product("slope", slope_PgQD, value_PKD, tile).sub_(mean_PgQ1[:, :, tile.rows])
+            to_score_PgQK.mul_(a_PgQK).mul_(sight.scale)
+            if sight.softcap is not None:
+                capped = soften(scratch.product("A", probabilities.query_PgQD, key_PKD, tile), sight.softcap)
+                to_score_PgQK.mul_(1 - (capped / sight.softcap) ** 2)
+            to_query_PgQD[:, :, tile.rows] = to_score_PgQK @ key_PKD[:, None, tile.columns]
+            query_PRD = query_PgQD[:, :, tile.rows].flatten(1, 2)
+            to_key_PKD[:, tile.columns] += to_score_PgQK.flatten(1, 2).transpose(1, 2) @ query_PRD
+        to_key, to_value = to_key_PKD.view(key_BJKD.shape), to_value_PKD.view(value_BJKD.shape)
+        return (
+            to_query_PgQD.view(query_BHQD.shape).to(query_BHQD.dtype),
+            to_key.to(key_BJKD),
+            to_value.to(value_BJKD),
+            None,
+        )
+
+
+def _all_tiles(query_BHQD: Tensor, key_BJKD: Tensor, sight: Sight) -> Iterator[Rectangle]:
+    batch, heads, length, _ = query_BHQD.shape
+    return tiles(range(length), tile_rows(batch * heads, key_BJKD.shape[2], query_BHQD.device), sight)

@@ -1,0 +1,62 @@
+"""The negative log-likelihood of rationale tokens. Axes: B batch, S position, D width, V vocabulary, K target token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dpc.lm.layout import RightPadded
+from dpc.lm.models import LanguageModel
+
+AT_ONCE = 256
+"""Target tokens whose logits are there at once: enough to keep a GPU busy, few enough to be small."""
+
+
+def rationale_nll(
+    lm: LanguageModel, batch: RightPadded, hidden_BSD: Tensor, first: int = 0, limit: int | None = None
+) -> list[Tensor]:
+    """Return, per row, the NLL in nats of its first `limit` rationale tokens (all if None).
+
+    `hidden_BSD` are the decoder's outputs from position `first` on. Logits are made at the predicting rows only: a
+    vocabulary of 128k times every position would be gigabytes.
+    """
+    kept = [batch.predicting_rows(b)[:limit] for b in range(len(batch.rationale_ids))]
+    rows = torch.tensor([b for b, positions in enumerate(kept) for _ in positions], device=hidden_BSD.device)
+    columns = torch.tensor([s - first for positions in kept for s in positions], device=hidden_BSD.device)
+    targets_K = torch.tensor([t for ids in batch.rationale_ids for t in ids[:limit]], device=hidden_BSD.device)
+    nll_K = _TokenNll.apply(hidden_BSD[rows, columns], targets_K, lm, torch.is_grad_enabled())
+    return list(nll_K.split([len(positions) for positions in kept]))
+
+
+class _TokenNll(torch.autograd.Function):
+    """The NLL of `targets_K` after `hidden_KD`; what it needs for the backward pass is as large as `hidden_KD`.
+
+    A token's loss depends on its own row alone, so its gradient is known as soon as its logits are, and they can go.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_KD: Tensor, targets_K: Tensor, lm: LanguageModel, is_wanted: bool) -> Tensor:
+        found, gradients = list[Tensor](), list[Tensor]()
+        for chunk_CD, targets_C in zip(hidden_KD.split(AT_ONCE), targets_K.split(AT_ONCE), strict=True):
+            with torch.set_grad_enabled(is_wanted):
+                leaf_CD = chunk_CD.detach().requires_grad_(is_wanted)
+                nll_C = _nll(lm.logits(leaf_CD), targets_C)
+                gradients += torch.autograd.grad(nll_C.sum(), leaf_CD) if is_wanted else ()
+            found.append(nll_C.detach())
+        if is_wanted:
+            ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx: Any, *of_K: Tensor) -> Any:
+        (gradient_KD,) = ctx.saved_tensors
+        return (gradient_KD * of_K[0][:, None]).to(gradient_KD.dtype), None, None, None
+
+
+def _nll(logits_CV: Tensor, targets_C: Tensor) -> Tensor:
+    """Return the NLL in float32, or in float64 where the logits are."""
+    wide = logits_CV.dtype if logits_CV.dtype == torch.float64 else torch.float32
+    return functional.cross_entropy(logits_CV.to(wide), targets_C, reduction="none")

@@ -1,0 +1,169 @@
+"""What is kept of saliency: rectangles of A * dL/dA come in, sums over groups of rows and columns stay.
+
+Axes: B batch, L layer, H head, h heads kept (1, or H for `per_head`), S position, Q query row, K key column, N prompt
+vector, G group of columns, R group of rows, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dpc.lm.attention import Probabilities, Rectangle, Scratch, Sight, by_key_head, tile_rows, tiles, visible, wide
+from dpc.lm.layout import RightPadded
+
+GROUPS = ("prompt", "question", "rationale", "former_tokens", "former_steps")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure and keep, and how."""
+
+    head_reduce: Literal["abs_mean", "sum_abs", "per_head"] = "abs_mean"
+    """`abs_mean`: mean over heads of |A * dL/dA| (DPC); `sum_abs`: |mean over heads of A * dL/dA|; `per_head`: each."""
+    layers: range | None = None
+    """Layers measured; None is all. Nothing below the first is differentiated."""
+    rows: Literal["all", "rationale"] = "all"
+    """`rationale`: only rows that predict rationale tokens, on a graph that begins with them: exact, and cheaper."""
+    band: range = range(0)
+    """Layers whose rows x prompt columns are summed."""
+    full: tuple[range, ...] = ()
+    """Bands of layers whose full S x S mean is kept; for single instances only."""
+    checkpoint: bool = False
+    """Keep each layer's input only and compute the rest again in the backward pass: less memory, a third more time."""
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Saliency of a batch, reduced. float64 for float64 models, else float32. Layers not measured hold 0."""
+
+    groups_BLhSG: Tensor
+    """Sums over column groups (GROUPS), the row's own column left out; rows that predict rationale tokens only."""
+    prompt_BLhRN: Tensor
+    """Sums over row groups (question rows, rationale rows) for each prompt column; question: nan for `rationale`."""
+    band_BhSN: Tensor
+    """Rows x prompt columns, summed over the layers of `Request.band`."""
+    full_BhSS: tuple[Tensor, ...]
+    """Full maps, one per band of `Request.full`, mean over the band's layers."""
+    nll: list[Tensor]
+    """Per row of the batch, the NLL in nats of every rationale token."""
+
+
+class Recorder:
+    """Takes dL/dO from the backward pass, layer by layer, and adds up what is asked for."""
+
+    def __init__(
+        self, request: Request, batch: RightPadded, prompt: slice, cuts: list[tuple[int, int]], layers: int, heads: int
+    ):
+        self.request, self.prompt, self.heads = request, prompt, heads
+        self.layers = range(layers) if request.layers is None else request.layers
+        rows = [batch.predicting_rows(b) for b in range(len(batch.rationale_ids))]
+        self.question_start = batch.question_start
+        self.first_row, self.end = min(r.start for r in rows), max(r.stop for r in rows)
+        new = torch.empty(0, dtype=wide(batch.embeds_BSD.dtype), device=batch.embeds_BSD.device).new_zeros
+        size, length = batch.embeds_BSD.shape[:2]
+        kept, vectors = heads if request.head_reduce == "per_head" else 1, prompt.stop - prompt.start
+        self.columns_BSG = _column_groups(batch, prompt, cuts, new(size, length, len(GROUPS)))
+        self.rows_BRS = _row_groups(batch, new(size, 2, length))
+        self.groups_BLhSG = new(size, layers, kept, length, len(GROUPS))
+        self.prompt_BLhRN = new(size, layers, kept, 2, vectors)
+        self.band_BhSN = new(size, kept, length, vectors)
+        self.full_BhSS = tuple(new(size, kept, length, length) for _ in request.full)
+        self.leaf = new(())
+        """The first measured attention output: where the graph begins."""
+        self.is_recording = True
+        self._scratch = Scratch()
+        self._masks: dict[tuple[int, int, int | None], Tensor] = {}
+
+    def mask(self, rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor | None:
+        """Return the additive mask that attention needs beyond being causal; one for all layers."""
+        if sight.window is None and sight.offset == 0:
+            return None
+        key = (rows, columns, sight.window)
+        if key not in self._masks:
+            self._masks[key] = visible(rows, columns, sight, like)
+        return self._masks[key]
+
+    @torch.no_grad()
+    def take(self, layer: int, sight: Sight, saved: tuple[Tensor, ...], slope_BHQD: Tensor) -> None:
+        """Reduce |A * dL/dA| of one layer from its queries, keys, values, log-sum-exp and dL/dO (`slope`)."""
+        query_BHQD, key_BJKD, value_BJKD, lse_BHQ = saved
+        batch, heads, dtype = *query_BHQD.shape[:2], wide(slope_BHQD.dtype)
+        probabilities = Probabilities(query_BHQD, key_BJKD, lse_BHQ, sight, self._scratch)
+        slope = slope_BHQD.to(dtype) / (1 if self.request.head_reduce == "per_head" else heads)
+        slope_PgQD = by_key_head(slope, key_BJKD.shape[1])
+        value_PKD = value_BJKD.to(dtype).flatten(0, 1)
+        for rectangle in self._rectangles(batch * heads, key_BJKD.shape[2], sight, query_BHQD.device):
+            slope_PgQK = self._scratch.product("slope", slope_PgQD, value_PKD, rectangle)
+            signed_PgQK = slope_PgQK.mul_(probabilities.on(rectangle))
+            self.add(layer, rectangle, sight.offset, signed_PgQK.view(batch, heads, *signed_PgQK.shape[2:]))
+
+    def _rectangles(self, heads: int, columns: int, sight: Sight, device: torch.device) -> Iterator[Rectangle]:
+        """Yield prompt columns only where nothing else is kept, and tiles of every column elsewhere."""
+        first = 0 if self.request.full else self.first_row - sight.offset
+        step = tile_rows(heads, self.prompt.stop - self.prompt.start, device)
+        for start in range(self.question_start - sight.offset, first, step) if sight.offset == 0 else ():
+            yield Rectangle(slice(start, min(start + step, first)), self.prompt)
+        yield from tiles(range(first, self.end - sight.offset), tile_rows(heads, columns, device), sight)
+
+    def add(self, layer: int, rectangle: Rectangle, offset: int, signed_BHQK: Tensor) -> None:
+        """Reduce one rectangle of A * dL/dA, its heads already divided by their number unless all are kept."""
+        tile_BhQK = self._over_heads(signed_BHQK)
+        columns = rectangle.columns
+        rows = slice(rectangle.rows.start + offset, rectangle.rows.stop + offset)
+        for full_BhSS, layers in zip(self.full_BhSS, self.request.full, strict=True):
+            if layer in layers:
+                full_BhSS[:, :, rows, columns] += tile_BhQK / len(layers)
+        if columns.stop == rows.stop:  # a whole tile
+            tile_BhQK.diagonal(rows.start - columns.start, 2, 3).zero_()  # its own column is no flow between tokens
+            self.groups_BLhSG[:, layer, :, rows] = tile_BhQK @ self.columns_BSG[:, None, columns]
+        first, last = max(self.prompt.start, columns.start), min(self.prompt.stop, columns.stop)
+        if first < last:
+            prompt_BhQN = tile_BhQK[..., first - columns.start : last - columns.start]
+            vectors = slice(first - self.prompt.start, last - self.prompt.start)
+            self.prompt_BLhRN[:, layer, :, :, vectors] += self.rows_BRS[:, None, :, rows] @ prompt_BhQN
+            if layer in self.request.band:
+                self.band_BhSN[:, :, rows, vectors] += prompt_BhQN
+
+    def _over_heads(self, signed_BHQK: Tensor) -> Tensor:
+        if self.request.head_reduce == "per_head":
+            return signed_BHQK.abs_()
+        if self.request.head_reduce == "sum_abs":
+            return signed_BHQK.sum(1, keepdim=True).abs_()
+        return signed_BHQK.abs_().sum(1, keepdim=True)
+
+    def reduced(self, nll: list[Tensor]) -> Reduced:
+        """Return what was added up."""
+        if self.request.rows == "rationale":
+            self.prompt_BLhRN[:, :, :, 0] = float("nan")
+        return Reduced(
+            self.groups_BLhSG, self.prompt_BLhRN, self.band_BhSN, self.full_BhSS, [row.detach() for row in nll]
+        )
+
+
+def _column_groups(batch: RightPadded, prompt: slice, cuts: list[tuple[int, int]], empty_BSG: Tensor) -> Tensor:
+    """Return indicators (B, S, G) of the columns in each of GROUPS; `cuts` are the two former lengths of each row."""
+    empty_BSG[:, prompt, 0] = 1
+    for b, (rationale, (tokens, steps)) in enumerate(zip(batch.rationale_ids, cuts, strict=True)):
+        start = batch.question_start + batch.question_tokens[b]
+        empty_BSG[b, batch.question_start : start, 1] = 1
+        for group, count in ((2, len(rationale)), (3, tokens), (4, steps)):
+            empty_BSG[b, start : start + count, group] = 1
+    return empty_BSG
+
+
+def _row_groups(batch: RightPadded, empty_BRS: Tensor) -> Tensor:
+    """Return indicators (B, R, S) of question rows and rationale rows.
+
+    The last question row predicts the first rationale token and counts as its row (D8); the last rationale token
+    predicts nothing and is in neither.
+    """
+    for b in range(len(batch.rationale_ids)):
+        rows = batch.predicting_rows(b)
+        empty_BRS[b, 0, batch.question_start : rows.start] = 1
+        empty_BRS[b, 1, rows.start : rows.stop] = 1
+    return empty_BRS
