@@ -6,7 +6,7 @@ SNAKEMAKE := $(BIN)/snakemake
 # Loads torch once for all jobs of a run; results are the same.
 WARM := $(BIN)/python -m dpc.warm --
 DEMO := --configfile workflow/demo.yaml
-LINTED := dpc tests
+LINTED := dpc tests benchmarks
 
 # Packages are installed uncompiled, and what is used is compiled once, at first use: so let Python write it down.
 export PYTHONDONTWRITEBYTECODE :=

@@ -77,7 +77,8 @@ def one_round(
 
 def _summary(work: suite.Work, row: dict[str, Any]) -> str:
     sizes = " ".join(f"{name}={value}" for name, value in work.options.items())
-    measured = f"{row['seconds']:.3f} s, {row['peak_mb'] or 0:.0f} MB" if row["outcome"] == "ok" else "does not fit"
+    memory = "" if row["peak_mb"] is None else f", {row['peak_mb']:.0f} MB"
+    measured = f"{row['seconds']:.3f} s{memory}" if row["outcome"] == "ok" else "does not fit"
     return f"{work.script} {row['method']}: {measured}  ({sizes})"
 
 
@@ -110,19 +111,20 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=suite.PARTS, default=[], help="a part; may be repeated")
     parser.add_argument("--quick", action="store_true", help="small sizes, in files of their own")
     parser.add_argument("--page-only", action="store_true", help="write the page from the table that is there")
-    parser.add_argument("--minutes", type=float, default=150, help="no round begins that would probably end later")
+    parser.add_argument(
+        "--minutes", type=float, help="no round begins that would probably end later (150; with --quick 3)"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-gb", type=float, default=16, help="address space a process may have, in GiB")
-    parser.add_argument("--table", type=Path, help="(results/bench/benchmarks.parquet; quick.parquet)")
-    parser.add_argument(
-        "--page", type=Path, help="the plot stands beside it (docs/benchmarks.md; results/bench/quick.md)"
-    )
+    parser.add_argument("--table", type=Path, help="default: results/bench/benchmarks.parquet, or quick.parquet")
+    parser.add_argument("--page", type=Path, help="default: docs/benchmarks.md, or results/bench/quick.md; plot beside")
     return parser
 
 
 def _completed(args: argparse.Namespace) -> argparse.Namespace:
     """Fill in what depends on `--quick`."""
     results = Path("results/bench")
+    args.minutes = (3 if args.quick else 150) if args.minutes is None else args.minutes
     args.rounds = args.rounds or (2 if args.quick else 5)
     args.table = args.table or results / ("quick.parquet" if args.quick else "benchmarks.parquet")
     args.page = args.page or (results / "quick.md" if args.quick else Path("docs/benchmarks.md"))

@@ -41,7 +41,7 @@ def count_down(model: Any, steps: int) -> None:
     direction_KD = torch.randn(steps + 1, weight_VD.shape[1], generator=generator)
     noise_VD = torch.randn(len(step_V), weight_VD.shape[1], generator=generator)
     weight_VD[FIRST : FIRST + len(step_V)] = 0.5 * direction_KD[step_V] + 0.3 * noise_VD
-    head_VD = 0.1 * torch.randn(weight_VD.shape, generator=generator)
+    head_VD = 0.5 * torch.randn(weight_VD.shape, generator=generator)
     says_VD = torch.zeros_like(head_VD)
     says_VD[EOS] = direction_KD[1]
     before_V = step_V < steps

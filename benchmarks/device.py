@@ -86,7 +86,8 @@ def one(case: Case) -> dict[str, Any]:
     dtype = getattr(torch, case.dtype)
     lm = with_words(llama(**SHAPES[case.shape], attention=attention, dtype=dtype, device=case.device))
     warm = replace(case, length=16 + case.vectors)  # lazy imports and first-call work are no part of the time
-    return {"weights_mb": _weights_mb(lm), **(_batch if case.part == "batch" else _time)(lm, case, warm)}
+    about = {**device_of(case.device), "weights_mb": _weights_mb(lm)}
+    return {**about, **(_batch if case.part == "batch" else _time)(lm, case, warm)}
 
 
 def _weights_mb(lm: LanguageModel) -> float:
@@ -193,9 +194,10 @@ def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {**runs[0], "seconds": seconds, "peak_mb": max(run["peak_mb"] for run in runs)}
 
 
-def named(device: str) -> str:
-    """Return the device's name."""
-    return torch.cuda.get_device_name() if device == "cuda" else str(machine(0, 0)["cpu"])
+def device_of(kind: str) -> dict[str, str]:
+    """Return the device's name, and torch's version. On a GPU this takes memory: not for who starts measurements."""
+    name = torch.cuda.get_device_name() if kind == "cuda" else str(machine(0, 0)["cpu"])
+    return {"name": name, "torch": torch.__version__}
 
 
 def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -213,29 +215,30 @@ def keep(file: Path, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def cases_of(args: Namespace) -> list[Case]:
+    """Return what is to be measured; methods that are compared follow one another."""
+    defaults = DEFAULTS[args.device]
+    common = {"device": args.device, "dtype": defaults["dtype"], "threads": args.threads, "most": args.most}
+    common |= {"repeats": args.repeats, "room_mb": args.room_mb}
+    parts = [part for part in args.parts if part != "trigger"]
+    shapes, lengths = args.shapes or defaults["shapes"], args.lengths or defaults["lengths"]
+    chosen = product(parts, shapes, lengths, args.methods)
+    return [Case(part, shape, method, length, **common) for part, shape, length, method in chosen]
+
+
 def main(args: Namespace) -> int:
     """Measure, keep rows, write the page; return 1 where bfloat16 decides too often otherwise."""
     from benchmarks import trigger
     from benchmarks.device_page import page
 
-    defaults = DEFAULTS[args.device]
-    shapes, lengths = args.shapes or defaults["shapes"], args.lengths or defaults["lengths"]
-    common = {"device": args.device, "dtype": defaults["dtype"], "threads": args.threads, "most": args.most}
-    common |= {"repeats": args.repeats, "room_mb": args.room_mb}
-    cases = [  # methods that are compared run one after the other
-        Case(part, shape, method, length, **common)
-        for part, shape, length, method in product(args.parts, shapes, lengths, args.methods)
-    ]
-    machine_of = {"name": named(args.device), "torch": torch.__version__}
-    rows = keep(args.rows, [])
-    for row in measured(cases, args.rounds):
-        rows = keep(args.rows, [{**machine_of, **row}])
+    for row in measured(cases_of(args), args.rounds):
+        keep(args.rows, [row])
     checked = []
     if "trigger" in args.parts:
         execution = Execution(device=args.device, threads=args.threads)
-        about = {**machine_of, "part": "trigger", "device": args.device}
+        about = {**device_of(args.device), "part": "trigger", "device": args.device}
         checked = [{**about, **found} for found in trigger.check(args.study, args.questions, execution)]
-        rows = keep(args.rows, checked)
+    rows = keep(args.rows, checked)
     with atomic(args.page) as temporary:
         temporary.write_text(page(rows))
     return int(any(not trigger.holds(found) for found in checked))

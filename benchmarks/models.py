@@ -24,7 +24,7 @@ def llama(
     device: str | torch.device = "cpu",
     **more: Any,
 ) -> Any:
-    """Return a frozen Llama, made on `device` in `dtype`. Queries and keys are large enough that attention is not flat."""
+    """Return a frozen Llama on `device` in `dtype`, its queries and keys large enough that attention is not flat."""
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     torch.manual_seed(0)

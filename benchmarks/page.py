@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pandas as pd
+from statistics import median
+from typing import NamedTuple
 
 from benchmarks import plot, running, suite, table
 from benchmarks.suite import Pair
-from benchmarks.table import Spread
+from benchmarks.table import Row, Runs, Spread
 from dpc.errors import DpcError
 from dpc.files import atomic
 
@@ -38,8 +38,8 @@ ABOUT = {
     "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "
     "same batches in the same order; losses of every step agree within 0.0001.",
     "evaluation": "Answers, their saliency, and a quarter of the answers generated anew under corrupted prompts, "
-    "against the answers alone. DPC does all that prompt tuning does and more: the question is how much above 1 it comes. Peak "
-    "memory is not taken.",
+    "against the answers alone. DPC does all that prompt tuning does and more: the question is how much above 1 "
+    "it comes. Peak memory is not taken.",
 }
 
 
@@ -82,20 +82,20 @@ def _target(target: float | None, found: Spread | None) -> str:
     return f"≤ {target:.2f}: {verdict}"
 
 
-def _figure(frame: pd.DataFrame, pair: Pair, method: str, column: str) -> str:
+def _figure(runs: Runs, pair: Pair, method: str, column: str) -> str:
     """Return the median of a figure, or why there is none."""
-    fits = table.fits(frame, pair.work, method)
+    fits = table.fits(runs, pair.work, method)
     if fits is not True:
         return "not run" if fits is None else "does not fit"
-    found = table.spread(table.by_round(frame, pair.work, method, column).tolist())
+    found = table.middle(runs, pair.work, method, column)
     return number(found.median) if found else "–"
 
 
-def _row(frame: pd.DataFrame, pair: Pair) -> list[str]:
+def _row(runs: Runs, pair: Pair) -> list[str]:
     cells = [pair.label, NAMES[pair.ours], NAMES[pair.other]]
     for column, target in (("seconds", pair.targets.time), ("peak_mb", pair.targets.memory)):
-        found = table.ratio(frame, pair, column)
-        cells += [_figure(frame, pair, method, column) for method in (pair.ours, pair.other)]
+        found = table.ratio(runs, pair, column)
+        cells += [_figure(runs, pair, method, column) for method in (pair.ours, pair.other)]
         cells += [_ratio(found), _target(target, found)]
     return cells
 
@@ -106,9 +106,9 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: int) -
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, marks, *rows))
 
 
-def measured_pairs(frame: pd.DataFrame, pairs: Sequence[Pair]) -> list[Pair]:
+def measured_pairs(runs: Runs, pairs: Sequence[Pair]) -> list[Pair]:
     """Return the pairs of which the table holds a run."""
-    return [p for p in pairs if any(table.fits(frame, p.work, method) is not None for method in (p.ours, p.other))]
+    return [p for p in pairs if any(table.fits(runs, p.work, method) is not None for method in (p.ours, p.other))]
 
 
 def _range(values: Sequence[float]) -> str:
@@ -116,37 +116,37 @@ def _range(values: Sequence[float]) -> str:
     return least if least == most else f"{least} to {most}"
 
 
-def sentence(frame: pd.DataFrame, pairs: Sequence[Pair]) -> str:
+def sentence(runs: Runs, pairs: Sequence[Pair]) -> str:
     """Say in words what the medians of two methods are over all cases, whoever wins."""
     said = []
     for column, what, better in (("seconds", "time", "faster"), ("peak_mb", "peak memory", "smaller")):
-        ratios = [found.median for pair in pairs if (found := table.ratio(frame, pair, column))]
+        ratios = [found.median for pair in pairs if (found := table.ratio(runs, pair, column))]
         wins = sum(ratio < 1 for ratio in ratios)
         if ratios:
             said.append(f"{_range(ratios)} of the {what} ({better} in {wins} of {len(ratios)} cases)")
-    unfit = sum(table.fits(frame, pair.work, pair.other) is False for pair in pairs)
+    unfit = sum(table.fits(runs, pair.work, pair.other) is False for pair in pairs)
     end = f"; in {unfit} of {len(pairs)} cases the latter does not fit in memory" if unfit else ""
     what = " and ".join(said) if said else "nothing to compare"
     return f"{NAMES[pairs[0].ours]} against {NAMES[pairs[0].other]}: {what}{end}."
 
 
-def sentences(frame: pd.DataFrame, pairs: Sequence[Pair]) -> str:
+def sentences(runs: Runs, pairs: Sequence[Pair]) -> str:
     """Return a list with a sentence for every two methods."""
     kinds = dict.fromkeys((pair.ours, pair.other) for pair in pairs)
     mine = [[pair for pair in pairs if (pair.ours, pair.other) == kind] for kind in kinds]
-    return "\n".join(f"- {sentence(frame, some)[0].upper()}{sentence(frame, some)[1:]}" for some in mine)
+    return "\n".join(f"- {sentence(runs, some)[0].upper()}{sentence(runs, some)[1:]}" for some in mine)
 
 
-def losses(frame: pd.DataFrame, pairs: Sequence[Pair]) -> list[Loss]:
+def losses(runs: Runs, pairs: Sequence[Pair]) -> list[Loss]:
     """Return by rule where we do not win: no opinion enters."""
     found = []
     for pair in pairs:
-        other_fits = table.fits(frame, pair.work, pair.other) is True
-        if table.fits(frame, pair.work, pair.ours) is False:
+        other_fits = table.fits(runs, pair.work, pair.other) is True
+        if table.fits(runs, pair.work, pair.ours) is False:
             found.append(Loss(pair, "memory", None, pair.targets.memory, other_fits))
             continue
         for quantity, column in (("time", "seconds"), ("memory", "peak_mb")):
-            spread, target = table.ratio(frame, pair, column), getattr(pair.targets, quantity)
+            spread, target = table.ratio(runs, pair, column), getattr(pair.targets, quantity)
             if spread and (spread.median > 1 or (target is not None and spread.median > target)):
                 found.append(Loss(pair, quantity, spread, target))
     return found
@@ -159,8 +159,8 @@ def _loss_row(loss: Loss) -> list[str]:
     return [*row, _target(loss.target, loss.found)]
 
 
-def _losses(frame: pd.DataFrame, pairs: Sequence[Pair]) -> str:
-    found = sorted(losses(frame, pairs), key=lambda loss: not loss.is_missed)
+def _losses(runs: Runs, pairs: Sequence[Pair]) -> str:
+    found = sorted(losses(runs, pairs), key=lambda loss: not loss.is_missed)
     rows = [_loss_row(loss) for loss in found]
     rule = (
         "Every row above whose median ratio is over 1 or over its target, and all that does not fit, by rule; missed "
@@ -171,23 +171,25 @@ def _losses(frame: pd.DataFrame, pairs: Sequence[Pair]) -> str:
     return f"{rule}\n\n" + markdown(["part", "case", "ours", "against", "of", "ratio", "target"], rows, 5)
 
 
-def _part(frame: pd.DataFrame, part: str, pairs: Sequence[Pair]) -> str:
+def _part(runs: Runs, part: str, pairs: Sequence[Pair]) -> str:
     head = ["case", "ours", "against", "ours, s", "other, s", "time ratio", "time target"]
     head += ["ours, MB", "other, MB", "memory ratio", "memory target"]
-    rows = [_row(frame, pair) for pair in pairs]
+    rows = [_row(runs, pair) for pair in pairs]
     title = "Whole evaluation" if part == "evaluation" else part.capitalize()
-    return f"## {title}\n\n{ABOUT[part]}\n\n{markdown(head, rows, 3)}\n\n{sentences(frame, pairs)}"
+    return f"## {title}\n\n{ABOUT[part]}\n\n{markdown(head, rows, 3)}\n\n{sentences(runs, pairs)}"
 
 
-def _growth(frame: pd.DataFrame, growths: Sequence[suite.Growth]) -> str:
+def _growth(runs: Runs, growths: Sequence[suite.Growth]) -> str:
     rows = []
     for growth in growths:
-        found = table.slope(frame, growth)
+        found = table.slope(runs, growth)
         if found is None:
             continue
-        medians = [table.by_round(frame, work, growth.method, "seconds").median() for work in growth.works]
+        middles = [table.middle(runs, work, growth.method, "seconds") for work in growth.works]
         sizes = [f"{work.options[growth.option]:,}" for work in growth.works]
-        rows.append([growth.label, " → ".join(sizes), " → ".join(number(s) for s in medians), _ratio(found)])
+        rows.append(
+            [growth.label, " → ".join(sizes), " → ".join(number(s.median) for s in middles if s), _ratio(found)]
+        )
     if not rows:
         return ""
     about = (
@@ -197,87 +199,84 @@ def _growth(frame: pd.DataFrame, growths: Sequence[suite.Growth]) -> str:
     return f"## How cost grows\n\n{about}\n\n" + markdown(["what grows", "sizes", "seconds", "slope"], rows, 1)
 
 
-def _intro(frame: pd.DataFrame) -> str:
+def _intro(rows: Sequence[Row]) -> str:
     return (
         "Written by `make bench` from its table of runs; `python -m benchmarks --page-only` writes it again. Each "
         "method runs in a process of its own; the methods of a case take turns, in an order that changes from round to "
-        f"round, {_rounds(frame)}. A ratio is ours divided by the other's in the same round: **below 1, ours is faster "
+        f"round, {_rounds(rows)}. A ratio is ours divided by the other's in the same round: **below 1, ours is faster "
         "or smaller**; median (smallest–largest). Seconds and MB are medians. Peak memory is what a run takes above "
         "what stood before it (model and data). All in float32; weights are random, attention is made sharp. Every "
         "round checks that the methods did the same work, and the run stops where they did not."
     )
 
 
-def _machine(frame: pd.DataFrame) -> str:
+def _machine(rows: Sequence[Row]) -> str:
     """Say on what it was measured; a table joined from several machines lists them all."""
-    names = ["cpu", "cores", "memory_gb", "threads", "limit_gb", "system", "python", *running.PACKAGES]
+    names = ("cpu", "cores", "memory_gb", "system", "threads", "limit_gb", "python", *running.PACKAGES)
     lines = []
-    for values, rows in frame.groupby(names, sort=True):
-        at = dict(zip(names, values if isinstance(values, tuple) else (values,), strict=True))
+    for values, count in sorted(Counter(tuple(row[name] for name in names) for row in rows).items()):
+        at = dict(zip(names, values, strict=True))
         versions = ", ".join(f"{name} {at[name]}" for name in ("python", *running.PACKAGES))
         lines.append(
             f"- {at['cpu']}, {at['cores']} cores, {at['memory_gb']:g} GiB, {at['system']}; {at['threads']} threads and "
-            f"at most {at['limit_gb']:g} GiB of address space a process; {versions}; {len(rows)} runs"
+            f"at most {at['limit_gb']:g} GiB of address space a process; {versions}; {count} runs"
         )
-    load, days = frame["load"], sorted(frame["day"].unique())
+    days, loads = sorted({row["day"] for row in rows}), [row["load"] for row in rows]
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    lines.append(f"- {when}; load average when a run began: median {load.median():.1f}, at most {load.max():.1f}")
-    busy = load.median() > frame["cores"].min() - frame["threads"].max()
-    return "\n".join([*lines, "- **The machine was busy with other work: the ratios scatter.**"] if busy else lines)
+    lines.append(f"- {when}; load average when a run began: median {median(loads):.1f}, at most {max(loads):.1f}")
+    is_busy = median(loads) > min(row["cores"] - row["threads"] for row in rows)
+    return "\n".join([*lines, "- **The machine was busy with other work: the ratios scatter.**"] if is_busy else lines)
 
 
-def _missing(frame: pd.DataFrame, chosen: suite.Suite) -> str:
+def _missing(runs: Runs, chosen: suite.Suite) -> str:
     """Name the parts of which the table lacks runs."""
-    without = [
-        p for p in chosen.pairs if None in (table.fits(frame, p.work, p.ours), table.fits(frame, p.work, p.other))
-    ]
+    without = [p for p in chosen.pairs if None in (table.fits(runs, p.work, p.ours), table.fits(runs, p.work, p.other))]
     parts = [*dict.fromkeys(pair.part for pair in without)]
-    parts += ["growth"] if any(table.slope(frame, growth) is None for growth in chosen.growths) else []
+    parts += ["growth"] if any(table.slope(runs, growth) is None for growth in chosen.growths) else []
     return f"**Not, or not wholly, in this table: {', '.join(parts)}.**" if parts else ""
 
 
-def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows with None where the frame has no value."""
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
-
-
-def _refuse_unequal(frame: pd.DataFrame) -> None:
+def _refuse_unequal(rows: Sequence[Row]) -> None:
     """Raise DpcError where the methods of a round did not do the same work."""
-    for _, same in frame.groupby(["script", "options", "round"]):
-        problem = running.difference(_plain(same))
+    rounds: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        rounds.setdefault((row["script"], row["options"], row["round"]), []).append(row)
+    for same in rounds.values():
+        problem = running.difference(same)
         if problem:
             raise DpcError(f"benchmarks: {problem}; expected the same work from all methods: mend it and run it again")
 
 
-def _suite(frame: pd.DataFrame) -> suite.Suite:
+def _suite(rows: Sequence[Row]) -> suite.Suite:
     """Return the suite a table was made with."""
-    return suite.quick() if bool(frame["quick"].any()) else suite.full()
+    return suite.quick() if any(row["quick"] for row in rows) else suite.full()
 
 
-def text(rows: Sequence[dict[str, Any]], picture: str) -> str:
+def text(rows: Sequence[Row], picture: str) -> str:
     """Return the page. Raises DpcError where the methods of a round did not do the same work."""
-    frame = pd.DataFrame(rows)
-    _refuse_unequal(frame)
-    chosen = _suite(frame)
-    pairs = measured_pairs(frame, chosen.pairs)
-    note = QUICK if bool(frame["quick"].any()) else ""
+    runs = table.index(rows)
+    _refuse_unequal(rows)
+    chosen = _suite(rows)
+    pairs = measured_pairs(runs, chosen.pairs)
+    note = QUICK if any(row["quick"] for row in rows) else ""
     image = f"![Ratios of time and memory over sequence length, and of the other parts]({picture})"
-    parts = [_part(frame, part, mine) for part in ABOUT if (mine := [p for p in pairs if p.part == part])]
-    made = [note, _missing(frame, chosen), _intro(frame), _machine(frame), image, *parts]
-    made += [_growth(frame, chosen.growths), f"## Where we do not win\n\n{_losses(frame, pairs)}"]
+    parts = [_part(runs, part, mine) for part in ABOUT if (mine := [p for p in pairs if p.part == part])]
+    made = [note, _missing(runs, chosen), _intro(rows), _machine(rows), image, *parts]
+    made += [_growth(runs, chosen.growths), f"## Where we do not win\n\n{_losses(runs, pairs)}"]
     return "\n\n".join(["# Benchmarks", *(section for section in made if section)]) + "\n"
 
 
-def _rounds(frame: pd.DataFrame) -> str:
-    counts = frame.groupby(["script", "options"])["round"].nunique()
-    least, most = int(counts.min()), int(counts.max())
+def _rounds(rows: Sequence[Row]) -> str:
+    rounds: dict[tuple[str, str], set[int]] = {}
+    for row in rows:
+        rounds.setdefault((row["script"], row["options"]), set()).add(row["round"])
+    least, most = min(map(len, rounds.values())), max(map(len, rounds.values()))
     if least == most:
-        return f"{most} rounds"
-    return f"{most} rounds ({least} where a batch holds {suite.LARGE:,} tokens or more, or where no more were run)"
+        return f"{most} round{'s' * (most > 1)}"
+    return f"{least} to {most} rounds (few where a batch holds {suite.LARGE:,} tokens or more)"
 
 
-def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def write(rows: Sequence[Row], path: Path) -> None:
     """Write page and plot. Raises DpcError where the table holds no run."""
     if not rows:
         raise DpcError("benchmarks: found no run in the table; expected at least one: run `make bench` first")
@@ -285,7 +284,7 @@ def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
     said = text(rows, picture.name)
     with atomic(path) as temporary:
         temporary.write_text(said, encoding="utf-8")
-    frame = pd.DataFrame(rows)
-    figure = plot.draw(frame, measured_pairs(frame, _suite(frame).pairs), NAMES)
+    runs = table.index(rows)
+    figure = plot.draw(runs, measured_pairs(runs, _suite(rows).pairs), NAMES)
     with atomic(picture) as temporary:
         figure.savefig(temporary, format="svg")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from benchmarks import table
 from benchmarks.suite import Pair
+from benchmarks.table import Runs
 from dpc.report import drawing
 
 COLOURS = {"eager": drawing.BLUE, "ones_gate": drawing.ORANGE, "floor": drawing.GREEN}
@@ -29,11 +29,11 @@ def _log_ratio(axes: Axes, which: str) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _lines(axes: Axes, frame: pd.DataFrame, pairs: Sequence[Pair], column: str, names: Mapping[str, str]) -> None:
+def _lines(axes: Axes, runs: Runs, pairs: Sequence[Pair], column: str, names: Mapping[str, str]) -> None:
     """Draw a line per other method and batch size: medians, with bars from smallest to largest."""
     for other, batch in dict.fromkeys((pair.other, pair.work.options["batch"]) for pair in pairs):
         mine = [p for p in pairs if (p.other, p.work.options["batch"]) == (other, batch)]
-        found = [(p.work.options["length"], r) for p in mine if (r := table.ratio(frame, p, column))]
+        found = [(p.work.options["length"], r) for p in mine if (r := table.ratio(runs, p, column))]
         if not found:
             continue
         x, middle = [length for length, _ in found], [r.median for _, r in found]
@@ -52,9 +52,9 @@ def _targets(axes: Axes, pairs: Sequence[Pair], quantity: str) -> None:
 
 
 def _over_length(
-    axes: Axes, frame: pd.DataFrame, pairs: Sequence[Pair], column: str, quantity: str, names: Mapping[str, str]
+    axes: Axes, runs: Runs, pairs: Sequence[Pair], column: str, quantity: str, names: Mapping[str, str]
 ) -> None:
-    _lines(axes, frame, pairs, column, names)
+    _lines(axes, runs, pairs, column, names)
     _targets(axes, pairs, quantity)
     axes.axhline(1, color=drawing.GREY, linewidth=0.8)
     lengths = sorted({int(pair.work.options["length"]) for pair in pairs})
@@ -69,13 +69,13 @@ def _over_length(
     axes.grid(axis="y")
 
 
-def _dots(axes: Axes, frame: pd.DataFrame, pairs: Sequence[Pair], names: Mapping[str, str]) -> None:
+def _dots(axes: Axes, runs: Runs, pairs: Sequence[Pair], names: Mapping[str, str]) -> None:
     """Draw a row per pair: time filled, memory open, targets as bars."""
     styles = {"seconds": (drawing.BLUE, "time", drawing.BLUE), "peak_mb": (drawing.RED, "peak memory", "white")}
     seen = set()
     for y, pair in enumerate(pairs):
         for column, (colour, label, fill) in styles.items():
-            found = table.ratio(frame, pair, column)
+            found = table.ratio(runs, pair, column)
             if found is None:
                 continue
             ends = [[found.median - found.least], [found.most - found.median]]
@@ -107,7 +107,7 @@ def _dots(axes: Axes, frame: pd.DataFrame, pairs: Sequence[Pair], names: Mapping
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def draw(frame: pd.DataFrame, pairs: Sequence[Pair], names: Mapping[str, str]) -> Figure:
+def draw(runs: Runs, pairs: Sequence[Pair], names: Mapping[str, str]) -> Figure:
     """Return the figure of all that the table holds."""
     lengths = [pair for pair in pairs if pair.part == "saliency" and pair.ours == "lean"]
     rest = [pair for pair in pairs if pair not in lengths]
@@ -121,8 +121,8 @@ def draw(frame: pd.DataFrame, pairs: Sequence[Pair], names: Mapping[str, str]) -
     if lengths:
         panels = [figure.add_subplot(grid[0, i]) for i in range(2)]
         for axes, column, quantity in zip(panels, ("seconds", "peak_mb"), ("time", "memory"), strict=True):
-            _over_length(axes, frame, lengths, column, quantity, names)
+            _over_length(axes, runs, lengths, column, quantity, names)
         panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     if rest:
-        _dots(figure.add_subplot(grid[len(heights) - 1, :]), frame, rest, names)
+        _dots(figure.add_subplot(grid[len(heights) - 1, :]), runs, rest, names)
     return drawing.finish(figure, caption).figure

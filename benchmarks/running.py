@@ -61,22 +61,25 @@ def last_json(output: str) -> dict[str, Any]:
     raise DpcError(f"benchmarks: found no line of JSON in {output[-200:]!r}; expected one as a script's last line")
 
 
-def run(work: Work, method: str, threads: int, memory_gb: float) -> dict[str, Any]:
-    """Return a run's outcome and figures. Raises DpcError where it fails for want of anything but memory."""
+def process(line: Sequence[str], threads: int, memory_gb: float) -> subprocess.CompletedProcess[str]:
+    """Run a command line in the repository with so many threads and so much address space."""
     limit = int(memory_gb * 2**30)
-    line, load = command(work, method, threads), os.getloadavg()[0]
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    environment = os.environ | dict.fromkeys(names, str(threads)) | {"TOKENIZERS_PARALLELISM": "false"}
-    started = time.perf_counter()
-    done = subprocess.run(
+    return subprocess.run(
         line,
-        env=environment,
+        env=os.environ | dict.fromkeys(names, str(threads)) | {"TOKENIZERS_PARALLELISM": "false"},
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )
+
+
+def run(work: Work, method: str, threads: int, memory_gb: float) -> dict[str, Any]:
+    """Return a run's outcome and figures. Raises DpcError where it fails for want of anything but memory."""
+    line, load, started = command(work, method, threads), os.getloadavg()[0], time.perf_counter()
+    done = process(line, threads, memory_gb)
     ended = outcome(done.returncode, done.stderr)
     if ended == "failed":
         said = "\n".join(done.stderr.splitlines()[-5:])

@@ -122,7 +122,7 @@ def _tuning(sizes: Mapping[str, int]) -> Pair:
 
 def _evaluation(sizes: Mapping[str, int], most: float | None, **more: int) -> Pair:
     work = Work("evaluation", {"questions": 64, "least": 256, "fired": 0.25, **sizes, **more})
-    label = f"{work.options['questions']} questions, a quarter fired, {_model(sizes)}"
+    label = f"a quarter fired, {_model(sizes)}"
     return Pair("evaluation", label, work, "dpc", "prompt_tuning", Targets(time=most))
 
 

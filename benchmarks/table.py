@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +14,9 @@ from benchmarks.suite import Growth, Pair, Work
 from dpc.errors import DpcError
 from dpc.files import atomic
 
+Row = dict[str, Any]
+Runs = dict[tuple[str, str, str], list[Row]]
+"""Rows by script, options and method."""
 _S, _I, _F = pa.string(), pa.int32(), pa.float64()
 COLUMNS: dict[str, pa.DataType] = {
     "script": _S,
@@ -49,21 +50,21 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 
 
-def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def write(rows: Sequence[Row], path: Path) -> None:
     """Write one row per run."""
     table = pa.Table.from_pylist(list(rows), schema=pa.schema(list(COLUMNS.items())))
     with atomic(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[Row]:
     """Return the rows. Raises DpcError where there is no table or one with other columns."""
     if not path.exists():
         raise DpcError(f"benchmarks: found no {path}; expected the table of runs: run `make bench` first")
     table = pq.read_table(path)
     if table.column_names != list(COLUMNS):
         raise DpcError(f"benchmarks: found columns {table.column_names} in {path}; expected {list(COLUMNS)}")
-    rows: list[dict[str, Any]] = table.to_pylist()
+    rows: list[Row] = table.to_pylist()
     return rows
 
 
@@ -77,36 +78,45 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Return the spread of the finite values, None where there is none."""
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return None
-    return Spread(float(np.median(finite)), min(finite), max(finite), len(finite))
+    """Return the spread, None where there is no value."""
+    return Spread(float(np.median(values)), min(values), max(values), len(values)) if values else None
 
 
-def by_round(frame: pd.DataFrame, work: Work, method: str, column: str) -> pd.Series[float]:
-    """Return a figure by round, of the runs that ended well."""
-    is_it = (frame["script"] == work.script) & (frame["options"] == work.key) & (frame["method"] == method)
-    rows = frame[is_it & (frame["outcome"] == "ok")]
-    return rows.set_index("round")[column].astype(float)
+def index(rows: Sequence[Row]) -> Runs:
+    """Return the rows of each method for each piece of work."""
+    found: Runs = {}
+    for row in rows:
+        found.setdefault((row["script"], row["options"], row["method"]), []).append(row)
+    return found
 
 
-def fits(frame: pd.DataFrame, work: Work, method: str) -> bool | None:
+def by_round(runs: Runs, work: Work, method: str, column: str) -> dict[int, float]:
+    """Return a figure by round, of the runs that ended well and have one."""
+    rows = runs.get((work.script, work.key, method), [])
+    return {row["round"]: row[column] for row in rows if row["outcome"] == "ok" and row[column] is not None}
+
+
+def middle(runs: Runs, work: Work, method: str, column: str) -> Spread | None:
+    """Return a figure's spread over rounds."""
+    return spread(list(by_round(runs, work, method, column).values()))
+
+
+def fits(runs: Runs, work: Work, method: str) -> bool | None:
     """Return whether the method had memory enough in all its runs; None where it was not run."""
-    is_it = (frame["script"] == work.script) & (frame["options"] == work.key) & (frame["method"] == method)
-    return bool((frame.loc[is_it, "outcome"] == "ok").all()) if is_it.any() else None
+    rows = runs.get((work.script, work.key, method), [])
+    return all(row["outcome"] == "ok" for row in rows) if rows else None
 
 
-def ratio(frame: pd.DataFrame, pair: Pair, column: str) -> Spread | None:
+def ratio(runs: Runs, pair: Pair, column: str) -> Spread | None:
     """Return ours divided by the other's, round by round; None where either has no figure above zero."""
-    ours, other = (by_round(frame, pair.work, method, column) for method in (pair.ours, pair.other))
-    both = pd.concat([ours, other], axis=1, join="inner").to_numpy(float)
+    ours, other = (by_round(runs, pair.work, method, column) for method in (pair.ours, pair.other))
+    both = [(ours[i], other[i]) for i in ours if i in other]
     return spread([one / two for one, two in both if one > 0 and two > 0])
 
 
-def slope(frame: pd.DataFrame, growth: Growth) -> Spread | None:
+def slope(runs: Runs, growth: Growth) -> Spread | None:
     """Return the slope of log seconds over log size, fitted round by round."""
-    seconds = [by_round(frame, work, growth.method, "seconds") for work in growth.works]
-    rounds = pd.concat(seconds, axis=1, join="inner").to_numpy(float)
-    sizes = [math.log(work.options[growth.option]) for work in growth.works]
-    return spread([float(np.polyfit(sizes, np.log(row), 1)[0]) for row in rounds])
+    seconds = [by_round(runs, work, growth.method, "seconds") for work in growth.works]
+    rounds = set.intersection(*map(set, seconds))
+    sizes = np.log([work.options[growth.option] for work in growth.works])
+    return spread([float(np.polyfit(sizes, np.log([by[i] for by in seconds]), 1)[0]) for i in sorted(rounds)])

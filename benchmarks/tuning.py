@@ -72,7 +72,7 @@ Steps = tuple[list[float], list[float]]
 
 def _ours(model: Any, prompt_ND: Tensor, work: list[list[Example]], args: argparse.Namespace) -> Steps:
     examples = [example for batch in work for example in batch]
-    tuning = Tuning(with_words(model), LAYOUT, recipe(args), args.seed, examples, examples[:1], args.rows or args.batch)
+    tuning = Tuning(with_words(model), LAYOUT, recipe(args), args.seed, examples, examples[:1], args.rows)
     tuning.prompt_ND.data.copy_(prompt_ND)
     tuning.batches.waiting = [list(range(s * args.batch, (s + 1) * args.batch)) for s in reversed(range(args.steps))]
     seconds, losses = [], []
@@ -97,14 +97,50 @@ def _padded(rows: list[Example]) -> dict[str, Tensor]:
 
 def _trainer(model: Any, prompt_ND: Tensor, work: list[list[Example]], args: argparse.Namespace) -> Steps:
     import peft
+
+    tuned = peft.get_peft_model(model, peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=args.vectors))
+    weight_ND = tuned.prompt_encoder["default"].embedding.weight
+    weight_ND.data.copy_(prompt_ND)
+    rates, seconds, losses = recipe(args), list[float](), list[float]()
+    adam = torch.optim.AdamW([weight_ND], lr=rates.learning_rate, weight_decay=rates.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: learning_rate(rates, step) / rates.learning_rate)
+    trainer, clock = _watched(seconds, losses)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer(
+            tuned,
+            _settings(folder, args),
+            data_collator=_padded,
+            train_dataset=[example for batch in work for example in batch],
+            optimizers=(adam, schedule),
+            callbacks=[clock],
+        ).train()
+    return seconds, losses
+
+
+def _settings(folder: str, args: argparse.Namespace) -> Any:
+    """Return Trainer's settings: no clipping, and nothing written."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        folder,
+        per_device_train_batch_size=args.batch,
+        max_steps=args.steps,
+        max_grad_norm=0,
+        use_cpu=True,
+        train_sampling_strategy="sequential",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        remove_unused_columns=False,
+        disable_tqdm=True,
+    )
+
+
+def _watched(seconds: list[float], losses: list[float]) -> tuple[Any, Any]:
+    """Return Trainer and a callback that write down the loss and the seconds of every step."""
     import transformers
 
-    seconds, losses = [], []
-
     class Trainer(transformers.Trainer):
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return torch.utils.data.SequentialSampler(train_dataset)
-
         def compute_loss(self, *given: Any, **more: Any) -> Any:
             loss = super().compute_loss(*given, **more)
             losses.append(float(loss.detach()))
@@ -117,49 +153,14 @@ def _trainer(model: Any, prompt_ND: Tensor, work: list[list[Example]], args: arg
         def on_step_end(self, *given: Any, **more: Any) -> None:
             seconds.append(time.perf_counter() - self.started)
 
-    kind = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=args.vectors)
-    tuned = peft.get_peft_model(model, kind)
-    weight_ND = tuned.prompt_encoder["default"].embedding.weight
-    weight_ND.data.copy_(prompt_ND)
-    rates = recipe(args)
-    optimiser = torch.optim.AdamW([weight_ND], lr=rates.learning_rate, weight_decay=rates.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: learning_rate(rates, step) / rates.learning_rate
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        settings = transformers.TrainingArguments(
-            folder,
-            per_device_train_batch_size=args.batch,
-            max_steps=args.steps,
-            max_grad_norm=0,
-            use_cpu=True,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            remove_unused_columns=False,
-            disable_tqdm=True,
-        )
-        examples = [example for batch in work for example in batch]
-        trainer = Trainer(
-            tuned,
-            settings,
-            data_collator=_padded,
-            train_dataset=examples,
-            optimizers=(optimiser, schedule),
-            callbacks=[Clock()],
-        )
-        trainer.train()
-    return seconds, losses
+    return Trainer, Clock()
 
 
-METHODS: dict[str, Callable[[Any, Tensor, list[list[Example]], argparse.Namespace], Steps]] = {
-    "ours": _ours,
-    "trainer": _trainer,
-}
+METHODS: dict[str, Callable[..., Steps]] = {"ours": _ours, "trainer": _trainer}
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the median seconds of a step, warm-up left out, peak memory above the model's (MB), losses, padding."""
+    """Return the mean seconds of a step, warm-up left out, peak memory above the model's (MB), losses, padding."""
     torch.set_num_threads(args.threads)
     model = llama(args.layers, args.heads, args.width, args.feed_forward, args.vocabulary)
     prompt_ND = soft_prompt.initial(with_words(model), recipe(args), torch.Generator().manual_seed(args.seed))
@@ -182,7 +183,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", choices=sorted(METHODS), required=True)
-    numbers = {"steps": 6, "warm": 1, "batch": 8, "vectors": 20, "rows": 0}
+    numbers = {"steps": 6, "warm": 1, "batch": 8, "vectors": 100, "rows": 4}
     numbers |= {"layers": 8, "heads": 8, "width": 512, "feed-forward": 1376, "vocabulary": 32000}
     numbers |= {"threads": 2, "seed": 0}
     for name, value in numbers.items():

@@ -182,7 +182,7 @@ class BatchSizes(Settings):
     """Questions generated at once."""
     saliency: Count = 32
     """Questions per saliency pass."""
-    tune: Count = 16
+    tune: Count = 4
     """Questions of a tuning step that go through the model at once; `recipes.NAME.batch_size` make the step."""
 
 

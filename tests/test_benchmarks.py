@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from benchmarks import __main__ as runner
@@ -42,18 +41,18 @@ def test_a_ratio_is_taken_within_a_round():
     seconds = {"ours": [1.0, 2.0, 9.0], "generate": [2.0, 2.0, 10.0]}
     rows = [row(WORK, method, i, s) for method, found in seconds.items() for i, s in enumerate(found)]
     rows.append(row(WORK, "ours", 3, 50.0))  # the other side of this round is missing
-    assert table.ratio(pd.DataFrame(rows), PAIR, "seconds") == (0.9, 0.5, 1.0, 3)
+    assert table.ratio(table.index(rows), PAIR, "seconds") == (0.9, 0.5, 1.0, 3)
 
 
 def test_no_ratio_without_figures():
     rows = [row(WORK, "ours", 0, 1.0, peak_mb=0.0), row(WORK, "generate", 0, 1.0, peak_mb=0.0)]
-    assert table.ratio(pd.DataFrame(rows), PAIR, "peak_mb") is None
+    assert table.ratio(table.index(rows), PAIR, "peak_mb") is None
 
 
 def test_slope_of_a_power_law():
     works = tuple(Work("saliency", {"length": n}) for n in (256, 512, 2048))
     rows = [row(w, "lean", r, (1 + r) * w.options["length"] ** 1.5) for w in works for r in range(2)]
-    found = table.slope(pd.DataFrame(rows), Growth("length", works, "lean", "length"))
+    found = table.slope(table.index(rows), Growth("length", works, "lean", "length"))
     assert found == pytest.approx((1.5, 1.5, 1.5, 2))
 
 
@@ -106,10 +105,10 @@ def test_unequal_work_is_found(name, one, same, other):
 def fake(monkeypatch, answers):
     """Let `answers(method)` stand for what a script's process prints and returns."""
 
-    def done(line, **more):
+    def done(line, threads, memory_gb):
         return subprocess.CompletedProcess(line, *answers(line[line.index("--method") + 1]))
 
-    monkeypatch.setattr(running.subprocess, "run", done)
+    monkeypatch.setattr(running, "process", done)
 
 
 def test_runner_writes_table_and_page(monkeypatch, tmp_path):
@@ -136,7 +135,7 @@ def test_runner_writes_table_and_page(monkeypatch, tmp_path):
 
 
 def test_runner_stops_where_work_differs(monkeypatch, tmp_path, capsys):
-    fake(monkeypatch, lambda method: (0, json.dumps({"seconds": 1.0, "text": method}), ""))
+    fake(monkeypatch, lambda method: (0, json.dumps({"seconds": 1.0, "peak_mb": 1.0, "text": method}), ""))
     page_file, table_file = tmp_path / "p.md", tmp_path / "t.parquet"
     files = ["--table", str(table_file), "--page", str(page_file)]
     assert runner.main(["--quick", "--only", "decoding", *files]) == 1
@@ -177,8 +176,8 @@ def test_every_flag_is_one_of_its_script():
 
 
 def losing(rows):
-    frame = pd.DataFrame(rows)
-    return page.losses(frame, page.measured_pairs(frame, suite.full().pairs))
+    runs = table.index(rows)
+    return page.losses(runs, page.measured_pairs(runs, suite.full().pairs))
 
 
 def test_nothing_is_lost_where_all_targets_are_met():
