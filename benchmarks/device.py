@@ -70,7 +70,8 @@ class Case:
     """Prompt, question and rationale together, in tokens."""
     device: str
     dtype: str
-    threads: int = 2
+    threads: int = 1
+    """On the CPU. More than one wait for each other where other work takes a core, and times fall into two heaps."""
     repeats: int = 3
     most: int = 256
     """`batch`: rows beyond which nothing is tried."""
@@ -176,11 +177,14 @@ def in_own_process(case: Case) -> dict[str, Any]:
 
 
 def measured(cases: list[Case], rounds: int) -> Iterator[dict[str, Any]]:
-    """Yield a row per case; times come from rounds over all cases, so that a slow minute hits all alike."""
-    timed = [case for case in cases if case.part == "time"]
-    found = [[in_own_process(case) for case in timed] for _ in range(rounds)]
-    for case, runs in zip(timed, zip(*found, strict=True), strict=True):
-        yield {**asdict(case), **together(list(runs))}
+    """Yield rows of cases as soon as there is something new to say; a later row of a case holds what earlier ones did.
+
+    Times come from rounds over all cases, so that a slow minute hits all alike.
+    """
+    runs: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases if case.part == "time"}
+    for case in [*runs] * rounds:
+        runs[case].append(in_own_process(case))
+        yield {**asdict(case), **together(runs[case])}
     for case in cases:
         if case.part == "batch":
             yield {**asdict(case), **in_own_process(case)}
@@ -254,7 +258,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--lengths", nargs="+", type=int, help="default: what suits the device")
     parser.add_argument("--methods", nargs="+", choices=MEASURED, default=list(MEASURED))
     parser.add_argument("--study", type=Path, default=Path("results/demo"), help="a finished embedded study")
-    for name, value in {"rounds": 3, "repeats": 3, "threads": 2, "most": 256, "room-mb": 512, "questions": 100}.items():
+    for name, value in {"rounds": 3, "repeats": 3, "threads": 1, "most": 256, "room-mb": 512, "questions": 100}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--rows", type=Path, default=Path("docs/device.jsonl"))
     parser.add_argument("--page", type=Path, default=Path("docs/device.md"))

@@ -50,11 +50,18 @@ def _conditions(rows: Rows) -> str:
     measured = [row for row in rows if row["part"] != "trigger"]
     if measured:
         said.append(f"weights and passes in {', '.join(sorted({row['dtype'] for row in measured}))}")
+    timed = [row for row in measured if row.get("seconds")]
+    if timed:
+        passes, threads = ({*map(of, timed)} for of in (lambda row: len(row["seconds"]), lambda row: row["threads"]))
+        said.append(f"medians of {_or(passes)} passes, CPU threads: {_or(threads)}")
     if first["device"] == "cpu" and measured:
-        said.append(f"{', '.join(sorted({str(row['threads']) for row in measured}))} threads")
         rooms = sorted({f"{row['room_mb']:,} MB" for row in measured})
         said.append(f"largest batch within {', '.join(rooms)} above the model, a limit set for the measurement")
     return "; ".join(said) + "."
+
+
+def _or(numbers: set[int]) -> str:
+    return " or ".join(map(str, sorted(numbers)))
 
 
 def costs(timed: Rows, sized: Rows) -> str:

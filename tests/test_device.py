@@ -94,6 +94,21 @@ def test_runs_of_a_case_become_one() -> None:
     assert device.together([*runs, {"seconds": [], "peak_mb": None}]) == {"seconds": [], "peak_mb": None}
 
 
+def test_times_come_from_rounds_over_all_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [CASE, device.replace(CASE, method="eager"), device.replace(CASE, part="batch")]
+    asked: list[device.Case] = []
+
+    def run(case: device.Case) -> dict[str, Any]:
+        asked.append(case)
+        return {"rows": 3} if case.part == "batch" else {"seconds": [float(len(asked))], "peak_mb": 1.0}
+
+    monkeypatch.setattr(device, "in_own_process", run)
+    found = list(device.measured(cases, rounds=2))
+    assert asked == [*cases[:2], *cases[:2], cases[2]]
+    assert [row.get("seconds") for row in found] == [[1.0], [2.0], [1.0, 3.0], [2.0, 4.0], None]
+    assert found[-1] == {**asdict(cases[2]), "rows": 3}
+
+
 def row(name: str = "CPU", **more: Any) -> dict[str, Any]:
     case = asdict(CASE) | {"seconds": [2.0, 1.0, 4.0], "peak_mb": 50.0, "weights_mb": 1.0}
     return {"name": name, "torch": "2", **case, **more}
