@@ -192,10 +192,12 @@ def test_a_log_sum_exp_off_by_a_hundredth_is_noticed(monkeypatch: pytest.MonkeyP
 
 
 def test_heads_beside_the_wrong_keys_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def shifted(states_BHQD: Tensor, shared: int) -> Tensor:
-        return attention.by_key_head(states_BHQD.roll(1, 1), shared)
+    plain = attention.Scratch.rows
 
-    monkeypatch.setattr(recorder, "by_key_head", shifted)  # of dL/dO only: one head's index off
+    def shifted(scratch: Any, name: str, states_BHQD: Tensor, *more: Any) -> Tensor:
+        return plain(scratch, name, states_BHQD.roll(1, 1) if name == "dL/dO" else states_BHQD, *more)
+
+    monkeypatch.setattr(attention.Scratch, "rows", shifted)  # of dL/dO only: one head's index off
     assert max(errors("llama-gqa", "bos_first", "abs_mean", "rows").values()) > 1e-3
 
 

@@ -6,6 +6,7 @@ D head width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -65,40 +66,65 @@ def by_key_head(states_BHQD: Tensor, shared: int) -> Tensor:
 
 
 class Scratch:
-    """Room for tiles that is used again: fresh memory for each would cost more than the multiplication."""
+    """Room that is used again, by name: fresh memory for each layer and tile costs more than what is done in it."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, Tensor] = {}
 
-    def product(self, name: str, left_PgQD: Tensor, right_PKD: Tensor, rectangle: Rectangle) -> Tensor:
-        """Return left @ right^T (P, g, Q, K) on a rectangle; good until the next product of that name."""
-        left_PgQD, right_PKD = left_PgQD[:, :, rectangle.rows], right_PKD[:, rectangle.columns]
-        shape = (*left_PgQD.shape[:3], right_PKD.shape[1])
-        entries = shape[0] * shape[1] * shape[2] * shape[3]
+    def room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return contiguous room, nothing written yet; what stood there under that name is lost."""
+        entries = math.prod(shape)
         room = self._rooms.get(name)
-        if room is None or len(room) < entries or room.dtype != left_PgQD.dtype:
-            room = self._rooms[name] = left_PgQD.new_empty(entries)
-        product_PRK = room[:entries].view(shape[0], shape[1] * shape[2], shape[3])
-        torch.bmm(left_PgQD.flatten(1, 2), right_PKD.transpose(1, 2), out=product_PRK)
-        return product_PRK.view(shape)
+        if room is None or len(room) < entries or room.dtype != like.dtype:
+            room = self._rooms[name] = like.new_empty(entries)
+        return room[:entries].view(shape)
+
+    def product(self, name: str, left_PgQD: Tensor, right_PDK: Tensor, rectangle: Rectangle) -> Tensor:
+        """Return left @ right (P, g, Q, K) on a rectangle; good until the next product of that name."""
+        left_PgQD, right_PDK = left_PgQD[:, :, rectangle.rows], right_PDK[:, :, rectangle.columns]
+        shape = (*left_PgQD.shape[:3], right_PDK.shape[2])
+        product_PgQK = self.room(name, shape, left_PgQD)
+        torch.bmm(left_PgQD.flatten(1, 2), right_PDK, out=product_PgQK.flatten(1, 2))
+        return product_PgQK
+
+    def rows(self, name: str, states_BHQD: Tensor, shared: int, factor: float, more: int = 0) -> Tensor:
+        """Return states * factor by key head (P, g, Q, D), contiguous, with `more` unwritten entries after each D."""
+        states_PgQD = by_key_head(states_BHQD.to(wide(states_BHQD.dtype)), shared)
+        *shape, width = states_PgQD.shape
+        room = self.room(name, (*shape, width + more), states_PgQD)
+        torch.mul(states_PgQD, factor, out=room[..., :width])
+        return room
+
+    def columns(self, name: str, states_BJKD: Tensor, more: int = 0) -> Tensor:
+        """Return (P, D, K), contiguous, with `more` rows of ones after the D of each.
+
+        A product with it takes half the time of one with a transposed view; and a product with the identity, which is
+        exact, transposes faster than torch's copy does.
+        """
+        states_PKD = states_BJKD.to(wide(states_BJKD.dtype)).flatten(0, 1)
+        heads, length, width = states_PKD.shape
+        room = self.room(name, (heads, width + more, length), states_PKD)
+        identity_DD = torch.eye(width + more, width, dtype=room.dtype, device=room.device)
+        torch.bmm(identity_DD.expand(heads, -1, -1), states_PKD.transpose(1, 2), out=room)
+        room[:, width:].fill_(1)
+        return room
 
 
 class Probabilities:
-    """A = exp(scores - lse), rebuilt where it is asked for."""
+    """A = exp(scores - lse), rebuilt where it is asked for; one at a time in a `Scratch`."""
 
     def __init__(self, query_BHQD: Tensor, key_BJKD: Tensor, lse_BHQ: Tensor, sight: Sight, scratch: Scratch):
         self.sight, self.scratch = sight, scratch
-        dtype = wide(query_BHQD.dtype)
-        self.lse_PgQ1 = by_key_head(lse_BHQ.to(dtype)[..., None], key_BJKD.shape[1])
-        self.query_PgQD = by_key_head(query_BHQD.to(dtype) * sight.scale, key_BJKD.shape[1])
-        self.key_PKD = key_BJKD.to(dtype).flatten(0, 1)
-        if sight.softcap is None:  # the product then subtracts lse on its way
-            self.query_PgQD = torch.cat([self.query_PgQD, -self.lse_PgQ1], -1)
-            self.key_PKD = torch.cat([self.key_PKD, torch.ones_like(self.key_PKD[..., :1])], -1)
+        shared, more = key_BJKD.shape[1], int(sight.softcap is None)
+        self.lse_PgQ1 = by_key_head(lse_BHQ.to(wide(query_BHQD.dtype))[..., None], shared)
+        self.query_PgQD = scratch.rows("query", query_BHQD, shared, sight.scale, more)
+        self.key_PDK = scratch.columns("key", key_BJKD, more)
+        if more:  # the product then subtracts lse on its way
+            torch.neg(self.lse_PgQ1, out=self.query_PgQD[..., -1:])
 
     def on(self, rectangle: Rectangle) -> Tensor:
         """Return A (P, g, Q, K) on a rectangle; good until the next call."""
-        logs_PgQK = self.scratch.product("A", self.query_PgQD, self.key_PKD, rectangle)
+        logs_PgQK = self.scratch.product("A", self.query_PgQD, self.key_PDK, rectangle)
         if self.sight.softcap is not None:
             soften(logs_PgQK, self.sight.softcap).sub_(self.lse_PgQ1[:, :, rectangle.rows])
         return hide(logs_PgQK, rectangle, self.sight).exp_()
@@ -158,12 +184,13 @@ class Tiled(torch.autograd.Function):
         """Return the output (B, H, Q, D) and the log-sum-exp (B, H, Q), which has no gradient."""
         dtype, shared = wide(query_BHQD.dtype), key_BJKD.shape[1]
         query_PgQD = by_key_head(query_BHQD.to(dtype) * sight.scale, shared)
-        key_PKD, value_PKD = (states.to(dtype).flatten(0, 1) for states in (key_BJKD, value_BJKD))
+        value_PKD = value_BJKD.to(dtype).flatten(0, 1)
         output_PgQD = torch.empty_like(query_PgQD)
         lse_PgQ = query_PgQD.new_empty(query_PgQD.shape[:3])
         scratch = Scratch()
+        key_PDK = scratch.columns("key", key_BJKD)
         for tile in _all_tiles(query_BHQD, key_BJKD, sight):
-            scores_PgQK = scratch.product("A", query_PgQD, key_PKD, tile)
+            scores_PgQK = scratch.product("A", query_PgQD, key_PDK, tile)
             if sight.softcap is not None:
                 soften(scores_PgQK, sight.softcap)
             hide(scores_PgQK, tile, sight)
@@ -185,18 +212,19 @@ class Tiled(torch.autograd.Function):
         scratch = Scratch()
         probabilities = Probabilities(query_BHQD, key_BJKD, lse_BHQ, sight, scratch)
         query_PgQD, slope_PgQD = (by_key_head(states.to(dtype), shared) for states in (query_BHQD, gradients[0]))
-        key_PKD, value_PKD = (states.to(dtype).flatten(0, 1) for states in (key_BJKD, value_BJKD))
+        key_PKD, value_PDK = key_BJKD.to(dtype).flatten(0, 1), scratch.columns("value", value_BJKD)
         mean_PgQ1 = (slope_PgQD * by_key_head(output_BHQD.to(dtype), shared)).sum(-1, keepdim=True)
         to_query_PgQD = torch.empty_like(query_PgQD)
-        to_key_PKD, to_value_PKD = torch.zeros_like(key_PKD), torch.zeros_like(value_PKD)
+        to_key_PKD, to_value_PKD = torch.zeros_like(key_PKD), torch.zeros_like(key_PKD)
         for tile in _all_tiles(query_BHQD, key_BJKD, sight):
             a_PgQK = probabilities.on(tile)
             slope_PRD = slope_PgQD[:, :, tile.rows].flatten(1, 2)
             to_value_PKD[:, tile.columns] += a_PgQK.flatten(1, 2).transpose(1, 2) @ slope_PRD
-            to_score_PgQK = scratch.product("slope", slope_PgQD, value_PKD, tile).sub_(mean_PgQ1[:, :, tile.rows])
+            to_score_PgQK = scratch.product("slope", slope_PgQD, value_PDK, tile).sub_(mean_PgQ1[:, :, tile.rows])
             to_score_PgQK.mul_(a_PgQK).mul_(sight.scale)
             if sight.softcap is not None:
-                capped = soften(scratch.product("A", probabilities.query_PgQD, key_PKD, tile), sight.softcap)
+                rows_PgQD, columns_PDK = probabilities.query_PgQD, probabilities.key_PDK
+                capped = soften(scratch.product("A", rows_PgQD, columns_PDK, tile), sight.softcap)
                 to_score_PgQK.mul_(1 - (capped / sight.softcap) ** 2)
             to_query_PgQD[:, :, tile.rows] = to_score_PgQK @ key_PKD[:, None, tile.columns]
             query_PRD = query_PgQD[:, :, tile.rows].flatten(1, 2)

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dpc.lm.attention import Probabilities, Rectangle, Scratch, Sight, by_key_head, tile_rows, tiles, visible, wide
+from dpc.lm.attention import Probabilities, Rectangle, Scratch, Sight, tile_rows, tiles, visible, wide
 from dpc.lm.layout import RightPadded
 
 GROUPS = ("prompt", "question", "rationale", "former_tokens", "former_steps")
@@ -92,13 +92,13 @@ class Recorder:
     def take(self, layer: int, sight: Sight, saved: tuple[Tensor, ...], slope_BHQD: Tensor) -> None:
         """Reduce |A * dL/dA| of one layer from its queries, keys, values, log-sum-exp and dL/dO (`slope`)."""
         query_BHQD, key_BJKD, value_BJKD, lse_BHQ = saved
-        batch, heads, dtype = *query_BHQD.shape[:2], wide(slope_BHQD.dtype)
+        batch, heads, shared = *query_BHQD.shape[:2], key_BJKD.shape[1]
         probabilities = Probabilities(query_BHQD, key_BJKD, lse_BHQ, sight, self._scratch)
-        slope = slope_BHQD.to(dtype) / (1 if self.request.head_reduce == "per_head" else heads)
-        slope_PgQD = by_key_head(slope, key_BJKD.shape[1])
-        value_PKD = value_BJKD.to(dtype).flatten(0, 1)
+        share = 1 if self.request.head_reduce == "per_head" else 1 / heads
+        slope_PgQD = self._scratch.rows("dL/dO", slope_BHQD, shared, share)
+        value_PDK = self._scratch.columns("value", value_BJKD)
         for rectangle in self._rectangles(batch * heads, key_BJKD.shape[2], sight, query_BHQD.device):
-            slope_PgQK = self._scratch.product("slope", slope_PgQD, value_PKD, rectangle)
+            slope_PgQK = self._scratch.product("slope", slope_PgQD, value_PDK, rectangle)
             signed_PgQK = slope_PgQK.mul_(probabilities.on(rectangle))
             self.add(layer, rectangle, sight.offset, signed_PgQK.view(batch, heads, *signed_PgQK.shape[2:]))
 
