@@ -25,6 +25,8 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/targets.smk"
+include: "workflow/rules/login.smk"
+include: "workflow/rules/hooks.smk"
 
 
 rule all:

@@ -39,6 +39,8 @@ EMBEDDED = 0.001
 CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 4.0
 HOST_MB, LIGHT_MB, LIGHT_MINUTES, START_MINUTES, SAFETY = 4000, 4000, 60, 15, 2.0
 CPU_SHARE = 0.01
+TOKEN_BYTES = 16
+"""A token in a table: its id, its text, its likelihood."""
 
 
 @dataclass(frozen=True)
@@ -159,3 +161,29 @@ def cells(config: Config) -> Iterator[tuple[str, str, str, int]]:
         for dataset in config.study.datasets:
             for recipe in config.study.recipes:
                 yield model, dataset, recipe, len(config.study.prompt_seeds)
+
+
+def output_gb(config: Config, rule: str, place: Place) -> float:
+    """Return the size of what a rule writes in one cell: saliency per layer, texts and token ids."""
+    done = work(config, rule, place)
+    if rule == "tune_prompt":
+        return 0.01
+    if rule not in ("extract_saliency", "extract_exemplars"):
+        return done.tokens * TOKEN_BYTES / 1e9
+    billions, vectors = parameters(config.models[place.model]), config.recipes[str(place.recipe)].vectors
+    layers = max(4.0, (billions * 1e9 / 196_608) ** (1 / 3))  # of a decoder of 12 L D^2 parameters with D = 128 L
+    rationale = config.datasets[place.dataset].max_new_tokens * RATIONALE_SHARE
+    floats = layers * (4 * rationale + 3 * vectors) + rationale * vectors
+    if rule == "extract_exemplars":
+        floats = layers * (vectors + QUESTION_TOKENS + rationale) ** 2
+    return done.rows * floats * 4 / 1e9
+
+
+def disk_gb(config: Config) -> float:
+    """Return the size of all results."""
+    total = 0.0
+    for model, dataset, recipe, seeds in cells(config):
+        for rule in ("generate_base", "extract_saliency", "tune_prompt"):
+            total += seeds * output_gb(config, rule, Place(model, dataset, recipe))
+        total += seeds * 2 * output_gb(config, "regenerate", Place(model, dataset, recipe, "test"))  # and its store
+    return total

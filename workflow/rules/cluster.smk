@@ -1,7 +1,13 @@
 # What a job asks a scheduler for. Sizes come from dpc/cost.py; names of partitions from the environment, see docs/cluster.md.
+import signal
+
 from dpc import cost
 
 WARNING_SECONDS = 120
+# Slurm's warning reaches every process of the step. It is meant for the stage: a Snakemake in between that died of it
+# would take the stage along. Ignored is inherited; a stage that can stop early installs its own handler.
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def place_of(wildcards):

@@ -37,6 +37,7 @@ in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_met
 os.environ.update(
     DPC_PYTHON="python" if in_conda else sys.executable,
     DPC_EXECUTION=CONFIG.execution.model_dump_json(),
+    DPC_CONFIG=json.dumps(config),
     PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.getenv("PYTHONPATH")])),
 )
 

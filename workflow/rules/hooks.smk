@@ -1,0 +1,55 @@
+# Before the first job and after the last: one run per results folder, and the cause of every failure as the last lines.
+import atexit
+
+from dpc import causes, check, resume
+from dpc.claim import Claim
+
+RUN = {}
+
+
+def jobs_of(*names):
+    """The jobs of these rules that this run will do."""
+    return [job for job in workflow.dag.needrun_jobs() if job.rule.name in names]
+
+
+def begin():
+    """Claim the results folder, and refuse what could not work."""
+    try:
+        RUN["claim"] = Claim(
+            Path(R, resume.RUN), f"the folder {R}", arguments=sys.argv[1:], config=json.loads(json.dumps(config))
+        )
+        working = resume.orphans(Path(R))
+        if working:
+            raise DpcError(
+                f"{R}: Slurm job {', '.join(working)} of an earlier run still writes here; "
+                f"`python -m dpc.resume {R}` waits for it and goes on, with --cancel it cancels first"
+            )
+        fetched = {job.wildcards.name for job in jobs_of("fetch_model", "fetch_dataset")}
+        check.check(CONFIG, fetched)
+    except DpcError as error:
+        end()
+        raise WorkflowError(f"check: {error}") from None
+
+
+def end():
+    if "claim" in RUN:
+        RUN.pop("claim").release()
+
+
+def explain(log):
+    """The last lines a user sees: Snakemake prints its own after this, so they wait for the interpreter's end."""
+    end()
+    told = causes.report(Path(log).read_text(), sys.argv[1:], set(workflow.dag_settings.targets))
+    atexit.register(lambda: print("\n".join(told), file=sys.stderr, flush=True))
+
+
+onstart:
+    begin()
+
+
+onsuccess:
+    end()
+
+
+onerror:
+    explain(log)
