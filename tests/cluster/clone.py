@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.slurm import Cluster
+from tests.cluster.slurm import Cluster, wait_until
 from tests.workflow import ROOT, SMALLEST, overlay
 
 STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}})
 """The smallest embedded study: torch runs on the CPU by its own config, and its jobs ask for a card all the same."""
-POLL = ("--slurm-init-seconds-before-status-checks", "4")
+POLL = ("--slurm-init-seconds-before-status-checks", "7")
 """First look at a job after so many seconds: its length, about."""
 
 
@@ -29,6 +29,21 @@ class Clone:
         for name in tracked.rstrip("\0").split("\0"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+
+    def plant(self, **faults: str) -> None:
+        """Make stages fail once, each in its way: `fail`, `hang` or `memory`."""
+        cli, line = self.folder / "dpc/cli.py", "    _header(stage, arguments, argv)\n"
+        call = '    __import__("tests.cluster.faults", fromlist=["happen"]).happen(stage)\n'
+        text = cli.read_text()
+        assert text.count(line) == 1
+        cli.write_text(text.replace(line, line + call))
+        (self.folder / "faults").mkdir()
+        for stage, kind in faults.items():
+            (self.folder / "faults" / stage).write_text(kind)
+
+    def wait_for_fault(self, stage: str, seconds: float = 90) -> None:
+        """Return when the planted fault of a stage has begun."""
+        wait_until((self.folder / "faults" / f"{stage}.happened").exists, seconds, f"fault of {stage}")
 
     @property
     def environment(self) -> dict[str, str]:
