@@ -16,7 +16,7 @@ from tests.workflow import ROOT, SMALLEST, overlay
 
 STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}})
 """The smallest embedded study: torch runs on the CPU by its own config, and its jobs ask for a card all the same."""
-POLL = ("--slurm-init-seconds-before-status-checks", "7")
+POLL = ("--slurm-init-seconds-before-status-checks", "9")
 """First look at a job after so many seconds: its length, about."""
 
 
