@@ -1,6 +1,6 @@
 """What a job costs: cards, memory and minutes from the model, the dataset and the recipe.
 
-Weights take parameters x bytes. Cards hold the weights, a quarter more for activations, and 4 GB of cache: batches
+Weights take parameters x bytes. Cards hold the weights, a quarter more for activations, and 3 GB of cache: batches
 halve where memory runs out, so a longer cache costs time, not a failure. Minutes are tokens x parameters / rate, with
 `config.yaml`'s rates, doubled for safety and for every further attempt. Lengths are assumed, not measured: a question
 of 100 tokens, a rationale of half of `max_new_tokens` (a batch lasts as long as its longest row). On the CPU a
@@ -36,7 +36,7 @@ QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS = 100, 0.5, 4
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 EMBEDDED = 0.001
 """Billions of parameters that no embedded model exceeds."""
-CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 4.0
+CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 3.0
 HOST_MB, LIGHT_MB, LIGHT_MINUTES, START_MINUTES, SAFETY = 4000, 4000, 60, 15, 2.0
 CPU_SHARE = 0.01
 TOKEN_BYTES = 16

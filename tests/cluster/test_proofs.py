@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -191,11 +192,11 @@ def test_a_full_disk_is_named(cluster: Cluster, folder: Path, small_disk: Path) 
     clone = Clone(folder / "full", cluster)
     clone.plant(problems="hang")
     study: dict[str, Any] = overlay(STUDY, {"study": {"results": str(small_disk)}})
-    shrink = ["mount", "-o", "remount,size=64k", str(small_disk)]
     with ThreadPoolExecutor() as pool:
         running = pool.submit(clone.run, *POLL, "--retries", "1", "--", "problems", study=study, limit=LIMIT)
         clone.wait_for_fault("problems")
-        subprocess.run(shrink, check=True)
+        used = shutil.disk_usage(small_disk).used
+        subprocess.run(["mount", "-o", f"remount,size={used + 8192}", str(small_disk)], check=True)
         cluster.ask("scancel", job_of(clone, "load_problems")["JobId"])
         status, output = running.result()
     assert status != 0

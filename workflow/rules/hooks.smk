@@ -39,7 +39,8 @@ def end():
 def explain(log):
     """The last lines a user sees: Snakemake prints its own after this, so they wait for the interpreter's end."""
     end()
-    told = causes.report(Path(log).read_text(), sys.argv[1:], set(workflow.dag_settings.targets))
+    text = "".join(Path(file).read_text() for file in ([log] if isinstance(log, str) else log))
+    told = causes.report(text, sys.argv[1:], set(workflow.dag_settings.targets))
     atexit.register(lambda: print("\n".join(told), file=sys.stderr, flush=True))
 
 
