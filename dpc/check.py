@@ -26,7 +26,7 @@ MODELS, DATASETS = Path("resources/models"), Path("resources/datasets")
 
 
 def check(config: Config, fetch: set[str] | None = None) -> None:
-    """Raise DpcError for the first thing that cannot work; `fetch` names what is to be fetched, None: what is absent."""
+    """Raise DpcError for the first thing that cannot work; `fetch` names what will be fetched, None: what is absent."""
     wanted = {name: config.models[name] for name in config.study.models}
     hub_models = {name: model for name, model in wanted.items() if model.hub and _is_absent(name, fetch)}
     for name, model in wanted.items():

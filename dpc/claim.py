@@ -52,7 +52,7 @@ class Claim:
 
     def _is_still_there(self) -> bool:
         try:
-            return os.path.samestat(os.fstat(self.handle), os.stat(self.file))
+            return os.path.samestat(os.fstat(self.handle), self.file.stat())
         except FileNotFoundError:
             return False
 

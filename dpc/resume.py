@@ -10,6 +10,7 @@ import argparse
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from dpc import claim, slurm
 from dpc.errors import DpcError
 
 RUN = "run.json"
-"""Claimed by Snakemake's main process in the results folder: host, process, command line and configuration."""
+"""Claimed by Snakemake's main process in the results folder: host, process, logs, command line and configuration."""
 STATE = Path(".snakemake")
 POLL_SECONDS = 2.0
 LONGEST_NAME = 254
@@ -33,24 +34,22 @@ def _record(kind: str, output: str) -> Path:
     return STATE.joinpath(kind, *(f"@{piece}" for piece in pieces[:-1]), pieces[-1])
 
 
-def _unfinished() -> dict[str, str | None]:
-    """Return every output that Snakemake counts as begun and not finished, with its Slurm job."""
-    found = {}
+def _unfinished() -> set[str]:
+    """Return every output that Snakemake counts as begun and not finished."""
+    found = set()
     for file in (STATE / "incomplete").rglob("*"):
         if file.is_file() and not file.name.startswith("migration"):
             parts = [part.removeprefix("@") for part in file.relative_to(STATE / "incomplete").parts]
-            output = base64.urlsafe_b64decode("".join(parts)).decode()
-            found[output] = json.loads(file.read_text() or "{}").get("external_jobid")
+            found.add(base64.urlsafe_b64decode("".join(parts)).decode())
     return found
 
 
 def orphans(results: Path) -> list[str]:
-    """Return the queued or running Slurm jobs of an earlier run that write to `results`."""
-    waiting = slurm.queued(Path.cwd())
-    if not waiting:
-        return []
-    writing = {job for output, job in _unfinished().items() if job and Path(output).is_relative_to(results)}
-    return [job for job in waiting if job in writing]
+    """Return the queued or running Slurm jobs that the last run for `results` submitted: its log names them."""
+    logs = [Path(name) for name in claim.read(results / RUN).get("logs", [])]
+    text = "".join(log.read_text() for log in logs if log.is_file())
+    submitted = set(re.findall(r"submitted with SLURM jobid (\d+)", text))
+    return [job for job in slurm.queued(Path.cwd()) if job in submitted] if submitted else []
 
 
 def _finished_unrecorded() -> list[str]:

@@ -44,7 +44,11 @@ def test_attempts_are_counted_and_repeated_blocks_are_not(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("state", "facts", "said"),
     [
-        ("TIMEOUT", {"JobState": "TIMEOUT", "TimeLimit": "00:16:00"}, "its time limit was reached (it had asked for 00:16"),
+        (
+            "TIMEOUT",
+            {"JobState": "TIMEOUT", "TimeLimit": "00:16:00"},
+            "its time limit was reached (it had asked for 00:16",
+        ),
         ("OUT_OF_MEMORY", {}, "out of memory"),
         ("NODE_FAIL", {}, "its node failed"),
         ("CANCELLED", {}, "it was cancelled"),
@@ -57,7 +61,9 @@ def test_slurm_knows_what_ended_a_job(tmp_path: Path, state: str, facts: dict[st
 
 
 def test_a_stages_own_error_is_repeated(tmp_path: Path) -> None:
-    (tmp_path / "plan.log").write_text("INFO again by hand: x\nERROR error: found 3 layers, expected 4\nINFO plan: peak\n")
+    (tmp_path / "plan.log").write_text(
+        "INFO again by hand: x\nERROR error: found 3 layers, expected 4\nINFO plan: peak\n"
+    )
     (found,) = causes.failures(block(tmp_path, "plan", 3, 10, "FAILED"))
     assert causes.cause(found, lambda job: {}) == "found 3 layers, expected 4"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,9 @@ def installed() -> None:
     """Skip where Slurm is missing; in CI that is a failure."""
     missing = slurm.missing()
     if missing:
-        message = f"found no {', '.join(missing)}: install Debian's slurm-wlm and munge (apt-get install slurm-wlm munge)"
+        message = (
+            f"found no {', '.join(missing)}: install Debian's slurm-wlm and munge (apt-get install slurm-wlm munge)"
+        )
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 FOLDER = Path("faults")
 MIB = 1 << 20
+SLOW_SECONDS = 25
 
 
 def happen(stage: str) -> None:
@@ -22,6 +23,9 @@ def happen(stage: str) -> None:
     if kind == "fail":
         logging.getLogger("dpc").error("error: a planted fault")
         sys.exit(1)
+    if kind == "slow":
+        time.sleep(SLOW_SECONDS)
+        return
     held = []
     for _ in range(600):
         if kind == "memory":

@@ -115,8 +115,8 @@ def shards_of(folder, *parts):
             count = cost.shards(
                 CONFIG, stage, rule, cost.Place(names["model"], names["dataset"], names["recipe"], part)
             )
-            within = root.format(**names) + (f"/{part}" if part else "")
-            files += [f"{within}/{shard}-of-{count}.parquet" for shard in range(1, count + 1)]
+            within = Path(root.format(**names), part or "")
+            files += [str(within / f"{shard}-of-{count}.parquet") for shard in range(1, count + 1)]
         return files
 
     return of
