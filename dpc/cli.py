@@ -89,16 +89,17 @@ def _start_log(file: Path | None) -> None:
         _keep(file)
 
 
-def _kept(file: Path) -> Path:
-    """Return the second name of this attempt's log: Snakemake deletes the first one before it tries again."""
-    attempt = f"job{os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else f"pid{os.getpid()}"
-    return file.with_suffix(f".{attempt}.log")
+def _kept(file: Path) -> Path | None:
+    """Return the second name of a Slurm job's log: Snakemake deletes the first one before it tries again."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return file.with_suffix(f".job{job}.log") if job else None
 
 
 def _keep(file: Path) -> None:
+    kept = _kept(file)
     try:
-        _kept(file).unlink(missing_ok=True)
-        _kept(file).hardlink_to(file)
+        if kept and not kept.exists():
+            kept.hardlink_to(file)
     except OSError as error:
         log.warning("a second attempt will lose this log, which cannot have two names: %s", error.strerror)
 
@@ -131,7 +132,8 @@ def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
         module.run(arguments.settings, **values)
     finally:
         claim.release()
-    _kept(arguments.log).unlink(missing_ok=True)
+    if kept := _kept(arguments.log):
+        kept.unlink(missing_ok=True)
 
 
 def main(argv: list[str]) -> int:

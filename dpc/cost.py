@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -68,6 +69,7 @@ def parameters(model: Model) -> float:
     return EMBEDDED if model.path is None else counted(Path(model.path))
 
 
+@cache
 def counted(folder: Path) -> float:
     """Return billions of parameters of the safetensors files in `folder`, from their headers alone."""
     files = sorted(folder.glob("*.safetensors"))

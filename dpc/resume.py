@@ -44,21 +44,26 @@ def _unfinished() -> set[str]:
     return found
 
 
-def orphans(results: Path) -> list[str]:
-    """Return the queued or running Slurm jobs that the last run for `results` submitted: its log names them."""
+def _log_of(results: Path) -> str:
+    """Return what the last run for `results` logged: its jobs, their outputs and their Slurm numbers."""
     logs = [Path(name) for name in claim.read(results / RUN).get("logs", [])]
-    text = "".join(log.read_text() for log in logs if log.is_file())
-    submitted = set(re.findall(r"submitted with SLURM jobid (\d+)", text))
+    return "".join(log.read_text() for log in logs if log.is_file())
+
+
+def orphans(results: Path) -> list[str]:
+    """Return the queued or running Slurm jobs that the last run for `results` submitted."""
+    submitted = set(re.findall(r"submitted with SLURM jobid (\d+)", _log_of(results)))
     return [job for job in slurm.queued(Path.cwd()) if job in submitted] if submitted else []
 
 
-def _finished_unrecorded() -> list[str]:
-    """Return the outputs of the locked run that are there, finished by a job that outlived its Snakemake."""
-    locked = [line for file in STATE.glob("locks/*.output.lock") for line in file.read_text().splitlines()]
+def _finished_unrecorded(results: Path) -> list[str]:
+    """Return the outputs of the killed run that are there, finished by a job that outlived its Snakemake."""
+    lines = re.findall(r"^    output: (.*)$", _log_of(results), re.MULTILINE)
+    begun = [name for line in lines for name in line.split(", ")]
     unfinished = _unfinished()
     return [
         output
-        for output in dict.fromkeys(locked)
+        for output in dict.fromkeys(begun)
         if Path(output).exists() and output not in unfinished and not _record("metadata", output).exists()
     ]
 
@@ -94,9 +99,9 @@ def _snakemake(*arguments: str) -> None:
         raise DpcError(f"snakemake {' '.join(arguments[:2])} failed: {(done.stderr or done.stdout).strip()[-300:]}")
 
 
-def _tidy(config: dict[str, object]) -> None:
+def _tidy(results: Path, config: dict[str, object]) -> None:
     """Record what jobs finished on their own, under the configuration they were started with, and clear the lock."""
-    finished = _finished_unrecorded()
+    finished = _finished_unrecorded(results)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(json.dumps(config))
         file.flush()
@@ -116,7 +121,7 @@ def main(argv: list[str]) -> int:
         file = _killed_run(asked.results)
         run = claim.read(file)
         _wait(file.parent, asked.cancel)
-        _tidy(run["config"])
+        _tidy(file.parent, run["config"])
     except DpcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -177,6 +177,10 @@ def check_local_files():
                 f"config: models.{name}.path is {path!r}: found no config.json there; "
                 "write the path of a model folder (config, safetensors weights, tokenizer)"
             )
+        try:
+            cost.parameters(CONFIG.models[name])
+        except DpcError as error:
+            raise WorkflowError(f"config: models.{name}: {error}") from None
 
 
 def depth(model):
