@@ -31,7 +31,7 @@ class Clone:
             shutil.copy(ROOT / name, folder / name)
 
     def plant(self, **faults: str) -> None:
-        """Make stages fail once, each in its way: `fail`, `hang`, `memory`, or `slow` and no failure."""
+        """Make stages go wrong once: `fail`, `hang`, `memory`, or `slow` until there is a file `faults/go`."""
         cli, line = self.folder / "dpc/cli.py", "    _header(stage, arguments, argv)\n"
         call = '    __import__("tests.cluster.faults", fromlist=["happen"]).happen(stage)\n'
         text = cli.read_text()

@@ -96,7 +96,7 @@ def cluster_jobs(clone: Clone) -> list[str]:
 
 
 def run_snakemake(clone: Clone, *arguments: str) -> None:
-    status, output = clone.run(*arguments, limit=60)
+    status, output = clone.run(*arguments, limit=LIMIT)
     assert status == 0, output
 
 
@@ -129,14 +129,16 @@ def orphaned(clone: Clone) -> list[Ended]:
     clone.wait_for_fault("builtin_model")
     killed.kill()
     killed.communicate()
-    locked = Ended(clone, *clone.run(*POLL, *TARGET, limit=60))
+    locked = Ended(clone, *clone.run(*POLL, *TARGET, limit=LIMIT))
     run_snakemake(clone, "--unlock")
-    refused = Ended(clone, *clone.run(*POLL, *TARGET, limit=60))
-    done = subprocess.run(
-        [sys.executable, "-m", "dpc.resume"],
-        cwd=clone.folder, env=clone.environment, capture_output=True, text=True, timeout=LIMIT, check=False,
-    )  # fmt: skip
-    return [locked, refused, Ended(clone, done.returncode, done.stdout + done.stderr)]
+    refused = Ended(clone, *clone.run(*POLL, *TARGET, limit=LIMIT))
+    command = [sys.executable, "-m", "dpc.resume"]
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=clone.folder, env=clone.environment, **streams) as process:
+        said = process.stdout.readline()  # type: ignore[union-attr]
+        (clone.folder / "faults/go").touch()
+        output, _ = process.communicate(timeout=LIMIT)
+    return [locked, refused, Ended(clone, process.returncode, said + output)]
 
 
 SCENARIOS: dict[str, Callable[[Clone], Any]] = {
@@ -198,11 +200,12 @@ def test_a_resume_waits_for_orphans_and_does_nothing_twice(
     assert "LockException" in locked.output
     assert refused.status != 0
     assert "of an earlier run still writes here" in refused.output
+    assert resumed.output.startswith("waiting for Slurm job ")
     check_recovered(resumed, expected)
     clone = resumed.clone
     assert states(clone, "load_problems") == ["COMPLETED"]
     assert states(clone, "train_builtin_model") == ["COMPLETED"]
-    planned = clone.run("--dry-run", *TARGET, limit=60)[1]
+    planned = clone.run("--dry-run", *TARGET, limit=LIMIT)[1]
     assert "Nothing to be done" in planned
     assert "missing provenance" not in planned
 
