@@ -200,9 +200,9 @@ class Execution(Settings):
 class Shards(Settings):
     """Jobs per cell and torch stage; `auto` makes as many as last about an hour each (`dpc/cost.py`)."""
 
-    generate: Count | Literal["auto"] = 1
+    generate: Count | Literal["auto"] = "auto"
     """Of `generate_unprompted`, `generate_base` and `regenerate`."""
-    saliency: Count | Literal["auto"] = 1
+    saliency: Count | Literal["auto"] = "auto"
     """Of `extract_saliency`."""
 
 

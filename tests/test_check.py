@@ -119,7 +119,7 @@ def test_a_nearly_full_disk_is_refused(hub: SimpleNamespace, monkeypatch: pytest
 @pytest.mark.parametrize(("target", "said"), [("check", "nothing in the way"), ("estimate", "CPU hours in all")])
 def test_both_targets_answer_in_seconds(tmp_path: Path, target: str, said: str) -> None:
     started = time.monotonic()
-    done = Workflow(tmp_path, {}).snakemake("--cores", "1", "--", target)
+    done = Workflow(tmp_path, {}).snakemake(target, "--cores", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert said in done.stdout
     assert time.monotonic() - started < 30
