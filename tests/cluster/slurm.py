@@ -211,7 +211,8 @@ class Cluster:
     def crash(self, node: str) -> None:
         """Kill a node's daemon and everything that runs on it, as a power cut would."""
         self.stop_daemon(node, signal.SIGKILL)
-        for pid in list(self.processes(node)):
+        # keepers first: one that outlived its step for a moment would report a failed job, not a lost node
+        for pid in sorted(self.processes(node), key=lambda pid: not _name(pid).startswith("slurmstepd")):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
