@@ -11,7 +11,7 @@ LINTED := dpc tests benchmarks
 # Packages are installed uncompiled, and what is used is compiled once, at first use: so let Python write it down.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: study test lint unit proof bench report fingerprints schema clean
+.PHONY: study test lint unit proof bench resume report fingerprints schema clean
 
 study: .venv/study  ## the embedded study: tables, figures and a report, no download, no GPU
 	$(WARM) $(SNAKEMAKE) $(DEMO) --cores $(CORES) --quiet host rules
@@ -36,6 +36,9 @@ proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole s
 
 bench: .venv/test  ## measure speed and memory against the usual ways (about two hours): docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+resume: .venv/study  ## go on with a run whose Snakemake was killed (docs/cluster.md); RESUME="results/paper --cancel"
+	$(BIN)/python -m dpc.resume $(RESUME)
 
 fingerprints: .venv/test  ## record the code of every stage anew, where results are the same
 	$(BIN)/python -m tests.fingerprints

@@ -11,6 +11,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/cluster.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/problems.smk"
 include: "workflow/rules/models.smk"
@@ -24,6 +25,8 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/targets.smk"
+include: "workflow/rules/login.smk"
+include: "workflow/rules/hooks.smk"
 
 
 rule all:

@@ -48,6 +48,8 @@ class Model(Settings):
     """Commit, tag or branch of `hub` (D1)."""
     builtin: BuiltinModel | None = None
     """Train the embedded model instead of loading one."""
+    parameters: Annotated[float, Field(gt=0), AsNumber] | None = None
+    """Billions of parameters of a hub model, for the resources of its jobs; a local folder's are counted."""
     dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
     """Weights and activations (D28); softmax and reductions are float32 at least."""
 
@@ -56,6 +58,8 @@ class Model(Settings):
         one_of("a model", path=self.path, hub=self.hub, builtin=self.builtin)
         if self.hub and not self.revision:
             raise ValueError("a model from the hub needs `revision`: name the commit to be reproducible")
+        if self.hub and not self.parameters:
+            raise ValueError("a model from the hub needs `parameters`: billions of them, say 7.2, as its page says")
         return self
 
 

@@ -25,6 +25,7 @@ from typing import Any, NoReturn, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
+from dpc.claim import Claim
 from dpc.errors import DpcError
 from dpc.messages import did_you_mean, one_line
 from dpc.settings import Execution
@@ -85,6 +86,23 @@ def _start_log(file: Path | None) -> None:
         handlers.append(logging.FileHandler(file))
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%d %H:%M:%S", handlers=handlers, force=True)
+    if file is not None:
+        _keep(file)
+
+
+def _kept(file: Path) -> Path | None:
+    """Return the second name of a Slurm job's log: Snakemake deletes the first one before it tries again."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return file.with_suffix(f".job{job}.log") if job else None
+
+
+def _keep(file: Path) -> None:
+    kept = _kept(file)
+    try:
+        if kept and not kept.exists():
+            kept.hardlink_to(file)
+    except OSError as error:
+        log.warning("a second attempt will lose this log, which cannot have two names: %s", error.strerror)
 
 
 def _header(stage: str, arguments: argparse.Namespace, argv: list[str]) -> None:
@@ -110,8 +128,18 @@ def _is_disk_full(error: Exception) -> bool:
 
 
 def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
+    """Run a stage, alone: its log's name stands for what it writes. A log of success needs no second name."""
     values = {name: value for name, value in vars(arguments).items() if name not in ("settings", "log")}
-    module.run(arguments.settings, **values)
+    if arguments.log is None:
+        module.run(arguments.settings, **values)
+        return
+    claim = Claim(arguments.log.with_suffix(".claim"), f"what {stage} logs to {arguments.log}")
+    try:
+        module.run(arguments.settings, **values)
+    finally:
+        claim.release()
+    if kept := _kept(arguments.log):
+        kept.unlink(missing_ok=True)
 
 
 def main(argv: list[str]) -> int:

@@ -204,12 +204,36 @@ class Execution(Settings):
 
 
 class Shards(Settings):
-    """Jobs per cell and torch stage: aim at a GPU hour each."""
+    """Jobs per cell and torch stage; `auto` makes as many as last about an hour each (`dpc/cost.py`)."""
 
-    generate: Count = 1
+    generate: Count | Literal["auto"] = "auto"
     """Of `generate_unprompted`, `generate_base` and `regenerate`."""
-    saliency: Count = 1
+    saliency: Count | Literal["auto"] = "auto"
     """Of `extract_saliency`."""
+
+
+class Rates(Settings):
+    """Tokens per second on one card, times the model's parameters in billions: measure yours, see `docs/cluster.md`."""
+
+    generate: Positive = 8000
+    """New tokens of batched generation."""
+    saliency: Positive = 12000
+    """Tokens of question, prompt and rationale, forward and backward."""
+    tune: Positive = 12000
+    """Tokens of tuning examples, forward and backward."""
+
+
+class Cluster(Settings):
+    """What jobs ask a scheduler for: nothing of a result, and a change reruns nothing but `auto` shards."""
+
+    gpus: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Cards of every GPU job; `auto` is as many as hold the weights where `execution.device` is cuda, else none."""
+    gpu_memory_gb: Positive = 80
+    """Memory of one card."""
+    max_hours: Positive = 24
+    """No job asks for more: the longest time the partition allows."""
+    rates: Rates = Rates()
+    """Speed, for time limits, `auto` shards and the estimate."""
 
 
 class Config(Settings):
@@ -235,6 +259,7 @@ class Config(Settings):
     figures: Figures = Figures()
     execution: Execution = Execution()
     shards: Shards = Shards()
+    cluster: Cluster = Cluster()
 
     @property
     def trigger_if_affected(self) -> Trigger | None:

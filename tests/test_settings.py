@@ -83,6 +83,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("models.builtin.path", "x", f"{MODEL} path and builtin: write null for the others"),
     ("models.builtin.builtin", None, f"{MODEL} none"),
     ("models.llama3-8b.revision", None, "models.llama3-8b: a model from the hub needs `revision`"),
+    ("models.llama3-8b.parameters", None, "models.llama3-8b: a model from the hub needs `parameters`"),
     ("datasets.arithmetic.template", "Q:", DATASET + "`template` must contain {question}"),
     ("datasets.arithmetic.splits.test", None, DATASET + "generated questions need a number: set `splits.test`"),
     ("datasets.arithmetic.task", "gsm8k", DATASET + "`generate` goes with task `arithmetic`"),
@@ -245,12 +246,13 @@ REACH: dict[str, tuple[Any, str]] = {
     **several("execution.batch_size", "generate saliency tune", ""),
     "shards.generate": (7, ""),
     "shards.saliency": (7, ""),
+    **several("cluster", "gpus gpu_memory_gb max_hours rates.generate rates.saliency rates.tune", ""),
 }
 """Key: another value, and the stages whose settings it changes."""
 INPUTS = {
-    "models.*.path", "models.*.hub", "models.*.revision", "datasets.*.task", "datasets.*.files.train",
-    "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision", "datasets.*.hub.train",
-    "datasets.*.hub.test", "saliency.loss_target",
+    "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
+    "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
+    "datasets.*.hub.train", "datasets.*.hub.test", "saliency.loss_target",
 }  # fmt: skip
 """Files are inputs of a rule; the task is changed above with the rows it reads; one loss target is all there is."""
 

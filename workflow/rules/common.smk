@@ -12,6 +12,7 @@ from snakemake.settings.types import DeploymentMethod
 ROOT = str(Path(workflow.current_basedir).parents[1])
 sys.path.insert(0, ROOT)
 
+from dpc import cost
 from dpc.errors import DpcError
 from dpc.layers import layer_range
 from dpc.settings import load_config
@@ -36,9 +37,9 @@ in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_met
 os.environ.update(
     DPC_PYTHON="python" if in_conda else sys.executable,
     DPC_EXECUTION=CONFIG.execution.model_dump_json(),
+    DPC_CONFIG=json.dumps(config),
     PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.getenv("PYTHONPATH")])),
 )
-GPUS = int(CONFIG.execution.device == "cuda")
 
 
 wildcard_constraints:
@@ -98,10 +99,40 @@ def dataset_files(wildcards, pool):
     return []
 
 
-def shards_of(path, stage):
-    """All shard files of a stage under `path`."""
-    count = getattr(CONFIG.shards, stage)
-    return [f"{path}/{shard}-of-{count}.parquet" for shard in range(1, count + 1)]
+SHARDED = {
+    "unprompted": ("generate", "generate_unprompted"),
+    "generations": ("generate", "generate_base"),
+    "regenerations": ("generate", "regenerate"),
+    "saliency": ("saliency", "extract_saliency"),
+}
+"""Folders of shard files: the key of `shards` that counts them, and the rule that makes them."""
+
+
+def shards_of(folder, *parts):
+    """A function of the wildcards: all shard files of `folder`, of these parts if it has parts."""
+    stage, rule = SHARDED[folder]
+    root = f"{R}/{{model}}/{{dataset}}/unprompted" if folder == "unprompted" else f"{CELL}/{folder}"
+
+    def of(wildcards):
+        names = {"recipe": None, "seed": None} | dict(wildcards.items())
+        files = []
+        for part in parts or [None]:
+            count = cost.shards(
+                CONFIG, stage, rule, cost.Place(names["model"], names["dataset"], names["recipe"], part)
+            )
+            within = Path(root.format(**names), part or "")
+            files += [str(within / f"{shard}-of-{count}.parquet") for shard in range(1, count + 1)]
+        return files
+
+    return of
+
+
+def all_shards(folder, *parts):
+    """All shard files of `folder` in every cell."""
+    cells = product(STUDY.models, STUDY.datasets, STUDY.recipes, STUDY.prompt_seeds)
+    keys = ("model", "dataset", "recipe", "seed")
+    files = [file for cell in cells for file in shards_of(folder, *parts)(dict(zip(keys, cell)))]
+    return list(dict.fromkeys(files))
 
 
 def cell_files(*names, models=None, datasets=None, recipes=None, seeds=None):
@@ -151,6 +182,10 @@ def check_local_files():
                 f"config: models.{name}.path is {path!r}: found no config.json there; "
                 "write the path of a model folder (config, safetensors weights, tokenizer)"
             )
+        try:
+            cost.parameters(CONFIG.models[name])
+        except DpcError as error:
+            raise WorkflowError(f"config: models.{name}: {error}") from None
 
 
 def depth(model):

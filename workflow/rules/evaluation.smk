@@ -4,9 +4,9 @@ EVALUATED = [part for part in PARTS if part != "calibration"]
 rule evaluate:
     input:
         plans=expand(f"{CELL}/plans/{{part}}.parquet", part=EVALUATED, allow_missing=True),
-        unprompted=shards_of(f"{R}/{{model}}/{{dataset}}/unprompted", "generate"),
-        generations=shards_of(f"{CELL}/generations", "generate"),
-        regenerations=[file for part in EVALUATED for file in shards_of(f"{CELL}/regenerations/{part}", "generate")],
+        unprompted=shards_of("unprompted"),
+        generations=shards_of("generations"),
+        regenerations=shards_of("regenerations", *EVALUATED),
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
         gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
     output:

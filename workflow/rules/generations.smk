@@ -15,7 +15,7 @@ rule generate_unprompted:
         ENVIRONMENT
     threads: CONFIG.execution.threads
     resources:
-        gpu=GPUS,
+        **torch_job("generate_unprompted"),
     params:
         settings=settings("generate_base"),
         version=VERSIONS["generate_base"],
@@ -42,7 +42,7 @@ rule generate_base:
         ENVIRONMENT
     threads: CONFIG.execution.threads
     resources:
-        gpu=GPUS,
+        **torch_job("generate_base"),
     params:
         settings=settings("generate_base"),
         version=VERSIONS["generate_base"],
@@ -59,7 +59,7 @@ rule regenerate:
         model=model_ready,
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
-        base=shards_of(f"{CELL}/generations", "generate"),
+        base=shards_of("generations"),
         plans=f"{CELL}/plans/{{part}}.parquet",
     output:
         f"{CELL}/regenerations/{{part}}/{{shard}}-of-{{shards}}.parquet",
@@ -71,7 +71,7 @@ rule regenerate:
         ENVIRONMENT
     threads: CONFIG.execution.threads
     resources:
-        gpu=GPUS,
+        **torch_job("regenerate"),
     params:
         settings=settings("regenerate"),
         version=VERSIONS["regenerate"],

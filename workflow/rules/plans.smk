@@ -3,8 +3,8 @@
 
 rule plan_calibration:
     input:
-        saliency=shards_of(f"{CELL}/saliency", "saliency"),
-        generations=shards_of(f"{CELL}/generations", "generate"),
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
     output:
         f"{CELL}/plans/calibration.parquet",
     log:
@@ -23,8 +23,8 @@ rule plan_calibration:
 
 rule plan:
     input:
-        saliency=shards_of(f"{CELL}/saliency", "saliency"),
-        generations=shards_of(f"{CELL}/generations", "generate"),
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
         thresholds=f"{CELL}/thresholds.parquet",
     output:
         f"{CELL}/plans/test.parquet",
@@ -45,8 +45,8 @@ rule plan:
 
 rule plan_oracles:
     input:
-        saliency=shards_of(f"{CELL}/saliency", "saliency"),
-        generations=shards_of(f"{CELL}/generations", "generate"),
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
         gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
     output:
         f"{CELL}/plans/oracles.parquet",

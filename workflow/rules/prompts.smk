@@ -16,7 +16,7 @@ rule tune_prompt:
         ENVIRONMENT
     threads: CONFIG.execution.threads
     resources:
-        gpu=GPUS,
+        **torch_job("tune_prompt"),
     params:
         settings=settings("tune_prompt"),
         version=VERSIONS["tune_prompt"],

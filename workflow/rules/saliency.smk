@@ -6,7 +6,7 @@ rule extract_saliency:
         model=model_ready,
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
-        generations=shards_of(f"{CELL}/generations", "generate"),
+        generations=shards_of("generations"),
     output:
         f"{CELL}/saliency/{{shard}}-of-{{shards}}.parquet",
     log:
@@ -17,7 +17,7 @@ rule extract_saliency:
         ENVIRONMENT
     threads: CONFIG.execution.threads
     resources:
-        gpu=GPUS,
+        **torch_job("extract_saliency"),
     params:
         settings=settings("extract_saliency"),
         version=VERSIONS["extract_saliency"],
@@ -32,7 +32,7 @@ rule extract_saliency:
 
 rule choose_exemplars:
     input:
-        generations=shards_of(f"{CELL}/generations", "generate"),
+        generations=shards_of("generations"),
         gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
     output:
         f"{CELL}/study/chosen.parquet",
@@ -55,7 +55,7 @@ rule extract_exemplars:
         model=model_ready,
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
-        generations=shards_of(f"{CELL}/generations", "generate"),
+        generations=shards_of("generations"),
         chosen=f"{CELL}/study/chosen.parquet",
     output:
         f"{CELL}/study/exemplars.parquet",
@@ -67,7 +67,7 @@ rule extract_exemplars:
         ENVIRONMENT
     threads: CONFIG.execution.threads
     resources:
-        gpu=GPUS,
+        **torch_job("extract_exemplars"),
     params:
         settings=settings("exemplars"),
         version=VERSIONS["exemplars"],

@@ -1,7 +1,7 @@
 rule run_study:
     input:
-        saliency=shards_of(f"{CELL}/saliency", "saliency"),
-        generations=shards_of(f"{CELL}/generations", "generate"),
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
         gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=["calibration", "test"]),
     output:
         instances=f"{CELL}/study/instances.parquet",

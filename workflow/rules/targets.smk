@@ -33,17 +33,13 @@ rule prompts:
 
 rule generations:
     input:
-        cell_files(*shards_of("generations", "generate")),
-        [
-            file
-            for m, d in product(STUDY.models, STUDY.datasets)
-            for file in shards_of(f"{R}/{m}/{d}/unprompted", "generate")
-        ],
+        all_shards("generations"),
+        all_shards("unprompted"),
 
 
 rule saliency:
     input:
-        cell_files(*shards_of("saliency", "saliency")),
+        all_shards("saliency"),
 
 
 rule study:
@@ -58,7 +54,7 @@ rule plans:
 
 rule regenerations:
     input:
-        cell_files(*[file for part in PARTS for file in shards_of(f"regenerations/{part}", "generate")]),
+        all_shards("regenerations", *PARTS),
 
 
 rule thresholds:

@@ -1,8 +1,8 @@
 rule fit_thresholds:
     input:
-        saliency=shards_of(f"{CELL}/saliency", "saliency"),
-        generations=shards_of(f"{CELL}/generations", "generate"),
-        regenerations=shards_of(f"{CELL}/regenerations/calibration", "generate"),
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
+        regenerations=shards_of("regenerations", "calibration"),
         plans=f"{CELL}/plans/calibration.parquet",
         gold=f"{R}/problems/{{dataset}}/gold/calibration.parquet",
     output:

@@ -1,0 +1,151 @@
+"""`snakemake check`: what would fail after hours in a queue fails here, in seconds, on the login node.
+
+Models and datasets are there or can be fetched (licence included), contexts are long enough, the disk is not full.
+Every run does the same before its first job, for what it is about to fetch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dpc import cost
+from dpc.catalogue import Dataset, Model
+from dpc.errors import DpcError
+from dpc.settings import Config, load_config
+
+SECONDS = 5
+"""Patience with the hub."""
+SPARE_GB = 2.0
+MODELS, DATASETS = Path("resources/models"), Path("resources/datasets")
+
+
+def check(config: Config, fetch: set[str] | None = None) -> None:
+    """Raise DpcError for the first thing that cannot work; `fetch` names what will be fetched, None: what is absent."""
+    wanted = {name: config.models[name] for name in config.study.models}
+    hub_models = {name: model for name, model in wanted.items() if model.hub and _is_absent(name, fetch)}
+    for name, model in wanted.items():
+        if name in hub_models:
+            check_context(config, name, _hub_model(name, model))
+        elif not model.builtin and (_folder(name, model) / "config.json").is_file():
+            check_context(config, name, _local_model(name, _folder(name, model)))
+    for name in config.study.datasets:
+        _check_dataset(name, config.datasets[name], fetch)
+    check_disk(config, sum(cost.weights_gb(model) for model in hub_models.values()))
+
+
+def _folder(name: str, model: Model) -> Path:
+    return Path(model.path) if model.path else MODELS / name
+
+
+def _is_absent(name: str, fetch: set[str] | None) -> bool:
+    return name in fetch if fetch is not None else not (MODELS / name / "config.json").is_file()
+
+
+def _local_model(name: str, folder: Path) -> dict[str, Any]:
+    """Return the model's config. Raises DpcError where weights or tokenizer are missing."""
+    for kind, pattern in (("safetensors weights", "*.safetensors"), ("tokenizer", "tokenizer*")):
+        if not list(folder.glob(pattern)):
+            raise DpcError(f"models.{name}: found no {kind} in {folder}; expected config, safetensors and tokenizer")
+    return dict(json.loads((folder / "config.json").read_text()))
+
+
+def _hub_model(name: str, model: Model) -> dict[str, Any]:
+    """Return the config of a model on the hub. Raises DpcError where it cannot be fetched."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    target = MODELS / name
+    where = f"models.{name}: found no weights in {target}"
+    try:
+        found = HfApi().model_info(str(model.hub), revision=model.revision, timeout=SECONDS)
+        files = [file.rfilename for file in found.siblings or []]
+        if not any(file.endswith(".safetensors") for file in files):
+            raise DpcError(f"models.{name}: {model.hub} has no safetensors file; write a model that has")
+        with tempfile.TemporaryDirectory() as folder:
+            file = hf_hub_download(str(model.hub), "config.json", revision=model.revision, local_dir=folder)
+            return dict(json.loads(Path(file).read_text()))
+    except DpcError:
+        raise
+    except Exception as error:
+        mend = f"fetch them where there is network: `snakemake -- {target}/config.json`, or write models.{name}.path"
+        raise DpcError(f"{where}, and {_why(error, str(model.hub))}; {mend}") from None
+
+
+def _why(error: Exception, repository: str) -> str:
+    """Say in a few words why the hub gave nothing."""
+    kind = type(error).__name__
+    if kind == "GatedRepoError":
+        return f"{repository} asks for a licence: accept it on its page and log in with `hf auth login`"
+    if kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):
+        what = "revision" if kind.startswith("Revision") else "repository"
+        return f"the hub knows no such {what} of {repository}, or shows it only after `hf auth login`"
+    return f"the hub cannot be reached ({(str(error).splitlines() or [kind])[0]})"
+
+
+def _check_dataset(name: str, dataset: Dataset, fetch: set[str] | None) -> None:
+    """Raise DpcError where files of a dataset are neither here nor on the hub."""
+    if not dataset.hub:
+        return
+    files = [*dataset.hub.train, *dataset.hub.test]
+    missing = [file for file in files if not (DATASETS / name / file).is_file()]
+    if not missing or (fetch is not None and name not in fetch):
+        return
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().dataset_info(dataset.hub.id, revision=dataset.hub.revision, timeout=SECONDS)
+    except Exception as error:
+        mend = f"`snakemake -- {DATASETS / name / missing[0]}` fetches it where there is network, or write `files`"
+        absent = f"datasets.{name}: found no {missing[0]} in {DATASETS / name}"
+        raise DpcError(f"{absent}, and {_why(error, dataset.hub.id)}; {mend}") from None
+    unknown = set(missing) - {file.rfilename for file in found.siblings or []}
+    if unknown:
+        raise DpcError(f"datasets.{name}: {dataset.hub.id} has no file {min(unknown)!r}; correct hub.train or hub.test")
+
+
+def check_context(config: Config, name: str, model: dict[str, Any]) -> None:
+    """Raise DpcError where prompt, question and rationale do not fit into the model's context."""
+    context = model.get("max_position_embeddings")
+    for dataset in config.study.datasets:
+        for recipe in config.study.recipes:
+            vectors, new = config.recipes[recipe].vectors, config.datasets[dataset].max_new_tokens
+            wanted = vectors + cost.QUESTION_TOKENS + new
+            if context and wanted > context:
+                raise DpcError(
+                    f"models.{name}: found a context of {context} tokens, expected {wanted} "
+                    f"({vectors} vectors, {cost.QUESTION_TOKENS} for a question, {new} new); "
+                    f"lower datasets.{dataset}.max_new_tokens"
+                )
+
+
+def check_disk(config: Config, fetched_gb: float) -> None:
+    """Raise DpcError where the results, or what is fetched, will not fit."""
+    for place, needed in ((Path(config.study.results), cost.disk_gb(config)), (MODELS, fetched_gb)):
+        there = next(folder for folder in (place, *place.parents) if folder.exists())
+        free = shutil.disk_usage(there).free / 1e9
+        if free < needed + SPARE_GB:
+            raise DpcError(
+                f"{place}: found {free:.1f} GB free, expected {needed + SPARE_GB:.1f} GB; "
+                "make room, or write another study.results"
+            )
+
+
+def main() -> int:
+    """Check the configuration in the environment variable DPC_CONFIG; return the exit status."""
+    try:
+        config = load_config(json.loads(os.environ["DPC_CONFIG"]))
+        check(config)
+    except DpcError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"check: {', '.join(config.study.models)} on {', '.join(config.study.datasets)}: nothing in the way")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

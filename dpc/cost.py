@@ -1,0 +1,191 @@
+"""What a job costs: cards, memory and minutes from the model, the dataset and the recipe.
+
+Weights take parameters x bytes. Cards hold the weights, a quarter more for activations, and 3 GB of cache: batches
+halve where memory runs out, so a longer cache costs time, not a failure. Minutes are tokens x parameters / rate, with
+`config.yaml`'s rates, doubled for safety and for every further attempt. Lengths are assumed, not measured: a question
+of 100 tokens, a rationale of half of `max_new_tokens` (a batch lasts as long as its longest row). On the CPU a
+hundredth of the rates is assumed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from dpc.catalogue import Dataset, Model
+from dpc.errors import DpcError
+from dpc.settings import Config
+
+Rate = Literal["generate", "saliency", "tune"]
+RATES: dict[str, Rate] = {
+    "tune_prompt": "tune",
+    "generate_unprompted": "generate",
+    "generate_base": "generate",
+    "regenerate": "generate",
+    "extract_saliency": "saliency",
+    "extract_exemplars": "saliency",
+}
+"""The rules that may ask for a GPU, and the rate that each goes by."""
+TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
+"""Rows of the benchmarks' test files, where `splits.test` is null."""
+QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS = 100, 0.5, 4
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
+EMBEDDED = 0.001
+"""Billions of parameters that no embedded model exceeds."""
+CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 3.0
+HOST_MB, LIGHT_MB, LIGHT_MINUTES, START_MINUTES, SAFETY = 4000, 4000, 60, 15, 2.0
+CPU_SHARE = 0.01
+TOKEN_BYTES = 16
+"""A token in a table: its id, its text, its likelihood."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all jobs of a rule in one cell do together: `rows` questions and `tokens`."""
+
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job belongs; `part` is that of a regeneration."""
+
+    model: str
+    dataset: str
+    recipe: str | None = None
+    part: str | None = None
+
+
+def parameters(model: Model) -> float:
+    """Return billions of parameters: given, counted in a local folder, or the bound of an embedded model."""
+    if model.parameters is not None:
+        return model.parameters
+    return EMBEDDED if model.path is None else counted(Path(model.path))
+
+
+@cache
+def counted(folder: Path) -> float:
+    """Return billions of parameters of the safetensors files in `folder`, from their headers alone."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise DpcError(f"{folder}: found no safetensors file; expected the model's weights in this format")
+    return sum(math.prod(entry["shape"]) for file in files for entry in _header(file)) / 1e9
+
+
+def _header(file: Path) -> list[dict[str, list[int]]]:
+    """Return the entries of a safetensors header: eight bytes of length, then JSON."""
+    with file.open("rb") as stream:
+        entries = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return [entry for name, entry in entries.items() if name != "__metadata__"]
+
+
+def weights_gb(model: Model) -> float:
+    """Return the size of the weights in memory."""
+    return parameters(model) * BYTES[model.dtype]
+
+
+def test_rows(dataset: Dataset) -> int:
+    """Return the number of test questions: given, or the benchmark's."""
+    return dataset.splits.test or TEST_ROWS[dataset.task]
+
+
+def work(config: Config, rule: str, place: Place) -> Work:
+    """Return what the jobs of a rule do in one cell, all shards together."""
+    dataset = config.datasets[place.dataset]
+    rationale = round(dataset.max_new_tokens * RATIONALE_SHARE)
+    vectors = config.recipes[place.recipe].vectors if place.recipe else 0
+    sequence = vectors + QUESTION_TOKENS + rationale
+    rows = dataset.splits.calibration + test_rows(dataset)
+    if rule == "tune_prompt":
+        recipe = config.recipes[str(place.recipe)]
+        return Work(recipe.steps * recipe.batch_size, recipe.steps * recipe.batch_size * sequence)
+    if rule == "regenerate":
+        rows = _edits(config, dataset, vectors, str(place.part))
+        return Work(rows, rows * rationale)
+    if rule == "extract_exemplars":
+        return Work(EXEMPLARS, EXEMPLARS * sequence)
+    return Work(rows, rows * (sequence if rule == "extract_saliency" else rationale))
+
+
+def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
+    """Return how many answers a part asks for at most."""
+    controls, splits = config.controls, dataset.splits
+    if part == "calibration":
+        return splits.calibration + controls.static_candidates * min(controls.static_questions, splits.calibration)
+    if part == "oracles":
+        return controls.oracle_questions * vectors
+    return test_rows(dataset) * len([plan for plan in config.study.plans if plan not in ("no_prompt", "prompt_tuning")])
+
+
+def hours(config: Config, rule: str, place: Place) -> float:
+    """Return the hours all shards of a rule take together in one cell, without loading the model."""
+    rate = getattr(config.cluster.rates, RATES[rule]) * (1 if config.execution.device == "cuda" else CPU_SHARE)
+    return work(config, rule, place).tokens * parameters(config.models[place.model]) / rate / 3600
+
+
+def shards(config: Config, stage: str, rule: str, place: Place) -> int:
+    """Return the number of shards: given, or so many that each lasts about an hour."""
+    count = getattr(config.shards, stage)
+    return max(1, round(hours(config, rule, place))) if count == "auto" else count
+
+
+def gpus(config: Config, model: Model) -> int:
+    """Return the cards a GPU job asks for."""
+    if config.cluster.gpus != "auto":
+        return config.cluster.gpus
+    if config.execution.device != "cuda":
+        return 0
+    return math.ceil((weights_gb(model) * ACTIVATIONS + CACHE_GB) / (config.cluster.gpu_memory_gb * CARD_SHARE))
+
+
+def memory_mb(config: Config, model: Model, attempt: int = 1) -> int:
+    """Return the host memory of a torch job: weights pass through it, and on the CPU they and the cache stay."""
+    on_cpu = config.execution.device == "cpu"
+    weights = weights_gb(model) * (ACTIVATIONS if on_cpu else 1.2)
+    return attempt * (HOST_MB + round(1000 * (weights + CACHE_GB * on_cpu * (parameters(model) > EMBEDDED))))
+
+
+def minutes(config: Config, rule: str, place: Place, of: int, attempt: int = 1) -> int:
+    """Return the time limit of one of `of` shards."""
+    wanted = attempt * (START_MINUTES + SAFETY * 60 * hours(config, rule, place) / of)
+    return math.ceil(min(wanted, 60 * config.cluster.max_hours))
+
+
+def cells(config: Config) -> Iterator[tuple[str, str, str, int]]:
+    """Yield model, dataset, recipe and number of seeds of every cell."""
+    for model in config.study.models:
+        for dataset in config.study.datasets:
+            for recipe in config.study.recipes:
+                yield model, dataset, recipe, len(config.study.prompt_seeds)
+
+
+def output_gb(config: Config, rule: str, place: Place) -> float:
+    """Return the size of what a rule writes in one cell: saliency per layer, texts and token ids."""
+    done = work(config, rule, place)
+    if rule == "tune_prompt":
+        return 0.01
+    if rule not in ("extract_saliency", "extract_exemplars"):
+        return done.tokens * TOKEN_BYTES / 1e9
+    billions, vectors = parameters(config.models[place.model]), config.recipes[str(place.recipe)].vectors
+    layers = max(4.0, (billions * 1e9 / 196_608) ** (1 / 3))  # of a decoder of 12 L D^2 parameters with D = 128 L
+    rationale = config.datasets[place.dataset].max_new_tokens * RATIONALE_SHARE
+    floats = layers * (4 * rationale + 3 * vectors) + rationale * vectors
+    if rule == "extract_exemplars":
+        floats = layers * (vectors + QUESTION_TOKENS + rationale) ** 2
+    return done.rows * floats * 4 / 1e9
+
+
+def disk_gb(config: Config) -> float:
+    """Return the size of all results."""
+    total = 0.0
+    for model, dataset, recipe, seeds in cells(config):
+        for rule in ("generate_base", "extract_saliency", "tune_prompt"):
+            total += seeds * output_gb(config, rule, Place(model, dataset, recipe))
+        total += seeds * 2 * output_gb(config, "regenerate", Place(model, dataset, recipe, "test"))  # and its store
+    return total

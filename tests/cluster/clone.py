@@ -1,0 +1,84 @@
+"""A fresh clone of this checkout, and Snakemake run in it as a cluster user would."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.slurm import Cluster, wait_until
+from tests.workflow import ROOT, SMALLEST, overlay
+
+STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}})
+"""The smallest embedded study: torch runs on the CPU by its own config, and its jobs ask for a card all the same."""
+POLL = ("--slurm-init-seconds-before-status-checks", "9")
+"""First look at a job after so many seconds: its length, about."""
+
+
+class Clone:
+    """The tracked files of this checkout in a new folder, on a cluster."""
+
+    def __init__(self, folder: Path, cluster: Cluster, warm: bool = True):
+        self.folder, self.cluster, self.warm = folder, cluster, warm
+        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in tracked.rstrip("\0").split("\0"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+    def plant(self, **faults: str) -> None:
+        """Make stages go wrong once: `fail`, `hang`, `memory`, or `slow` until there is a file `faults/go`."""
+        cli, line = self.folder / "dpc/cli.py", "    _header(stage, arguments, argv)\n"
+        call = '    __import__("tests.cluster.faults", fromlist=["happen"]).happen(stage)\n'
+        text = cli.read_text()
+        assert text.count(line) == 1
+        cli.write_text(text.replace(line, line + call))
+        (self.folder / "faults").mkdir()
+        for stage, kind in faults.items():
+            (self.folder / "faults" / stage).write_text(kind)
+
+    def wait_for_fault(self, stage: str, seconds: float = 90) -> None:
+        """Return when the planted fault of a stage has begun."""
+        wait_until((self.folder / "faults" / f"{stage}.happened").exists, seconds, f"fault of {stage}")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what a user has exported; jobs inherit it."""
+        here = {**self.cluster.environment, "DPC_PARTITION": "cpu", "DPC_GPU_PARTITION": "gpu", "OMP_NUM_THREADS": "1"}
+        here.pop("PYTHONDONTWRITEBYTECODE", None)  # every job would compile everything again
+        here["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), here["PATH"]])
+        return here
+
+    def command(self, *arguments: str, study: dict[str, Any] | None = STUDY) -> list[str]:
+        """Return the command line: `snakemake --profile slurm`, with a study laid over the shipped configuration."""
+        command = ["snakemake", "--profile", "slurm"]
+        if study is not None:
+            file = self.folder / "study.yaml"
+            file.write_text(yaml.safe_dump(study))
+            command += ["--configfile", "workflow/demo.yaml", file.name]
+        command += arguments
+        return [sys.executable, "-m", "dpc.warm", "--", *command] if self.warm else command
+
+    def start(self, *arguments: str, study: dict[str, Any] | None = STUDY) -> subprocess.Popen[str]:
+        """Start Snakemake; its output can be read from the process."""
+        return subprocess.Popen(
+            self.command(*arguments, study=study),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str, study: dict[str, Any] | None = STUDY, limit: float = 240) -> tuple[int, str]:
+        """Run Snakemake; return its status and what it printed. Raises TimeoutExpired: the fault of a cluster hangs."""
+        process = self.start(*arguments, study=study)
+        try:
+            output, _ = process.communicate(timeout=limit)
+        finally:
+            process.kill()
+        return process.returncode, output

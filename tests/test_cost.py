@@ -1,0 +1,106 @@
+"""The cost model against hand arithmetic: what a 7B, 8B and 13B job asks for."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpc import cost, estimate
+from dpc.errors import DpcError
+from dpc.settings import Config, load_config
+from tests import config_tree as tree
+from tests.workflow import nested, overlay
+
+
+def paper(key: str = "study.name", value: Any = "x") -> Config:
+    return load_config(overlay(tree.config(), nested(key, value)))
+
+
+GSM8K = cost.Place("llama2-13b", "gsm8k", "paper")
+
+
+def test_work_is_counted_by_hand() -> None:
+    config = paper()
+    assert cost.work(config, "generate_base", GSM8K) == cost.Work(1719, 1719 * 256)
+    assert cost.work(config, "extract_saliency", GSM8K) == cost.Work(1719, 1719 * (100 + 100 + 256))
+    assert cost.work(config, "tune_prompt", GSM8K) == cost.Work(4400 * 16, 4400 * 16 * 456)
+    test_part = cost.Place("llama2-13b", "gsm8k", "paper", "test")
+    assert cost.work(config, "regenerate", test_part).rows == 7 * 1319  # nine plans, two of which ask for nothing
+    calibration = cost.Place("llama2-13b", "gsm8k", "paper", "calibration")
+    assert cost.work(config, "regenerate", calibration).rows == 400 + 8 * 200
+
+
+def test_time_follows_tokens_size_rate_and_attempt() -> None:
+    config = paper()
+    seconds = 4400 * 16 * 456 * 13 / 12000
+    assert cost.hours(config, "tune_prompt", GSM8K) == pytest.approx(seconds / 3600)
+    assert cost.minutes(config, "tune_prompt", GSM8K, 1) == min(24 * 60, math.ceil(15 + 2 * seconds / 60))
+    small = cost.Place("mistral-7b", "aqua", "paper")
+    once = cost.minutes(config, "generate_base", small, 1)
+    assert cost.minutes(config, "generate_base", small, 1, attempt=2) == pytest.approx(2 * once, abs=1)
+    assert cost.minutes(config, "generate_base", small, 2) < once
+    longest = paper("cluster.max_hours", 2)
+    assert cost.minutes(longest, "tune_prompt", GSM8K, 1, attempt=3) == 120
+
+
+@pytest.mark.parametrize(
+    ("model", "card", "cards"),
+    [("mistral-7b", 24, 1), ("llama3-8b", 24, 2), ("llama2-13b", 80, 1), ("llama2-13b", 40, 1), ("llama2-13b", 24, 2)],
+)
+def test_cards_hold_weights_a_quarter_more_and_three_gigabytes(model: str, card: float, cards: int) -> None:
+    config = paper("cluster.gpu_memory_gb", card)
+    assert cost.gpus(config, config.models[model]) == cards
+
+
+def test_cards_are_asked_for_where_torch_runs_on_them_or_by_name() -> None:
+    model = tree.config()["study"]["models"][0]
+    for key, value, cards in (("execution.device", "cpu", 0), ("cluster.gpus", 3, 3), ("cluster.gpus", 0, 0)):
+        config = paper(key, value)
+        assert cost.gpus(config, config.models[model]) == cards
+
+
+def test_memory_holds_the_weights_and_grows_with_attempts() -> None:
+    config = paper()
+    sizes = [cost.memory_mb(config, config.models[name]) for name in ("mistral-7b", "llama3-8b", "llama2-13b")]
+    assert sizes == [4000 + round(1200 * 2 * billions) for billions in (7.2, 8.0, 13.0)]
+    assert cost.memory_mb(config, config.models["llama3-8b"], 3) == 3 * sizes[1]
+
+
+def test_auto_shards_last_about_an_hour_and_numbers_are_taken() -> None:
+    config = paper()
+    for model in config.study.models:
+        for dataset in config.study.datasets:
+            place = cost.Place(model, dataset, "paper", "test")
+            count = cost.shards(config, "generate", "regenerate", place)
+            assert count == 1 or 0.6 < cost.hours(config, "regenerate", place) / count < 1.5
+    assert cost.shards(paper("shards.generate", 5), "generate", "regenerate", GSM8K) == 5
+
+
+def test_parameters_of_a_local_folder_are_counted_in_the_headers(tmp_path: Path) -> None:
+    header = {"__metadata__": {}, "a": {"shape": [1000, 2000]}, "b": {"shape": [500]}, "c": {"shape": []}}
+    text = json.dumps(header).encode()
+    (tmp_path / "model-1.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"weights")
+    assert cost.counted(tmp_path) * 1e9 == pytest.approx(1000 * 2000 + 500 + 1)
+    with pytest.raises(DpcError, match="found no safetensors file"):
+        cost.counted(tmp_path / "elsewhere")
+
+
+def test_the_estimate_counts_every_job_of_the_grid() -> None:
+    config = paper()
+    lines = estimate.lines(config)
+    assert lines["tune_prompt"].jobs == 27
+    assert lines["generate_base"].jobs == 27
+    assert lines["tune_prompt"].hours == pytest.approx(
+        sum(
+            3 * cost.hours(config, "tune_prompt", cost.Place(model, dataset, "paper"))
+            for model in config.study.models
+            for dataset in config.study.datasets
+        )
+    )
+    text = estimate.table(config)
+    assert "GPU hours in all" in text
+    assert "llama2-13b" in text

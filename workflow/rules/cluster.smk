@@ -1,0 +1,39 @@
+# What a job asks a scheduler for. Sizes come from dpc/cost.py; names of partitions from the environment, see docs/cluster.md.
+import signal
+
+from dpc import cost
+
+WARNING_SECONDS = 120
+# Slurm's warning reaches every process of the step. It is meant for the stage: a Snakemake in between that died of it
+# would take the stage along. Ignored is inherited; a stage that can stop early installs its own handler.
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def place_of(wildcards):
+    return cost.Place(wildcards.model, wildcards.dataset, wildcards.get("recipe"), wildcards.get("part"))
+
+
+def gpus(wildcards):
+    return cost.gpus(CONFIG, CONFIG.models[wildcards.model])
+
+
+def on_gpu_nodes(variable, otherwise=None):
+    """A resource named in the environment where the job asks for a GPU."""
+    return lambda wildcards: os.environ.get(variable if gpus(wildcards) else otherwise or "") or None
+
+
+def torch_job(rule):
+    """The resources of a torch stage: cards, memory and minutes grow with the model, memory and minutes with attempts."""
+    return {
+        "gpu": gpus,
+        "mem_mb": lambda wildcards, attempt: cost.memory_mb(CONFIG, CONFIG.models[wildcards.model], attempt),
+        "runtime": lambda wildcards, attempt: cost.minutes(
+            CONFIG, rule, place_of(wildcards), int(wildcards.get("shards", 1)), attempt
+        ),
+        "nodes": lambda wildcards: 1 if gpus(wildcards) > 1 else None,  # or several cards may spread over nodes
+        "slurm_partition": on_gpu_nodes("DPC_GPU_PARTITION", "DPC_PARTITION"),
+        "gpu_model": on_gpu_nodes("DPC_GPU_MODEL"),
+        "constraint": on_gpu_nodes("DPC_GPU_CONSTRAINT"),
+        "slurm_extra": f"--signal=USR1@{WARNING_SECONDS}",
+    }

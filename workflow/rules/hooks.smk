@@ -1,0 +1,60 @@
+# Before the first job and after the last: one run per results folder, and the cause of every failure as the last lines.
+import atexit
+
+from dpc import causes, check, resume
+from dpc.claim import Claim
+
+RUN = {}
+
+
+def jobs_of(*names):
+    """The jobs of these rules that this run will do."""
+    return [job for job in workflow.dag.needrun_jobs() if job.rule.name in names]
+
+
+def log_files(log):
+    """Snakemake hands its hooks one name or several."""
+    return [str(Path(file).resolve()) for file in ([log] if isinstance(log, str) else log)]
+
+
+def begin(log):
+    """Claim the results folder, and refuse what could not work."""
+    facts = {"arguments": sys.argv[1:], "config": json.loads(json.dumps(config)), "logs": log_files(log)}
+    try:
+        working = resume.orphans(Path(R))
+        if working:
+            raise DpcError(
+                f"{R}: Slurm job {', '.join(working)} of an earlier run still writes here; "
+                f"`python -m dpc.resume {R}` waits for it and goes on, with --cancel it cancels first"
+            )
+        RUN["claim"] = Claim(Path(R, resume.RUN), f"the folder {R}", **facts)
+        fetched = {job.wildcards.name for job in jobs_of("fetch_model", "fetch_dataset")}
+        check.check(CONFIG, fetched)
+    except DpcError as error:
+        end()
+        raise WorkflowError(f"check: {error}") from None
+
+
+def end():
+    if "claim" in RUN:
+        RUN.pop("claim").release()
+
+
+def explain(log):
+    """The last lines a user sees: Snakemake prints its own after this, so they wait for the interpreter's end."""
+    end()
+    text = "".join(Path(file).read_text() for file in log_files(log))
+    told = causes.report(text, sys.argv[1:], set(workflow.dag_settings.targets))
+    atexit.register(lambda: print("\n".join(told), file=sys.stderr, flush=True))
+
+
+onstart:
+    begin(log)
+
+
+onsuccess:
+    end()
+
+
+onerror:
+    explain(log)
