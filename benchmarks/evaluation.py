@@ -99,8 +99,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = arguments(["prompt_tuning", "dpc"])
-    parser.set_defaults(questions=64, rationale=320, least=256, steps=512, batch=16)
+    parser.set_defaults(questions=128, rationale=320, least=256, steps=512, batch=32)
     parser.add_argument("--fired", type=float, default=0.25, help="share of questions answered again")
-    parser.add_argument("--saliency-batch", type=int, default=4)
+    parser.add_argument("--saliency-batch", type=int, default=8)
     parser.add_argument("--rows", choices=["all", "rationale"], default="all")
     print(json.dumps(measure(parser.parse_args())))

@@ -166,7 +166,7 @@ def arguments() -> argparse.ArgumentParser:
     numbers |= {"threads": 2, "seed": 0}
     for name, value in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--rationale", type=float, default=0.5, help="share of question and rationale")
+    parser.add_argument("--rationale", type=float, default=0.25, help="share of question and rationale")
     return parser
 
 

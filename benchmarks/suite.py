@@ -121,8 +121,9 @@ def _tuning(sizes: Mapping[str, int]) -> Pair:
 
 
 def _evaluation(sizes: Mapping[str, int], most: float | None, **more: int) -> Pair:
-    work = Work("evaluation", {"questions": 64, "least": 256, "fired": 0.25, **sizes, **more})
-    label = f"a quarter fired, {_model(sizes)}"
+    base = {"questions": 128, "batch": 32, "saliency-batch": 8, "least": 256, "fired": 0.25}
+    work = Work("evaluation", {**base, **sizes, **more})
+    label = f"{work.options['questions']} questions, a quarter fired, {_model(sizes)}"
     return Pair("evaluation", label, work, "dpc", "prompt_tuning", Targets(time=most))
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dpc.lm.attention import Probabilities, Rectangle, Scratch, Sight, tile_rows, tiles, visible, wide
+from dpc.lm.attention import Probabilities, Rectangle, Scratch, Sight, goes_on, tile_rows, tiles, visible, wide
 from dpc.lm.layout import RightPadded
 
 GROUPS = ("prompt", "question", "rationale", "former_tokens", "former_steps")
@@ -64,6 +64,8 @@ class Recorder:
         rows = [batch.predicting_rows(b) for b in range(len(batch.rationale_ids))]
         self.question_start = batch.question_start
         self.first_row, self.end = min(r.start for r in rows), max(r.stop for r in rows)
+        self.graph_start = self._graph_start(batch.embeds_BSD.device)
+        """The first row of the graph: the rows before it are given."""
         new = torch.empty(0, dtype=wide(batch.embeds_BSD.dtype), device=batch.embeds_BSD.device).new_zeros
         size, length = batch.embeds_BSD.shape[:2]
         kept, vectors = heads if request.head_reduce == "per_head" else 1, prompt.stop - prompt.start
@@ -79,9 +81,16 @@ class Recorder:
         self._scratch = Scratch()
         self._masks: dict[tuple[int, int, int | None], Tensor] = {}
 
+    def _graph_start(self, device: torch.device) -> int:
+        """Only full maps show the prompt's rows; a GPU's fused attention knows no given columns, so it begins at 0."""
+        if self.request.rows == "rationale":
+            return self.first_row
+        is_spared = not self.request.full and device.type == "cpu"
+        return self.question_start if is_spared else 0
+
     def mask(self, rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor | None:
         """Return the additive mask that attention needs beyond being causal; one for all layers."""
-        if sight.window is None and sight.offset == 0:
+        if sight.window is None and (sight.offset == 0 or goes_on(like.device, sight)):
             return None
         key = (rows, columns, sight.window)
         if key not in self._masks:
@@ -106,7 +115,7 @@ class Recorder:
         """Yield prompt columns only where nothing else is kept, and tiles of every column elsewhere."""
         first = 0 if self.request.full else self.first_row - sight.offset
         step = tile_rows(heads, self.prompt.stop - self.prompt.start, device)
-        for start in range(self.question_start - sight.offset, first, step) if sight.offset == 0 else ():
+        for start in range(self.question_start - sight.offset, first, step) if self.request.rows == "all" else ():
             yield Rectangle(slice(start, min(start + step, first)), self.prompt)
         yield from tiles(range(first, self.end - sight.offset), tile_rows(heads, columns, device), sight)
 

@@ -118,19 +118,13 @@ def span_loss(nll: list[Tensor], starts: list[int]) -> Tensor:
 
 
 def _nll(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> list[Tensor]:
-    """Return the NLL of every rationale token, on a graph that begins where the recorder says."""
-    embeds_BSD, decoder = batch.embeds_BSD.detach(), lm.model.get_decoder()
-    first = recorder.first_row if recorder.request.rows == "rationale" else 0
+    """Return the NLL of every rationale token, on a graph that begins at the recorder's first row."""
+    embeds_BSD, decoder, first = batch.embeds_BSD.detach(), lm.model.get_decoder(), recorder.graph_start
     positions_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
     cache = None
     if first > 0:
-        from transformers import DynamicCache
-
-        recorder.is_recording = False
-        with torch.no_grad():
-            before = DynamicCache()  # without the model's config no layer forgets what is outside its window
-            decoder(inputs_embeds=embeds_BSD[:, :first], position_ids=positions_1S[:, :first], past_key_values=before)
-        cache, recorder.is_recording = given_cache(before), True
+        rows = 1 if first <= batch.question_start else len(embeds_BSD)  # all rows have the same prompt
+        cache = _cache_of(decoder, embeds_BSD[:rows, :first], positions_1S[:, :first], recorder)
     hidden_BSD = decoder(
         inputs_embeds=embeds_BSD[:, first:],
         position_ids=positions_1S[:, first:],
@@ -138,6 +132,18 @@ def _nll(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> list[Tens
         use_cache=cache is not None,
     ).last_hidden_state
     return rationale_nll(lm, batch, hidden_BSD, first)
+
+
+def _cache_of(decoder: Any, embeds_BSD: Tensor, positions_1S: Tensor, recorder: Recorder) -> Any:
+    """Return a cache of what goes before the graph; nothing is recorded of it."""
+    from transformers import DynamicCache
+
+    recorder.is_recording = False
+    before = DynamicCache()  # without the model's config no layer forgets what is outside its window
+    with torch.no_grad():
+        decoder(inputs_embeds=embeds_BSD, position_ids=positions_1S, past_key_values=before)
+    recorder.is_recording = True
+    return given_cache(before)
 
 
 def measure(
