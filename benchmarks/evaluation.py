@@ -62,7 +62,9 @@ def _corrupted(
     mean_D = lm.vocabulary_VD.mean(0)
     found = []
     for i in range(int(share * len(asked))):
-        prompt_ND = soft_prompt.corrupt(asked[i].prompt_ND, Edit(masked=(located[i],), gamma=10.0), mean_D)
+        given_ND = asked[i].prompt_ND
+        assert given_ND is not None
+        prompt_ND = soft_prompt.corrupt(given_ND, Edit(masked=(located[i],), gamma=10.0), mean_D)
         found.append(replace(asked[i], prompt_ND=prompt_ND, expected_tokens=len(answers[i].token_ids)))
     return found
 

@@ -19,7 +19,7 @@ from dpc.lm.layout import RightPadded
 GROUPS = ("prompt", "question", "rationale", "former_tokens", "former_steps")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What to measure and keep, and how."""
 

@@ -131,7 +131,7 @@ def _measure(
     steps = [steps_of(lm, settings.task, ids) for ids in batch.rationale_ids]
     starts = [loss_start(lm, settings, ids) for ids in batch.rationale_ids]
     band = layer_range(settings.saliency.band, lm.model.config.num_hidden_layers)
-    request = Request(settings.saliency.head_reduce, band=band, checkpoint=is_checkpointed)
+    request = Request(head_reduce=settings.saliency.head_reduce, band=band, checkpoint=is_checkpointed)
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request)
