@@ -60,7 +60,7 @@ def run(
                 yield pd.DataFrame(found)
 
     table, device = kept.complete(rows, make)
-    tables.write(out, "saliency", table, provenance("extract_saliency", settings, device=device))
+    tables.write(out, "saliency", table, provenance("extract_saliency", settings, model=model, device=device))
     kept.remove()
 
 
