@@ -48,6 +48,7 @@ def files(folder: Path) -> set[str]:
 def workflow(tmp_path: Path) -> Workflow:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "model" / "tokenizer.json").touch()
     (tmp_path / "model" / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     for pool in ("train", "test"):
         (tmp_path / f"{pool}.jsonl").write_text("\n".join(rows(pool, 6)))

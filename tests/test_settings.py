@@ -89,6 +89,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.arithmetic.task", "gsm8k", DATASET + "`generate` goes with task `arithmetic`"),
     ("datasets.arithmetic.files", {"test": "x"}, DATASET + "a dataset needs exactly one of `files`, `hub`, "),
     ("study.plans", ["dpc"], "study.plans lacks prompt_tuning"),
+    ("formats.chat.template", "Q:", "formats.chat: `template` must contain {question}"),
+    ("formats.chat.shots", -1, "`formats.chat.shots` is -1: expected a value greater than or equal to 0"),
+    ("datasets.gsm8k.formats", {"llama3-8b": "cat"}, "datasets.gsm8k.formats names 'cat', which is not in `formats`; "
+     "did you mean 'chat'?"),
+    ("datasets.gsm8k.formats", {"llama3": "chat"}, "datasets.gsm8k.formats names 'llama3', which is not in `models`"),
 ]  # fmt: skip
 
 
@@ -195,7 +200,12 @@ REACH: dict[str, tuple[Any, str]] = {
     "models.builtin.builtin.question_loss_weight": (0.7, "builtin_model"),
     "datasets.arithmetic": ({"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}}, TASK),
     "datasets.arithmetic.generate": (7, "problems"),
-    "datasets.arithmetic.template": ("Ask : {question}", "problems"),
+    "datasets.arithmetic.template": ("Ask : {question}", "problems render"),
+    "datasets.arithmetic.formats": ({"builtin": "plain_4_shot"}, "render"),
+    "formats.chat.template": ("{question}!", ""),
+    "formats.chat.instruction": ("Now", ""),
+    "formats.chat.shots": (2, ""),
+    "formats.chat.chat": (False, ""),
     "datasets.gsm8k.template": ("Ask : {question}", ""),
     "datasets.arithmetic.stop": (["Q :"], GENERATE),
     "datasets.arithmetic.max_new_tokens": (7, GENERATE),
@@ -263,7 +273,7 @@ def slices(raw: dict[str, Any]) -> dict[str, str]:
     wanted = {
         "model_name": "builtin", "dataset_name": "arithmetic", "dataset": "arithmetic", "seed": 0,
         "recipe": config.recipes["well_tuned"], "position_bins": config.figures.position_bins,
-        "study": config.study.name,
+        "study": config.study.name, "format": config.format_of("builtin", "arithmetic"),
     }  # fmt: skip
     return {stage: slice_for(stage, config, **wanted) for stage in STAGES}
 

@@ -35,7 +35,7 @@ def run(
     for instance in tables.rows(tables.read(chosen, "chosen")):
         found += _maps(lm, settings, prompt_ND, rows.loc[instance.problem_id], instance.role)
     table = pd.DataFrame(found, columns=list(tables.SCHEMAS["exemplars"]))
-    tables.write(out, "exemplars", table, provenance("exemplars", settings, device=str(lm.device)))
+    tables.write(out, "exemplars", table, provenance("exemplars", settings, model=model, device=str(lm.device)))
 
 
 def _maps(lm: Any, settings: ExtractSaliencyStage, prompt_ND: Any, row: Any, role: str) -> list[dict[str, Any]]:

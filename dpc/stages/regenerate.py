@@ -56,7 +56,7 @@ def run(
         yield from generate_rows(lm, settings, jobs, execution, "regenerate")
 
     rows, device = kept.complete(wanted, make)
-    tables.write(out, "regenerations", rows, provenance("regenerate", settings, device=device))
+    tables.write(out, "regenerations", rows, provenance("regenerate", settings, model=model, device=device))
     kept.merge()
 
 

@@ -4,7 +4,7 @@
 rule generate_unprompted:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
     output:
         f"{R}/{{model}}/{{dataset}}/unprompted/{{shard}}-of-{{shards}}.parquet",
     log:
@@ -30,7 +30,7 @@ rule generate_unprompted:
 rule generate_base:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
     output:
         f"{CELL}/generations/{{shard}}-of-{{shards}}.parquet",
@@ -57,7 +57,7 @@ rule generate_base:
 rule regenerate:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         base=shards_of("generations"),
         plans=f"{CELL}/plans/{{part}}.parquet",
