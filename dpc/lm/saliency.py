@@ -22,7 +22,7 @@ from dpc.errors import DpcError
 from dpc.lm.attention import Sight, attend
 from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, RightPadded
-from dpc.lm.losses import rationale_nll
+from dpc.lm.losses import rationale_scores
 from dpc.lm.models import FAMILIES, LanguageModel
 from dpc.lm.recorder import Recorder, Reduced, Request
 
@@ -117,8 +117,8 @@ def span_loss(nll: list[Tensor], starts: list[int]) -> Tensor:
     return torch.stack([row[start:].mean() for row, start in zip(nll, starts, strict=True)]).sum()
 
 
-def _nll(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> list[Tensor]:
-    """Return the NLL of every rationale token, on a graph that begins where the recorder says."""
+def _scores(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> tuple[list[Tensor], list[Tensor]]:
+    """Return NLL and entropy at every rationale token, on a graph that begins where the recorder says."""
     embeds_BSD, decoder = batch.embeds_BSD.detach(), lm.model.get_decoder()
     first = recorder.first_row if recorder.request.rows == "rationale" else 0
     positions_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
@@ -137,7 +137,7 @@ def _nll(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> list[Tens
         past_key_values=cache,
         use_cache=cache is not None,
     ).last_hidden_state
-    return rationale_nll(lm, batch, hidden_BSD, first)
+    return rationale_scores(lm, batch, hidden_BSD, first, is_entropy_wanted=True)
 
 
 def measure(
@@ -162,9 +162,9 @@ def measure(
     prompt = slice(layout.prompt_start(), layout.prompt_start() + vectors)
     recorder = Recorder(request, batch, prompt, cuts, config.num_hidden_layers, config.num_attention_heads)
     with _recording(lm, recorder), _checkpointed(lm, request.checkpoint), torch.enable_grad():
-        nll = _nll(lm, batch, recorder)
+        nll, entropy = _scores(lm, batch, recorder)
         loss = span_loss(nll, starts)
         if not bool(torch.isfinite(loss)):
             raise DpcError(f"saliency loss is {float(loss)}; expected a finite number: use models.NAME.dtype: float32")
         torch.autograd.grad(loss, [recorder.leaf])
-    return recorder.reduced(nll)
+    return recorder.reduced(nll, entropy)
