@@ -146,7 +146,7 @@ class Controls(Settings):
     seed: int = 0
     """Seed of random tokens."""
     static_candidates: Count = 8
-    """Vectors tried as one static mask: those located most often on calibration."""
+    """Vectors tried as one static mask: those located most often on calibration, then the first of the others."""
     static_questions: Count = 200
     """Calibration questions each candidate is tried on."""
     oracle_questions: Count = 100

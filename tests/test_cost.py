@@ -29,7 +29,9 @@ def test_work_is_counted_by_hand() -> None:
     assert cost.work(config, "extract_saliency", GSM8K) == cost.Work(1719, 1719 * (100 + 100 + 256))
     assert cost.work(config, "tune_prompt", GSM8K) == cost.Work(4400 * 16, 4400 * 16 * 456)
     test_part = cost.Place("llama2-13b", "gsm8k", "paper", "test")
-    assert cost.work(config, "regenerate", test_part).rows == 7 * 1319  # nine plans, two of which ask for nothing
+    assert (
+        cost.work(config, "regenerate", test_part).rows == 8 * 1319
+    )  # of 15 plans 2 ask for nothing and 5 for what `always` makes
     calibration = cost.Place("llama2-13b", "gsm8k", "paper", "calibration")
     assert cost.work(config, "regenerate", calibration).rows == 400 + 8 * 200
 

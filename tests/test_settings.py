@@ -17,8 +17,9 @@ from tests.workflow import nested, overlay
 
 BASE = tree.demo()
 PLANS = (
-    "'no_prompt', 'prompt_tuning', 'dpc', 'always', 'random_corruption', 'mask_only', 'gamma_only', 'identity' or "
-    "'static_mask'"
+    "'no_prompt', 'prompt_tuning', 'dpc', 'always', 'random_corruption', 'random_trigger', 'random_token', "
+    "'first_vector', 'mask_only', 'gamma_only', 'identity', 'static_mask', 'entropy_trigger', 'nll_trigger' or "
+    "'attention_trigger'"
 )
 LAYERS = "write paper, second_half, all or [first, last], both inclusive, counted from 0"
 NAME = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
@@ -57,7 +58,7 @@ WRONG: list[tuple[str, Any, str]] = [
     # one of several names or shapes
     ("study.plans", ["prompt_tuning", "dcp"], f"`study.plans[1]` is 'dcp': expected {PLANS}; did you mean 'dpc'?"),
     ("study.plans", ["prompt_tuning", "x"], f"`study.plans[1]` is 'x': expected {PLANS}"),
-    ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_token'"),
+    ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_trigger' or 'oracle_token'"),
     ("saliency.loss_target", "gold", "`saliency.loss_target` is 'gold': expected 'own'"),
     ("flow.halves", "token", "`flow.halves` is 'token': expected 'tokens' or 'steps'; did you mean 'tokens'?"),
     ("trigger.share", "fited", "`trigger.share` is 'fited': expected 'fitted' or a number"),

@@ -21,7 +21,7 @@ SMALLEST: dict[str, Any] = {
         "datasets": ["arithmetic"],
         "recipes": ["well_tuned"],
         "prompt_seeds": [0],
-        "oracles": ["oracle_token"],
+        "oracles": ["oracle_trigger", "oracle_token"],
         "sample": {"correlation": 20, "per_class": 5},
     },
     "models": {"builtin": {"builtin": {"seed": 0, "width": 32, "layers": 3, "steps": 60, "feed_forward": 48}}},

@@ -51,6 +51,12 @@ class Reduced:
     """Full maps, one per band of `Request.full`, mean over the band's layers."""
     nll: list[Tensor]
     """Per row of the batch, the NLL in nats of every rationale token."""
+    entropy: list[Tensor]
+    """Per row of the batch, the entropy in nats of the distribution that every rationale token was chosen from."""
+    attention_BLS: Tensor
+    """Plain attention A to the prompt: sum over its columns, mean over heads; rows measured only."""
+    attention_BLRN: Tensor
+    """The same summed over row groups for each prompt column; question: nan for `rationale`."""
 
 
 class Recorder:
@@ -74,6 +80,7 @@ class Recorder:
         self.groups_BLhSG = new(size, layers, kept, length, len(GROUPS))
         self.prompt_BLhRN = new(size, layers, kept, 2, vectors)
         self.band_BhSN = new(size, kept, length, vectors)
+        self.attention_BLS, self.attention_BLRN = new(size, layers, length), new(size, layers, 2, vectors)
         self.full_BhSS = tuple(new(size, kept, length, length) for _ in request.full)
         self.leaf = new(())
         """The first measured attention output: where the graph begins."""
@@ -108,7 +115,9 @@ class Recorder:
         value_PDK = self._scratch.columns("value", value_BJKD)
         for rectangle in self._rectangles(batch * heads, key_BJKD.shape[2], sight, query_BHQD.device):
             slope_PgQK = self._scratch.product("slope", slope_PgQD, value_PDK, rectangle)
-            signed_PgQK = slope_PgQK.mul_(probabilities.on(rectangle))
+            a_PgQK = probabilities.on(rectangle)
+            self.look(layer, rectangle, sight.offset, a_PgQK.view(batch, heads, *a_PgQK.shape[2:]))
+            signed_PgQK = slope_PgQK.mul_(a_PgQK)
             self.add(layer, rectangle, sight.offset, signed_PgQK.view(batch, heads, *signed_PgQK.shape[2:]))
 
     def _rectangles(self, heads: int, columns: int, sight: Sight, device: torch.device) -> Iterator[Rectangle]:
@@ -118,6 +127,22 @@ class Recorder:
         for start in range(self.question_start - sight.offset, first, step) if self.request.rows == "all" else ():
             yield Rectangle(slice(start, min(start + step, first)), self.prompt)
         yield from tiles(range(first, self.end - sight.offset), tile_rows(heads, columns, device), sight)
+
+    def look(self, layer: int, rectangle: Rectangle, offset: int, a_BHQK: Tensor) -> None:
+        """Reduce one rectangle of plain attention A: what its rows give to the prompt's columns."""
+        columns, vectors = self._prompt_in(rectangle)
+        if columns.start < columns.stop:
+            rows = slice(rectangle.rows.start + offset, rectangle.rows.stop + offset)
+            a_BQN = a_BHQK[..., columns].mean(1)
+            self.attention_BLS[:, layer, rows] += a_BQN.sum(-1)
+            self.attention_BLRN[:, layer, :, vectors] += self.rows_BRS[:, :, rows] @ a_BQN
+
+    def _prompt_in(self, rectangle: Rectangle) -> tuple[slice, slice]:
+        """Return the prompt's columns within a rectangle, and which vectors they are; empty where there are none."""
+        first = max(self.prompt.start, rectangle.columns.start)
+        last = max(first, min(self.prompt.stop, rectangle.columns.stop))
+        start = rectangle.columns.start
+        return slice(first - start, last - start), slice(first - self.prompt.start, last - self.prompt.start)
 
     def add(self, layer: int, rectangle: Rectangle, offset: int, signed_BHQK: Tensor) -> None:
         """Reduce one rectangle of A * dL/dA, its heads already divided by their number unless all are kept."""
@@ -130,10 +155,9 @@ class Recorder:
         if columns.stop == rows.stop:  # a whole tile
             tile_BhQK.diagonal(rows.start - columns.start, 2, 3).zero_()  # its own column is no flow between tokens
             self.groups_BLhSG[:, layer, :, rows] = tile_BhQK @ self.columns_BSG[:, None, columns]
-        first, last = max(self.prompt.start, columns.start), min(self.prompt.stop, columns.stop)
-        if first < last:
-            prompt_BhQN = tile_BhQK[..., first - columns.start : last - columns.start]
-            vectors = slice(first - self.prompt.start, last - self.prompt.start)
+        within, vectors = self._prompt_in(rectangle)
+        if within.start < within.stop:
+            prompt_BhQN = tile_BhQK[..., within]
             self.prompt_BLhRN[:, layer, :, :, vectors] += self.rows_BRS[:, None, :, rows] @ prompt_BhQN
             if layer in self.request.band:
                 self.band_BhSN[:, :, rows, vectors] += prompt_BhQN
@@ -145,12 +169,19 @@ class Recorder:
             return signed_BHQK.sum(1, keepdim=True).abs_()
         return signed_BHQK.abs_().sum(1, keepdim=True)
 
-    def reduced(self, nll: list[Tensor]) -> Reduced:
+    def reduced(self, nll: list[Tensor], entropy: list[Tensor]) -> Reduced:
         """Return what was added up."""
         if self.request.rows == "rationale":
-            self.prompt_BLhRN[:, :, :, 0] = float("nan")
+            self.prompt_BLhRN[:, :, :, 0] = self.attention_BLRN[:, :, 0] = float("nan")
         return Reduced(
-            self.groups_BLhSG, self.prompt_BLhRN, self.band_BhSN, self.full_BhSS, [row.detach() for row in nll]
+            groups_BLhSG=self.groups_BLhSG,
+            prompt_BLhRN=self.prompt_BLhRN,
+            band_BhSN=self.band_BhSN,
+            full_BhSS=self.full_BhSS,
+            nll=[row.detach() for row in nll],
+            entropy=entropy,
+            attention_BLS=self.attention_BLS,
+            attention_BLRN=self.attention_BLRN,
         )
 
 

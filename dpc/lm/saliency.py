@@ -22,7 +22,7 @@ from dpc.errors import DpcError
 from dpc.lm.attention import Sight, attend
 from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, RightPadded
-from dpc.lm.losses import rationale_nll
+from dpc.lm.losses import rationale_scores
 from dpc.lm.models import FAMILIES, LanguageModel
 from dpc.lm.recorder import Recorder, Reduced, Request
 
@@ -117,8 +117,8 @@ def span_loss(nll: list[Tensor], starts: list[int]) -> Tensor:
     return torch.stack([row[start:].mean() for row, start in zip(nll, starts, strict=True)]).sum()
 
 
-def _nll(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> list[Tensor]:
-    """Return the NLL of every rationale token, on a graph that begins at the recorder's first row."""
+def _scores(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> tuple[list[Tensor], list[Tensor]]:
+    """Return NLL and entropy at every rationale token, on a graph that begins at the recorder's first row."""
     embeds_BSD, decoder, first = batch.embeds_BSD.detach(), lm.model.get_decoder(), recorder.graph_start
     positions_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
     cache = None
@@ -131,7 +131,7 @@ def _nll(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> list[Tens
         past_key_values=cache,
         use_cache=cache is not None,
     ).last_hidden_state
-    return rationale_nll(lm, batch, hidden_BSD, first)
+    return rationale_scores(lm, batch, hidden_BSD, first, is_entropy_wanted=True)
 
 
 def _cache_of(decoder: Any, embeds_BSD: Tensor, positions_1S: Tensor, recorder: Recorder) -> Any:
@@ -168,9 +168,9 @@ def measure(
     prompt = slice(layout.prompt_start(), layout.prompt_start() + vectors)
     recorder = Recorder(request, batch, prompt, cuts, config.num_hidden_layers, config.num_attention_heads)
     with _recording(lm, recorder), _checkpointed(lm, request.checkpoint), torch.enable_grad():
-        nll = _nll(lm, batch, recorder)
+        nll, entropy = _scores(lm, batch, recorder)
         loss = span_loss(nll, starts)
         if not bool(torch.isfinite(loss)):
             raise DpcError(f"saliency loss is {float(loss)}; expected a finite number: use models.NAME.dtype: float32")
         torch.autograd.grad(loss, [recorder.leaf])
-    return recorder.reduced(nll)
+    return recorder.reduced(nll, entropy)

@@ -163,10 +163,14 @@ def _row(
         "former_steps": cut[1],
         "step_of_token": steps,
         "nll": _flat(reduced.nll[b]),
+        "entropy": _flat(reduced.entropy[b]),
         **sums,
         "column_question": _flat(reduced.prompt_BLhRN[b, :, 0, 0]),
         "column_rationale": _flat(reduced.prompt_BLhRN[b, :, 0, 1]),
         "band": _flat(reduced.band_BhSN[b, 0, rationale]),
+        "row_attention": _flat(reduced.attention_BLS[b, :, rationale]),
+        "attention_question": _flat(reduced.attention_BLRN[b, :, 0]),
+        "attention_rationale": _flat(reduced.attention_BLRN[b, :, 1]),
     }
 
 
