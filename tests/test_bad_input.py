@@ -49,6 +49,7 @@ def workflow(tmp_path: Path) -> Workflow:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "model" / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (tmp_path / "model" / "tokenizer.json").touch()
     for pool in ("train", "test"):
         (tmp_path / f"{pool}.jsonl").write_text("\n".join(rows(pool, 6)))
     return Workflow(tmp_path, STUDY)
