@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dpc import tables
-from dpc.edits import BASE, UNPROMPTED, Edit
+from dpc.edits import ACT, BASE, UNPROMPTED, Edit
 from dpc.errors import DpcError
 from dpc.settings import Controls, Corrupt, Trigger, did_you_mean
 from dpc.tasks.base import hash_order
@@ -34,6 +34,8 @@ class Inputs:
     """The limit of D18; None where it could not be estimated."""
     static_vector: int = -1
     """The one mask for everybody; -1 if none helped on calibration."""
+    act_heads: int = 0
+    """Heads in which attention calibration is switched on."""
     wrong: frozenset[str] = frozenset()
     """Questions prompt tuning got wrong (oracles only)."""
 
@@ -43,7 +45,7 @@ PLANS: dict[str, Plan] = {}
 ORACLES: dict[str, Plan] = {}
 CALIBRATION: dict[str, Plan] = {}
 """Made on the calibration split to fit thresholds."""
-ONE_PASS = frozenset({"no_prompt", "prompt_tuning", "static_mask"})
+ONE_PASS = frozenset({"no_prompt", "prompt_tuning", "act", "static_mask"})
 """Plans that decide without a first rationale, so that a question costs one generation."""
 
 
@@ -112,6 +114,13 @@ def no_prompt(inputs: Inputs) -> pd.DataFrame:
 def prompt_tuning(inputs: Inputs) -> pd.DataFrame:
     """Keep the soft prompt as tuned."""
     return _same_for_all(inputs, False, Edit())
+
+
+@_register(PLANS)
+def act(inputs: Inputs) -> pd.DataFrame:
+    """Attention calibration for everybody; prompt tuning stands where no head was confirmed."""
+    rows = _same_for_all(inputs, inputs.act_heads > 0, Edit())
+    return rows.assign(edit_id=ACT) if inputs.act_heads else rows
 
 
 @_register(PLANS)
@@ -210,6 +219,6 @@ def check_name(name: str, registry: dict[str, Plan]) -> None:
 
 
 def edits_of(plans: pd.DataFrame) -> pd.DataFrame:
-    """Return what has to be generated: fired rows, unique by question and content; unprompted ones come ready."""
-    wanted = plans[plans["fired"] & (plans["edit_id"] != UNPROMPTED)]
+    """Return what has to be generated: fired rows, unique by question and content, but those that come ready."""
+    wanted = plans[plans["fired"] & ~plans["edit_id"].isin([UNPROMPTED, ACT])]
     return wanted.drop_duplicates(["problem_id", "edit_id"]).reset_index(drop=True)

@@ -1,14 +1,14 @@
 """Attention calibration (ACT): weight of attention sinks is moved to the other keys, in some heads only.
 
 Per head, on its map A over the S rows of [BOS, prompt, question]: received(t) = sum_i A[i, t] / (S - t). Keys that
-receive more than a threshold are sinks; a row's mass m on them shrinks to beta m, and (1 - beta) m goes to its other keys
-in proportion to their weight (METHODS, section 2). `prefill_sets` finds the sinks on those rows once and keeps them for
-every later row, so that a row comes out the same with a cache and without one. `released` does what the published
-function does: sinks anew at every call, and key 0 of a call's first row set to 1.
+receive more than a threshold are sinks; a row's mass m on them shrinks to beta m, and (1 - beta) m goes to its other
+keys in proportion to their weight (METHODS, section 2). `prefill_sets` finds the sinks on those rows once and keeps
+them for every later row, so that a row comes out the same with a cache and without one. `released` does what the
+published function does: sinks anew at every call, and key 0 of a call's first row set to 1.
 
-The model runs its own attention; what is added to a head's output is (change of A) V, so that beta = 1 and heads that are
-not switched on leave every bit as it was. Axes: B batch, H head, h head switched on, J key-value head, S prefill position,
-Q query row, K key column, D head width.
+The model runs its own attention; what is added to a head's output is (change of A) V, so that beta = 1, and heads that
+are not switched on, leave every bit as it was. Axes: B batch, H head, h head switched on, J key-value head, S prefill
+position, Q query row, K key column, D head width.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def calibrated(lm: LanguageModel, calibration: Calibration | None) -> Iterator[N
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     before = lm.model.config._attn_implementation
-    eager = sys.modules[type(lm.model).__module__].eager_attention_forward  # type: ignore[attr-defined]
+    eager = sys.modules[type(lm.model).__module__].eager_attention_forward
     AttentionInterface.register(ATTENTION, _attention)
     AttentionMaskInterface.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
     _active.append((calibration, ALL_ATTENTION_FUNCTIONS.get_interface(before, eager)))
