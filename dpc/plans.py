@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dpc import tables
-from dpc.edits import BASE, UNPROMPTED, Edit
+from dpc.edits import ACT, BASE, UNPROMPTED, Edit
 from dpc.errors import DpcError
 from dpc.settings import Controls, Corrupt, Trigger, did_you_mean
 from dpc.tasks.base import hash_order
@@ -36,6 +36,8 @@ class Inputs:
     """The one mask for everybody; -1 if none helped on calibration."""
     score_limits: Mapping[str, float | None] = field(default_factory=dict)
     """Of each of `SCORES`, the limit fitted on calibration; None never fires."""
+    act_heads: int = 0
+    """Heads in which attention calibration is switched on."""
     wrong: frozenset[str] = frozenset()
     """Questions prompt tuning got wrong (oracles only)."""
 
@@ -45,7 +47,7 @@ PLANS: dict[str, Plan] = {}
 ORACLES: dict[str, Plan] = {}
 CALIBRATION: dict[str, Plan] = {}
 """Made on the calibration split to fit thresholds."""
-ONE_PASS = frozenset({"no_prompt", "prompt_tuning", "static_mask"})
+ONE_PASS = frozenset({"no_prompt", "prompt_tuning", "act", "static_mask"})
 """Plans that decide without a first rationale, so that a question costs one generation."""
 SCORES = ("entropy", "nll", "attention")
 """Readings that trigger in place of the share of affected tokens; their limits are fitted as R is (D31)."""
@@ -123,6 +125,13 @@ def no_prompt(inputs: Inputs) -> pd.DataFrame:
 def prompt_tuning(inputs: Inputs) -> pd.DataFrame:
     """Keep the soft prompt as tuned."""
     return _same_for_all(inputs, False, Edit())
+
+
+@_register(PLANS)
+def act(inputs: Inputs) -> pd.DataFrame:
+    """Attention calibration for everybody; prompt tuning stands where no head was confirmed."""
+    rows = _same_for_all(inputs, inputs.act_heads > 0, Edit())
+    return rows.assign(edit_id=ACT) if inputs.act_heads else rows
 
 
 @_register(PLANS)
@@ -280,6 +289,6 @@ def check_name(name: str, registry: dict[str, Plan]) -> None:
 
 
 def edits_of(plans: pd.DataFrame) -> pd.DataFrame:
-    """Return what has to be generated: fired rows, unique by question and content; unprompted ones come ready."""
-    wanted = plans[plans["fired"] & (plans["edit_id"] != UNPROMPTED)]
+    """Return what has to be generated: fired rows, unique by question and content, but those that come ready."""
+    wanted = plans[plans["fired"] & ~plans["edit_id"].isin([UNPROMPTED, ACT])]
     return wanted.drop_duplicates(["problem_id", "edit_id"]).reset_index(drop=True)

@@ -153,6 +153,27 @@ class Controls(Settings):
     """Wrong test questions on which the token oracle tries every vector."""
 
 
+class Act(Settings):
+    """Attention calibration (METHODS, section 2), the method of plan `act`; a change selects its heads anew."""
+
+    beta: Share = 0.4
+    """Factor of a sink's weight; 1 changes nothing."""
+    threshold: Literal["tau", "alpha"] = "tau"
+    """A sink receives more than `tau`, or more than `alpha` / S on S positions."""
+    tau: Share = 0.1
+    """Absolute threshold."""
+    alpha: Positive = 5.0
+    """Threshold relative to 1 / S."""
+    layers: Layers = "inner"
+    """Where heads are tried; `inner` is 2-30 of 32, scaled by depth; or [first, last], inclusive."""
+    mode: Literal["prefill_sets", "released"] = "prefill_sets"
+    """Sinks found once on prompt and question; or what the published function does, for the record only."""
+    min_rows: Count = 8
+    """Columns averaged over fewer rows are no sinks (`prefill_sets`)."""
+    standard_errors: Annotated[float, Field(ge=0), AsNumber] = 2.0
+    """A head is kept, and the union confirmed, where the mean gain exceeds so many of its standard errors."""
+
+
 class Statistics(Settings):
     """Intervals."""
 
@@ -184,6 +205,8 @@ class BatchSizes(Settings):
     """Questions per saliency pass."""
     tune: Count = 4
     """Questions of a tuning step that go through the model at once; `recipes.NAME.batch_size` make the step."""
+    act: Count = 64
+    """Questions x heads tried at once when heads are selected."""
 
 
 class Execution(Settings):
@@ -257,6 +280,7 @@ class Config(Settings):
     saliency: Saliency = Saliency()
     significance: Significance = Significance()
     controls: Controls = Controls()
+    act: Act = Act()
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     execution: Execution = Execution()
@@ -295,9 +319,19 @@ class Config(Settings):
                     raise ValueError(
                         f"study.{kind} names {name!r}, which is not in `{kind}`{did_you_mean(name, catalogue)}"
                     )
+        self._act_has_questions()
         if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:
             raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")
         return self
+
+    def _act_has_questions(self) -> None:
+        for name in self.study.datasets if "act" in self.study.plans else ():
+            splits = self.datasets[name].splits
+            if min(splits.act_select, splits.act_confirm) < 2:
+                raise ValueError(
+                    f"study.plans names act, whose heads are selected on questions of their own: set `act_select` and "
+                    f"`act_confirm` of datasets.{name}.splits to 2 at least"
+                )
 
 
 def load_config(raw: dict[str, Any]) -> Config:

@@ -11,6 +11,7 @@ from typing import Literal, get_type_hints
 from dpc.catalogue import BuiltinModel, Format, Recipe, Splits
 from dpc.kinds import Settings
 from dpc.settings import (
+    Act,
     Config,
     Controls,
     Corrupt,
@@ -68,6 +69,20 @@ class GenerateStage(Settings):
     task: TaskName
     max_new_tokens: int
     stop: list[str]
+
+
+class SelectActHeadsStage(Settings):
+    """Select and confirm the heads of attention calibration."""
+
+    dtype: Dtype
+    layout: Layout
+    act: Act
+
+
+class GenerateActStage(GenerateStage):
+    """Generate rationales with attention calibration."""
+
+    act: Act
 
 
 class ExtractSaliencyStage(Settings):
@@ -141,6 +156,7 @@ class ReportStage(Settings):
     plans: list[str]
     oracles: list[str]
     layout: Layout
+    act: Act
     flow: Flow
     trigger: Trigger
     corrupt: Corrupt
@@ -164,6 +180,8 @@ STAGES: dict[str, type[Settings]] = {
     "builtin_model": BuiltinModelStage,
     "tune_prompt": TunePromptStage,
     "generate_base": GenerateStage,
+    "select_act_heads": SelectActHeadsStage,
+    "generate_act": GenerateActStage,
     "extract_saliency": ExtractSaliencyStage,
     "choose_exemplars": ChooseExemplarsStage,
     "exemplars": ExtractSaliencyStage,

@@ -110,6 +110,22 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "fired": _B,  # false: the base generation stands
         **_EDIT,
     },
+    # one row per question of the split that selects heads
+    "act_scores": {
+        "problem_id": _S,
+        "base": _F,  # mean NLL of the gold rationale, nats per token
+        "calibrated": pa.list_(_F),  # [layers x heads] the same with that head alone calibrated
+    },
+    # one row per head tried; layer and head -1: the union of those kept, on the split that confirms
+    "act_heads": {
+        "layer": _I,
+        "head": _I,
+        "gain": _F,  # mean over questions of how much the NLL falls, nats per token
+        "se": _F,  # standard error of that mean
+        "questions": _I,
+        "kept": _B,
+        "confirmed": _B,  # kept, and the union is confirmed: switched on
+    },
     # one row per cell
     "thresholds": {
         "share": _F,  # R, null: never fire

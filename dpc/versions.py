@@ -10,6 +10,8 @@ VERSIONS: dict[str, int] = {
     "builtin_model": 1,
     "tune_prompt": 1,
     "generate_base": 1,
+    "select_act_heads": 1,
+    "generate_act": 1,
     "extract_saliency": 2,
     "choose_exemplars": 1,
     "exemplars": 1,
@@ -20,5 +22,5 @@ VERSIONS: dict[str, int] = {
     "evaluate": 2,
     "figures": 1,
     "overview": 1,
-    "tables": 1,
+    "tables": 2,
 }

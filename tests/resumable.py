@@ -12,7 +12,7 @@ from dpc import tables
 from dpc.cli import main
 from dpc.edits import Edit
 
-SPLITS = {"tuning": 12, "validation": 4, "calibration": 8, "test": 14}
+SPLITS = {"tuning": 12, "validation": 4, "calibration": 8, "act_select": 9, "act_confirm": 6, "test": 14}
 BATCH = 4
 QUESTIONS = SPLITS["calibration"] + SPLITS["test"]
 LM = {"dtype": "float32", "layout": "bos_first"}

@@ -15,13 +15,13 @@ from dpc.cli import main
 from tests import config_tree
 from tests.workflow import Workflow, nested, overlay
 
-SPLITS = ("tuning", "validation", "calibration", "test")
+SPLITS = ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
 QUESTION = {"question": "Tom has 3 shells . Mon buys 2 .", "answer": "Mon buys 2 = 5 ; #### 5"}
 DATASET = {
     "task": "gsm8k",
     "files": {"train": "train.jsonl", "test": "test.jsonl"},
     "template": "Q : {question} A :",
-    "splits": {"tuning": 3, "validation": 1, "calibration": 1},
+    "splits": {"tuning": 3, "validation": 1, "calibration": 1, "act_select": 0, "act_confirm": 0},
 }
 STUDY: dict[str, Any] = {
     "study": {"results": "out", "models": ["own"], "datasets": ["own"], "recipes": ["well_tuned"], "oracles": []},
@@ -172,7 +172,7 @@ def test_a_disk_that_is_full(
 
 ARITHMETIC = {
     "dataset": "d", "task": "arithmetic", "generate": 1, "template": "Q : {question} A :",
-    "splits": {"tuning": 3, "validation": 2, "calibration": 3, "test": 3},
+    "splits": {"tuning": 3, "validation": 2, "calibration": 3, "act_select": 3, "act_confirm": 3, "test": 3},
 }  # fmt: skip
 LM = {"dtype": "float32", "layout": "bos_first"}
 GENERATE = {**LM, "task": "arithmetic", "max_new_tokens": 6, "stop": []}

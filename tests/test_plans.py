@@ -101,7 +101,7 @@ def test_a_wrong_name_is_refused_with_the_nearest_right_one() -> None:
 def test_no_plan_can_receive_gold() -> None:
     assert [field.name for field in fields(Inputs)] == [
         "readings", "trigger", "corrupt", "controls", "share", "accumulation_z", "static_vector",
-        "score_limits", "wrong",
+        "score_limits", "act_heads", "wrong",
     ]  # fmt: skip
     for name, plan in EVERY.items():
         assert list(inspect.signature(plan).parameters) == ["inputs"], name

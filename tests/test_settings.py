@@ -17,11 +17,11 @@ from tests.workflow import nested, overlay
 
 BASE = tree.demo()
 PLANS = (
-    "'no_prompt', 'prompt_tuning', 'dpc', 'always', 'random_corruption', 'random_trigger', 'random_token', "
+    "'no_prompt', 'prompt_tuning', 'act', 'dpc', 'always', 'random_corruption', 'random_trigger', 'random_token', "
     "'first_vector', 'mask_only', 'gamma_only', 'identity', 'static_mask', 'entropy_trigger', 'nll_trigger' or "
     "'attention_trigger'"
 )
-LAYERS = "write paper, second_half, all or [first, last], both inclusive, counted from 0"
+LAYERS = "write paper, second_half, inner, all or [first, last], both inclusive, counted from 0"
 NAME = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
 TWICE = "stands there more than once; write it once"
 MODEL = "models.builtin: a model needs exactly one of `path`, `hub`, `builtin`; found"
@@ -36,7 +36,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("models.builtin.dtyp", "x", "unknown key `models.builtin.dtyp`; did you mean 'dtype'?"),
     ("datasets.gsm8k.hub.tests", [], "unknown key `datasets.gsm8k.hub.tests`; did you mean 'test'?"),
     ("recipes.paper.step", 5, "unknown key `recipes.paper.step`; did you mean 'steps'?"),
-    ("execution.batch_size.plan", 5, "unknown key `execution.batch_size.plan`; known are generate, saliency, tune"),
+    ("execution.batch_size.x", 5, "unknown key `execution.batch_size.x`; known are act, generate, saliency, tune"),
     ("figures.zzz", 5, "unknown key `figures.zzz`; known are cases, max_case_tokens, position_bins"),
     # a value of the wrong type
     ("trigger.kappa", "high", "`trigger.kappa` is 'high': expected a number"),
@@ -70,6 +70,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("flow.deep_layers", [-1, 2], f"`flow.deep_layers` is [-1, 2]: {LAYERS}"),
     ("flow.deep_layers", "deep", f"`flow.deep_layers` is 'deep': {LAYERS}"),
     ("saliency.band", 3, f"`saliency.band` is 3: {LAYERS}"),
+    ("act.layers", [5, 3], f"`act.layers` is [5, 3]: {LAYERS}"),
+    ("act.beta", 1.5, "`act.beta` is 1.5: expected a value less than or equal to 1"),
+    ("act.mode", "release", "`act.mode` is 'release': expected 'prefill_sets' or 'released'; did you mean 'released'?"),
     # names
     ("study.models", ["builtn"], "study.models names 'builtn', which is not in `models`; did you mean 'builtin'?"),
     ("study.datasets", ["gsm8"], "study.datasets names 'gsm8', which is not in `datasets`; did you mean 'gsm8k'?"),
@@ -95,6 +98,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.gsm8k.formats", {"llama3-8b": "cat"}, "datasets.gsm8k.formats names 'cat', which is not in `formats`; "
      "did you mean 'chat'?"),
     ("datasets.gsm8k.formats", {"llama3": "chat"}, "datasets.gsm8k.formats names 'llama3', which is not in `models`"),
+    ("datasets.arithmetic.splits.act_confirm", 0, "study.plans names act, whose heads are selected on questions of "
+     "their own: set `act_select` and `act_confirm` of datasets.arithmetic.splits to 2 at least"),
 ]  # fmt: skip
 
 
@@ -168,12 +173,12 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
     assert found == 0.6
 
 
-LM = "tune_prompt generate_base extract_saliency exemplars regenerate"
-GENERATE = "generate_base regenerate"
+LM = "tune_prompt generate_base select_act_heads generate_act extract_saliency exemplars regenerate"
+GENERATE = "generate_base generate_act regenerate"
 REPORT = "figures overview tables"
 PLANNED = f"plan {REPORT}"
 READ = f"study thresholds {PLANNED}"
-TASK = "problems generate_base regenerate extract_saliency choose_exemplars exemplars study thresholds plan evaluate"
+TASK = f"problems {GENERATE} extract_saliency choose_exemplars exemplars study thresholds plan evaluate"
 
 
 def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
@@ -210,7 +215,7 @@ REACH: dict[str, tuple[Any, str]] = {
     "datasets.gsm8k.template": ("Ask : {question}", ""),
     "datasets.arithmetic.stop": (["Q :"], GENERATE),
     "datasets.arithmetic.max_new_tokens": (7, GENERATE),
-    **several("datasets.arithmetic.splits", "tuning validation calibration test", "problems"),
+    **several("datasets.arithmetic.splits", "tuning validation calibration act_select act_confirm test", "problems"),
     "datasets.arithmetic.splits.on_overlap": ("drop", "problems"),
     **several(
         "recipes.well_tuned",
@@ -244,6 +249,12 @@ REACH: dict[str, tuple[Any, str]] = {
     "significance.accumulation_quantile": (0.7, "study thresholds"),
     "significance.flow_deviations": (7.0, "study thresholds"),
     "significance.min_cases": (7, "study thresholds"),
+    "act.beta": (0.7, f"select_act_heads generate_act {REPORT}"),
+    "act.threshold": ("alpha", f"select_act_heads generate_act {REPORT}"),
+    "act.tau": (0.7, f"select_act_heads generate_act {REPORT}"),
+    "act.layers": ([1, 2], f"select_act_heads generate_act {REPORT}"),
+    "act.mode": ("released", f"select_act_heads generate_act {REPORT}"),
+    **several("act", "alpha min_rows standard_errors", f"select_act_heads generate_act {REPORT}"),
     **several("controls", "seed static_candidates static_questions oracle_questions", "plan"),
     "statistics.confidence": (0.7, f"study evaluate {REPORT}"),
     "statistics.resamples": (7, f"study evaluate {REPORT}"),
@@ -254,7 +265,7 @@ REACH: dict[str, tuple[Any, str]] = {
     "execution.device": ("cuda", ""),
     "execution.checkpoint_activations": (True, ""),
     **several("execution", "threads builtin_threads save_every_seconds", ""),
-    **several("execution.batch_size", "generate saliency tune", ""),
+    **several("execution.batch_size", "generate saliency tune act", ""),
     "shards.generate": (7, ""),
     "shards.saliency": (7, ""),
     **several("cluster", "gpus gpu_memory_gb max_hours rates.generate rates.saliency rates.tune", ""),

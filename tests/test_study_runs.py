@@ -234,7 +234,14 @@ def test_real_questions_with_a_local_model_folder(tmp_path: Path, real_data: Pat
                     "template": "Question: {question}\nAnswer: ",
                     "stop": ["\nQuestion:"],
                     "max_new_tokens": 24,
-                    "splits": {"tuning": 64, "validation": 8, "calibration": 12, "test": 24},
+                    "splits": {
+                        "tuning": 64,
+                        "validation": 8,
+                        "calibration": 12,
+                        "act_select": 6,
+                        "act_confirm": 6,
+                        "test": 24,
+                    },
                 }
             },
             "recipes": {"short": {"vectors": 5, "learning_rate": 0.05, "batch_size": 8, "steps": 6}},

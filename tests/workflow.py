@@ -31,7 +31,17 @@ SMALLEST: dict[str, Any] = {
     },
     "models": {"builtin": {"builtin": {"seed": 0, "width": 32, "layers": 3, "steps": 60, "feed_forward": 48}}},
     "datasets": {
-        "arithmetic": {"splits": {"tuning": 60, "validation": 20, "calibration": 24, "test": 40}, "max_new_tokens": 24}
+        "arithmetic": {
+            "splits": {
+                "tuning": 60,
+                "validation": 20,
+                "calibration": 24,
+                "act_select": 12,
+                "act_confirm": 12,
+                "test": 40,
+            },
+            "max_new_tokens": 24,
+        }
     },
     "recipes": {"well_tuned": {"vectors": 3, "steps": 12, "validate_every": 6}},
     "controls": {"static_candidates": 2, "static_questions": 8, "oracle_questions": 5},

@@ -45,6 +45,7 @@ POINTS = 72.0  # per inch
 PLAN_LABELS = {
     "no_prompt": "No prompt",
     "prompt_tuning": "Prompt tuning",
+    "act": "ACT",
     "dpc": "DPC",
     "random_corruption": "Random corruption (DPC's rate)",
     "random_trigger": "Random trigger (DPC's rate)",

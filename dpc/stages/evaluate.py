@@ -20,6 +20,7 @@ def run(
     plans: list[Path],
     unprompted: list[Path],
     generations: list[Path],
+    act: list[Path],
     regenerations: list[Path],
     questions: Path,
     gold: Path,
@@ -28,7 +29,7 @@ def run(
 ) -> None:
     """Write tables `outcomes` (one row per question and plan) and `evaluation` (one row per plan)."""
     made = pd.concat(
-        [tables.read([*unprompted, *generations], "generations"), tables.read(regenerations, "regenerations")]
+        [tables.read([*unprompted, *generations, *act], "generations"), tables.read(regenerations, "regenerations")]
     )
     store = made[made["split"] == "test"].drop_duplicates(["problem_id", "edit_id"], ignore_index=True)
     planned = tables.read(plans, "plans")

@@ -27,8 +27,9 @@ except DpcError as error:
 STUDY = CONFIG.study
 R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
-SPLITS = ["tuning", "validation", "calibration", "test"]
+SPLITS = ["tuning", "validation", "calibration", "act_select", "act_confirm", "test"]
 PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else [])]
+ACT = "act" in STUDY.plans
 ENVIRONMENT = "../../envs/dpc.yaml"
 
 in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
@@ -108,6 +109,7 @@ def questions_of(wildcards):
 SHARDED = {
     "unprompted": ("generate", "generate_unprompted"),
     "generations": ("generate", "generate_base"),
+    "act_generations": ("generate", "generate_act"),
     "regenerations": ("generate", "regenerate"),
     "saliency": ("saliency", "extract_saliency"),
 }
@@ -208,6 +210,7 @@ def check_layer_ranges():
         "flow.shallow_layers": CONFIG.flow.shallow_layers,
         "flow.deep_layers": CONFIG.flow.deep_layers,
         "saliency.band": CONFIG.saliency.band,
+        "act.layers": CONFIG.act.layers,
     }
     for name, (key, spec) in product(STUDY.models, chosen.items()):
         layers = depth(CONFIG.models[name])

@@ -6,6 +6,7 @@ localrules:
     models,
     prompts,
     generations,
+    act,
     saliency,
     study,
     plans,
@@ -35,6 +36,11 @@ rule generations:
     input:
         all_shards("generations"),
         all_shards("unprompted"),
+
+
+rule act:
+    input:
+        all_shards("act_generations"),
 
 
 rule saliency:
