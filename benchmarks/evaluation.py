@@ -75,12 +75,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     model = llama(args.layers, args.heads, args.width, args.feed_forward, args.vocabulary)
     count_down(model, args.steps)
     lm = with_words(model)
-    asked, seconds = requests(lm, args), {}
+    asked, seconds, cpu_seconds = requests(lm, args), {}, {}
 
     def timed(part: str, work: Callable[..., Any], *given: Any) -> Any:
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         made = work(*given)
-        seconds[part] = time.perf_counter() - started
+        seconds[part], cpu_seconds[part] = time.perf_counter() - started, time.process_time() - worked
         return made
 
     _answers(lm, asked[:2], argparse.Namespace(**vars(args) | {"steps": 4}))  # imports are no part of the time
@@ -93,7 +93,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "method": args.method,
         "seconds": sum(seconds.values()),
+        "cpu_seconds": sum(cpu_seconds.values()),
         "parts": seconds,
+        "cpu_parts": cpu_seconds,
         "tokens": sum(tokens),
         "shortest": min(tokens),
     }
