@@ -17,6 +17,10 @@ STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}, "study": {"or
 """The smallest embedded study: torch runs on the CPU by its own config, and its jobs ask for a card all the same."""
 
 
+LIMIT = 500
+"""Seconds after which a run counts as hanging, however busy the machine is: faults of a cluster show as hangs."""
+
+
 class Clone:
     """The tracked files of this checkout in a new folder, on a cluster."""
 
@@ -72,8 +76,8 @@ class Clone:
             text=True,
         )
 
-    def run(self, *arguments: str, study: dict[str, Any] | None = STUDY, limit: float = 240) -> tuple[int, str]:
-        """Run Snakemake; return its status and what it printed. Raises TimeoutExpired: the fault of a cluster hangs."""
+    def run(self, *arguments: str, study: dict[str, Any] | None = STUDY, limit: float = LIMIT) -> tuple[int, str]:
+        """Run Snakemake; return its status and what it printed. Raises TimeoutExpired where it hangs."""
         process = self.start(*arguments, study=study)
         try:
             output, _ = process.communicate(timeout=limit)

@@ -19,7 +19,7 @@ import pytest
 
 from dpc import resume
 from tests.cluster import slurm
-from tests.cluster.clone import STUDY, Clone
+from tests.cluster.clone import LIMIT, STUDY, Clone
 from tests.cluster.slurm import Cluster, wait_until
 from tests.workflow import overlay
 
@@ -27,8 +27,6 @@ pytestmark = pytest.mark.proof
 TARGET = ("--", "prompts")
 """Three jobs, one of them on a GPU node: what is proved is what becomes of a job, not the study."""
 TIMES = {"seconds", "batch"}
-LIMIT = 300
-"""Seconds after which a run counts as hanging."""
 AT_ONCE = 5
 """Runs side by side: most of their time they wait for Slurm."""
 
@@ -50,7 +48,7 @@ class Ended:
 
 
 def run(clone: Clone, *arguments: str, study: dict[str, Any] = STUDY) -> Ended:
-    return Ended(clone, *clone.run(*arguments, study=study, limit=LIMIT))
+    return Ended(clone, *clone.run(*arguments, study=study))
 
 
 def jobs_of(clone: Clone, stage: str) -> list[dict[str, str]]:
