@@ -69,7 +69,7 @@ def disturbed(
     clone.plant(tune_prompt=fault)
     with ThreadPoolExecutor() as pool:
         running = pool.submit(run, clone, *arguments, *TARGET, study=overlay(STUDY, study))
-        clone.wait_for_fault("tune_prompt", LIMIT)
+        clone.wait_for_fault("tune_prompt")
         disturb(jobs_of(clone, "tune_prompt")[-1])
         ended = running.result()
     ended.tunings = states(clone, "tune_prompt")
@@ -129,7 +129,7 @@ def killed(clone: Clone) -> Clone:
     clone.warm = False  # its server would take the stages along
     clone.plant(builtin_model="slow")
     process = clone.start("--slurm-init-seconds-before-status-checks", "9", *TARGET)
-    clone.wait_for_fault("builtin_model", LIMIT)
+    clone.wait_for_fault("builtin_model")
     process.kill()
     process.communicate()
     return clone
@@ -173,7 +173,7 @@ def full(clone: Clone) -> list[Ended] | None:
     try:
         with ThreadPoolExecutor() as pool:
             running = pool.submit(run, clone, "--retries", "1", "--", "problems", study=study)
-            clone.wait_for_fault("problems", LIMIT)
+            clone.wait_for_fault("problems")
             size = shutil.disk_usage(disk).used + 8192
             subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
             clone.cluster.ask("scancel", jobs_of(clone, "load_problems")[-1]["JobId"])
