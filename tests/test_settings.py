@@ -173,7 +173,10 @@ GENERATE = "generate_base regenerate"
 REPORT = "figures overview tables"
 PLANNED = f"plan {REPORT}"
 READ = f"study thresholds {PLANNED}"
-TASK = "problems generate_base regenerate extract_saliency choose_exemplars exemplars study thresholds plan evaluate"
+TASK = (
+    f"{REPORT} problems generate_base regenerate extract_saliency choose_exemplars exemplars study thresholds plan "
+    "evaluate"
+)
 
 
 def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
