@@ -104,15 +104,23 @@ def test_rows(dataset: Dataset) -> int:
     return dataset.splits.test or TEST_ROWS[dataset.task]
 
 
+def question_tokens(config: Config, model: str, dataset: str) -> int:
+    """Return how long a question is taken to be, worked examples included."""
+    example = QUESTION_TOKENS + round(config.datasets[dataset].max_new_tokens * RATIONALE_SHARE)
+    return QUESTION_TOKENS + config.format_of(model, dataset).shots * example
+
+
 def work(config: Config, rule: str, place: Place) -> Work:
     """Return what the jobs of a rule do in one cell, all shards together."""
     dataset = config.datasets[place.dataset]
     rationale = round(dataset.max_new_tokens * RATIONALE_SHARE)
     vectors = config.recipes[place.recipe].vectors if place.recipe else 0
-    sequence = vectors + QUESTION_TOKENS + rationale
+    sequence = vectors + question_tokens(config, place.model, place.dataset) + rationale
     rows = dataset.splits.calibration + test_rows(dataset)
     if rule == "tune_prompt":
         recipe = config.recipes[str(place.recipe)]
+        if recipe.adapter:
+            return Work(dataset.splits.validation, dataset.splits.validation * sequence)
         return Work(recipe.steps * recipe.batch_size, recipe.steps * recipe.batch_size * sequence)
     if rule == "regenerate":
         rows = _edits(config, dataset, vectors, str(place.part))

@@ -292,6 +292,17 @@ class Config(Settings):
         """Return the trigger where locating depends on it."""
         return self.trigger if self.locate.receivers == "affected" else None
 
+    @property
+    def tasks(self) -> dict[str, str]:
+        """Return the task of every dataset that runs."""
+        return {name: self.datasets[name].task for name in self.study.datasets}
+
+    @property
+    def cut_from_test(self) -> list[str]:
+        """Return the datasets that run without training rows of their own: all splits are cut from their test rows."""
+        sources = {name: self.datasets[name].files or self.datasets[name].hub for name in self.study.datasets}
+        return [name for name, source in sources.items() if source and not source.train]
+
     def format_of(self, model: str, dataset: str) -> Format:
         """Return how questions of `dataset` are put to `model`."""
         named = self.datasets[dataset].formats.get(model)

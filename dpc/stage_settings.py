@@ -149,6 +149,10 @@ class ReportStage(Settings):
     """What captions and tables say about the run they show."""
 
     study: str
+    tasks: dict[str, TaskName]
+    """Task by dataset."""
+    cut_from_test: list[str]
+    """Datasets whose splits are all cut from their test rows."""
     models: list[str]
     datasets: list[str]
     recipes: list[str]

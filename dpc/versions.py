@@ -20,7 +20,7 @@ VERSIONS: dict[str, int] = {
     "regenerate": 1,
     "thresholds": 2,
     "evaluate": 2,
-    "figures": 1,
-    "overview": 1,
+    "figures": 2,
+    "overview": 2,
     "tables": 2,
 }

@@ -93,6 +93,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.arithmetic.task", "gsm8k", DATASET + "`generate` goes with task `arithmetic`"),
     ("datasets.arithmetic.files", {"test": "x"}, DATASET + "a dataset needs exactly one of `files`, `hub`, "),
     ("study.plans", ["dpc"], "study.plans lacks prompt_tuning"),
+    ("recipes.paper.adapter", "a/{modle}", "recipes.paper: `adapter` has {modle}; known are {model}, {dataset} and"),
     ("formats.chat.template", "Q:", "formats.chat: `template` must contain {question}"),
     ("formats.chat.shots", -1, "`formats.chat.shots` is -1: expected a value greater than or equal to 0"),
     ("datasets.gsm8k.formats", {"llama3-8b": "cat"}, "datasets.gsm8k.formats names 'cat', which is not in `formats`; "
@@ -178,7 +179,7 @@ GENERATE = "generate_base generate_act regenerate"
 REPORT = "figures overview tables"
 PLANNED = f"plan {REPORT}"
 READ = f"study thresholds {PLANNED}"
-TASK = f"problems {GENERATE} extract_saliency choose_exemplars exemplars study thresholds plan evaluate"
+TASK = f"{REPORT} problems {GENERATE} extract_saliency choose_exemplars exemplars study thresholds plan evaluate"
 
 
 def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
@@ -223,6 +224,7 @@ REACH: dict[str, tuple[Any, str]] = {
         "tune_prompt",
     ),
     "recipes.well_tuned.init": ("normal", "tune_prompt"),
+    "recipes.well_tuned.adapter": ("adapters/{model}", "tune_prompt"),
     "recipes.well_tuned.keep": ("last", "tune_prompt"),
     "recipes.paper.steps": (7, ""),
     "layout": ("prompt_first", f"{LM} {REPORT}"),

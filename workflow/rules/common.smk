@@ -106,6 +106,17 @@ def questions_of(wildcards):
     return f"{R}/{wildcards.model if own else 'problems'}/{wildcards.dataset}/questions.parquet"
 
 
+def adapter_folders(wildcards):
+    """The folder of the adapter that is brought in instead of tuning a prompt, or none."""
+    pattern = CONFIG.recipes[wildcards.recipe].adapter
+    return [pattern.format(model=wildcards.model, dataset=wildcards.dataset, seed=wildcards.seed)] if pattern else []
+
+
+def adapter_files(wildcards):
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    return [f"{folder}/{name}" for folder in adapter_folders(wildcards) for name in names]
+
+
 SHARDED = {
     "unprompted": ("generate", "generate_unprompted"),
     "generations": ("generate", "generate_base"),
@@ -220,5 +231,18 @@ def check_layer_ranges():
             raise WorkflowError(f"config: {key}, model {name}: {error}") from None
 
 
+def check_adapters():
+    """An adapter to bring in must lie there for every cell."""
+    for model, dataset, recipe, seed in product(STUDY.models, STUDY.datasets, STUDY.recipes, STUDY.prompt_seeds):
+        cell = SimpleNamespace(model=model, dataset=dataset, recipe=recipe, seed=seed)
+        missing = [file for file in adapter_files(cell) if not Path(file).is_file()]
+        if missing:
+            raise WorkflowError(
+                f"config: recipes.{recipe}.adapter: found no {missing[0]!r}; write the folder of a PEFT prompt-tuning "
+                "adapter in safetensors, with {model}, {dataset} and {seed} where cells have adapters of their own"
+            )
+
+
 check_local_files()
+check_adapters()
 check_layer_ranges()
