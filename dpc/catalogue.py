@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dpc.kinds import AsNumber, Count, Positive, Settings, Share, one_of
+from dpc.kinds import AsNumber, Count, Name, Positive, Settings, Share, one_of
 
 
 class BuiltinModel(Settings):
@@ -104,6 +104,25 @@ class Splits(Settings):
     """Training question that is also a test question: refuse, or drop it from training and say so."""
 
 
+class Format(Settings):
+    """A named way to put a question to a model, the same for every method (D29)."""
+
+    template: str = "{question}"
+    """Text around a question; `{question}` stands for it."""
+    instruction: str = ""
+    """Text before everything; in the first message of a chat."""
+    shots: Annotated[int, Field(ge=0)] = 0
+    """Worked examples: the first questions of the tuning split, which is then tuned without them."""
+    chat: bool = False
+    """Turns of the tokenizer's chat template."""
+
+    @model_validator(mode="after")
+    def _asks(self) -> Format:
+        if "{question}" not in self.template:
+            raise ValueError("`template` must contain {question}")
+        return self
+
+
 class Dataset(Settings):
     """One dataset: rows, splits, prompt format and decoding. One of `files`, `hub`, `generate`."""
 
@@ -119,6 +138,8 @@ class Dataset(Settings):
     """Sizes of the splits."""
     template: str
     """How a question is put to the model; `{question}` stands for it (D29)."""
+    formats: dict[Name, str] = {}
+    """Models that are asked in one of `formats` instead of `template`: {llama3-8b: chat}."""
     stop: list[str] = []
     """Text that ends a generation; it is cut off."""
     max_new_tokens: Count = 512

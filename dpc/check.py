@@ -17,6 +17,7 @@ from typing import Any
 from dpc import cost
 from dpc.catalogue import Dataset, Model
 from dpc.errors import DpcError
+from dpc.fetch import is_commit, why
 from dpc.settings import Config, load_config
 
 SECONDS = 5
@@ -37,6 +38,20 @@ def check(config: Config, fetch: set[str] | None = None) -> None:
     for name in config.study.datasets:
         _check_dataset(name, config.datasets[name], fetch)
     check_disk(config, sum(cost.weights_gb(model) for model in hub_models.values()))
+
+
+def unpinned(config: Config) -> list[str]:
+    """Return a line for every revision that is a branch or tag: it moves, and so may results."""
+    revisions = {f"models.{name}.revision": config.models[name].revision for name in config.study.models}
+    for name in config.study.datasets:
+        hub = config.datasets[name].hub
+        revisions[f"datasets.{name}.hub.revision"] = hub.revision if hub else None
+    return [
+        f"note: {key} is {value!r}, which is no commit and may move: write the 40 digits of `commit` in origin.json, "
+        "which the fetch rule leaves beside the files"
+        for key, value in revisions.items()
+        if value is not None and not is_commit(value)
+    ]
 
 
 def _folder(name: str, model: Model) -> Path:
@@ -73,18 +88,7 @@ def _hub_model(name: str, model: Model) -> dict[str, Any]:
         raise
     except Exception as error:
         mend = f"fetch them where there is network: `snakemake -- {target}/config.json`, or write models.{name}.path"
-        raise DpcError(f"{where}, and {_why(error, str(model.hub))}; {mend}") from None
-
-
-def _why(error: Exception, repository: str) -> str:
-    """Say in a few words why the hub gave nothing."""
-    kind = type(error).__name__
-    if kind == "GatedRepoError":
-        return f"{repository} asks for a licence: accept it on its page and log in with `hf auth login`"
-    if kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):
-        what = "revision" if kind.startswith("Revision") else "repository"
-        return f"the hub knows no such {what} of {repository}, or shows it only after `hf auth login`"
-    return f"the hub cannot be reached ({(str(error).splitlines() or [kind])[0]})"
+        raise DpcError(f"{where}, and {why(error, str(model.hub))}; {mend}") from None
 
 
 def _check_dataset(name: str, dataset: Dataset, fetch: set[str] | None) -> None:
@@ -102,7 +106,7 @@ def _check_dataset(name: str, dataset: Dataset, fetch: set[str] | None) -> None:
     except Exception as error:
         mend = f"`snakemake -- {DATASETS / name / missing[0]}` fetches it where there is network, or write `files`"
         absent = f"datasets.{name}: found no {missing[0]} in {DATASETS / name}"
-        raise DpcError(f"{absent}, and {_why(error, dataset.hub.id)}; {mend}") from None
+        raise DpcError(f"{absent}, and {why(error, dataset.hub.id)}; {mend}") from None
     unknown = set(missing) - {file.rfilename for file in found.siblings or []}
     if unknown:
         raise DpcError(f"datasets.{name}: {dataset.hub.id} has no file {min(unknown)!r}; correct hub.train or hub.test")
@@ -143,6 +147,7 @@ def main() -> int:
     except DpcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(*unpinned(config), sep="\n", end="\n" if unpinned(config) else "")
     print(f"check: {', '.join(config.study.models)} on {', '.join(config.study.datasets)}: nothing in the way")
     return 0
 

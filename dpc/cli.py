@@ -32,6 +32,8 @@ from dpc.settings import Execution
 from dpc.stage_settings import STAGES
 
 log = logging.getLogger("dpc")
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+"""What keeps the hub's libraries off the network: no stage uses it, `dpc.fetch` alone does."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,7 +87,8 @@ def _start_log(file: Path | None) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(file))
     form = "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%d %H:%M:%S", handlers=handlers, force=True)
+    log.setLevel(logging.INFO)  # and no other: fonts are subset with a thousand lines
+    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%Y-%m-%d %H:%M:%S", handlers=handlers, force=True)
     if file is not None:
         _keep(file)
 
@@ -148,6 +151,7 @@ def main(argv: list[str]) -> int:
         print(f"usage: python -m dpc STAGE --settings JSON ...; stages: {', '.join(STAGES)}", file=sys.stderr)
         return 2
     stage, started = argv[0], time.monotonic()
+    os.environ.update(OFFLINE)
     if stage not in STAGES:
         print(f"error: unknown stage {stage!r}{did_you_mean(stage, STAGES)}", file=sys.stderr)
         return 2

@@ -49,6 +49,9 @@ HEAD_SHARE = 1 / 6
 TOKEN_BYTES = 16
 """A token in a table: its id, its text, its likelihood."""
 
+DPCS_EDIT = frozenset({"dpc", "random_trigger", "entropy_trigger", "nll_trigger", "attention_trigger"})
+"""Plans that ask for some of what `always` asks for."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -135,10 +138,11 @@ def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
     if part == "calibration":
         return splits.calibration + controls.static_candidates * min(controls.static_questions, splits.calibration)
     if part == "oracles":
-        return controls.oracle_questions * vectors
-    return test_rows(dataset) * len(
-        [plan for plan in config.study.plans if plan not in ("no_prompt", "prompt_tuning", "act")]
-    )
+        new = 0 if "always" in config.study.plans else test_rows(dataset)
+        asked = {"oracle_trigger": new, "oracle_token": controls.oracle_questions * vectors}
+        return sum(asked[name] for name in config.study.oracles)
+    ready = {"no_prompt", "prompt_tuning", "act", *(DPCS_EDIT if "always" in config.study.plans else ())}
+    return test_rows(dataset) * len(set(config.study.plans) - ready)
 
 
 def hours(config: Config, rule: str, place: Place) -> float:

@@ -58,10 +58,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Text = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
 PlanName = Literal[
-    "no_prompt", "prompt_tuning", "act", "dpc", "always", "random_corruption", "mask_only", "gamma_only", "identity",
-    "static_mask",
+    "no_prompt", "prompt_tuning", "act", "dpc", "always", "random_corruption", "random_trigger", "random_token",
+    "first_vector", "mask_only", "gamma_only", "identity", "static_mask", "entropy_trigger", "nll_trigger",
+    "attention_trigger",
 ]  # fmt: skip
-OracleName = Literal["oracle_token"]
+OracleName = Literal["oracle_trigger", "oracle_token"]
 
 _SEVERAL = Field(min_length=1, json_schema_extra={"uniqueItems": True})
 Names = Annotated[list[str], _SEVERAL, AfterValidator(_distinct)]

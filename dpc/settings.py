@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from dpc.catalogue import Dataset, Model, Recipe
+from dpc.catalogue import Dataset, Format, Model, Recipe
 from dpc.errors import DpcError
 from dpc.kinds import (
     AsNumber,
@@ -146,7 +146,7 @@ class Controls(Settings):
     seed: int = 0
     """Seed of random tokens."""
     static_candidates: Count = 8
-    """Vectors tried as one static mask: those located most often on calibration."""
+    """Vectors tried as one static mask: those located most often on calibration, then the first of the others."""
     static_questions: Count = 200
     """Calibration questions each candidate is tried on."""
     oracle_questions: Count = 100
@@ -269,6 +269,8 @@ class Config(Settings):
     """Catalogue of datasets; `study.datasets` says which of them run."""
     recipes: dict[Name, Recipe]
     """Catalogue of ways to tune a soft prompt; `study.recipes` says which of them run."""
+    formats: dict[Name, Format]
+    """Catalogue of ways to put a question; `datasets.NAME.formats` says which models are asked so (D29)."""
     layout: Literal["bos_first", "prompt_first"] = "bos_first"
     """`[BOS, prompt, question]` keeps the prompt off the sink at 0; or PEFT's `[prompt, BOS, question]` (D3)."""
     flow: Flow = Flow()
@@ -289,6 +291,22 @@ class Config(Settings):
     def trigger_if_affected(self) -> Trigger | None:
         """Return the trigger where locating depends on it."""
         return self.trigger if self.locate.receivers == "affected" else None
+
+    def format_of(self, model: str, dataset: str) -> Format:
+        """Return how questions of `dataset` are put to `model`."""
+        named = self.datasets[dataset].formats.get(model)
+        return self.formats[named] if named else Format(template=self.datasets[dataset].template)
+
+    @model_validator(mode="after")
+    def _formats_exist(self) -> Config:
+        for name, dataset in self.datasets.items():
+            for model, form in dataset.formats.items():
+                for value, kind in ((model, "models"), (form, "formats")):
+                    known = getattr(self, kind)
+                    if value not in known:
+                        hint = did_you_mean(value, known)
+                        raise ValueError(f"datasets.{name}.formats names {value!r}, which is not in `{kind}`{hint}")
+        return self
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, get_type_hints
 
-from dpc.catalogue import BuiltinModel, Recipe, Splits
+from dpc.catalogue import BuiltinModel, Format, Recipe, Splits
 from dpc.kinds import Settings
 from dpc.settings import (
     Act,
@@ -38,6 +38,12 @@ class ProblemsStage(Settings):
     generate: int | None
     splits: Splits
     template: str
+
+
+class RenderStage(Settings):
+    """Put questions to one model in a format of its own."""
+
+    format: Format
 
 
 class BuiltinModelStage(Settings):
@@ -170,6 +176,7 @@ class TablesStage(ReportStage):
 
 STAGES: dict[str, type[Settings]] = {
     "problems": ProblemsStage,
+    "render": RenderStage,
     "builtin_model": BuiltinModelStage,
     "tune_prompt": TunePromptStage,
     "generate_base": GenerateStage,

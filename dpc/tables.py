@@ -76,6 +76,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "former_steps": _I,  # tokens in the first half of the steps
         "step_of_token": _INTS,  # [T]
         "nll": _FLOATS,  # [T] negative log-likelihood of each own token, nats
+        "entropy": _FLOATS,  # [T] of the distribution each token was chosen from, nats
         "row_prompt": _FLOATS,  # [L, T] saliency of row t summed over the prompt's columns
         "row_question": _FLOATS,  # [L, T] over the question's columns
         "row_rationale": _FLOATS,  # [L, T] over earlier rationale columns
@@ -84,6 +85,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "column_question": _FLOATS,  # [L, N] saliency of column j summed over question rows
         "column_rationale": _FLOATS,  # [L, N] over rationale rows
         "band": _FLOATS,  # [T, N] rationale rows x prompt columns, summed over the layers of `saliency.band`
+        "row_attention": _FLOATS,  # [L, T] plain attention of row t to the prompt, mean over heads
+        "attention_question": _FLOATS,  # [L, N] plain attention to column j summed over question rows
+        "attention_rationale": _FLOATS,  # [L, N] over rationale rows
     },
     # the instances whose full maps are kept
     "chosen": {"problem_id": _S, "role": _S},
@@ -129,6 +133,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "accumulation_z": _F,  # D18, null: not estimable
         "flow_change": _F,  # D19, null: not estimable
         "static_vector": _I,  # -1: none helped on calibration
+        "entropy_limit": _F,  # mean entropy above which `entropy_trigger` fires, null: never
+        "nll_limit": _F,  # the same of mean NLL
+        "attention_limit": _F,  # of mean plain attention to the prompt
         "right_cases": _I,
         "calibration_questions": _I,
         "note": _S,

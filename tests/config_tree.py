@@ -11,7 +11,7 @@ from dpc.kinds import Settings
 from dpc.settings import Config
 from tests.workflow import ROOT, overlay
 
-CATALOGUES = ("models", "datasets", "recipes")
+CATALOGUES = ("models", "datasets", "formats", "recipes")
 QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 EXAMPLE = re.compile(r"^  # (?= *[\w-]+:)", re.MULTILINE)
 
@@ -57,7 +57,7 @@ def _collect(node: Any, path: tuple[str, ...], leaves: dict[str, list[int]]) -> 
     for key, value in node.value:
         is_name = len(path) == 1 and path[0] in CATALOGUES
         here = (*path, "*" if is_name else key.value)
-        if isinstance(value, yaml.MappingNode):
+        if isinstance(value, yaml.MappingNode) and value.value:
             _collect(value, here, leaves)
         else:
             leaves.setdefault(".".join(here), []).append(key.start_mark.line)

@@ -29,7 +29,8 @@ def test_work_is_counted_by_hand() -> None:
     assert cost.work(config, "extract_saliency", GSM8K) == cost.Work(1719, 1719 * (100 + 100 + 256))
     assert cost.work(config, "tune_prompt", GSM8K) == cost.Work(4400 * 16, 4400 * 16 * 456)
     test_part = cost.Place("llama2-13b", "gsm8k", "paper", "test")
-    assert cost.work(config, "regenerate", test_part).rows == 7 * 1319  # ten plans, three of which ask for nothing
+    # of 16 plans 3 ask for nothing and 5 for what `always` makes
+    assert cost.work(config, "regenerate", test_part).rows == 8 * 1319
     assert cost.work(config, "generate_act", GSM8K) == cost.Work(1319, 1319 * 256)
     layers = (13e9 / (12 * 128**2)) ** (1 / 3)  # 40.4, as many heads; each a forward pass through half of the layers
     assert cost.work(config, "select_act_heads", GSM8K) == cost.Work(200, round(200 * 456 * layers**2 / 2 / 3))

@@ -17,8 +17,9 @@ from tests.workflow import nested, overlay
 
 BASE = tree.demo()
 PLANS = (
-    "'no_prompt', 'prompt_tuning', 'act', 'dpc', 'always', 'random_corruption', 'mask_only', 'gamma_only', "
-    "'identity' or 'static_mask'"
+    "'no_prompt', 'prompt_tuning', 'act', 'dpc', 'always', 'random_corruption', 'random_trigger', 'random_token', "
+    "'first_vector', 'mask_only', 'gamma_only', 'identity', 'static_mask', 'entropy_trigger', 'nll_trigger' or "
+    "'attention_trigger'"
 )
 LAYERS = "write paper, second_half, inner, all or [first, last], both inclusive, counted from 0"
 NAME = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
@@ -57,7 +58,7 @@ WRONG: list[tuple[str, Any, str]] = [
     # one of several names or shapes
     ("study.plans", ["prompt_tuning", "dcp"], f"`study.plans[1]` is 'dcp': expected {PLANS}; did you mean 'dpc'?"),
     ("study.plans", ["prompt_tuning", "x"], f"`study.plans[1]` is 'x': expected {PLANS}"),
-    ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_token'"),
+    ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_trigger' or 'oracle_token'"),
     ("saliency.loss_target", "gold", "`saliency.loss_target` is 'gold': expected 'own'"),
     ("flow.halves", "token", "`flow.halves` is 'token': expected 'tokens' or 'steps'; did you mean 'tokens'?"),
     ("trigger.share", "fited", "`trigger.share` is 'fited': expected 'fitted' or a number"),
@@ -92,6 +93,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.arithmetic.task", "gsm8k", DATASET + "`generate` goes with task `arithmetic`"),
     ("datasets.arithmetic.files", {"test": "x"}, DATASET + "a dataset needs exactly one of `files`, `hub`, "),
     ("study.plans", ["dpc"], "study.plans lacks prompt_tuning"),
+    ("formats.chat.template", "Q:", "formats.chat: `template` must contain {question}"),
+    ("formats.chat.shots", -1, "`formats.chat.shots` is -1: expected a value greater than or equal to 0"),
+    ("datasets.gsm8k.formats", {"llama3-8b": "cat"}, "datasets.gsm8k.formats names 'cat', which is not in `formats`; "
+     "did you mean 'chat'?"),
+    ("datasets.gsm8k.formats", {"llama3": "chat"}, "datasets.gsm8k.formats names 'llama3', which is not in `models`"),
     ("datasets.arithmetic.splits.act_confirm", 0, "study.plans names act, whose heads are selected on questions of "
      "their own: set `act_select` and `act_confirm` of datasets.arithmetic.splits to 2 at least"),
 ]  # fmt: skip
@@ -200,7 +206,12 @@ REACH: dict[str, tuple[Any, str]] = {
     "models.builtin.builtin.question_loss_weight": (0.7, "builtin_model"),
     "datasets.arithmetic": ({"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}}, TASK),
     "datasets.arithmetic.generate": (7, "problems"),
-    "datasets.arithmetic.template": ("Ask : {question}", "problems"),
+    "datasets.arithmetic.template": ("Ask : {question}", "problems render"),
+    "datasets.arithmetic.formats": ({"builtin": "plain_4_shot"}, "render"),
+    "formats.chat.template": ("{question}!", ""),
+    "formats.chat.instruction": ("Now", ""),
+    "formats.chat.shots": (2, ""),
+    "formats.chat.chat": (False, ""),
     "datasets.gsm8k.template": ("Ask : {question}", ""),
     "datasets.arithmetic.stop": (["Q :"], GENERATE),
     "datasets.arithmetic.max_new_tokens": (7, GENERATE),
@@ -274,7 +285,7 @@ def slices(raw: dict[str, Any]) -> dict[str, str]:
     wanted = {
         "model_name": "builtin", "dataset_name": "arithmetic", "dataset": "arithmetic", "seed": 0,
         "recipe": config.recipes["well_tuned"], "position_bins": config.figures.position_bins,
-        "study": config.study.name,
+        "study": config.study.name, "format": config.format_of("builtin", "arithmetic"),
     }  # fmt: skip
     return {stage: slice_for(stage, config, **wanted) for stage in STAGES}
 

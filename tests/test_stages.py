@@ -40,6 +40,7 @@ def test_a_step_ends_with_its_mark() -> None:
         ("gsm8k", "ab\ncd\n\n#9", "000111122"),
         ("math", "ab. cd. e", "000011112"),
         ("math", "3.5 is. x", "000000001"),
+        ("math", "a\nb $c.$ d? e", "0011111112223"),
     ],
 )
 def test_steps_of_characters(task: str, text: str, steps: str) -> None:

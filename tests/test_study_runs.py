@@ -79,13 +79,13 @@ def test_plans_that_change_nothing_reproduce_prompt_tuning(study: Workflow) -> N
     identity = plans[(plans["plan"] == "identity") & plans["fired"]]
     for row in identity.merge(again, on=["problem_id", "edit_id"]).itertuples():
         assert list(row.token_ids) == list(base.loc[row.problem_id, "token_ids"])
-    study.run(change={"trigger": {"share": 1.0}})
+    study.run("evaluation", change={"trigger": {"share": 1.0}})
     outcomes = tables.read(folder / "evaluation/outcomes.parquet", "outcomes")
     texts = outcomes[outcomes["plan"].isin(["dpc", "prompt_tuning"])].pivot(
         index="problem_id", columns="plan", values="text"
     )
     assert (texts["dpc"] == texts["prompt_tuning"]).all()
-    study.run()
+    study.run("evaluation")
 
 
 def test_a_new_plan_makes_only_its_new_edits(study: Workflow) -> None:
@@ -95,12 +95,12 @@ def test_a_new_plan_makes_only_its_new_edits(study: Workflow) -> None:
         return int(re.findall(r"(\d+) to make", log.read_text())[-1])
 
     fewer = {"study": {"plans": ["no_prompt", "prompt_tuning", "dpc"]}}
-    study.run(change=overlay(fewer, {"corrupt": {"gamma": 40.0}}))
-    study.run(change={"corrupt": {"gamma": 40.0}})
+    study.run("regenerations", change=overlay(fewer, {"corrupt": {"gamma": 40.0}}))
+    study.run("regenerations", change={"corrupt": {"gamma": 40.0}})
     assert 0 < made() <= 4 * 40  # `always` and the controls come new
-    study.run(change=overlay(fewer, {"corrupt": {"gamma": 40.0}}))
+    study.run("regenerations", change=overlay(fewer, {"corrupt": {"gamma": 40.0}}))
     assert made() == 0
-    study.run()
+    study.run("regenerations")
     assert made() == 0  # the first run's edits are still in the store
 
 

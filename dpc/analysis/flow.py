@@ -41,6 +41,10 @@ class Instance:
     column_rationale_LN: Floats
     band_TN: Floats
     nll_T: Floats
+    entropy_T: Floats
+    row_attention_LT: Floats
+    attention_question_LN: Floats
+    attention_rationale_LN: Floats
 
     @staticmethod
     def of(row: Any) -> Instance:
@@ -65,6 +69,10 @@ class Instance:
             column_rationale_LN=shaped("column_rationale", layers, vectors),
             band_TN=shaped("band", tokens, vectors),
             nll_T=shaped("nll", tokens),
+            entropy_T=shaped("entropy", tokens),
+            row_attention_LT=shaped("row_attention", layers, tokens),
+            attention_question_LN=shaped("attention_question", layers, vectors),
+            attention_rationale_LN=shaped("attention_rationale", layers, vectors),
         )
 
     @property
@@ -185,9 +193,10 @@ def readings(
 ) -> pd.DataFrame:
     """Return one row of readings per question: what the trigger, the locator and the study need.
 
-    Columns: problem_id, split, vectors, rationale_tokens, nll (mean, nats per token), eligible (D27), share, located
-    (list, most salient first), accumulation, accumulation_z, s_ifp, flow_latter. Raises DpcError unless generations and
-    saliency are of the same questions.
+    Columns: problem_id, split, vectors, rationale_tokens, nll and entropy (means, nats per token), attention (plain, to
+    the prompt, mean over the deep layers and the rationale's rows), eligible (D27), share, located (list, most salient
+    first), accumulation, accumulation_z, s_ifp, flow_latter. Raises DpcError unless generations and saliency are of the
+    same questions.
     """
     answered = generations.set_index("problem_id")["extracted"].notna()
     missing = set(answered.index) - set(saliency["problem_id"])
@@ -204,8 +213,8 @@ def readings(
 
 
 READING_COLUMNS = (
-    "problem_id", "vectors", "rationale_tokens", "nll", "share", "located", "accumulation", "accumulation_z", "s_ifp",
-    "flow_latter",
+    "problem_id", "vectors", "rationale_tokens", "nll", "entropy", "attention", "share", "located", "accumulation",
+    "accumulation_z", "s_ifp", "flow_latter",
 )  # fmt: skip
 
 
@@ -219,6 +228,8 @@ def _reading(instance: Instance, flow: Flow, trigger: Trigger, locate: Locate) -
         "vectors": instance.vectors,
         "rationale_tokens": instance.rationale_tokens,
         "nll": float(instance.nll_T.mean()),
+        "entropy": float(instance.entropy_T.mean()),
+        "attention": float(instance.row_attention_LT[list(deep)].mean()),
         "share": share,
         "located": np.argsort(-column_N, kind="stable")[: locate.masked_vectors].tolist(),
         "accumulation": largest_share(column_N),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,6 @@ def load(folder: Path, dtype: str, execution: Execution) -> LanguageModel:
     family = _family(folder)
     if family not in FAMILIES:
         raise DpcError(f"{folder}: model_type {family!r} is not supported; expected one of {', '.join(FAMILIES)}")
-    os.environ["HF_HUB_OFFLINE"] = "1"
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -116,7 +114,7 @@ def _family(folder: Path) -> str:
     if not file.is_file():
         raise DpcError(
             f"{folder}: found no config.json; expected a model folder (config, safetensors, tokenizer): "
-            "correct models.NAME.path, or run the rule that makes it"
+            f"correct models.NAME.path, or fetch it where there is network: `snakemake -- {file}` (rule fetch_model)"
         )
     try:
         return str(json.loads(file.read_text())["model_type"])

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dpc import __version__
+from dpc.fetch import origin
 from dpc.kinds import Settings
 from dpc.tasks.base import hash_order
 
@@ -24,8 +26,13 @@ _LOG_EVERY_SECONDS = 10.0
 log = logging.getLogger("dpc")
 
 
-def provenance(stage: str, settings: Settings, **more: Any) -> dict[str, Any]:
-    """Return who made a table: stage, code and package versions, settings, host, time, and what else is given."""
+def provenance(stage: str, settings: Settings, *, model: Path | None = None, **more: Any) -> dict[str, Any]:
+    """Return who made a table: stage, code and package versions, settings, host, time, and what else is given.
+
+    `model` is the folder of the model: its hub id and commit, where it was fetched.
+    """
+    if model is not None:
+        more["model"] = origin(model)
     return {
         "stage": stage,
         "dpc": __version__,

@@ -35,7 +35,7 @@ def run(
     for instance in tables.rows(tables.read(chosen, "chosen")):
         found += _maps(lm, settings, prompt_ND, rows.loc[instance.problem_id], instance.role)
     table = pd.DataFrame(found, columns=list(tables.SCHEMAS["exemplars"]))
-    tables.write(out, "exemplars", table, provenance("exemplars", settings, device=str(lm.device)))
+    tables.write(out, "exemplars", table, provenance("exemplars", settings, model=model, device=str(lm.device)))
 
 
 def _maps(lm: Any, settings: ExtractSaliencyStage, prompt_ND: Any, row: Any, role: str) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def _maps(lm: Any, settings: ExtractSaliencyStage, prompt_ND: Any, row: Any, rol
     batch = lay_out(lm, settings, prompt_ND, [row])
     layers = tuple(range(layer, layer + 1) for layer in range(lm.model.config.num_hidden_layers))
     order = layout_of(lm, settings.layout)
-    request = Request(settings.saliency.head_reduce, full=layers)
+    request = Request(head_reduce=settings.saliency.head_reduce, full=layers)
     start = loss_start(lm, settings, batch.rationale_ids[0])
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), [(0, 0)], [start], request)
     about = {

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
     from dpc.lm.recorder import Reduced
 
+STEP_END_TOKENS = 4
+"""A step end reaches over so many tokens at most."""
+
 
 def run(
     settings: ExtractSaliencyStage,
@@ -57,7 +60,7 @@ def run(
                 yield pd.DataFrame(found)
 
     table, device = kept.complete(rows, make)
-    tables.write(out, "saliency", table, provenance("extract_saliency", settings, device=device))
+    tables.write(out, "saliency", table, provenance("extract_saliency", settings, model=model, device=device))
     kept.remove()
 
 
@@ -85,18 +88,18 @@ def lay_out(lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, r
 def steps_of(lm: LanguageModel, task_name: str, token_ids: list[int]) -> list[int]:
     """Return the number of each token's reasoning step, from 0; a step ends with the task's STEP_END.
 
-    A step end may reach into the next token (`. ` over `.` and ` Then`): it belongs to the token it begins in. Steps
-    without a word of their own (blank lines) count to the step before them.
+    A step end may reach into the next tokens (`.$ ` over `.`, `$` and ` Then`): it belongs to the token it begins in.
+    Steps without a word of their own (blank lines) count to the step before them.
     """
     end = get_task(task_name).STEP_END
     steps, step, is_open = [], 0, False
-    for token, following in zip(token_ids, [*token_ids[1:], None], strict=True):
+    for place, token in enumerate(token_ids):
         text = lm.decode([token])
-        if text.strip(f" \n{end}") and not is_open:
+        if text.strip(" \n.!?;") and not is_open:
             step, is_open = step + 1, True
         steps.append(max(step - 1, 0))
-        pair = text if following is None else lm.decode([token, following])
-        if 0 <= pair.find(end) < max(len(text), 1):
+        found = end.search(lm.decode(token_ids[place : place + STEP_END_TOKENS]))
+        if found and found.start() < max(len(text), 1):
             is_open = False
     return steps
 
@@ -131,7 +134,7 @@ def _measure(
     steps = [steps_of(lm, settings.task, ids) for ids in batch.rationale_ids]
     starts = [loss_start(lm, settings, ids) for ids in batch.rationale_ids]
     band = layer_range(settings.saliency.band, lm.model.config.num_hidden_layers)
-    request = Request(settings.saliency.head_reduce, band=band, checkpoint=is_checkpointed)
+    request = Request(head_reduce=settings.saliency.head_reduce, band=band, checkpoint=is_checkpointed)
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request)
@@ -160,10 +163,14 @@ def _row(
         "former_steps": cut[1],
         "step_of_token": steps,
         "nll": _flat(reduced.nll[b]),
+        "entropy": _flat(reduced.entropy[b]),
         **sums,
         "column_question": _flat(reduced.prompt_BLhRN[b, :, 0, 0]),
         "column_rationale": _flat(reduced.prompt_BLhRN[b, :, 0, 1]),
         "band": _flat(reduced.band_BhSN[b, 0, rationale]),
+        "row_attention": _flat(reduced.attention_BLS[b, :, rationale]),
+        "attention_question": _flat(reduced.attention_BLRN[b, :, 0]),
+        "attention_rationale": _flat(reduced.attention_BLRN[b, :, 1]),
     }
 
 

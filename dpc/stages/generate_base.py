@@ -53,5 +53,5 @@ def run(
         yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}")
 
     rows, device = kept.complete(texts.assign(edit_id=edit_id), make)
-    tables.write(out, "generations", rows, provenance("generate_base", settings, device=device))
+    tables.write(out, "generations", rows, provenance("generate_base", settings, model=model, device=device))
     kept.remove()

@@ -61,6 +61,7 @@ def _fitted(thresholds: Path) -> dict[str, Any]:
         "share": number(row["share"]),
         "accumulation_z": number(row["accumulation_z"]),
         "static_vector": int(row["static_vector"]),
+        "score_limits": {score: number(row[f"{score}_limit"]) for score in plans.SCORES},
     }
 
 

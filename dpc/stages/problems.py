@@ -8,6 +8,7 @@ import pandas as pd
 
 from dpc import tables
 from dpc.errors import DpcError
+from dpc.fetch import origin
 from dpc.stage_settings import ProblemsStage
 from dpc.stages.common import provenance
 from dpc.tasks import get_task
@@ -38,7 +39,9 @@ def run(
     splits, notes = cut_splits(train_pool, test_pool, settings.splits, settings.dataset)
     for question in (question for split in splits.values() for question in split):
         _check_gold(task, settings.task, question)
-    footer = provenance("problems", settings, splits={name: len(splits[name]) for name in NAMES}, notes=notes)
+    counts = {name: len(splits[name]) for name in NAMES}
+    sources = {str(file): origin(file) for file in [*train, *test]}
+    footer = provenance("problems", settings, splits=counts, notes=notes, sources=sources)
     for name in NAMES:
         tables.write(paths[name], "gold", _gold_rows(splits[name]), footer)
     tables.write(questions, "questions", _question_rows(splits, settings.template), footer)

@@ -57,7 +57,7 @@ def run(
         history,
         "training",
         looks.assign(kept=looks["step"] == work.kept_step),
-        provenance("tune_prompt", settings, device=str(lm.device), examples=len(examples)),
+        provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples)),
     )
     kept.remove()
 

@@ -19,10 +19,10 @@ import re
 from typing import Any
 
 from dpc.errors import DpcError
-from dpc.tasks.base import Problem, field
+from dpc.tasks.base import Problem, count_steps, field
 
 VERSION = "1"
-STEP_END = "\n"
+STEP_END = re.compile(r"\n")
 ANSWER_MARK = "####"
 
 _LETTERS = "ABCDE"
@@ -49,8 +49,7 @@ def parse(row: dict[str, Any]) -> Problem:
         raise DpcError(f"field 'correct' is {letter!r}; expected one letter from A to E")
     question = "\n".join([str(field(row, "question")).strip(), *_options(row)])
     reasoning = str(field(row, "rationale")).strip()
-    steps = sum(bool(line.strip()) for line in reasoning.split(STEP_END))
-    return Problem(question, f"{reasoning}\n{ANSWER_MARK} {letter}", letter, steps)
+    return Problem(question, f"{reasoning}\n{ANSWER_MARK} {letter}", letter, count_steps(reasoning, STEP_END))
 
 
 def extract(text: str) -> tuple[str | None, str | None]:

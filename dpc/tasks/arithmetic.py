@@ -18,7 +18,7 @@ from typing import Any
 from dpc.tasks.base import Problem, field, hash_order, normalise
 
 VERSION = "1"
-STEP_END = ";"
+STEP_END = re.compile(";")
 ANSWER_MARK = "####"
 
 NAMES = ("Tom", "Ann", "Bob", "Eve", "Sam", "Mia", "Max", "Zoe")
@@ -136,7 +136,7 @@ def training_document(rng: random.Random, steps: int, full_only: bool) -> tuple[
 def parse(row: dict[str, Any]) -> Problem:
     """Read a row with question, rationale and answer; raises DpcError if one is missing."""
     rationale = str(field(row, "rationale"))
-    return Problem(str(field(row, "question")), rationale, str(field(row, "answer")), rationale.count(STEP_END))
+    return Problem(str(field(row, "question")), rationale, str(field(row, "answer")), len(STEP_END.findall(rationale)))
 
 
 def extract(text: str) -> tuple[str | None, str | None]:

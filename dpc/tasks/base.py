@@ -29,8 +29,8 @@ class Task(Protocol):
 
     VERSION: str
     """Version of extraction and grading; written into every outcome."""
-    STEP_END: str
-    """Text that ends a reasoning step in a rationale."""
+    STEP_END: re.Pattern[str]
+    """What ends a reasoning step in a rationale."""
     ANSWER_MARK: str
     """Text that introduces the final answer in a rationale."""
 
@@ -55,6 +55,11 @@ def field(row: dict[str, Any], name: str) -> Any:
         found = ", ".join(map(str, row)) or "nothing"
         raise DpcError(f"no field {name!r}; found {found}")
     return value
+
+
+def count_steps(rationale: str, step_end: re.Pattern[str]) -> int:
+    """Return the number of parts of `rationale` between step ends that hold a word."""
+    return sum(bool(part.strip()) for part in step_end.split(rationale))
 
 
 def normalise(question: str) -> str:

@@ -18,10 +18,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from dpc.errors import DpcError
-from dpc.tasks.base import Problem, field
+from dpc.tasks.base import Problem, count_steps, field
 
 VERSION = "1"
-STEP_END = "\n"
+STEP_END = re.compile(r"\n")
 ANSWER_MARK = "####"
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
@@ -40,8 +40,7 @@ def parse(row: dict[str, Any]) -> Problem:
     answer = _strict(ANSWER_MARK + last)
     if answer is None:
         raise DpcError(f"field 'answer' ends in {text[-40:]!r}; expected a last line like '#### 72'")
-    steps = sum(bool(line.strip()) for line in reasoning.split(STEP_END))
-    return Problem(str(field(row, "question")).strip(), text, answer, steps)
+    return Problem(str(field(row, "question")).strip(), text, answer, count_steps(reasoning, STEP_END))
 
 
 def extract(text: str) -> tuple[str | None, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,12 +11,10 @@ from typing import Any
 import yaml
 
 from tests.cluster.slurm import Cluster, wait_until
-from tests.workflow import ROOT, SMALLEST, overlay
+from tests.workflow import ONE_THREAD, ROOT, SMALLEST, overlay
 
-STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}})
+STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}, "study": {"oracles": []}})
 """The smallest embedded study: torch runs on the CPU by its own config, and its jobs ask for a card all the same."""
-POLL = ("--slurm-init-seconds-before-status-checks", "9")
-"""First look at a job after so many seconds: its length, about."""
 
 
 class Clone:
@@ -25,6 +22,7 @@ class Clone:
 
     def __init__(self, folder: Path, cluster: Cluster, warm: bool = True):
         self.folder, self.cluster, self.warm = folder, cluster, warm
+        self.exported: dict[str, str] = {}
         tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for name in tracked.rstrip("\0").split("\0"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -48,9 +46,9 @@ class Clone:
     @property
     def environment(self) -> dict[str, str]:
         """Return what a user has exported; jobs inherit it."""
-        here = {**self.cluster.environment, "DPC_PARTITION": "cpu", "DPC_GPU_PARTITION": "gpu", "OMP_NUM_THREADS": "1"}
+        names = {"DPC_PARTITION": "cpu", "DPC_GPU_PARTITION": "gpu", **self.exported}
+        here = {**self.cluster.environment, **names, **ONE_THREAD}
         here.pop("PYTHONDONTWRITEBYTECODE", None)  # every job would compile everything again
-        here["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), here["PATH"]])
         return here
 
     def command(self, *arguments: str, study: dict[str, Any] | None = STUDY) -> list[str]:

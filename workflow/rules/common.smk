@@ -100,6 +100,12 @@ def dataset_files(wildcards, pool):
     return []
 
 
+def questions_of(wildcards):
+    """The questions as this model is asked them (D29): as they are cut, or rendered in a format of its own."""
+    own = wildcards.model in CONFIG.datasets[wildcards.dataset].formats
+    return f"{R}/{wildcards.model if own else 'problems'}/{wildcards.dataset}/questions.parquet"
+
+
 SHARDED = {
     "unprompted": ("generate", "generate_unprompted"),
     "generations": ("generate", "generate_base"),

@@ -18,8 +18,8 @@ rule fetch_model:
         revision=lambda w: CONFIG.models[w.name].revision,
         folder=lambda w: f"resources/models/{w.name}",
     shell:
-        "hf download {params.hub:q} --revision {params.revision:q} --local-dir {params.folder:q} "
-        "--include '*.json' '*.safetensors' 'tokenizer*' '*.model' > {log:q} 2>&1"
+        '"$DPC_PYTHON" -m dpc.fetch model --hub {params.hub:q} --revision {params.revision:q} '
+        "--folder {params.folder:q} > {log:q} 2>&1"
 
 
 rule fetch_dataset:
@@ -36,5 +36,5 @@ rule fetch_dataset:
         revision=lambda w: CONFIG.datasets[w.name].hub.revision,
         folder=lambda w: f"resources/datasets/{w.name}",
     shell:
-        "hf download {params.hub:q} {wildcards.file:q} --repo-type dataset --revision {params.revision:q} "
-        "--local-dir {params.folder:q} > {log:q} 2>&1"
+        '"$DPC_PYTHON" -m dpc.fetch dataset --hub {params.hub:q} --file {wildcards.file:q} '
+        "--revision {params.revision:q} --folder {params.folder:q} > {log:q} 2>&1"

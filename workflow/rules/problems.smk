@@ -17,3 +17,25 @@ rule load_problems:
     shell:
         '"$DPC_PYTHON" -m dpc problems --settings {params.settings:q} --train {input.train:q} --test {input.test:q} '
         "--questions {output.questions:q} --gold {output.gold:q} --log {log:q}"
+
+
+rule render_prompts:
+    input:
+        model=lambda w: model_ready(w) if CONFIG.format_of(w.model, w.dataset).chat else [],
+        problems=f"{R}/problems/{{dataset}}/questions.parquet",
+        tuning=f"{R}/problems/{{dataset}}/gold/tuning.parquet",
+    output:
+        f"{R}/{{model}}/{{dataset}}/questions.parquet",
+    log:
+        f"{R}/logs/render_prompts/{{model}}.{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/render_prompts/{{model}}.{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=lambda w: settings("render", format=CONFIG.format_of(w.model, w.dataset))(w),
+        version=VERSIONS["render"],
+        model=model_folder,
+    shell:
+        '"$DPC_PYTHON" -m dpc render --settings {params.settings:q} --model {params.model:q} '
+        "--problems {input.problems:q} --tuning {input.tuning:q} --questions {output:q} --log {log:q}"

@@ -1,7 +1,7 @@
 rule tune_prompt:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
         tuning=f"{R}/problems/{{dataset}}/gold/tuning.parquet",
         validation=f"{R}/problems/{{dataset}}/gold/validation.parquet",
     output:

@@ -4,7 +4,7 @@
 rule extract_saliency:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         generations=shards_of("generations"),
     output:
@@ -53,7 +53,7 @@ rule choose_exemplars:
 rule extract_exemplars:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         generations=shards_of("generations"),
         chosen=f"{CELL}/study/chosen.parquet",
