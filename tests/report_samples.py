@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dpc import tables
-from dpc.report import captions, drawing
+from dpc.report import captions
 from dpc.settings import Act, Corrupt, Figures, Flow, Saliency, Statistics, Trigger
 from dpc.stage_settings import FiguresStage
 
