@@ -29,6 +29,7 @@ RATES: dict[str, Rate] = {
     "regenerate": "generate",
     "extract_saliency": "saliency",
     "extract_exemplars": "saliency",
+    "plant_harm": "generate",
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
 TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
@@ -111,6 +112,11 @@ def work(config: Config, rule: str, place: Place) -> Work:
     if rule == "regenerate":
         rows = _edits(config, dataset, vectors, str(place.part))
         return Work(rows, rows * rationale)
+    if rule == "plant_harm":
+        how = config.validation.planting
+        answered = (1 + how.positions) * 2 * how.questions * 4  # the answer, and about three masks
+        planted = how.positions * how.steps * how.batch_size * 2  # prompt and rows, twice through the model
+        return Work(answered, answered * rationale + planted * sequence)
     if rule == "extract_exemplars":
         return Work(EXEMPLARS, EXEMPLARS * sequence)
     return Work(rows, rows * (sequence if rule == "extract_saliency" else rationale))

@@ -153,6 +153,42 @@ class Controls(Settings):
     """Wrong test questions on which the token oracle tries every vector."""
 
 
+class Planting(Settings):
+    """How harm is planted: one vector that lets rationales begin well and go wrong."""
+
+    positions: Count = 3
+    """Places it is put at, one at a time, drawn anew for every prompt."""
+    questions: Count = 100
+    """Questions of each split that are answered."""
+    steps: Count = 120
+    """Of the optimiser."""
+    batch_size: Count = 24
+    """Questions per step."""
+    rate: Positive = 0.1
+    """Of Adam, in root mean squares of the prompt's entries."""
+
+
+class Validation(Settings):
+    """Planted harm, `snakemake validate`: is it found where it is known to be?"""
+
+    recipe: Name
+    """Recipe of the working prompts that harm is planted in."""
+    harmful_recipe: Name | None = None
+    """Recipe of prompts that do harm by themselves, or null."""
+    choosing_seeds: Seeds = [3, 4, 5]
+    """Prompts on which rules of locating are compared, on calibration questions."""
+    held_out_seeds: Seeds = [0, 1, 2]
+    """Prompts on which the chosen rule is reported, on test questions."""
+    planting: Planting = Planting()
+    """How harm is planted."""
+
+    @model_validator(mode="after")
+    def _held_out(self) -> Validation:
+        if both := set(self.choosing_seeds) & set(self.held_out_seeds):
+            raise ValueError(f"validation.held_out_seeds: seed {min(both)} is one of choosing_seeds; write another")
+        return self
+
+
 class Statistics(Settings):
     """Intervals."""
 
@@ -255,6 +291,7 @@ class Config(Settings):
     saliency: Saliency = Saliency()
     significance: Significance = Significance()
     controls: Controls = Controls()
+    validation: Validation
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     execution: Execution = Execution()
@@ -277,6 +314,11 @@ class Config(Settings):
                     raise ValueError(
                         f"study.{kind} names {name!r}, which is not in `{kind}`{did_you_mean(name, catalogue)}"
                     )
+        for key in ("recipe", "harmful_recipe"):
+            name = getattr(self.validation, key)
+            if name is not None and name not in self.recipes:
+                unknown = f"{name!r}, which is not in `recipes`{did_you_mean(name, self.recipes)}"
+                raise ValueError(f"validation.{key} names {unknown}")
         if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:
             raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")
         return self

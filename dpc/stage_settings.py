@@ -17,6 +17,7 @@ from dpc.settings import (
     Figures,
     Flow,
     Locate,
+    Planting,
     Saliency,
     Sample,
     Significance,
@@ -115,6 +116,40 @@ class PlanStage(Settings):
     task: TaskName
 
 
+class ValidateStage(Settings):
+    """Plant harm in one prompt and look for it."""
+
+    dtype: Dtype
+    layout: Layout
+    task: TaskName
+    max_new_tokens: int
+    stop: list[str]
+    saliency: Saliency
+    flow: Flow
+    trigger: Trigger
+    corrupt: Corrupt
+    planting: Planting
+    seed: int
+    splits: list[str]
+    is_planted: bool
+
+
+class ValidationStage(Settings):
+    """Sum planted harm up over prompts and places."""
+
+    study: str
+    models: list[str]
+    datasets: list[str]
+    recipe: str
+    harmful_recipe: str | None
+    choosing_seeds: list[int]
+    held_out_seeds: list[int]
+    planting: Planting
+    locate: Locate
+    trigger: Trigger
+    statistics: Statistics
+
+
 class EvaluateStage(Settings):
     """Grade every plan."""
 
@@ -165,6 +200,8 @@ STAGES: dict[str, type[Settings]] = {
     "regenerate": GenerateStage,
     "thresholds": ThresholdsStage,
     "evaluate": EvaluateStage,
+    "validate": ValidateStage,
+    "validation": ValidationStage,
     "figures": FiguresStage,
     "overview": TablesStage,
     "tables": TablesStage,

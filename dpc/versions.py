@@ -17,6 +17,8 @@ VERSIONS: dict[str, int] = {
     "regenerate": 1,
     "thresholds": 2,
     "evaluate": 2,
+    "validate": 1,
+    "validation": 1,
     "figures": 1,
     "overview": 1,
     "tables": 1,

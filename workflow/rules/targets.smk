@@ -14,6 +14,7 @@ localrules:
     evaluation,
     figures,
     tables,
+    validate,
 
 
 rule problems:
@@ -82,3 +83,8 @@ rule figures:
 rule tables:
     input:
         expand(f"{R}/tables/{{name}}.html", name=TABLES),
+
+
+rule validate:
+    input:
+        rules.write_validation.output,
