@@ -29,6 +29,7 @@ RATES: dict[str, Rate] = {
     "regenerate": "generate",
     "extract_saliency": "saliency",
     "extract_exemplars": "saliency",
+    "extract_corrupted": "saliency",
     "plant_harm": "generate",
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
@@ -112,6 +113,9 @@ def work(config: Config, rule: str, place: Place) -> Work:
     if rule == "regenerate":
         rows = _edits(config, dataset, vectors, str(place.part))
         return Work(rows, rows * rationale)
+    if rule == "extract_corrupted":
+        asked = len(config.mechanism.plans) * test_rows(dataset)
+        return Work(asked, asked * sequence)
     if rule == "plant_harm":
         how = config.validation.planting
         answered = (1 + how.positions) * 2 * how.questions * 4  # the answer, and about three masks
@@ -182,7 +186,7 @@ def output_gb(config: Config, rule: str, place: Place) -> float:
     done = work(config, rule, place)
     if rule == "tune_prompt":
         return 0.01
-    if rule not in ("extract_saliency", "extract_exemplars"):
+    if rule not in ("extract_saliency", "extract_exemplars", "extract_corrupted"):
         return done.tokens * TOKEN_BYTES / 1e9
     billions, vectors = parameters(config.models[place.model]), config.recipes[str(place.recipe)].vectors
     layers = max(4.0, (billions * 1e9 / 196_608) ** (1 / 3))  # of a decoder of 12 L D^2 parameters with D = 128 L

@@ -45,7 +45,7 @@ def lines(config: Config) -> dict[str, Line]:
     for model, dataset, recipe, seeds in cost.cells(config):
         if recipe == config.study.recipes[0]:
             found["generate_unprompted"].add(config, "generate_unprompted", cost.Place(model, dataset), 1)
-        for rule in ("tune_prompt", "generate_base", "extract_saliency"):
+        for rule in ("tune_prompt", "generate_base", "extract_saliency", "extract_corrupted"):
             found[rule].add(config, rule, cost.Place(model, dataset, recipe), seeds)
         found["extract_exemplars"].add(config, "extract_exemplars", cost.Place(model, dataset, recipe), 1)
         for part in parts:

@@ -16,6 +16,7 @@ from dpc.kinds import (
     AsNumber,
     Count,
     Layers,
+    MeasuredPlans,
     Name,
     Names,
     Number,
@@ -157,7 +158,7 @@ class Planting(Settings):
     """How harm is planted: one vector that lets rationales begin well and go wrong."""
 
     positions: Count = 3
-    """Places it is put at, one at a time, drawn anew for every prompt."""
+    """Places it is put at, one at a time, drawn for every prompt from those whose own vector it can spare."""
     questions: Count = 100
     """Questions of each split that are answered."""
     steps: Count = 120
@@ -187,6 +188,15 @@ class Validation(Settings):
         if both := set(self.choosing_seeds) & set(self.held_out_seeds):
             raise ValueError(f"validation.held_out_seeds: seed {min(both)} is one of choosing_seeds; write another")
         return self
+
+
+class Mechanism(Settings):
+    """Saliency measured again after corruption."""
+
+    plans: MeasuredPlans = ["dpc"]
+    """Plans whose fired questions are measured under their corrupted prompts, where `study.plans` names them.
+
+    Not with `corrupt.mask: attention`: saliency has no hidden positions."""
 
 
 class Statistics(Settings):
@@ -291,6 +301,7 @@ class Config(Settings):
     saliency: Saliency = Saliency()
     significance: Significance = Significance()
     controls: Controls = Controls()
+    mechanism: Mechanism = Mechanism()
     validation: Validation
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
@@ -314,13 +325,17 @@ class Config(Settings):
                     raise ValueError(
                         f"study.{kind} names {name!r}, which is not in `{kind}`{did_you_mean(name, catalogue)}"
                     )
+        if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:
+            raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")
+        return self
+
+    @model_validator(mode="after")
+    def _validated_recipes_exist(self) -> Config:
         for key in ("recipe", "harmful_recipe"):
             name = getattr(self.validation, key)
             if name is not None and name not in self.recipes:
                 unknown = f"{name!r}, which is not in `recipes`{did_you_mean(name, self.recipes)}"
                 raise ValueError(f"validation.{key} names {unknown}")
-        if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:
-            raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")
         return self
 
 

@@ -17,6 +17,7 @@ from dpc.settings import (
     Figures,
     Flow,
     Locate,
+    Mechanism,
     Planting,
     Saliency,
     Sample,
@@ -150,6 +151,19 @@ class ValidationStage(Settings):
     statistics: Statistics
 
 
+class ExtractCorruptedStage(ExtractSaliencyStage):
+    """Measure saliency again under the corrupted prompts of some plans."""
+
+    mechanism: Mechanism
+
+
+class MechanismStage(Settings):
+    """Compare the flow before and after corruption."""
+
+    flow: Flow
+    mechanism: Mechanism
+
+
 class EvaluateStage(Settings):
     """Grade every plan."""
 
@@ -183,6 +197,10 @@ class FiguresStage(ReportStage):
     figures: Figures
 
 
+class MechanismReportStage(ReportStage):
+    """Draw the mechanism of one model, dataset and recipe (the lists hold one name each)."""
+
+
 class TablesStage(ReportStage):
     """Write the tables over all models, datasets and recipes."""
 
@@ -200,6 +218,9 @@ STAGES: dict[str, type[Settings]] = {
     "regenerate": GenerateStage,
     "thresholds": ThresholdsStage,
     "evaluate": EvaluateStage,
+    "extract_corrupted": ExtractCorruptedStage,
+    "mechanism": MechanismStage,
+    "mechanism_figure": MechanismReportStage,
     "validate": ValidateStage,
     "validation": ValidationStage,
     "figures": FiguresStage,

@@ -169,6 +169,16 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "n": _I,
         "note": _S,
     },
+    # one row per test question and measured plan; readings after corruption are null where it did not fire
+    "mechanism": {
+        "plan": _S,
+        "problem_id": _S,
+        "edit_id": _S,
+        "fired": _B,
+        "correct_before": _B,
+        "correct_after": _B,
+        **{f"{name}_{when}": _F for when in ("before", "after") for name in ("flow", "s_ifp", "nll")},
+    },
     # one row per question, position that harm was planted at (-1: none) and rule of locating
     "planted": {
         "problem_id": _S,
@@ -202,6 +212,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
                 "fire_rate",
                 "fire_harmed",  # of wrong answers
                 "clean_hit",  # the same position located without harm
+                "random_hit",  # a position drawn at random for each question located without harm
             )
             for bound in ("", "_low", "_high")
         },
@@ -246,6 +257,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     },
 }
 SCHEMAS["regenerations"] = _GENERATION
+SCHEMAS["corrupted"] = {"edit_id": _S, **SCHEMAS["saliency"]}  # of new rationales, under the corrupted prompts
 
 
 def arrow_schema(name: str) -> pa.Schema:

@@ -14,6 +14,7 @@ import pandas as pd
 from dpc.analysis.statistics import mean_interval
 from dpc.analysis.thresholds import best_limit, threshold_curve
 from dpc.settings import Trigger
+from dpc.tasks.base import hash_order
 
 NATURAL = -1
 """Position of a prompt as it was tuned."""
@@ -27,6 +28,7 @@ MEASURES = (
     "fire_rate",
     "fire_harmed",
     "clean_hit",
+    "random_hit",
 )
 
 
@@ -68,16 +70,21 @@ def _planted_cells(group: pd.DataFrame, default: str, trigger: Trigger) -> pd.Da
         for rule, here in _judged(cell).groupby("rule", sort=False):
             row = _measures(here, fired)
             hit, harmed = here["located"] == position, here["clean_correct"] & ~here["planted_correct"]
-            at_rest = natural.loc[natural["rule"] == rule, "located"] == position
+            at_rest = natural[natural["rule"] == rule]
             restored = float(here["true_correct"].astype(float).mean()) / row["clean"]
-            more = {"hit": hit.mean(), "hit_harmed": hit[harmed].mean(), "clean_hit": at_rest.mean()}
-            cells.append({**row, **more, "restored_true": restored, "rule": rule})
-    return pd.DataFrame(cells)
+            more = {
+                "hit": hit.mean(),
+                "hit_harmed": hit[harmed].mean(),
+                "clean_hit": (at_rest["located"] == position).mean(),
+            }
+            drawn = _random_hit(at_rest, str(position))
+            cells.append({**row, **more, "random_hit": drawn, "restored_true": restored, "rule": rule})
+    return pd.DataFrame(cells) if cells else pd.DataFrame({"rule": []})
 
 
 def _natural_cells(group: pd.DataFrame, default: str, trigger: Trigger) -> pd.DataFrame:
     """Return one row per prompt and rule; what needs a known position is nan."""
-    unknown = dict.fromkeys(("hit", "hit_harmed", "clean_hit", "restored_true"), math.nan)
+    unknown = dict.fromkeys(("hit", "hit_harmed", "clean_hit", "random_hit", "restored_true"), math.nan)
     cells = []
     for _, cell in group.groupby("seed"):
         fired = _fires(cell, default, trigger)
@@ -86,6 +93,12 @@ def _natural_cells(group: pd.DataFrame, default: str, trigger: Trigger) -> pd.Da
             for rule, here in _judged(cell).groupby("rule", sort=False)
         ]
     return pd.DataFrame(cells)
+
+
+def _random_hit(natural: pd.DataFrame, draw: str) -> float:
+    """Return how often the vector located without harm is drawn at random for the question: 1 / n if all is well."""
+    drawn = [int(hash_order(key, f"random_hit:{draw}")[:8], 16) for key in natural["problem_id"]]
+    return float((natural["located"] == np.array(drawn, dtype=np.int64) % natural["vectors"]).mean())
 
 
 def _judged(cell: pd.DataFrame) -> pd.DataFrame:

@@ -28,6 +28,7 @@ _COLUMNS = {
     "hit_harmed": "located (% of answers turned wrong)",
     "restored_located": "restored by masking the located vector (% of as tuned)",
     "clean_hit": "same place located without harm (%)",
+    "random_hit": "random place located without harm (%)",
     "fire_rate": "fires (%)",
     "fire_harmed": "fires on wrong answers (%)",
 }
@@ -61,9 +62,9 @@ def _caption(numbers: pd.DataFrame, settings: ValidationStage) -> str:
     return (
         "Does locating find harm that is known to be there? One vector of a working prompt, no longer than the mean of "
         f"the others, is optimised ({how.steps} steps) so that rationales begin well and go wrong, and put at "
-        f"{how.positions} places of each prompt. Rows are rules that name the vector to blame. Look whether the "
-        "default rule's located column is near 100 and far above the same place located without harm "
-        f"(chance over all places: {chance} %). Rules were compared on prompt seeds "
+        f"{how.positions} places of each prompt whose own vector it can spare. Rows are rules that name the vector to "
+        "blame. Look whether the default rule's located column is near 100 and far above the same place located "
+        f"without harm (a random place: {chance} % by chance). Rules were compared on prompt seeds "
         f"{', '.join(map(str, settings.choosing_seeds))} and calibration questions; rows held out are seeds "
         f"{', '.join(map(str, settings.held_out_seeds))} and test questions. Intervals: "
         f"{100 * settings.statistics.confidence:g} %, Student's, over prompts x places. R is fitted on each planted "

@@ -15,6 +15,7 @@ from dpc import tables
 from dpc.analysis import locating
 from dpc.analysis.evaluation import grade
 from dpc.analysis.flow import Instance
+from dpc.analysis.planted import NATURAL
 from dpc.edits import Edit
 from dpc.settings import Execution
 from dpc.stage_settings import ExtractSaliencyStage, GenerateStage, ValidateStage
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
     from dpc.lm.training import Example
 
-NATURAL = -1
-"""Position of the prompt as it was tuned."""
+SPARED = 0.95
+"""Share of the accuracy that must be left without a vector that harm may stand in for."""
 
 
 def run(
@@ -56,8 +57,9 @@ def run(
     bench = Bench(lm, settings, execution, _sampled(asked, settings), answers)
     base_ND = soft_prompt.load(prompt, lm)
     examples = _examples(lm, asked, tables.read(tuning, "gold"))
-    planted = [_plant(bench, base_ND, position, examples) for position in _positions(len(base_ND), settings)]
-    found, clean = [], bench.right("clean", base_ND)
+    clean = bench.right("clean", base_ND)
+    planted = [_plant(bench, base_ND, position, examples) for position in _positions(bench, base_ND, clean)]
+    found = []
     with progress(1 + len(planted), "validate", "prompt") as bar:
         for position, prompt_ND in [(NATURAL, base_ND), *planted]:
             found.append(bench.located(prompt_ND, position).assign(clean_correct=lambda t: t["problem_id"].map(clean)))
@@ -74,10 +76,24 @@ def _sampled(asked: pd.DataFrame, settings: ValidateStage) -> pd.DataFrame:
     return ordered.groupby("split").head(settings.planting.questions)
 
 
-def _positions(vectors: int, settings: ValidateStage) -> list[int]:
-    """Draw where to plant; another draw for every prompt."""
-    count = settings.planting.positions if settings.is_planted else 0
-    return np.random.default_rng(settings.seed).permutation(vectors)[:count].tolist()
+def _positions(bench: Bench, base_ND: Tensor, clean: pd.Series[Any]) -> list[int]:
+    """Draw where to plant, another draw for every prompt: places whose own vector the prompt can spare.
+
+    Masking it must keep `SPARED` of the accuracy on calibration questions; else masking the harm that stands in its
+    place could not restore the answers, however rightly it was located.
+    """
+    if not bench.settings.is_planted:
+        return []
+    found = list[int]()
+    for position in np.random.default_rng(bench.settings.seed).permutation(len(base_ND)).tolist():
+        if len(found) == bench.settings.planting.positions:
+            break
+        keys = bench.asked.loc[bench.asked["split"] == "calibration", "problem_id"]
+        after = bench.answers([(str(position), *bench.masked(base_ND, position), keys)])["correct"].mean()
+        if after >= SPARED * clean[keys].mean():
+            found.append(position)
+    log.info("harm is planted at %s", found)
+    return found
 
 
 def _examples(lm: LanguageModel, asked: pd.DataFrame, gold: pd.DataFrame) -> list[Example]:
@@ -126,6 +142,15 @@ class Bench:
         made = pd.concat(list(generate_rows(self.lm, stage, jobs, self.execution, "validate")))
         return grade(made, self.gold, get_task(settings.task))
 
+    def masked(self, prompt_ND: Tensor, position: int) -> tuple[Tensor, tuple[int, ...]]:
+        """Return the prompt with one vector masked as DPC does, gamma left out, and the vectors to hide."""
+        from dpc.lm import soft_prompt
+
+        corrupt = self.settings.corrupt
+        edit = Edit((position,), corrupt.mask, corrupt.mask_value)
+        hidden = (position,) if corrupt.mask == "attention" else ()
+        return soft_prompt.corrupt(prompt_ND, edit, self.lm.vocabulary_VD.mean(0)), hidden
+
     def right(self, name: str, prompt_ND: Tensor) -> pd.Series[Any]:
         """Return which questions are answered right under a prompt."""
         return self.answers([(name, prompt_ND, (), self.question_ids)]).set_index("problem_id")["correct"]
@@ -169,24 +194,12 @@ class Bench:
 
     def _masked(self, prompt_ND: Tensor, found: pd.DataFrame, position: int) -> pd.Series[Any]:
         """Return right or wrong by question and masked vector, of those some rule located and of the true one."""
-        from dpc.lm import soft_prompt
-
         pairs = found[["problem_id", "located"]]
         if position != NATURAL:
             pairs = pd.concat([pairs, pairs.assign(located=position)])
         asked: dict[Any, list[str]] = {
             j: rows["problem_id"].tolist() for j, rows in pairs.drop_duplicates().groupby("located")
         }
-        mean_D = self.lm.vocabulary_VD.mean(0)
-        mask, value = self.settings.corrupt.mask, self.settings.corrupt.mask_value
-        wanted = [
-            (
-                str(j),
-                soft_prompt.corrupt(prompt_ND, Edit((j,), mask, value), mean_D),
-                (j,) if mask == "attention" else (),
-                keys,
-            )
-            for j, keys in asked.items()
-        ]
+        wanted = [(str(j), *self.masked(prompt_ND, int(j)), keys) for j, keys in asked.items()]
         graded = self.answers(wanted).assign(located=lambda t: t["edit_id"].astype(int))
         return graded.set_index(["problem_id", "located"])["correct"]

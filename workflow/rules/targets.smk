@@ -75,7 +75,7 @@ rule figures:
             model=STUDY.models,
             dataset=STUDY.datasets,
             recipe=STUDY.recipes,
-            name=FIGURES,
+            name=[*FIGURES, "mechanism"],
         ),
         expand(f"{R}/figures/{{model}}/{{dataset}}/overview.svg", model=STUDY.models, dataset=STUDY.datasets),
 
