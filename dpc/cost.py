@@ -31,6 +31,8 @@ RATES: dict[str, Rate] = {
     "generate_act": "generate",
     "extract_saliency": "saliency",
     "extract_exemplars": "saliency",
+    "extract_corrupted": "saliency",
+    "plant_harm": "generate",
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
 TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
@@ -125,6 +127,14 @@ def work(config: Config, rule: str, place: Place) -> Work:
     if rule == "regenerate":
         rows = _edits(config, dataset, vectors, str(place.part))
         return Work(rows, rows * rationale)
+    if rule == "extract_corrupted":
+        asked = len(config.mechanism.plans) * test_rows(dataset)
+        return Work(asked, asked * sequence)
+    if rule == "plant_harm":
+        how = config.validation.planting
+        answered = (1 + how.positions) * 2 * how.questions * 4  # the answer, and about three masks
+        planted = how.positions * how.steps * how.batch_size * 2  # prompt and rows, twice through the model
+        return Work(answered, answered * rationale + planted * sequence)
     if rule == "extract_exemplars":
         return Work(EXEMPLARS, EXEMPLARS * sequence)
     if rule == "select_act_heads":
@@ -200,7 +210,7 @@ def output_gb(config: Config, rule: str, place: Place) -> float:
     done = work(config, rule, place)
     if rule in ("tune_prompt", "select_act_heads"):
         return 0.01
-    if rule not in ("extract_saliency", "extract_exemplars"):
+    if rule not in ("extract_saliency", "extract_exemplars", "extract_corrupted"):
         return done.tokens * TOKEN_BYTES / 1e9
     billions, vectors = parameters(config.models[place.model]), config.recipes[str(place.recipe)].vectors
     layers = _layers(billions)

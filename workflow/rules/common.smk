@@ -46,8 +46,8 @@ os.environ.update(
 wildcard_constraints:
     model="|".join(STUDY.models),
     dataset="|".join(STUDY.datasets),
-    recipe="|".join(STUDY.recipes),
-    seed="|".join(map(str, STUDY.prompt_seeds)),
+    recipe="|".join(CONFIG.recipes),
+    seed="|".join(map(str, {*STUDY.prompt_seeds, *CONFIG.validation.choosing_seeds, *CONFIG.validation.held_out_seeds})),
     part="|".join(PARTS),
     shard=r"\d+",
     shards=r"\d+",
