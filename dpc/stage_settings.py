@@ -124,6 +124,15 @@ class EvaluateStage(Settings):
     statistics: Statistics
 
 
+class EvidenceStage(Settings):
+    """Put readings and outcomes side by side, per question."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+
+
 class ReportStage(Settings):
     """What captions and tables say about the run they show."""
 
@@ -165,6 +174,9 @@ STAGES: dict[str, type[Settings]] = {
     "regenerate": GenerateStage,
     "thresholds": ThresholdsStage,
     "evaluate": EvaluateStage,
+    "evidence": EvidenceStage,
+    "evidence_figures": ReportStage,
+    "evidence_tables": TablesStage,
     "figures": FiguresStage,
     "overview": TablesStage,
     "tables": TablesStage,

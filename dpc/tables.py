@@ -146,6 +146,28 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "flow_latter": _F,  # raw S[p -> r_latter], deep layers
         "flow_changed": pa.bool_(),  # null: not estimable
     },
+    # one row per calibration and test question: readings beside what came of it, for the report alone
+    "evidence": {
+        "problem_id": _S,
+        "split": _S,
+        "correct": _B,  # under prompt tuning
+        "correct_unprompted": _B,
+        "eligible": _B,  # D27
+        "share": _F,  # of affected tokens, what R is compared with
+        "fired": _B,  # at the seed's R
+        "nll": _F,  # mean, nats per token
+        "rationale_tokens": _I,
+        "steps": _I,  # of the gold rationale
+        "accumulation": _F,  # share of the located vector in c_j
+        "accumulation_beyond_zero": _F,  # the same among vectors that do not stand at position 0
+        "concentration": _F,  # accumulation / largest share of a whole broken at random into as many parts
+        "located": _I,  # j*
+        "located_at_zero": _B,  # it stands at position 0
+        "band_log_ratio": _F,  # log of the prompt's influence in layers 2-10 of 32 to that in the others
+        "s_ifp": _F,
+        "flow_latter": _F,  # raw S[p -> r_latter], deep layers
+        "flow_changed": _B,  # null: not estimable
+    },
     # mean saliency per pair of tokens, by block and layer, over the correlation instances
     "layers": {"block": _S, "layer": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},
     # mean share of each vector in c_j, by layer
