@@ -24,6 +24,7 @@ include: "workflow/rules/thresholds.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/evidence.smk"
 include: "workflow/rules/targets.smk"
 include: "workflow/rules/login.smk"
 include: "workflow/rules/hooks.smk"
@@ -34,3 +35,4 @@ rule all:
     input:
         rules.figures.input,
         rules.tables.input,
+        rules.evidence.input,
