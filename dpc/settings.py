@@ -153,6 +153,15 @@ class Controls(Settings):
     """Wrong test questions on which the token oracle tries every vector."""
 
 
+class Sensitivity(Settings):
+    """What the sensitivity sweeps try beside the configured choices; CPU only, from stored saliency."""
+
+    kappas: list[Positive] = [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]
+    """Values of `trigger.kappa`, each with every R of `trigger.grid`."""
+    layers: list[Layers] = ["paper", "second_half", "all"]
+    """Shallow and deep layers; quarters of the depth are tried as well."""
+
+
 class Statistics(Settings):
     """Intervals."""
 
@@ -255,6 +264,7 @@ class Config(Settings):
     saliency: Saliency = Saliency()
     significance: Significance = Significance()
     controls: Controls = Controls()
+    sensitivity: Sensitivity = Sensitivity()
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     execution: Execution = Execution()

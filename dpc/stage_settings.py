@@ -19,6 +19,7 @@ from dpc.settings import (
     Locate,
     Saliency,
     Sample,
+    Sensitivity,
     Significance,
     Statistics,
     Trigger,
@@ -133,6 +134,17 @@ class EvidenceStage(Settings):
     locate: Locate
 
 
+class SensitivityStage(Settings):
+    """Sweep choices over stored saliency."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    corrupt: Corrupt
+    sensitivity: Sensitivity
+
+
 class ReportStage(Settings):
     """What captions and tables say about the run they show."""
 
@@ -177,6 +189,7 @@ STAGES: dict[str, type[Settings]] = {
     "evidence": EvidenceStage,
     "evidence_figures": ReportStage,
     "evidence_tables": TablesStage,
+    "sensitivity": SensitivityStage,
     "figures": FiguresStage,
     "overview": TablesStage,
     "tables": TablesStage,

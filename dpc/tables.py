@@ -168,6 +168,22 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "flow_latter": _F,  # raw S[p -> r_latter], deep layers
         "flow_changed": _B,  # null: not estimable
     },
+    # one row per point of a sweep and split; shares of 0 to 1
+    "sensitivity": {
+        "sweep": _S,  # threshold | deep | shallow
+        "row": _S,  # value of the first choice
+        "column": _S,  # value of the second
+        "split": _S,  # calibration | test
+        "configured": _B,  # as the configuration says
+        "best": _B,  # largest gain of its sweep on calibration
+        "share": _F,  # R; null: never fires
+        "fire_rate": _F,
+        "gain": _F,  # accuracy - that of prompt tuning, over questions whose answer is known
+        "accuracy": _F,  # over the same
+        "known": _F,  # share of all questions
+        "same_vector": _F,  # share of questions that locate what the configuration locates
+        "questions": _I,
+    },
     # mean saliency per pair of tokens, by block and layer, over the correlation instances
     "layers": {"block": _S, "layer": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},
     # mean share of each vector in c_j, by layer

@@ -22,6 +22,7 @@ from dpc.stages import evidence_figures, evidence_tables
 from tests.report_samples import settings, table
 from tests.saliency_rows import Places, flow_maps, generation, gold_of, instance, random_maps, saliency_row, total
 from tests.test_report import assert_legible
+from tests.test_sensitivity import swept
 
 SEEDS = (0, 1, 2)
 
@@ -166,7 +167,7 @@ def test_the_flow_after_corruption_is_read_where_it_was_measured() -> None:
     after = before / 2 * np.exp(draw.normal(0, 0.1, 120))
     ids = [f"q{n}" for n in range(40)] * 3
     columns = {"seed": np.repeat(SEEDS, 40), "problem_id": ids, "flow_before": before, "flow_after": after}
-    mechanism = pd.DataFrame(columns)
+    mechanism = pd.DataFrame(columns).assign(plan="dpc", fired=True)
     one = claims.Cell(**cell(np.random.default_rng(4)), mechanism=mechanism)
     found = claims.judge_all({("m", "d", "r"): one}).set_index("claim").loc["h"]
     assert found["value"] == pytest.approx(2, abs=0.1)
@@ -225,19 +226,22 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cells of three seeds, written as tables and drawn by the stages."""
     folder = tmp_path_factory.mktemp("evidence")
     chosen = settings(TablesStage, recipes=["good", "bad"])
-    files: dict[str, list[Path]] = {"evidence": [], "instances": [], "outcomes": []}
+    files: dict[str, list[Path]] = {"evidence": [], "instances": [], "outcomes": [], "sensitivity": []}
     for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
         made = cell(np.random.default_rng(2), **effects)
         made["outcomes"] = made["outcomes"].assign(
             correct_lenient=True, answer="1", extracted="1", text="", question="", stop_reason="end", tokens=1,
             seconds=0.1, grader="1",
         )  # fmt: skip
-        for seed, name in itertools.product(SEEDS, files):
+        for seed, name in itertools.product(SEEDS, made):
             rows = made[name][made[name]["seed"] == seed]
             files[name].append(table(folder / f"{name}-{recipe}-{seed}.parquet", name, rows))
-    evidence_tables.run(chosen, **files, folder=folder / "tables")
-    own = files["evidence"][:3]
-    evidence_figures.run(settings(ReportStage, recipes=["good"]), evidence=own, folder=folder / "figures")
+        for seed in SEEDS:
+            path = folder / f"sensitivity-{recipe}-{seed}.parquet"
+            files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
+    evidence_tables.run(chosen, **files, mechanism=[], folder=folder / "tables")
+    own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
+    evidence_figures.run(settings(ReportStage, recipes=["good"]), **own, folder=folder / "figures")
     return folder
 
 
@@ -245,6 +249,7 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
     for name, phrases in {
         "claims": ["Look for the verdict", "supported", "too little data", "not run", "toy", "1.36", "Holm"],
         "trigger": ["Look for precision", "test − calibration", "too little data"],
+        "sensitivity": ["Look for gains", "configured and best", "never"],
         "confounds": ["Look for correlations", "given NLL, length, steps", "position 1, behind BOS"],
     }.items():
         page = (written / "tables" / f"{name}.html").read_text()
@@ -256,7 +261,7 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
 
 
 def test_figures_say_what_to_look_for(written: Path) -> None:
-    for name in ("trigger", "confounds"):
+    for name in ("trigger", "confounds", "sensitivity"):
         caption = (written / "figures" / f"{name}.txt").read_text()
         assert "Look " in caption
         assert "recipe good" in caption

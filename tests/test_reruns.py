@@ -23,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 TABLES = {"write_tables": 1, "write_evidence": 1, "all": 1}
 FIGURES = {"draw_figures": 2, "draw_overview": 1, "draw_evidence": 2}
 GRADED = {"evaluate": 4, **FIGURES, **TABLES}
-TESTED = {"plan": 4, "regenerate": 4, **GRADED}
+TESTED = {"plan": 4, "regenerate": 4, "sweep_choices": 4, **GRADED}
 """New edits of the test plans."""
 PLANNED = {
     "plan_calibration": 4,
@@ -60,6 +60,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("corrupt.gamma", 20.0, {**PLANNED}),
     ("corrupt.mask_value", 0.5, {**PLANNED}),
     ("controls.oracle_questions", 20, PLANNED),
+    ("sensitivity.kappas", [1.0, 4.0], {"sweep_choices": 4, "draw_evidence": 2, "write_evidence": 1, "all": 1}),
     ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
     # new GPU work
     ("saliency.head_reduce", "sum_abs", MEASURED),
@@ -146,4 +147,5 @@ def test_gold_reaches_only_what_may_see_it(tmp_path: Path) -> None:
     }
     assert sees_gold == {
         "tune_prompt", "run_study", "choose_exemplars", "fit_thresholds", "plan_oracles", "evaluate", "gather_evidence",
+        "sweep_choices",
     }  # fmt: skip

@@ -164,10 +164,11 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
 
 LM = "tune_prompt generate_base extract_saliency exemplars regenerate"
 GENERATE = "generate_base regenerate"
-REPORT = "figures overview tables"
+REPORT = "figures overview tables evidence_figures evidence_tables"
+STORED = "evidence sensitivity"
 PLANNED = f"plan {REPORT}"
-READ = f"study thresholds {PLANNED}"
-TASK = "problems generate_base regenerate extract_saliency choose_exemplars exemplars study thresholds plan evaluate"
+READ = f"study thresholds {STORED} {PLANNED}"
+TASK = "problems generate_base regenerate extract_saliency choose_exemplars exemplars study thresholds plan evaluate evidence sensitivity"
 
 
 def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
@@ -213,20 +214,20 @@ REACH: dict[str, tuple[Any, str]] = {
     "flow.shallow_layers": ([1, 2], READ),
     "flow.deep_layers": ([1, 2], READ),
     "flow.halves": ("steps", READ),
-    "trigger.kappa": (7.0, f"thresholds {PLANNED}"),
-    "trigger.granularity": ("step", f"thresholds {PLANNED}"),
-    "trigger.share": (0.7, f"thresholds {PLANNED}"),
-    "trigger.grid": ([0.7], f"thresholds {PLANNED}"),
-    "trigger.choose_by": ("youden", f"thresholds {PLANNED}"),
-    "trigger.rule": ("share_and_accumulation", f"thresholds {PLANNED}"),
-    "trigger.min_tokens": (7, f"thresholds {PLANNED}"),
-    "locate.receivers": ("rationale", "study thresholds plan"),
-    "locate.masked_vectors": (2, "study thresholds plan"),
-    "corrupt.mask": ("attention", PLANNED),
-    "corrupt.mask_value": (0.5, PLANNED),
-    "corrupt.gamma": (7.0, PLANNED),
-    "corrupt.gamma_scale": (0.5, PLANNED),
-    "corrupt.gamma_scope": ("all", PLANNED),
+    "trigger.kappa": (7.0, f"thresholds {STORED} {PLANNED}"),
+    "trigger.granularity": ("step", f"thresholds {STORED} {PLANNED}"),
+    "trigger.share": (0.7, f"thresholds {STORED} {PLANNED}"),
+    "trigger.grid": ([0.7], f"thresholds {STORED} {PLANNED}"),
+    "trigger.choose_by": ("youden", f"thresholds {STORED} {PLANNED}"),
+    "trigger.rule": ("share_and_accumulation", f"thresholds {STORED} {PLANNED}"),
+    "trigger.min_tokens": (7, f"thresholds {STORED} {PLANNED}"),
+    "locate.receivers": ("rationale", f"study thresholds plan {STORED}"),
+    "locate.masked_vectors": (2, f"study thresholds plan {STORED}"),
+    "corrupt.mask": ("attention", f"sensitivity {PLANNED}"),
+    "corrupt.mask_value": (0.5, f"sensitivity {PLANNED}"),
+    "corrupt.gamma": (7.0, f"sensitivity {PLANNED}"),
+    "corrupt.gamma_scale": (0.5, f"sensitivity {PLANNED}"),
+    "corrupt.gamma_scope": ("all", f"sensitivity {PLANNED}"),
     "saliency.head_reduce": ("sum_abs", f"extract_saliency exemplars {REPORT}"),
     "saliency.loss_span": ("answer", f"extract_saliency exemplars {REPORT}"),
     "saliency.band": ([1, 2], f"extract_saliency exemplars {REPORT}"),
@@ -234,6 +235,8 @@ REACH: dict[str, tuple[Any, str]] = {
     "significance.flow_deviations": (7.0, "study thresholds"),
     "significance.min_cases": (7, "study thresholds"),
     **several("controls", "seed static_candidates static_questions oracle_questions", "plan"),
+    "sensitivity.kappas": ([7.0], "sensitivity"),
+    "sensitivity.layers": (["all"], "sensitivity"),
     "statistics.confidence": (0.7, f"study evaluate {REPORT}"),
     "statistics.resamples": (7, f"study evaluate {REPORT}"),
     "statistics.seed": (7, f"study evaluate {REPORT}"),

@@ -44,10 +44,10 @@ def figures(workflow: Workflow) -> dict[str, str]:
 def check_complete(workflow: Workflow) -> None:
     root = workflow.folder / "results"
     drawn = ("cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans")
-    for name in (*drawn, "trigger", "confounds"):
+    for name in (*drawn, "trigger", "confounds", "sensitivity"):
         for kind in ("pdf", "svg", "txt"):
             assert next(root.glob(f"figures/*/*/*/{name}.{kind}")).stat().st_size > 0
-    for name in ("main", "ablation", "cost", "findings", "claims", "trigger", "confounds"):
+    for name in ("main", "ablation", "cost", "findings", "claims", "trigger", "confounds", "sensitivity"):
         for kind in ("csv", "md", "tex", "html"):
             assert (root / f"tables/{name}.{kind}").stat().st_size > 0
     assert not [f for f in root.rglob(".*") if f.is_file() and f.name != ".snakemake_timestamp"]
@@ -140,7 +140,7 @@ def test_the_same_config_twice_gives_the_same_tables_and_figure_bytes(tmp_path: 
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, second[name], check_exact=True)
     assert figures(one) == figures(other)
-    assert len(figures(one)) == 33
+    assert len(figures(one)) == 36
     for name in ("main.csv", "ablation.tex", "findings.md", "claims.csv"):
         paths = [w.folder / "results/tables" / name for w in (one, other)]
         assert paths[0].read_text() == paths[1].read_text()

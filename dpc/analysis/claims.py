@@ -153,7 +153,8 @@ def flow_fell(cell: Cell) -> Found | None:
     """Log of the flow from the prompt to late steps before corruption to that after it, over fired questions."""
     if cell.mechanism is None:
         return None
-    rows = cell.mechanism[(cell.mechanism["flow_before"] > 0) & (cell.mechanism["flow_after"] > 0)]
+    fired = cell.mechanism[(cell.mechanism["plan"] == "dpc") & cell.mechanism["fired"].astype(bool)]
+    rows = fired[(fired["flow_before"] > 0) & (fired["flow_after"] > 0)]
     fall = (rows["flow_before"] / rows["flow_after"]).map(math.log)
     return Found(_pooled(cell, rows, pooled.mean, fall, scale=pooled.PLAIN), _counted(rows))
 

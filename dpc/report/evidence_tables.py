@@ -9,7 +9,7 @@ import pandas as pd
 
 from dpc.report import captions
 from dpc.report.captions import DASH
-from dpc.report.tables import CELL, Table, plain
+from dpc.report.tables import CELL, Table, percent, plain
 from dpc.stage_settings import TablesStage
 
 READINGS = {
@@ -150,4 +150,42 @@ def _confounds_caption(settings: TablesStage) -> str:
         "interval over seeds. Likelihood ratio: logistic models of error with and without the reading, one p per "
         f"seed. The prompt's first vector stands at position {where} in this run's layout. "
         f"{captions.saliency(settings)} {captions.run(settings)}"
+    )
+
+
+def sensitivity_table(rows: pd.DataFrame, settings: TablesStage) -> Table:
+    """Return, per cell, sweep and seed, the configured and the best choice on calibration, each once on test.
+
+    The CSV has every choice of every sweep; `rows` is table `sensitivity` of all cells with a column `seed`.
+    """
+    numbers = rows.reset_index(drop=True)
+    keys = [*CELL, "sweep", "seed", "row", "column"]
+    shown = numbers[numbers["configured"].astype(bool) | numbers["best"].astype(bool)]
+    wide = shown[shown["split"] == "calibration"].merge(
+        shown.loc[shown["split"] == "test", [*keys, "fire_rate", "gain", "known"]], on=keys, suffixes=("", "_test")
+    )
+    text = wide[CELL].astype(str)
+    text["sweep"], text["seed"] = wide["sweep"], wide["seed"].astype(str)
+    text["choice"] = [f"{row}, {column}" for row, column in zip(wide["row"], wide["column"], strict=True)]
+    text["which"] = [_which(*pair) for pair in zip(wide["configured"], wide["best"], strict=True)]
+    text["R"] = [plain(value, 2) if not pd.isna(value) else "never" for value in wide["share"]]
+    for split, end in (("calibration", ""), ("test", "_test")):
+        text[f"fires, {split} (%)"] = wide[f"fire_rate{end}"].map(percent)
+        gains = zip(wide[f"gain{end}"], wide[f"known{end}"], strict=True)
+        text[f"gain, {split} (points)"] = [percent(gain) + "*" * (known < 1 - 1e-9) for gain, known in gains]
+    return Table("sensitivity", "How much hangs on each choice?", numbers, text, _sensitivity_caption(settings))
+
+
+def _which(configured: bool, best: bool) -> str:
+    return " and ".join(name for name, is_it in (("configured", configured), ("best", best)) if is_it)
+
+
+def _sensitivity_caption(settings: TablesStage) -> str:
+    return (
+        "Look for gains of the best choice on calibration that do not come again on test: they were luck. For each "
+        "sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen anew; shallow: shallow layers and "
+        "receivers) the configured choice and the one with the largest gain over prompt tuning on calibration, among "
+        "those whose answers are all known; both once on test. A star: over the questions whose answer is known. The "
+        "CSV has every choice. "
+        f"{captions.method(settings)} {captions.run(settings)}"
     )

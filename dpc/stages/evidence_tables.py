@@ -1,4 +1,4 @@
-"""Write the tables of the evidence over all models, datasets and recipes: claims, trigger quality, confounds."""
+"""Write the tables of the evidence: claims, trigger quality, confounds, sensitivity."""
 
 from __future__ import annotations
 
@@ -18,13 +18,22 @@ from dpc.stage_settings import TablesStage
 
 
 def run(
-    settings: TablesStage, *, evidence: list[Path], instances: list[Path], outcomes: list[Path], folder: Path
+    settings: TablesStage,
+    *,
+    evidence: list[Path],
+    instances: list[Path],
+    outcomes: list[Path],
+    sensitivity: list[Path],
+    mechanism: list[Path],
+    folder: Path,
 ) -> None:
-    """Write `folder`/{claims,trigger,confounds}.{tex,csv,md,html}.
+    """Write `folder`/{claims,trigger,confounds,sensitivity}.{tex,csv,md,html}.
 
-    Lists go through models, then datasets, recipes and seeds, as `itertools.product` of those settings.
+    `mechanism` may be empty: its claim is then a dash. Lists go through models, then datasets, recipes and
+    seeds, as `itertools.product` of those settings.
     """
     lists = {"evidence": evidence, "instances": instances, "outcomes": outcomes}
+    lists |= {"mechanism": mechanism} if mechanism else {}
     read = {name: by_cell(paths, name, settings) for name, paths in lists.items()}
     level = settings.statistics.confidence
     cells = {
@@ -37,6 +46,7 @@ def run(
         report.claims_table(claims.judge_all(cells), settings, planned),
         report.trigger_table(_each(read["evidence"], lambda rows: trigger.quality(rows, level)), settings),
         report.confounds_table(_each(read["evidence"], lambda rows: confounds.confounds(rows, level)), settings),
+        report.sensitivity_table(_each(by_cell(sensitivity, "sensitivity", settings), lambda rows: rows), settings),
     ):
         render.write(table, folder)
 

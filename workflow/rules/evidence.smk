@@ -3,8 +3,9 @@ EVIDENCE_TABLES = {
     "claims": "1 Main results",
     "trigger": "6 Evidence",
     "confounds": "6 Evidence",
+    "sensitivity": "6 Evidence",
 }
-EVIDENCE_FIGURES = ["trigger", "confounds"]
+EVIDENCE_FIGURES = ["trigger", "confounds", "sensitivity"]
 
 
 localrules:
@@ -47,9 +48,35 @@ rule gather_evidence:
         "--gold {input.gold:q} --out {output:q} --log {log:q}"
 
 
+rule sweep_choices:
+    input:
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
+        plans=expand(f"{CELL}/plans/{{part}}.parquet", part=["calibration", "test"], allow_missing=True),
+        regenerations=shards_of("regenerations", "calibration", "test"),
+        thresholds=f"{CELL}/thresholds.parquet",
+        gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=["calibration", "test"]),
+    output:
+        f"{CELL}/study/sensitivity.parquet",
+    log:
+        f"{R}/logs/sweep_choices/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/sweep_choices/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=settings("sensitivity"),
+        version=VERSIONS["sensitivity"],
+    shell:
+        '"$DPC_PYTHON" -m dpc sensitivity --settings {params.settings:q} --saliency {input.saliency:q} '
+        "--generations {input.generations:q} --plans {input.plans:q} --regenerations {input.regenerations:q} "
+        "--thresholds {input.thresholds:q} --gold {input.gold:q} --out {output:q} --log {log:q}"
+
+
 rule draw_evidence:
     input:
         evidence=own_cells("study/evidence.parquet"),
+        sensitivity=own_cells("study/sensitivity.parquet"),
     output:
         [
             report(
@@ -80,7 +107,7 @@ rule draw_evidence:
         folder=lambda w: FIGURE_FOLDER.format(**w),
     shell:
         '"$DPC_PYTHON" -m dpc evidence_figures --settings {params.settings:q} --evidence {input.evidence:q} '
-        "--folder {params.folder:q} --log {log:q}"
+        "--sensitivity {input.sensitivity:q} --folder {params.folder:q} --log {log:q}"
 
 
 rule write_evidence:
@@ -88,6 +115,8 @@ rule write_evidence:
         evidence=cell_files("study/evidence.parquet"),
         instances=cell_files("study/instances.parquet"),
         outcomes=cell_files("evaluation/outcomes.parquet"),
+        sensitivity=cell_files("study/sensitivity.parquet"),
+        mechanism=cell_files("mechanism/mechanism.parquet") if workflow.is_rule("compare_flows") else [],
     output:
         [
             report(
@@ -111,4 +140,5 @@ rule write_evidence:
         folder=lambda w, output: Path(output[0]).parent,
     shell:
         '"$DPC_PYTHON" -m dpc evidence_tables --settings {params.settings:q} --evidence {input.evidence:q} '
-        "--instances {input.instances:q} --outcomes {input.outcomes:q} --folder {params.folder:q} --log {log:q}"
+        "--instances {input.instances:q} --outcomes {input.outcomes:q} --sensitivity {input.sensitivity:q} "
+        "--mechanism {input.mechanism:q} --folder {params.folder:q} --log {log:q}"
