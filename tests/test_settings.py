@@ -168,7 +168,10 @@ REPORT = "figures overview tables evidence_figures evidence_tables"
 STORED = "evidence sensitivity"
 PLANNED = f"plan {REPORT}"
 READ = f"study thresholds {STORED} {PLANNED}"
-TASK = "problems generate_base regenerate extract_saliency choose_exemplars exemplars study thresholds plan evaluate evidence sensitivity"
+TASK = (
+    "problems generate_base regenerate extract_saliency choose_exemplars exemplars study thresholds plan evaluate "
+    f"{STORED}"
+)
 
 
 def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
