@@ -257,12 +257,20 @@ def write(path: Path, name: str, rows: pd.DataFrame, provenance: dict[str, Any])
     if missing:
         raise DpcError(f"table {name}: found no column {', '.join(missing)}; expected {', '.join(schema.names)}")
     try:
+        _check_whole_numbers(rows, schema)
         table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowException, OverflowError) as error:
         raise DpcError(f"table {name}: {str(error).splitlines()[0]}") from None
     footer = {b"dpc": json.dumps({"table": name, **provenance}, sort_keys=True, default=str).encode()}
     with atomic(path) as temporary:
         pq.write_table(table.replace_schema_metadata(footer), temporary, compression="zstd")
+
+
+def _check_whole_numbers(rows: pd.DataFrame, schema: pa.Schema) -> None:
+    """Refuse fractions in lists of whole numbers, which Arrow would cut off without a word."""
+    for field in schema:
+        if pa.types.is_list(field.type) and pa.types.is_integer(field.type.value_type):
+            pa.array(rows[field.name], from_pandas=True).cast(field.type, safe=True)
 
 
 def read(paths: Path | Iterable[Path], name: str) -> pd.DataFrame:
