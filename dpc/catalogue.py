@@ -5,6 +5,7 @@ The ids D1 to D31 name the choices the paper left open; `docs/choices.md` gives 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -158,8 +159,10 @@ class Dataset(Settings):
 
 
 class Recipe(Settings):
-    """How a soft prompt is tuned (D2)."""
+    """How a soft prompt is tuned (D2), or where one lies that is brought in."""
 
+    adapter: str | None = None
+    """Folder of a PEFT prompt-tuning adapter to take instead of tuning; {model}, {dataset} and {seed} are filled in."""
     vectors: Count = 100
     """Length of the soft prompt."""
     init: Literal["vocabulary", "normal"] = "vocabulary"
@@ -182,3 +185,10 @@ class Recipe(Settings):
     """Looks without improvement before tuning ends."""
     keep: Literal["best", "last"] = "best"
     """Keep the prompt of the lowest validation loss, or the last one."""
+
+    @model_validator(mode="after")
+    def _adapter_is_a_path(self) -> Recipe:
+        strange = set(re.findall(r"{([^{}]*)}", self.adapter or "")) - {"model", "dataset", "seed"}
+        if strange:
+            raise ValueError(f"`adapter` has {{{min(strange)}}}; known are {{model}}, {{dataset}} and {{seed}}")
+        return self

@@ -118,11 +118,12 @@ def check_context(config: Config, name: str, model: dict[str, Any]) -> None:
     for dataset in config.study.datasets:
         for recipe in config.study.recipes:
             vectors, new = config.recipes[recipe].vectors, config.datasets[dataset].max_new_tokens
-            wanted = vectors + cost.QUESTION_TOKENS + new
+            question = cost.question_tokens(config, name, dataset)
+            wanted = vectors + question + new
             if context and wanted > context:
                 raise DpcError(
                     f"models.{name}: found a context of {context} tokens, expected {wanted} "
-                    f"({vectors} vectors, {cost.QUESTION_TOKENS} for a question, {new} new); "
+                    f"({vectors} vectors, {question} for a question, {new} new); "
                     f"lower datasets.{dataset}.max_new_tokens"
                 )
 

@@ -31,6 +31,8 @@ RATES: dict[str, Rate] = {
     "generate_act": "generate",
     "extract_saliency": "saliency",
     "extract_exemplars": "saliency",
+    "extract_corrupted": "saliency",
+    "plant_harm": "generate",
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
 TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
@@ -104,19 +106,35 @@ def test_rows(dataset: Dataset) -> int:
     return dataset.splits.test or TEST_ROWS[dataset.task]
 
 
+def question_tokens(config: Config, model: str, dataset: str) -> int:
+    """Return how long a question is taken to be, worked examples included."""
+    example = QUESTION_TOKENS + round(config.datasets[dataset].max_new_tokens * RATIONALE_SHARE)
+    return QUESTION_TOKENS + config.format_of(model, dataset).shots * example
+
+
 def work(config: Config, rule: str, place: Place) -> Work:
     """Return what the jobs of a rule do in one cell, all shards together."""
     dataset = config.datasets[place.dataset]
     rationale = round(dataset.max_new_tokens * RATIONALE_SHARE)
     vectors = config.recipes[place.recipe].vectors if place.recipe else 0
-    sequence = vectors + QUESTION_TOKENS + rationale
+    sequence = vectors + question_tokens(config, place.model, place.dataset) + rationale
     rows = dataset.splits.calibration + test_rows(dataset)
     if rule == "tune_prompt":
         recipe = config.recipes[str(place.recipe)]
+        if recipe.adapter:
+            return Work(dataset.splits.validation, dataset.splits.validation * sequence)
         return Work(recipe.steps * recipe.batch_size, recipe.steps * recipe.batch_size * sequence)
     if rule == "regenerate":
         rows = _edits(config, dataset, vectors, str(place.part))
         return Work(rows, rows * rationale)
+    if rule == "extract_corrupted":
+        asked = len(config.mechanism.plans) * test_rows(dataset)
+        return Work(asked, asked * sequence)
+    if rule == "plant_harm":
+        how = config.validation.planting
+        answered = (1 + how.positions) * 2 * how.questions * 4  # the answer, and about three masks
+        planted = how.positions * how.steps * how.batch_size * 2  # prompt and rows, twice through the model
+        return Work(answered, answered * rationale + planted * sequence)
     if rule == "extract_exemplars":
         return Work(EXEMPLARS, EXEMPLARS * sequence)
     if rule == "select_act_heads":
@@ -192,7 +210,7 @@ def output_gb(config: Config, rule: str, place: Place) -> float:
     done = work(config, rule, place)
     if rule in ("tune_prompt", "select_act_heads"):
         return 0.01
-    if rule not in ("extract_saliency", "extract_exemplars"):
+    if rule not in ("extract_saliency", "extract_exemplars", "extract_corrupted"):
         return done.tokens * TOKEN_BYTES / 1e9
     billions, vectors = parameters(config.models[place.model]), config.recipes[str(place.recipe)].vectors
     layers = _layers(billions)

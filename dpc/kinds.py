@@ -68,6 +68,7 @@ _SEVERAL = Field(min_length=1, json_schema_extra={"uniqueItems": True})
 Names = Annotated[list[str], _SEVERAL, AfterValidator(_distinct)]
 Seeds = Annotated[list[int], _SEVERAL, AfterValidator(_distinct)]
 Plans = Annotated[list[PlanName], _SEVERAL, AfterValidator(_distinct)]
+MeasuredPlans = Annotated[list[PlanName], AfterValidator(_distinct)]
 Oracles = Annotated[list[OracleName], AfterValidator(_distinct)]
 
 

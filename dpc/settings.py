@@ -16,6 +16,7 @@ from dpc.kinds import (
     AsNumber,
     Count,
     Layers,
+    MeasuredPlans,
     Name,
     Names,
     Number,
@@ -174,6 +175,51 @@ class Act(Settings):
     """A head is kept, and the union confirmed, where the mean gain exceeds so many of its standard errors."""
 
 
+class Planting(Settings):
+    """How harm is planted: one vector that lets rationales begin well and go wrong."""
+
+    positions: Count = 3
+    """Places it is put at, one at a time, drawn for every prompt from those whose own vector it can spare."""
+    questions: Count = 100
+    """Questions of each split that are answered."""
+    steps: Count = 120
+    """Of the optimiser."""
+    batch_size: Count = 24
+    """Questions per step."""
+    rate: Positive = 0.1
+    """Of Adam, in root mean squares of the prompt's entries."""
+
+
+class Validation(Settings):
+    """Planted harm, `snakemake validate`: is it found where it is known to be?"""
+
+    recipe: Name
+    """Recipe of the working prompts that harm is planted in."""
+    harmful_recipe: Name | None = None
+    """Recipe of prompts that do harm by themselves, or null."""
+    choosing_seeds: Seeds = [3, 4, 5]
+    """Prompts on which rules of locating are compared, on calibration questions."""
+    held_out_seeds: Seeds = [0, 1, 2]
+    """Prompts on which the chosen rule is reported, on test questions."""
+    planting: Planting = Planting()
+    """How harm is planted."""
+
+    @model_validator(mode="after")
+    def _held_out(self) -> Validation:
+        if both := set(self.choosing_seeds) & set(self.held_out_seeds):
+            raise ValueError(f"validation.held_out_seeds: seed {min(both)} is one of choosing_seeds; write another")
+        return self
+
+
+class Mechanism(Settings):
+    """Saliency measured again after corruption."""
+
+    plans: MeasuredPlans = ["dpc"]
+    """Plans whose fired questions are measured under their corrupted prompts, where `study.plans` names them.
+
+    Not with `corrupt.mask: attention`: saliency has no hidden positions."""
+
+
 class Statistics(Settings):
     """Intervals."""
 
@@ -281,6 +327,8 @@ class Config(Settings):
     significance: Significance = Significance()
     controls: Controls = Controls()
     act: Act = Act()
+    mechanism: Mechanism = Mechanism()
+    validation: Validation
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     execution: Execution = Execution()
@@ -291,6 +339,17 @@ class Config(Settings):
     def trigger_if_affected(self) -> Trigger | None:
         """Return the trigger where locating depends on it."""
         return self.trigger if self.locate.receivers == "affected" else None
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """Return the task of every dataset that runs."""
+        return {name: self.datasets[name].task for name in self.study.datasets}
+
+    @property
+    def cut_from_test(self) -> list[str]:
+        """Return the datasets that run without training rows of their own: all splits are cut from their test rows."""
+        sources = {name: self.datasets[name].files or self.datasets[name].hub for name in self.study.datasets}
+        return [name for name, source in sources.items() if source and not source.train]
 
     def format_of(self, model: str, dataset: str) -> Format:
         """Return how questions of `dataset` are put to `model`."""
@@ -332,6 +391,15 @@ class Config(Settings):
                     f"study.plans names act, whose heads are selected on questions of their own: set `act_select` and "
                     f"`act_confirm` of datasets.{name}.splits to 2 at least"
                 )
+
+    @model_validator(mode="after")
+    def _validated_recipes_exist(self) -> Config:
+        for key in ("recipe", "harmful_recipe"):
+            name = getattr(self.validation, key)
+            if name is not None and name not in self.recipes:
+                unknown = f"{name!r}, which is not in `recipes`{did_you_mean(name, self.recipes)}"
+                raise ValueError(f"validation.{key} names {unknown}")
+        return self
 
 
 def load_config(raw: dict[str, Any]) -> Config:

@@ -18,6 +18,8 @@ from dpc.settings import (
     Figures,
     Flow,
     Locate,
+    Mechanism,
+    Planting,
     Saliency,
     Sample,
     Significance,
@@ -136,6 +138,53 @@ class PlanStage(Settings):
     task: TaskName
 
 
+class ValidateStage(Settings):
+    """Plant harm in one prompt and look for it."""
+
+    dtype: Dtype
+    layout: Layout
+    task: TaskName
+    max_new_tokens: int
+    stop: list[str]
+    saliency: Saliency
+    flow: Flow
+    trigger: Trigger
+    corrupt: Corrupt
+    planting: Planting
+    seed: int
+    splits: list[str]
+    is_planted: bool
+
+
+class ValidationStage(Settings):
+    """Sum planted harm up over prompts and places."""
+
+    study: str
+    models: list[str]
+    datasets: list[str]
+    recipe: str
+    harmful_recipe: str | None
+    choosing_seeds: list[int]
+    held_out_seeds: list[int]
+    planting: Planting
+    locate: Locate
+    trigger: Trigger
+    statistics: Statistics
+
+
+class ExtractCorruptedStage(ExtractSaliencyStage):
+    """Measure saliency again under the corrupted prompts of some plans."""
+
+    mechanism: Mechanism
+
+
+class MechanismStage(Settings):
+    """Compare the flow before and after corruption."""
+
+    flow: Flow
+    mechanism: Mechanism
+
+
 class EvaluateStage(Settings):
     """Grade every plan."""
 
@@ -149,6 +198,10 @@ class ReportStage(Settings):
     """What captions and tables say about the run they show."""
 
     study: str
+    tasks: dict[str, TaskName]
+    """Task by dataset."""
+    cut_from_test: list[str]
+    """Datasets whose splits are all cut from their test rows."""
     models: list[str]
     datasets: list[str]
     recipes: list[str]
@@ -168,6 +221,10 @@ class FiguresStage(ReportStage):
     """Draw the figures of one model, dataset and recipe (the lists hold one name each)."""
 
     figures: Figures
+
+
+class MechanismReportStage(ReportStage):
+    """Draw the mechanism of one model, dataset and recipe (the lists hold one name each)."""
 
 
 class TablesStage(ReportStage):
@@ -190,6 +247,11 @@ STAGES: dict[str, type[Settings]] = {
     "regenerate": GenerateStage,
     "thresholds": ThresholdsStage,
     "evaluate": EvaluateStage,
+    "extract_corrupted": ExtractCorruptedStage,
+    "mechanism": MechanismStage,
+    "mechanism_figure": MechanismReportStage,
+    "validate": ValidateStage,
+    "validation": ValidationStage,
     "figures": FiguresStage,
     "overview": TablesStage,
     "tables": TablesStage,

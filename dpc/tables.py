@@ -185,6 +185,54 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "n": _I,
         "note": _S,
     },
+    # one row per test question and measured plan; readings after corruption are null where it did not fire
+    "mechanism": {
+        "plan": _S,
+        "problem_id": _S,
+        "edit_id": _S,
+        "fired": _B,
+        "correct_before": _B,
+        "correct_after": _B,
+        **{f"{name}_{when}": _F for when in ("before", "after") for name in ("flow", "s_ifp", "nll")},
+    },
+    # one row per question, position that harm was planted at (-1: none) and rule of locating
+    "planted": {
+        "problem_id": _S,
+        "split": _S,
+        "vectors": _I,
+        "position": _I,
+        "rule": _S,
+        "located": _I,
+        "share": _F,  # of affected tokens
+        "eligible": _B,
+        "clean_correct": _B,  # under the prompt as tuned
+        "planted_correct": _B,
+        "true_correct": pa.bool_(),  # with the planted vector masked; null where none is
+        "located_correct": _B,  # with the located vector masked
+    },
+    # one row per cell, part (choosing, held_out), kind of harm (planted, natural) and rule of locating
+    "validation": {
+        **dict.fromkeys(("model", "dataset", "recipe", "part", "kind", "rule"), _S),
+        "is_default": _B,
+        **dict.fromkeys(("prompts", "cells", "questions"), _I),  # a cell is a prompt with harm at one position
+        "chance": _F,  # 1 / vectors
+        **{
+            f"{name}{bound}": _F
+            for name in (
+                "clean",  # accuracy as tuned
+                "planted",  # with the harm
+                "restored_true",  # with the true vector masked, as a share of `clean`
+                "hit",  # located first, of all answers
+                "hit_harmed",  # of those that the harm turned wrong
+                "restored_located",  # with the located vector masked, as a share of `clean`
+                "fire_rate",
+                "fire_harmed",  # of wrong answers
+                "clean_hit",  # the same position located without harm
+                "random_hit",  # a position drawn at random for each question located without harm
+            )
+            for bound in ("", "_low", "_high")
+        },
+    },
     # one row per question and plan (and candidate)
     "outcomes": {
         "problem_id": _S,
@@ -225,6 +273,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     },
 }
 SCHEMAS["regenerations"] = _GENERATION
+SCHEMAS["corrupted"] = {"edit_id": _S, **SCHEMAS["saliency"]}  # of new rationales, under the corrupted prompts
 
 
 def arrow_schema(name: str) -> pa.Schema:

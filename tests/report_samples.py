@@ -40,6 +40,8 @@ REAL = (
 def settings(kind=FiguresStage, **changes):
     values = {
         "study": "test",
+        "tasks": {"arithmetic": "arithmetic", "gsm8k": "gsm8k", "aqua": "aqua"},
+        "cut_from_test": [],
         "models": ["toy"],
         "datasets": ["arithmetic"],
         "recipes": ["good"],

@@ -286,6 +286,14 @@ def test_stage_writes_questions_and_gold(tmp_path: Path) -> None:
     assert (footer["stage"], footer["notes"]) == ("problems", [])
 
 
+def test_stage_says_that_all_is_cut_from_test_rows(tmp_path: Path) -> None:
+    out = outputs(tmp_path / "out")
+    problems.run(stage_settings(), train=[], test=[write_rows(tmp_path / "test.jsonl", 14)], **out)
+    footer = tables.provenance(out["questions"])
+    assert footer["notes"][-1] == "all splits are cut from the test rows, by hash"
+    assert footer["sources"] == {str(tmp_path / "test.jsonl"): {"path": str(tmp_path / "test.jsonl")}}
+
+
 def test_stage_generates_questions(tmp_path: Path) -> None:
     pytest.importorskip("dpc.tasks.arithmetic")
     sizes = SIZES.model_copy(update={"act_select": 2, "act_confirm": 1, "test": 6})

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from dpc import tables
-from dpc.report import cases, drawing, figures_analysis, figures_flow, figures_main
+from dpc.report import captions, cases, drawing, figures_analysis, figures_flow, figures_main
 from dpc.settings import Figures
 from dpc.stage_settings import TablesStage
 from dpc.stages import figures as figures_stage
@@ -307,6 +307,21 @@ def test_an_unknown_plan_keeps_its_name_and_an_oracle_is_labelled():
     shown = texts(figures_main.plans([rows], settings(prompt_seeds=[0])).figure)
     assert "my_plan" in shown
     assert "oracle_mine (upper bound)" in shown
+
+
+def test_accuracy_of_options_stands_beside_chance():
+    rows = [evaluation_rows(np.random.default_rng(0))]
+    for datasets, wanted in ((["aqua"], [20.0]), (["gsm8k"], [])):
+        drawn = figures_main.plans(rows, settings(prompt_seeds=[0], datasets=datasets))
+        lines = [line for axes in drawn.figure.axes for line in axes.lines if line.get_gid() == "chance"]
+        assert [line.get_xdata()[0] for line in lines] == pytest.approx(wanted)
+        assert ("Dashed line: 20 %, what guessing reaches." in drawn.caption) == bool(wanted)
+
+
+def test_every_caption_says_that_splits_were_cut_from_test_rows():
+    note = "All splits of aqua are cut from its test rows, by hash."
+    for cut, is_said in (([], False), (["aqua", "math"], True)):
+        assert (note in captions.run(settings(datasets=["gsm8k", "aqua"], cut_from_test=cut))) == is_said
 
 
 def test_report_captions_render():

@@ -71,7 +71,27 @@ def test_latex_is_escaped(tabled):
 
 def test_long_tables_break_over_pages(tabled):
     assert r"\begin{longtable}" in (tabled[0] / "out" / "findings.tex").read_text()
-    assert r"\begin{tabular}" in (tabled[0] / "out" / "main.tex").read_text()
+    assert r"\begin{tabular}" in (tabled[0] / "out" / "ablation.tex").read_text()
+
+
+def test_cells_of_the_paper_that_were_not_run_are_dashes_beside_its_numbers(tabled):
+    folder = tabled[0]
+    numbers = pd.read_csv(folder / "out" / "main.csv")
+    absent = numbers[numbers["recipe"].isna()]
+    assert len(absent) == 4 * (9 - 1)
+    assert absent["accuracy"].isna().all()
+    assert absent["published"].notna().all()
+    line = next(line for line in (folder / "out" / "main.md").read_text().splitlines() if "mistral-7b" in line)
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        "mistral-7b", "gsm8k", "–", "No prompt", "–", "–", "–", "37.9", "–",
+    ]  # fmt: skip
+    assert published.not_run(["toy"], ["gsm8k"]) == []
+    assert published.not_run(["llama2-13b", "Llama3-8B", "mistral-7b"], ["gsm8k", "math", "aqua"]) == []
+
+
+def test_differences_are_points_with_signs():
+    assert report.points(0.021, -0.004, 0.046) == "+2.1 [−0.4, 4.6]"
+    assert report.points(float("nan"), 0, 0) == "–"
 
 
 def test_main_table_equals_hand_arithmetic(tabled):
@@ -86,7 +106,9 @@ def test_main_table_equals_hand_arithmetic(tabled):
     assert row["low"] < row["accuracy"] < row["high"]
     assert (row["seed_low"], row["seed_high"]) == pytest.approx((min(right), max(right)))
     assert row["published"] == pytest.approx(0.676)
-    act = numbers[(numbers["model"] == "llama3-8b") & (numbers["plan"] == "act")]
+    gap = [row[f"difference{end}"] + 0.676 for end in ("", "_low", "_high")]
+    assert gap == pytest.approx([row["accuracy"], row["low"], row["high"]])
+    act = numbers[(numbers["model"] == "llama3-8b") & (numbers["plan"] == "act") & (numbers["dataset"] == "gsm8k")]
     assert act["accuracy"].isna().all()
     assert (act["published"] == 0.526).all()
     assert numbers.loc[numbers["model"] == "toy_1", "published"].isna().all()

@@ -23,8 +23,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 TABLES = {"write_tables": 1, "all": 1}
 FIGURES = {"draw_figures": 2, "draw_overview": 1}
 CALIBRATED = {"select_act_heads": 4, "generate_act": 4}
-GRADED = {"evaluate": 4, **FIGURES, **TABLES}
-TESTED = {"plan": 4, "regenerate": 8, **GRADED}
+COMPARED = {"compare_flows": 4, "draw_mechanism": 2}
+GRADED = {"evaluate": 4, **COMPARED, **FIGURES, **TABLES}
+TESTED = {"plan": 4, "regenerate": 8, "extract_corrupted": 4, **GRADED}
 """New edits of the test plans; the oracles look at what those have made."""
 PLANNED = {"plan_calibration": 4, "fit_thresholds": 4, "plan_oracles": 4, **TESTED, "regenerate": 12}
 ANALYSED = {**PLANNED, "run_study": 4}

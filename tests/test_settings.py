@@ -93,6 +93,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.arithmetic.task", "gsm8k", DATASET + "`generate` goes with task `arithmetic`"),
     ("datasets.arithmetic.files", {"test": "x"}, DATASET + "a dataset needs exactly one of `files`, `hub`, "),
     ("study.plans", ["dpc"], "study.plans lacks prompt_tuning"),
+    ("recipes.paper.adapter", "a/{modle}", "recipes.paper: `adapter` has {modle}; known are {model}, {dataset} and"),
     ("formats.chat.template", "Q:", "formats.chat: `template` must contain {question}"),
     ("formats.chat.shots", -1, "`formats.chat.shots` is -1: expected a value greater than or equal to 0"),
     ("datasets.gsm8k.formats", {"llama3-8b": "cat"}, "datasets.gsm8k.formats names 'cat', which is not in `formats`; "
@@ -173,12 +174,19 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
     assert found == 0.6
 
 
-LM = "tune_prompt generate_base select_act_heads generate_act extract_saliency exemplars regenerate"
-GENERATE = "generate_base generate_act regenerate"
-REPORT = "figures overview tables"
+LM = (
+    "tune_prompt generate_base select_act_heads generate_act extract_saliency exemplars regenerate extract_corrupted "
+    "validate"
+)
+GENERATE = "generate_base generate_act regenerate validate"
+REPORT = "figures overview tables mechanism_figure"
 PLANNED = f"plan {REPORT}"
-READ = f"study thresholds {PLANNED}"
-TASK = f"problems {GENERATE} extract_saliency choose_exemplars exemplars study thresholds plan evaluate"
+READ = f"study thresholds {PLANNED} mechanism validate"
+MEASURE = "extract_saliency exemplars extract_corrupted validate"
+TASK = (
+    "figures overview tables problems generate_base generate_act regenerate extract_saliency choose_exemplars "
+    "exemplars study thresholds plan evaluate extract_corrupted validate"
+)
 
 
 def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
@@ -186,10 +194,10 @@ def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
 
 
 REACH: dict[str, tuple[Any, str]] = {
-    "study.name": ("other", REPORT),
+    "study.name": ("other", f"validation {REPORT}"),
     "study.results": ("elsewhere", ""),
-    "study.models": (["builtin", "llama3-8b"], REPORT),
-    "study.datasets": (["arithmetic", "gsm8k"], REPORT),
+    "study.models": (["builtin", "llama3-8b"], f"validation {REPORT}"),
+    "study.datasets": (["arithmetic", "gsm8k"], f"validation {REPORT}"),
     "study.recipes": (["well_tuned"], REPORT),
     "study.prompt_seeds": ([7], REPORT),
     "study.plans": (["prompt_tuning", "dpc"], f"evaluate {PLANNED}"),
@@ -223,29 +231,30 @@ REACH: dict[str, tuple[Any, str]] = {
         "tune_prompt",
     ),
     "recipes.well_tuned.init": ("normal", "tune_prompt"),
+    "recipes.well_tuned.adapter": ("adapters/{model}", "tune_prompt"),
     "recipes.well_tuned.keep": ("last", "tune_prompt"),
     "recipes.paper.steps": (7, ""),
     "layout": ("prompt_first", f"{LM} {REPORT}"),
     "flow.shallow_layers": ([1, 2], READ),
     "flow.deep_layers": ([1, 2], READ),
     "flow.halves": ("steps", READ),
-    "trigger.kappa": (7.0, f"thresholds {PLANNED}"),
-    "trigger.granularity": ("step", f"thresholds {PLANNED}"),
-    "trigger.share": (0.7, f"thresholds {PLANNED}"),
-    "trigger.grid": ([0.7], f"thresholds {PLANNED}"),
-    "trigger.choose_by": ("youden", f"thresholds {PLANNED}"),
-    "trigger.rule": ("share_and_accumulation", f"thresholds {PLANNED}"),
-    "trigger.min_tokens": (7, f"thresholds {PLANNED}"),
-    "locate.receivers": ("rationale", "study thresholds plan"),
-    "locate.masked_vectors": (2, "study thresholds plan"),
-    "corrupt.mask": ("attention", PLANNED),
-    "corrupt.mask_value": (0.5, PLANNED),
-    "corrupt.gamma": (7.0, PLANNED),
-    "corrupt.gamma_scale": (0.5, PLANNED),
-    "corrupt.gamma_scope": ("all", PLANNED),
-    "saliency.head_reduce": ("sum_abs", f"extract_saliency exemplars {REPORT}"),
-    "saliency.loss_span": ("answer", f"extract_saliency exemplars {REPORT}"),
-    "saliency.band": ([1, 2], f"extract_saliency exemplars {REPORT}"),
+    "trigger.kappa": (7.0, f"thresholds validate validation {PLANNED}"),
+    "trigger.granularity": ("step", f"thresholds validate validation {PLANNED}"),
+    "trigger.share": (0.7, f"thresholds validate validation {PLANNED}"),
+    "trigger.grid": ([0.7], f"thresholds validate validation {PLANNED}"),
+    "trigger.choose_by": ("youden", f"thresholds validate validation {PLANNED}"),
+    "trigger.rule": ("share_and_accumulation", f"thresholds validate validation {PLANNED}"),
+    "trigger.min_tokens": (7, f"thresholds validate validation {PLANNED}"),
+    "locate.receivers": ("rationale", "study thresholds plan validation"),
+    "locate.masked_vectors": (2, "study thresholds plan validation"),
+    "corrupt.mask": ("attention", f"{PLANNED} validate"),
+    "corrupt.mask_value": (0.5, f"{PLANNED} validate"),
+    "corrupt.gamma": (7.0, f"{PLANNED} validate"),
+    "corrupt.gamma_scale": (0.5, f"{PLANNED} validate"),
+    "corrupt.gamma_scope": ("all", f"{PLANNED} validate"),
+    "saliency.head_reduce": ("sum_abs", f"{MEASURE} {REPORT}"),
+    "saliency.loss_span": ("answer", f"{MEASURE} {REPORT}"),
+    "saliency.band": ([1, 2], f"{MEASURE} {REPORT}"),
     "significance.accumulation_quantile": (0.7, "study thresholds"),
     "significance.flow_deviations": (7.0, "study thresholds"),
     "significance.min_cases": (7, "study thresholds"),
@@ -256,9 +265,15 @@ REACH: dict[str, tuple[Any, str]] = {
     "act.mode": ("released", f"select_act_heads generate_act {REPORT}"),
     **several("act", "alpha min_rows standard_errors", f"select_act_heads generate_act {REPORT}"),
     **several("controls", "seed static_candidates static_questions oracle_questions", "plan"),
-    "statistics.confidence": (0.7, f"study evaluate {REPORT}"),
-    "statistics.resamples": (7, f"study evaluate {REPORT}"),
-    "statistics.seed": (7, f"study evaluate {REPORT}"),
+    "statistics.confidence": (0.7, f"study evaluate validation {REPORT}"),
+    "statistics.resamples": (7, f"study evaluate validation {REPORT}"),
+    "statistics.seed": (7, f"study evaluate validation {REPORT}"),
+    "mechanism.plans": (["dpc", "always"], "extract_corrupted mechanism"),
+    "validation.recipe": ("paper", "validation"),
+    "validation.harmful_recipe": ("paper", "validation"),
+    "validation.choosing_seeds": ([7], "validation"),
+    "validation.held_out_seeds": ([7], "validation"),
+    **several("validation.planting", "positions questions steps batch_size rate", "validate validation"),
     "figures.cases": (4, "figures"),
     "figures.position_bins": (7, "study figures"),
     "figures.max_case_tokens": (7, "figures"),
@@ -287,7 +302,11 @@ def slices(raw: dict[str, Any]) -> dict[str, str]:
         "recipe": config.recipes["well_tuned"], "position_bins": config.figures.position_bins,
         "study": config.study.name, "format": config.format_of("builtin", "arithmetic"),
     }  # fmt: skip
-    return {stage: slice_for(stage, config, **wanted) for stage in STAGES}
+    of = {
+        "validate": {**wanted, "planting": config.validation.planting, "splits": ["test"], "is_planted": True},
+        "validation": config.validation.model_dump() | {"study": config.study.name},
+    }
+    return {stage: slice_for(stage, config, **of.get(stage, wanted)) for stage in STAGES}
 
 
 BEFORE = slices(BASE)

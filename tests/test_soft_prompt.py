@@ -113,6 +113,27 @@ def test_peft_loads_the_adapter_bit_for_bit(tmp_path: Path) -> None:
     assert torch.allclose(mine.logits[0, -1], theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_adapter_that_peft_wrote_is_taken_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
+    from peft import PromptTuningConfig, get_peft_model
+
+    lm = tiny.model()
+    theirs = get_peft_model(lm.model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)).to(dtype)
+    vectors = theirs.prompt_encoder["default"].embedding.weight.detach().clone()
+    theirs.save_pretrained(tmp_path)
+    lm = tiny.model()
+    assert torch.equal(soft_prompt.adapter(tmp_path, lm, 4), vectors.float())
+    with pytest.raises(DpcError, match=r"found 4 vectors, expected 5; correct recipes\.NAME\.vectors"):
+        soft_prompt.adapter(tmp_path, lm, 5)
+    config = tmp_path / soft_prompt.CONFIG
+    config.write_text(config.read_text().replace("PROMPT_TUNING", "LORA"))
+    with pytest.raises(DpcError, match="peft_type is 'LORA'; expected PROMPT_TUNING"):
+        soft_prompt.adapter(tmp_path, lm, 4)
+    config.unlink()
+    with pytest.raises(DpcError, match="found no PEFT adapter"):
+        soft_prompt.adapter(tmp_path, lm, 4)
+
+
 def test_an_adapter_of_another_width_or_none_is_refused(tmp_path: Path) -> None:
     lm = tiny.model()
     weights = tmp_path / soft_prompt.WEIGHTS

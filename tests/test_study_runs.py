@@ -43,7 +43,17 @@ def figures(workflow: Workflow) -> dict[str, str]:
 
 def check_complete(workflow: Workflow) -> None:
     root = workflow.folder / "results"
-    for name in ("cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans"):
+    for name in (
+        "cases",
+        "layers",
+        "accumulation",
+        "exemplars",
+        "analysis",
+        "confidence",
+        "thresholds",
+        "plans",
+        "mechanism",
+    ):
         for kind in ("pdf", "svg", "txt"):
             assert next(root.glob(f"figures/*/*/*/{name}.{kind}")).stat().st_size > 0
     for name in ("main", "ablation", "cost", "findings"):
@@ -104,6 +114,20 @@ def test_a_new_plan_makes_only_its_new_edits(study: Workflow) -> None:
     assert made() == 0  # the first run's edits are still in the store
 
 
+def test_an_edit_that_changes_nothing_leaves_the_flow_as_it_was(study: Workflow) -> None:
+    """What is measured after corruption is what was measured before, where the edit is none."""
+    target = f"{cell(study).relative_to(study.folder)}/mechanism/mechanism.parquet"
+    study.run(target, change={"trigger": {"share": 0.0}, "mechanism": {"plans": ["identity", "dpc"]}})
+    found = tables.read(study.folder / target, "mechanism")
+    same, other = (found[(found["plan"] == plan) & found["fired"]] for plan in ("identity", "dpc"))
+    assert len(same) == len(other) > 0
+    for name in ("flow", "s_ifp", "nll"):
+        assert same[f"{name}_after"].to_numpy() == pytest.approx(same[f"{name}_before"].to_numpy(), rel=2e-3, abs=1e-7)
+    assert (other["flow_after"] - other["flow_before"]).abs().max() > 1e-4
+    assert found.loc[~found["fired"], "flow_after"].isna().all()
+    study.run()
+
+
 def test_logs_and_footers_say_how_a_table_was_made(study: Workflow) -> None:
     lines = next(study.folder.glob("results/logs/extract_saliency/*.log")).read_text().splitlines()
     assert "stage extract_saliency, host " in lines[0]
@@ -132,7 +156,7 @@ def test_the_same_config_twice_gives_the_same_tables_and_figure_bytes(tmp_path: 
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, second[name], check_exact=True)
     assert figures(one) == figures(other)
-    assert len(figures(one)) == 27
+    assert len(figures(one)) == 34
     for name in ("main.csv", "ablation.tex", "findings.md"):
         paths = [w.folder / "results/tables" / name for w in (one, other)]
         assert paths[0].read_text() == paths[1].read_text()

@@ -207,6 +207,12 @@ class Tuning:
             self._look()
         return loss
 
+    def bring_in(self, prompt_ND: Tensor) -> None:
+        """Keep a prompt (N x D, float32) that was tuned elsewhere, and look at its validation loss."""
+        found = self._finite(self.objective.value(prompt_ND, self.validation), "validation", 0)
+        self.kept_step, self.kept_ND = 0, prompt_ND
+        self.looks.append(Look(0, math.nan, found, 0.0))
+
     def _look(self) -> None:
         found = self._finite(self.objective.value(self.prompt_ND, self.validation), "validation", self.step)
         best = min((look.validation_loss for look in self.looks), default=math.inf)

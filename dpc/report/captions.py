@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dpc.stage_settings import ReportStage
+from dpc.tasks import get_task
 
 NOT_ESTIMABLE = "not estimable"
 DASH = "–"
@@ -30,6 +31,7 @@ FINDINGS = {
     "flow_ratio_wrong_right": "Flow ratio, wrong to right",
     "mean_s_ifp_right": "Mean S_IFP, right",
     "mean_s_ifp_wrong": "Mean S_IFP, wrong",
+    "accuracy": "Accuracy under prompt tuning, all test questions",
 }
 
 
@@ -105,6 +107,11 @@ def seeds(settings: ReportStage) -> str:
     return f"{word} {', '.join(map(str, settings.prompt_seeds))}"
 
 
+def chance(settings: ReportStage) -> float:
+    """Return the accuracy that guessing reaches on the one dataset that is shown."""
+    return max(get_task(settings.tasks[name]).CHANCE for name in settings.datasets)
+
+
 def names(values: list[str], one: str) -> str:
     """Return `model a` or `models a, b`."""
     return f"{one if len(values) == 1 else one + 's'} {', '.join(values)}"
@@ -125,7 +132,9 @@ def run(settings: ReportStage, *, all_seeds: bool = True) -> str:
         shown,
         f"input {layout(settings)}",
     ]
-    return f"Study {settings.study}: {'; '.join(parts)}."
+    cut = [name for name in settings.datasets if name in settings.cut_from_test]
+    note = f" All splits of {' and '.join(cut)} are cut from its test rows, by hash." if cut else ""
+    return f"Study {settings.study}: {'; '.join(parts)}.{note}"
 
 
 def layer_setting(value: str | list[int], band: Band | None) -> str:

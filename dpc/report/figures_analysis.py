@@ -12,6 +12,7 @@ from dpc.report import captions, drawing
 from dpc.report.captions import Finding, finding
 from dpc.report.drawing import Drawing
 from dpc.stage_settings import FiguresStage
+from dpc.tasks.base import AT_CHANCE
 
 _GROUPS = (("right", drawing.RIGHT, "o", "-"), ("wrong", drawing.WRONG, "s", "--"))
 _GLYPHS = dict(zip(drawing.SEED_MARKERS, "●■▲◆▼✚✖", strict=True))
@@ -94,6 +95,8 @@ def _separation_panel(axes: Axes, instances: pd.DataFrame, findings: pd.DataFram
         values = rows["s_ifp"].dropna().to_numpy(float)
         ticks.append(f"{group}\n(n = {len(values)})")
         _box_and_points(axes, x, values, group, colour, marker)
+    if AT_CHANCE in finding(findings, "auc_s_ifp").note:
+        drawing.say(axes, AT_CHANCE.replace(": ", ":\n").replace(" is not", "\nis not"))
     axes.set_xticks((0, 1), ticks)
     axes.set(xlim=(-0.6, 1.6), ylabel="S_IFP: share of the flow from p")
 
@@ -155,6 +158,7 @@ def _analysis_caption(
     separation = instances[instances["in_separation"].astype(bool)].dropna(subset="s_ifp")
     right = int(separation["correct"].astype(bool).sum())
     unknown = int(correlation["accumulated"].isna().sum())
+    luck = f"S_IFP is {AT_CHANCE}. " if AT_CHANCE in finding(findings, "auc_s_ifp").note else ""
     return (
         "Prompt tuning analysed. (a) Share of instances whose deep flow changed, given significant "
         f"accumulation in shallow layers or none: {len(correlation)} test instances, {unknown} of them "
@@ -163,7 +167,7 @@ def _analysis_caption(
         "larger when wrong. (c) Saliency from the prompt along the rationale, deep layers "
         f"({captions.layer_setting(settings.flow.deep_layers, None)}), in {settings.figures.position_bins} "
         f"bins ({_groups(positions)}); the dotted line parts former and latter half. Numbers and panels b "
-        f"and c are seed {settings.prompt_seeds[0]}'s; intervals are {captions.level(settings)}. "
+        f"and c are seed {settings.prompt_seeds[0]}'s; intervals are {captions.level(settings)}. {luck}"
         f"{captions.run(settings)}"
     )
 

@@ -124,6 +124,11 @@ def _plan_bars(axes: Axes, pooled: pd.DataFrame, names: list[str], settings: Rep
         _plan_bar(axes, y, rows[name], name, is_oracle(name, settings))
     if "prompt_tuning" in rows:
         axes.axvline(100 * rows["prompt_tuning"]["accuracy"], color=drawing.BLACK, linewidth=0.7, linestyle=":")
+    chance = captions.chance(settings)
+    if chance > 0:
+        axes.axvline(100 * chance, color=drawing.RED, linewidth=0.9, linestyle="--", gid="chance")
+        axes.annotate("chance", (100 * chance, 1), (0, 2), ("data", "axes fraction"), "offset points",
+                      ha="center", fontsize=6.5, color=drawing.RED)  # fmt: skip
     axes.set(xlim=(0, 100), xlabel="accuracy (%)", ylim=(len(names) - 0.4, -0.6))
 
 
@@ -163,6 +168,11 @@ def _name_plans(axes: Axes, names: list[str], settings: ReportStage) -> None:
     axes.set_yticks(range(len(names)), labels)
 
 
+def _chance_note(settings: ReportStage) -> str:
+    chance = captions.chance(settings)
+    return f"Dashed line: {100 * chance:g} %, what guessing reaches. " if chance > 0 else ""
+
+
 def _plans_caption(pooled: Sequence[pd.DataFrame], settings: ReportStage) -> str:
     counts = [int(count) for table in pooled for count in table["questions"].dropna()]
     oracle = any(is_oracle(str(name), settings) for table in pooled for name in table.index)
@@ -171,5 +181,5 @@ def _plans_caption(pooled: Sequence[pd.DataFrame], settings: ReportStage) -> str
         f"Accuracy by plan over {captions.count_range(counts)} test questions: mean over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}, circles are seeds, whiskers the mean over "
         f"seeds of each seed's {captions.level(settings)} interval over questions; dotted line: prompt "
-        f"tuning. {note}{captions.method(settings)} {captions.run(settings)}"
+        f"tuning. {_chance_note(settings)}{note}{captions.method(settings)} {captions.run(settings)}"
     )

@@ -53,6 +53,13 @@ PUBLISHED: tuple[Published, ...] = (
 )
 
 
+def not_run(models: list[str], datasets: list[str]) -> list[tuple[str, str]]:
+    """Return the paper's models and datasets that are not among those of a study, where any of its cells is."""
+    cells = list(dict.fromkeys((row.model, row.dataset) for row in PUBLISHED))
+    ours = {(model.lower(), dataset.lower()) for model in models for dataset in datasets}
+    return [cell for cell in cells if cell not in ours] if ours & set(cells) else []
+
+
 def published(model: str, dataset: str, plan: str) -> Published | None:
     """Return the published accuracy of `plan` for config names `model` and `dataset`, or None."""
     for row in PUBLISHED:

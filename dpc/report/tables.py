@@ -19,8 +19,9 @@ import pandas as pd
 from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.drawing import PLAN_LABELS, plan_label
-from dpc.report.published import ACT_NOT_APPLIED, FLOW_RIGHT, FLOW_WRONG, published
+from dpc.report.published import ACT_NOT_APPLIED, FLOW_RIGHT, FLOW_WRONG, not_run, published
 from dpc.stage_settings import TablesStage
+from dpc.tasks.base import AT_CHANCE
 
 CELL = ["model", "dataset", "recipe"]
 METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
@@ -54,15 +55,26 @@ def span(low: Any, high: Any) -> str:
     return DASH if math.isnan(captions.real(low)) else f"{percent(low)} to {percent(high)}"
 
 
+def points(value: Any, low: Any, high: Any) -> str:
+    """Write a difference of shares as `+2.1 [−0.4, 4.6]` in percentage points, a dash where there is none."""
+    value, low, high = (100 * captions.real(number) for number in (value, low, high))
+    if math.isnan(value):
+        return DASH
+    return f"{value:+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−")
+
+
 def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
     """Return accuracy of the methods, per model, dataset and recipe, beside the published values."""
     found = {tuple(row[name] for name in [*CELL, "plan"]): row for row in accuracies.to_dict("records")}
     rows = []
-    for cell in itertools.product(settings.models, settings.datasets, settings.recipes):
+    cells = list(itertools.product(settings.models, settings.datasets, settings.recipes))
+    for cell in [*cells, *((*pair, "") for pair in not_run(settings.models, settings.datasets))]:
         for plan in METHODS:
             hidden = plan == "act" and settings.act.mode == "released"  # for the record, never the headline
             rows.append(_main_row(cell, plan, None if hidden else found.get((*cell, plan))))
     numbers = pd.DataFrame(rows)
+    for ours, name in (("accuracy", "difference"), ("low", "difference_low"), ("high", "difference_high")):
+        numbers[name] = numbers[ours] - numbers["published"]
     text = _named_cells(numbers)
     seeds = len(settings.prompt_seeds)
     text["method"] = [_method(*row, seeds) for row in zip(numbers["plan"], numbers["fired"], strict=True)]
@@ -72,6 +84,9 @@ def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
     text["published (%)"] = [
         f"{percent(value)} (not applied)" if _not_applied(model, plan) else percent(value)
         for model, plan, value in zip(numbers["model"], numbers["plan"], numbers["published"], strict=True)
+    ]
+    text["ours − published (points)"] = [
+        points(*row) for row in zip(*(numbers[f"difference{end}"] for end in ("", "_low", "_high")), strict=True)
     ]
     numbers = numbers.drop(columns="fired")
     return Table("main", "Accuracy of the methods", numbers, text, _main_caption(numbers, settings))
@@ -107,7 +122,11 @@ def _method(plan: str, fired: float, seeds: int) -> str:
 def _main_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
     cells = len(settings.models) * len(settings.datasets) * len(settings.recipes)
     shown = numbers["published"].notna().any()
-    beside = "Published: the paper's poster" if shown else "No published value belongs to these models and datasets"
+    beside = (
+        "Published: the paper's poster, taken as exact in the difference"
+        if shown
+        else "No published value belongs to these models and datasets"
+    )
     if "act" in settings.plans and settings.act.mode == "released":
         beside += "; ACT ran as the published function, which breaks cached decoding: see the ablation table"
     mistral = any(model.lower() in ACT_NOT_APPLIED for model in settings.models) and shown
@@ -126,7 +145,7 @@ def _counts(rows: pd.DataFrame) -> list[int]:
 
 
 def _named_cells(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[CELL].astype(str).reset_index(drop=True)
+    return rows[CELL].astype(str).replace("", DASH).reset_index(drop=True)
 
 
 def _spans(rows: pd.DataFrame, low: str, high: str) -> list[str]:
@@ -301,4 +320,5 @@ def _finding_text(rows: pd.DataFrame, name: str) -> str:
         text += f", {captions.p_value(found.p)}"
     if name.startswith("auc_") and found.note:
         return f"{text} ({found.note})"
-    return text if found.n is None else f"{text} (n = {found.n})"
+    luck = f"; {AT_CHANCE}" if AT_CHANCE in found.note else ""
+    return f"{text}{luck}" if found.n is None else f"{text} (n = {found.n}{luck})"

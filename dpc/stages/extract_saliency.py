@@ -53,9 +53,9 @@ def run(
 
         lm = models.load(model, settings.dtype, execution)
         prompt_ND = soft_prompt.load(prompt, lm)
-        measure = partial(_measure, lm, settings, prompt_ND, execution.checkpoint_activations)
+        measure = partial(measure_rows, lm, settings, prompt_ND, execution.checkpoint_activations)
         with progress(len(left), "saliency", "question") as bar:
-            for batch, found in in_batches(_longest_first(lm, left), execution.batch_size.saliency, measure):
+            for batch, found in in_batches(longest_first(lm, left), execution.batch_size.saliency, measure):
                 bar.add(len(batch))
                 yield pd.DataFrame(found)
 
@@ -70,7 +70,7 @@ def joined(questions: Path, generations: list[Path]) -> pd.DataFrame:
     return tables.read(generations, "generations").merge(asked, on="problem_id", validate="one_to_one")
 
 
-def _longest_first(lm: LanguageModel, rows: pd.DataFrame) -> list[Any]:
+def longest_first(lm: LanguageModel, rows: pd.DataFrame) -> list[Any]:
     """Return rows with their `question_ids`, by length: batches are of similar ones, and the first is the largest."""
     records = rows.assign(question_ids=rows["prompt_text"].map(lm.encode))
     return sorted(tables.rows(records), key=lambda r: (-len(r.question_ids) - len(r.token_ids), r.problem_id))
@@ -123,9 +123,10 @@ def former_lengths(steps: list[int]) -> tuple[int, int]:
     return len(steps) // 2, sum(step < half_of_steps for step in steps)
 
 
-def _measure(
+def measure_rows(
     lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, is_checkpointed: bool, rows: Sequence[Any]
 ) -> list[dict[str, Any]]:
+    """Return rows of table `saliency` for one batch of `longest_first`'s rows, all under one prompt."""
     from dpc.lm import saliency
     from dpc.lm.layout import layout_of
     from dpc.lm.recorder import Request

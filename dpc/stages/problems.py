@@ -10,7 +10,7 @@ from dpc import tables
 from dpc.errors import DpcError
 from dpc.fetch import origin
 from dpc.stage_settings import ProblemsStage
-from dpc.stages.common import provenance
+from dpc.stages.common import log, provenance
 from dpc.tasks import get_task
 from dpc.tasks.base import Task
 from dpc.tasks.rows import parse_rows
@@ -39,6 +39,10 @@ def run(
     splits, notes = cut_splits(train_pool, test_pool, settings.splits, settings.dataset)
     for question in (question for split in splits.values() for question in split):
         _check_gold(task, settings.task, question)
+    if settings.generate is None and not train:
+        notes.append("all splits are cut from the test rows, by hash")
+    for note in notes:
+        log.info("%s", note)
     counts = {name: len(splits[name]) for name in NAMES}
     sources = {str(file): origin(file) for file in [*train, *test]}
     footer = provenance("problems", settings, splits=counts, notes=notes, sources=sources)

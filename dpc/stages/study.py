@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dpc import tables
-from dpc.analysis import flow, study
+from dpc.analysis import chance, flow, study
 from dpc.analysis.evaluation import grade
 from dpc.analysis.thresholds import limits
 from dpc.settings import Trigger
@@ -32,7 +32,9 @@ def run(
     measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
     answers = tables.read(gold, "gold")
     readings = flow.readings(measured, made, settings.flow, settings.trigger_if_affected or Trigger(), settings.locate)
-    graded = grade(made, answers, get_task(settings.task)).set_index("problem_id")["correct"]
+    task = get_task(settings.task)
+    graded = grade(made, answers, task).set_index("problem_id")["correct"]
+    is_right_test = graded[made.set_index("problem_id")["split"] == "test"]
     readings = readings.assign(
         correct=readings["problem_id"].map(graded).astype(bool),
         steps=readings["problem_id"].map(answers.set_index("problem_id")["steps"]),
@@ -42,9 +44,10 @@ def run(
     sampled = study.sample_instances(readings[readings["split"] == "test"], settings.sample)
     sampled = study.mark_significant(sampled, found, first_position=bool((measured["prompt_start"] == 0).any()))
     _say_sizes(settings, sampled, found.note)
+    numbers = study.findings(sampled, settings.statistics, found.note)
     written = {
         instances: ("instances", sampled),
-        findings: ("findings", study.findings(sampled, settings.statistics, found.note)),
+        findings: ("findings", chance.mark(numbers, is_right_test, task.CHANCE, settings.statistics.confidence)),
         **_curves(settings, measured, sampled, layers, accumulation, positions),
     }
     for path, (name, rows) in written.items():

@@ -31,11 +31,13 @@ def run(
     weights: Path,
     adapter: Path,
     history: Path,
+    given: Path | None = None,
     execution: Execution,
 ) -> None:
     """Write the prompt as a PEFT adapter (`weights`, `adapter`) and the looks at its loss (`history`).
 
-    `checkpoint` is a file outside the rule's outputs from which a killed job goes on; it is deleted at the end.
+    `checkpoint` is a file outside the rule's outputs from which a killed job goes on; it is deleted at the end. `given`
+    is an adapter's folder: its prompt is taken as it is, and its validation loss is all there is to look at.
     """
     from dpc.lm import models, soft_prompt
     from dpc.lm.checkpoint import Checkpoint
@@ -48,9 +50,13 @@ def run(
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
     work = Tuning(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
-    kept.resume(work)
-    _finish(work, kept)
-    log.info("kept the prompt of step %d of %d", work.kept_step, work.step)
+    if given is not None:
+        work.bring_in(soft_prompt.adapter(given, lm, settings.recipe.vectors))
+        log.info("took the prompt of %s, tuned elsewhere", given)
+    else:
+        kept.resume(work)
+        _finish(work, kept)
+        log.info("kept the prompt of step %d of %d", work.kept_step, work.step)
     soft_prompt.save(work.kept_ND, weights, adapter, str(model), lm)
     looks = pd.DataFrame([vars(look) for look in work.looks])
     tables.write(

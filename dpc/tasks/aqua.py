@@ -23,6 +23,7 @@ from dpc.tasks.base import Problem, count_steps, field
 
 VERSION = "1"
 STEP_END = re.compile(r"\n")
+CHANCE = 0.2
 ANSWER_MARK = "####"
 
 _LETTERS = "ABCDE"

@@ -19,6 +19,7 @@ from dpc.tasks.base import Problem, field, hash_order, normalise
 
 VERSION = "1"
 STEP_END = re.compile(";")
+CHANCE = 0.0
 ANSWER_MARK = "####"
 
 NAMES = ("Tom", "Ann", "Bob", "Eve", "Sam", "Mia", "Max", "Zoe")

@@ -31,6 +31,8 @@ class Task(Protocol):
     """Version of extraction and grading; written into every outcome."""
     STEP_END: re.Pattern[str]
     """What ends a reasoning step in a rationale."""
+    CHANCE: float
+    """Accuracy that guessing reaches: 0 where answers are open."""
     ANSWER_MARK: str
     """Text that introduces the final answer in a rationale."""
 
@@ -46,6 +48,10 @@ class Task(Protocol):
 
     def grade(self, extracted: str | None, answer: str) -> bool:
         """Say whether an extracted answer equals the gold answer."""
+
+
+AT_CHANCE = "not interpretable: accuracy is not above chance"
+"""Said of what compares right with wrong answers that guessing may explain."""
 
 
 def field(row: dict[str, Any], name: str) -> Any:

@@ -22,6 +22,7 @@ from dpc.tasks.base import Problem, count_steps, field
 
 VERSION = "1"
 STEP_END = re.compile(r"\n")
+CHANCE = 0.0
 ANSWER_MARK = "####"
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")

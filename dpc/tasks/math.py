@@ -33,6 +33,7 @@ from dpc.tasks.base import Problem, count_steps, field
 VERSION = "2"
 STEP_END = re.compile(r"\n|[.!?]\$*\s")
 """A line break or the end of a sentence: a third of the solutions are one paragraph."""
+CHANCE = 0.0
 ANSWER_MARK = r"\boxed"
 
 _log = logging.getLogger(__name__)

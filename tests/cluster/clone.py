@@ -17,6 +17,10 @@ STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}, "study": {"or
 """The smallest embedded study: torch runs on the CPU by its own config, and its jobs ask for a card all the same."""
 
 
+LIMIT = 500
+"""Seconds after which a run counts as hanging, however busy the machine is: faults of a cluster show as hangs."""
+
+
 class Clone:
     """The tracked files of this checkout in a new folder, on a cluster."""
 
@@ -39,9 +43,9 @@ class Clone:
         for stage, kind in faults.items():
             (self.folder / "faults" / stage).write_text(kind)
 
-    def wait_for_fault(self, stage: str, seconds: float = 90) -> None:
+    def wait_for_fault(self, stage: str) -> None:
         """Return when the planted fault of a stage has begun."""
-        wait_until((self.folder / "faults" / f"{stage}.happened").exists, seconds, f"fault of {stage}")
+        wait_until((self.folder / "faults" / f"{stage}.happened").exists, LIMIT, f"fault of {stage}")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -72,11 +76,11 @@ class Clone:
             text=True,
         )
 
-    def run(self, *arguments: str, study: dict[str, Any] | None = STUDY, limit: float = 240) -> tuple[int, str]:
-        """Run Snakemake; return its status and what it printed. Raises TimeoutExpired: the fault of a cluster hangs."""
+    def run(self, *arguments: str, study: dict[str, Any] | None = STUDY) -> tuple[int, str]:
+        """Run Snakemake; return its status and what it printed. Raises TimeoutExpired where it hangs."""
         process = self.start(*arguments, study=study)
         try:
-            output, _ = process.communicate(timeout=limit)
+            output, _ = process.communicate(timeout=LIMIT)
         finally:
             process.kill()
         return process.returncode, output

@@ -38,6 +38,7 @@ SlurmctldPort={controller_port}
 SlurmctldPidFile={state}/controller.pid
 SlurmdPidFile={state}/%n.pid
 SlurmdSpoolDir={state}/spool.%n
+SlurmdLogFile={state}/log/%n.log
 SlurmdParameters=config_overrides
 StateSaveLocation={state}/controller
 ProctrackType=proctrack/linuxproc

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import processes, slurm
-from tests.cluster.clone import STUDY, Clone
+from tests.cluster.clone import LIMIT, STUDY, Clone
 from tests.cluster.conftest import require_slurm
 from tests.cluster.slurm import GPU_NODES, Cluster
 from tests.workflow import ROOT, overlay
@@ -21,8 +21,6 @@ GPU_RULES = {
     "tune_prompt", "generate_unprompted", "generate_base", "regenerate", "extract_saliency", "extract_exemplars",
 }  # fmt: skip
 MOST_SECONDS = 10
-LIMIT = 500
-"""Seconds after which a run counts as hanging, however busy the machine is."""
 
 
 class Run:
@@ -43,10 +41,10 @@ class Run:
     def paper(self, clone: Clone) -> None:
         """Plan the paper's grid, and try to run it without weights."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.plan = clone.run("--dry-run", "--quiet", "rules", study=None, limit=LIMIT)
+        self.plan = clone.run("--dry-run", "--quiet", "rules", study=None)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.plan_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime  # others run beside it
-        self.bare = clone.run(study=None, limit=LIMIT)
+        self.bare = clone.run(study=None)
 
     def of(self, rule: str) -> list[dict[str, str]]:
         """Return the Slurm jobs of a rule."""

@@ -19,7 +19,7 @@ import pytest
 
 from dpc import resume
 from tests.cluster import slurm
-from tests.cluster.clone import STUDY, Clone
+from tests.cluster.clone import LIMIT, STUDY, Clone
 from tests.cluster.slurm import Cluster, wait_until
 from tests.workflow import overlay
 
@@ -27,8 +27,6 @@ pytestmark = pytest.mark.proof
 TARGET = ("--", "prompts")
 """Three jobs, one of them on a GPU node: what is proved is what becomes of a job, not the study."""
 TIMES = {"seconds", "batch"}
-LIMIT = 300
-"""Seconds after which a run counts as hanging."""
 AT_ONCE = 5
 """Runs side by side: most of their time they wait for Slurm."""
 
@@ -50,7 +48,7 @@ class Ended:
 
 
 def run(clone: Clone, *arguments: str, study: dict[str, Any] = STUDY) -> Ended:
-    return Ended(clone, *clone.run(*arguments, study=study, limit=LIMIT))
+    return Ended(clone, *clone.run(*arguments, study=study))
 
 
 def jobs_of(clone: Clone, stage: str) -> list[dict[str, str]]:
@@ -71,7 +69,7 @@ def disturbed(
     clone.plant(tune_prompt=fault)
     with ThreadPoolExecutor() as pool:
         running = pool.submit(run, clone, *arguments, *TARGET, study=overlay(STUDY, study))
-        clone.wait_for_fault("tune_prompt", LIMIT)
+        clone.wait_for_fault("tune_prompt")
         disturb(jobs_of(clone, "tune_prompt")[-1])
         ended = running.result()
     ended.tunings = states(clone, "tune_prompt")
@@ -131,7 +129,7 @@ def killed(clone: Clone) -> Clone:
     clone.warm = False  # its server would take the stages along
     clone.plant(builtin_model="slow")
     process = clone.start("--slurm-init-seconds-before-status-checks", "9", *TARGET)
-    clone.wait_for_fault("builtin_model", LIMIT)
+    clone.wait_for_fault("builtin_model")
     process.kill()
     process.communicate()
     return clone
@@ -175,7 +173,7 @@ def full(clone: Clone) -> list[Ended] | None:
     try:
         with ThreadPoolExecutor() as pool:
             running = pool.submit(run, clone, "--retries", "1", "--", "problems", study=study)
-            clone.wait_for_fault("problems", LIMIT)
+            clone.wait_for_fault("problems")
             size = shutil.disk_usage(disk).used + 8192
             subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
             clone.cluster.ask("scancel", jobs_of(clone, "load_problems")[-1]["JobId"])

@@ -46,8 +46,8 @@ os.environ.update(
 wildcard_constraints:
     model="|".join(STUDY.models),
     dataset="|".join(STUDY.datasets),
-    recipe="|".join(STUDY.recipes),
-    seed="|".join(map(str, STUDY.prompt_seeds)),
+    recipe="|".join(CONFIG.recipes),
+    seed="|".join(map(str, {*STUDY.prompt_seeds, *CONFIG.validation.choosing_seeds, *CONFIG.validation.held_out_seeds})),
     part="|".join(PARTS),
     shard=r"\d+",
     shards=r"\d+",
@@ -104,6 +104,17 @@ def questions_of(wildcards):
     """The questions as this model is asked them (D29): as they are cut, or rendered in a format of its own."""
     own = wildcards.model in CONFIG.datasets[wildcards.dataset].formats
     return f"{R}/{wildcards.model if own else 'problems'}/{wildcards.dataset}/questions.parquet"
+
+
+def adapter_folders(wildcards):
+    """The folder of the adapter that is brought in instead of tuning a prompt, or none."""
+    pattern = CONFIG.recipes[wildcards.recipe].adapter
+    return [pattern.format(model=wildcards.model, dataset=wildcards.dataset, seed=wildcards.seed)] if pattern else []
+
+
+def adapter_files(wildcards):
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    return [f"{folder}/{name}" for folder in adapter_folders(wildcards) for name in names]
 
 
 SHARDED = {
@@ -220,5 +231,18 @@ def check_layer_ranges():
             raise WorkflowError(f"config: {key}, model {name}: {error}") from None
 
 
+def check_adapters():
+    """An adapter to bring in must lie there for every cell."""
+    for model, dataset, recipe, seed in product(STUDY.models, STUDY.datasets, STUDY.recipes, STUDY.prompt_seeds):
+        cell = SimpleNamespace(model=model, dataset=dataset, recipe=recipe, seed=seed)
+        missing = [file for file in adapter_files(cell) if not Path(file).is_file()]
+        if missing:
+            raise WorkflowError(
+                f"config: recipes.{recipe}.adapter: found no {missing[0]!r}; write the folder of a PEFT prompt-tuning "
+                "adapter in safetensors, with {model}, {dataset} and {seed} where cells have adapters of their own"
+            )
+
+
 check_local_files()
+check_adapters()
 check_layer_ranges()

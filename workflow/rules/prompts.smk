@@ -4,6 +4,7 @@ rule tune_prompt:
         questions=questions_of,
         tuning=f"{R}/problems/{{dataset}}/gold/tuning.parquet",
         validation=f"{R}/problems/{{dataset}}/gold/validation.parquet",
+        given=adapter_files,
     output:
         weights=f"{CELL}/prompt/adapter_model.safetensors",
         adapter=f"{CELL}/prompt/adapter_config.json",
@@ -22,8 +23,9 @@ rule tune_prompt:
         version=VERSIONS["tune_prompt"],
         model=model_folder,
         checkpoint=store(CELL, "prompt.safetensors"),
+        given=lambda w: [f"--given={folder}" for folder in adapter_folders(w)],
     shell:
         '"$DPC_PYTHON" -m dpc tune_prompt --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --questions {input.questions:q} --tuning {input.tuning:q} "
         "--validation {input.validation:q} --checkpoint {params.checkpoint:q} --weights {output.weights:q} "
-        "--adapter {output.adapter:q} --history {output.history:q} --log {log:q}"
+        "--adapter {output.adapter:q} --history {output.history:q} {params.given:q} --log {log:q}"

@@ -15,6 +15,7 @@ localrules:
     evaluation,
     figures,
     tables,
+    validate,
 
 
 rule problems:
@@ -80,7 +81,7 @@ rule figures:
             model=STUDY.models,
             dataset=STUDY.datasets,
             recipe=STUDY.recipes,
-            name=FIGURES,
+            name=[*FIGURES, "mechanism"],
         ),
         expand(f"{R}/figures/{{model}}/{{dataset}}/overview.svg", model=STUDY.models, dataset=STUDY.datasets),
 
@@ -88,3 +89,8 @@ rule figures:
 rule tables:
     input:
         expand(f"{R}/tables/{{name}}.html", name=TABLES),
+
+
+rule validate:
+    input:
+        rules.write_validation.output,
