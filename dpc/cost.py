@@ -118,7 +118,6 @@ def work(config: Config, rule: str, place: Place) -> Work:
     rationale = round(dataset.max_new_tokens * RATIONALE_SHARE)
     vectors = config.recipes[place.recipe].vectors if place.recipe else 0
     sequence = vectors + question_tokens(config, place.model, place.dataset) + rationale
-    rows = dataset.splits.calibration + test_rows(dataset)
     if rule == "tune_prompt":
         recipe = config.recipes[str(place.recipe)]
         if recipe.adapter:
@@ -138,10 +137,9 @@ def work(config: Config, rule: str, place: Place) -> Work:
     if rule == "extract_exemplars":
         return Work(EXEMPLARS, EXEMPLARS * sequence)
     if rule == "select_act_heads":
-        rows = dataset.splits.act_select
-        return Work(rows, round(rows * sequence * _layers(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
-    if rule == "generate_act":
-        rows = test_rows(dataset)
+        tried = _layers(parameters(config.models[place.model])) ** 2
+        return Work(dataset.splits.act_select, round(dataset.splits.act_select * sequence * tried * HEAD_SHARE))
+    rows = test_rows(dataset) + dataset.splits.calibration * (rule != "generate_act")
     return Work(rows, rows * (sequence if rule == "extract_saliency" else rationale))
 
 

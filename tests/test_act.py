@@ -16,7 +16,7 @@ from dpc.lm import act
 from dpc.lm.decoding import Calibrated, Request, generate
 from dpc.lm.layout import Layout
 from dpc.lm.models import LanguageModel
-from dpc.settings import Act
+from dpc.methods import Act
 from tests import tiny
 from tests.answers import FAMILIES, LIMITS, prompt, questions
 

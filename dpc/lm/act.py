@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from dpc.lm.attention import soften, wide
 from dpc.lm.models import LanguageModel
-from dpc.settings import Act
+from dpc.methods import Act
 
 ATTENTION = "dpc_act"
 _active: list[tuple[Calibration, Any]] = []
