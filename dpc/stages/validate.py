@@ -17,7 +17,7 @@ from dpc.analysis.evaluation import grade
 from dpc.analysis.flow import Instance
 from dpc.analysis.planted import NATURAL
 from dpc.edits import Edit
-from dpc.settings import Execution
+from dpc.execution import Execution
 from dpc.stage_settings import ExtractSaliencyStage, GenerateStage, ValidateStage
 from dpc.stages.common import log, progress, provenance
 from dpc.stages.extract_saliency import longest_first, measure_rows
