@@ -43,7 +43,7 @@ class Shards(Settings):
     """Jobs per cell and torch stage; `auto` makes as many as last about an hour each (`dpc/cost.py`)."""
 
     generate: Count | Literal["auto"] = "auto"
-    """Of `generate_unprompted`, `generate_base` and `regenerate`."""
+    """Of `generate_unprompted`, `generate_base`, `generate_act` and `regenerate`."""
     saliency: Count | Literal["auto"] = "auto"
     """Of `extract_saliency`."""
 

@@ -10,8 +10,8 @@ from typing import Literal, get_type_hints
 
 from dpc.catalogue import BuiltinModel, Format, Recipe, Splits
 from dpc.kinds import Settings
+from dpc.methods import Act
 from dpc.settings import (
-    Act,
     Config,
     Controls,
     Corrupt,

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from dpc import tables
+from dpc.methods import Act
 from dpc.report import captions
-from dpc.settings import Act, Corrupt, Figures, Flow, Saliency, Statistics, Trigger
+from dpc.settings import Corrupt, Figures, Flow, Saliency, Statistics, Trigger
 from dpc.stage_settings import FiguresStage
 
 PLANS = [

@@ -61,7 +61,13 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
             *stored("act", "act"),
         ),
         "regenerate": line(
-            "regenerate", GENERATE, prompt, f"--base={base}", f"--plans={made}/plans.parquet", *stored("edits", "edits")
+            "regenerate",
+            GENERATE,
+            prompt,
+            f"--base={base}",
+            f"--plans={made}/plans.parquet",
+            "--made",
+            *stored("edits", "edits"),
         ),
     }
 

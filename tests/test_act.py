@@ -16,7 +16,7 @@ from dpc.lm import act
 from dpc.lm.decoding import Calibrated, Request, generate
 from dpc.lm.layout import Layout
 from dpc.lm.models import LanguageModel
-from dpc.settings import Act
+from dpc.methods import Act
 from tests import tiny
 from tests.answers import FAMILIES, LIMITS, prompt, questions
 
@@ -209,8 +209,12 @@ def test_sinks_do_not_depend_on_padding(seed: int, length: int, left: int, right
     real[:, left : left + length] = True
     padded = torch.rand(1, 1, real.shape[1], real.shape[1], generator=generator, dtype=torch.float64)
     padded[..., left : left + length, left : left + length] = a
-    found = act.sinks(*act.received(padded, real, real), rule)
-    assert set(found[0, 0].nonzero().flatten().tolist()) == {left + t for t in sinks_by_hand(a[0, 0], rule)}
+    calibration = act.Calibration(rule, {0: [0]}, real)
+    inside = slice(left, left + length)
+    expected = by_hand(a[0, 0], sinks_by_hand(a[0, 0], rule), rule.beta)
+    padded[..., inside, :left] = padded[..., inside, left + length :] = 0
+    changed = (padded + calibration.change(0, padded))[0, 0, inside, inside]
+    torch.testing.assert_close(changed, expected)
 
 
 def test_position_0_and_columns_of_few_rows_are_spared() -> None:

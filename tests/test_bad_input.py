@@ -24,7 +24,14 @@ DATASET = {
     "splits": {"tuning": 3, "validation": 1, "calibration": 1, "act_select": 0, "act_confirm": 0},
 }
 STUDY: dict[str, Any] = {
-    "study": {"results": "out", "models": ["own"], "datasets": ["own"], "recipes": ["well_tuned"], "oracles": []},
+    "study": {
+        "results": "out",
+        "models": ["own"],
+        "datasets": ["own"],
+        "recipes": ["well_tuned"],
+        "oracles": [],
+        "plans": ["no_prompt", "prompt_tuning", "dpc"],
+    },
     "models": {"own": {"path": "model", "dtype": "float32"}},
     "datasets": {"own": DATASET},
     "execution": {"device": "cpu"},

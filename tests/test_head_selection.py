@@ -17,7 +17,7 @@ from dpc.lm.head_scores import HeadScores
 from dpc.lm.layout import layout_of
 from dpc.lm.models import LanguageModel, wrap
 from dpc.lm.training import Example
-from dpc.settings import Act
+from dpc.methods import Act
 from tests import resumable, tiny
 from tests.answers import FAMILIES, prompt, questions
 from tests.test_act import defined

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from dpc import tables
+from dpc.methods import Act
 from dpc.report import published, render
 from dpc.report import tables as report
-from dpc.settings import Act
 from dpc.stage_settings import TablesStage
 from dpc.stages import tables as tables_stage
 from tests.report_samples import PLANS, digest, evaluation_rows, finding_rows, outcome_rows, settings, table

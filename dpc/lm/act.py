@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from dpc.lm.attention import soften, wide
 from dpc.lm.models import LanguageModel
-from dpc.settings import Act
+from dpc.methods import Act
 
 ATTENTION = "dpc_act"
 _active: list[tuple[Calibration, Any]] = []
@@ -91,9 +91,10 @@ class Calibration:
         self.prefill_BS = self.prefill_BS[:count]
         self.sinks = {layer: kept[:count] for layer, kept in self.sinks.items()}
 
-    def chosen(self, layer: int) -> Tensor:
-        """Return the heads switched on in each row of the batch (B, h)."""
-        return self.heads[layer].expand(len(self.prefill_BS), -1)
+    def rows_and_heads(self, layer: int, device: torch.device) -> tuple[Any, Tensor]:
+        """Return what to index rows and heads with (B, H, ...) to get the heads that are switched on (B, h, ...)."""
+        heads = self.heads[layer].to(device)
+        return (slice(None) if heads.dim() == 1 else torch.arange(len(heads), device=device)[:, None]), heads
 
     def change(self, layer: int, a_BhQK: Tensor) -> Tensor:
         """Return what is added to the weights of a layer's heads in this call; the first call finds the sinks."""
@@ -117,17 +118,13 @@ class Calibration:
         return changed_BhQK
 
 
-def weights(
-    query_BHQD: Tensor, key_BJKD: Tensor, chosen_Bh: Tensor, mask_B1QK: Tensor, scale: float, softcap: float | None
-) -> Tensor:
-    """Return A of the chosen heads (B, h, Q, K), float32 at least. `mask_B1QK` is additive."""
-    dtype, group = wide(query_BHQD.dtype), query_BHQD.shape[1] // key_BJKD.shape[1]
-    b = torch.arange(len(query_BHQD), device=query_BHQD.device)[:, None]
-    query_BhQD, key_BhKD = query_BHQD[b, chosen_Bh].to(dtype), key_BJKD[b, chosen_Bh // group].to(dtype)
-    scores_BhQK = query_BhQD @ key_BhKD.transpose(2, 3) * scale
+def weights(query_BhQD: Tensor, key_BhKD: Tensor, mask_B1QK: Tensor, scale: float, softcap: float | None) -> Tensor:
+    """Return A (B, h, Q, K), float32 at least. `mask_B1QK` is additive."""
+    dtype = wide(query_BhQD.dtype)
+    scores_BhQK = query_BhQD.to(dtype) @ key_BhKD.to(dtype).transpose(2, 3) * scale
     if softcap is not None:
         soften(scores_BhQK, softcap)
-    return (scores_BhQK + mask_B1QK[..., : key_BJKD.shape[2]]).softmax(-1)
+    return (scores_BhQK + mask_B1QK[..., : key_BhKD.shape[2]]).softmax(-1)
 
 
 def _attention(
@@ -141,13 +138,12 @@ def _attention(
         return output, more
     if attention_mask is None:
         raise RuntimeError("attention calibration needs the masks of dpc.lm.cache.causal_masks")
-    chosen_Bh = calibration.chosen(layer).to(query.device)
-    a_BhQK = weights(query, key, chosen_Bh, attention_mask, kwargs["scaling"], kwargs.get("softcap"))
-    b = torch.arange(len(query), device=query.device)[:, None]
-    value_BhKD = value[b, chosen_Bh // (query.shape[1] // key.shape[1])].to(a_BhQK.dtype)
-    added_BhQD = calibration.change(layer, a_BhQK) @ value_BhKD
+    rows, heads = calibration.rows_and_heads(layer, query.device)
+    shared = heads // (query.shape[1] // key.shape[1])  # the key-value heads that they share
+    a_BhQK = weights(query[rows, heads], key[rows, shared], attention_mask, kwargs["scaling"], kwargs.get("softcap"))
+    added_BhQD = calibration.change(layer, a_BhQK) @ value[rows, shared].to(a_BhQK.dtype)
     by_head_BHQD = output.transpose(1, 2)  # a view: what is written here stands in `output`
-    by_head_BHQD[b, chosen_Bh] = (by_head_BHQD[b, chosen_Bh].to(a_BhQK.dtype) + added_BhQD).to(output.dtype)
+    by_head_BHQD[rows, heads] = (by_head_BHQD[rows, heads].to(a_BhQK.dtype) + added_BhQD).to(output.dtype)
     return output, more
 
 

@@ -21,7 +21,7 @@ from dpc.lm.batches import in_batches
 from dpc.lm.cache import Past
 from dpc.lm.layout import Layout, check_length, left_padded, shared_prefix
 from dpc.lm.models import LanguageModel
-from dpc.settings import Act
+from dpc.methods import Act
 
 STOP_WINDOW = 16
 """Tokens looked at for a stop text while decoding, beside one for each of its bytes."""

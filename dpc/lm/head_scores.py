@@ -19,7 +19,7 @@ from dpc.lm.layout import Layout, RightPadded, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
 from dpc.lm.training import Example
-from dpc.settings import Act
+from dpc.methods import Act
 
 
 class HeadScores:
