@@ -118,6 +118,10 @@ def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
     controls, splits = config.controls, dataset.splits
     if part == "calibration":
         return splits.calibration + controls.static_candidates * min(controls.static_questions, splits.calibration)
+    if part == "sweep":
+        tried, corrupt = config.sensitivity, config.corrupt
+        pairs = len({*tried.gammas, corrupt.gamma}) * len({*tried.mask_values, corrupt.mask_value})
+        return splits.calibration * (pairs - 1)
     if part == "oracles":
         return controls.oracle_questions * vectors
     return test_rows(dataset) * len([plan for plan in config.study.plans if plan not in ("no_prompt", "prompt_tuning")])

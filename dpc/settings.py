@@ -154,12 +154,16 @@ class Controls(Settings):
 
 
 class Sensitivity(Settings):
-    """What the sensitivity sweeps try beside the configured choices; CPU only, from stored saliency."""
+    """What the sensitivity sweeps try beside the configured choices."""
 
     kappas: list[Positive] = [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]
     """Values of `trigger.kappa`, each with every R of `trigger.grid`."""
     layers: list[Layers] = ["paper", "second_half", "all"]
     """Shallow and deep layers; quarters of the depth are tried as well."""
+    gammas: list[Annotated[float, Field(ge=0, le=100), AsNumber]] = []
+    """Values of `corrupt.gamma`: every pair with a mask value answers all calibration questions anew."""
+    mask_values: list[Number] = []
+    """Values of `corrupt.mask_value`, tried where `corrupt.mask` is `scale`."""
 
 
 class Statistics(Settings):

@@ -189,6 +189,7 @@ STAGES: dict[str, type[Settings]] = {
     "evidence": EvidenceStage,
     "evidence_figures": ReportStage,
     "evidence_tables": TablesStage,
+    "plan_sweep": SensitivityStage,
     "sensitivity": SensitivityStage,
     "figures": FiguresStage,
     "overview": TablesStage,

@@ -20,6 +20,7 @@ VERSIONS: dict[str, int] = {
     "evidence": 1,
     "evidence_figures": 1,
     "evidence_tables": 1,
+    "plan_sweep": 1,
     "sensitivity": 1,
     "figures": 1,
     "overview": 1,

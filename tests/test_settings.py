@@ -165,7 +165,8 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
 LM = "tune_prompt generate_base extract_saliency exemplars regenerate"
 GENERATE = "generate_base regenerate"
 REPORT = "figures overview tables evidence_figures evidence_tables"
-STORED = "evidence sensitivity"
+SWEEP = "plan_sweep sensitivity"
+STORED = f"evidence {SWEEP}"
 PLANNED = f"plan {REPORT}"
 READ = f"study thresholds {STORED} {PLANNED}"
 TASK = (
@@ -226,11 +227,11 @@ REACH: dict[str, tuple[Any, str]] = {
     "trigger.min_tokens": (7, f"thresholds {STORED} {PLANNED}"),
     "locate.receivers": ("rationale", f"study thresholds plan {STORED}"),
     "locate.masked_vectors": (2, f"study thresholds plan {STORED}"),
-    "corrupt.mask": ("attention", f"sensitivity {PLANNED}"),
-    "corrupt.mask_value": (0.5, f"sensitivity {PLANNED}"),
-    "corrupt.gamma": (7.0, f"sensitivity {PLANNED}"),
-    "corrupt.gamma_scale": (0.5, f"sensitivity {PLANNED}"),
-    "corrupt.gamma_scope": ("all", f"sensitivity {PLANNED}"),
+    "corrupt.mask": ("attention", f"{SWEEP} {PLANNED}"),
+    "corrupt.mask_value": (0.5, f"{SWEEP} {PLANNED}"),
+    "corrupt.gamma": (7.0, f"{SWEEP} {PLANNED}"),
+    "corrupt.gamma_scale": (0.5, f"{SWEEP} {PLANNED}"),
+    "corrupt.gamma_scope": ("all", f"{SWEEP} {PLANNED}"),
     "saliency.head_reduce": ("sum_abs", f"extract_saliency exemplars {REPORT}"),
     "saliency.loss_span": ("answer", f"extract_saliency exemplars {REPORT}"),
     "saliency.band": ([1, 2], f"extract_saliency exemplars {REPORT}"),
@@ -238,8 +239,10 @@ REACH: dict[str, tuple[Any, str]] = {
     "significance.flow_deviations": (7.0, "study thresholds"),
     "significance.min_cases": (7, "study thresholds"),
     **several("controls", "seed static_candidates static_questions oracle_questions", "plan"),
-    "sensitivity.kappas": ([7.0], "sensitivity"),
-    "sensitivity.layers": (["all"], "sensitivity"),
+    "sensitivity.kappas": ([7.0], SWEEP),
+    "sensitivity.layers": (["all"], SWEEP),
+    "sensitivity.gammas": ([7.0], SWEEP),
+    "sensitivity.mask_values": ([0.7], SWEEP),
     "statistics.confidence": (0.7, f"study evaluate {REPORT}"),
     "statistics.resamples": (7, f"study evaluate {REPORT}"),
     "statistics.seed": (7, f"study evaluate {REPORT}"),
