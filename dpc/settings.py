@@ -153,6 +153,17 @@ class Controls(Settings):
     """Wrong test questions on which the token oracle tries every vector."""
 
 
+class Statistics(Settings):
+    """Intervals."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1), AsNumber] = 0.95
+    """Level of every interval."""
+    resamples: Count = 2000
+    """Bootstrap resamples."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+
 class Sensitivity(Settings):
     """What the sensitivity sweeps try beside the configured choices."""
 
@@ -164,17 +175,6 @@ class Sensitivity(Settings):
     """Values of `corrupt.gamma`: every pair with a mask value answers all calibration questions anew."""
     mask_values: list[Number] = []
     """Values of `corrupt.mask_value`, tried where `corrupt.mask` is `scale`."""
-
-
-class Statistics(Settings):
-    """Intervals."""
-
-    confidence: Annotated[float, Field(gt=0.5, lt=1), AsNumber] = 0.95
-    """Level of every interval."""
-    resamples: Count = 2000
-    """Bootstrap resamples."""
-    seed: int = 0
-    """Seed of the bootstrap."""
 
 
 class Figures(Settings):
@@ -268,8 +268,8 @@ class Config(Settings):
     saliency: Saliency = Saliency()
     significance: Significance = Significance()
     controls: Controls = Controls()
-    sensitivity: Sensitivity = Sensitivity()
     statistics: Statistics = Statistics()
+    sensitivity: Sensitivity = Sensitivity()
     figures: Figures = Figures()
     execution: Execution = Execution()
     shards: Shards = Shards()

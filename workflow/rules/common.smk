@@ -47,7 +47,7 @@ wildcard_constraints:
     dataset="|".join(STUDY.datasets),
     recipe="|".join(STUDY.recipes),
     seed="|".join(map(str, STUDY.prompt_seeds)),
-    part="|".join([*PARTS, "sweep"]),
+    part="|".join(PARTS),
     shard=r"\d+",
     shards=r"\d+",
 

@@ -9,6 +9,10 @@ SWEPT = ["calibration", "test", *(["sweep"] if CONFIG.sensitivity.gammas or CONF
 EVIDENCE_FIGURES = ["trigger", "confounds", "sensitivity"]
 
 
+wildcard_constraints:
+    part="|".join([*PARTS, "sweep"]),
+
+
 localrules:
     evidence,
 
