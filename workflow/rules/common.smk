@@ -28,7 +28,8 @@ STUDY = CONFIG.study
 R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
 SPLITS = ["tuning", "validation", "calibration", "test"]
-PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else [])]
+SWEEPS = CONFIG.sensitivity.gammas or CONFIG.sensitivity.mask_values
+PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else []), *(["sweep"] if SWEEPS else [])]
 ENVIRONMENT = "../../envs/dpc.yaml"
 
 in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method

@@ -5,12 +5,8 @@ EVIDENCE_TABLES = {
     "confounds": "6 Evidence",
     "sensitivity": "6 Evidence",
 }
-SWEPT = ["calibration", "test", *(["sweep"] if CONFIG.sensitivity.gammas or CONFIG.sensitivity.mask_values else [])]
+SWEPT = [part for part in PARTS if part != "oracles"]
 EVIDENCE_FIGURES = ["trigger", "confounds", "sensitivity"]
-
-
-wildcard_constraints:
-    part="|".join([*PARTS, "sweep"]),
 
 
 localrules:
