@@ -34,6 +34,8 @@ PLANNED = {
     **TESTED,
     "regenerate": 16,
 }
+UNSWEPT = {**{rule: count for rule, count in PLANNED.items() if rule != "plan_sweep"}, "regenerate": 12}
+"""The controls are no part of the sensitivity sweep."""
 ANALYSED = {**PLANNED, "run_study": 4}
 MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, **ANALYSED}
 GENERATED = {"generate_base": 4, "choose_exemplars": 2, **MEASURED}
@@ -71,7 +73,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     # new edits
     ("corrupt.gamma", 20.0, {**PLANNED}),
     ("corrupt.mask_value", 0.5, {**PLANNED}),
-    ("controls.oracle_questions", 20, PLANNED),
+    ("controls.oracle_questions", 20, UNSWEPT),
     ("sensitivity.kappas", [1.0, 4.0], SWEPT),
     ("sensitivity.gammas", [50.0], SWEPT),
     ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
