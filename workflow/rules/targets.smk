@@ -14,6 +14,7 @@ localrules:
     evaluation,
     figures,
     tables,
+    mechanism,
     validate,
 
 
@@ -66,6 +67,11 @@ rule thresholds:
 rule evaluation:
     input:
         cell_files("evaluation/evaluation.parquet"),
+
+
+rule mechanism:
+    input:
+        cell_files("mechanism/mechanism.parquet"),
 
 
 rule figures:
