@@ -21,9 +21,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 
 TABLES = {"write_tables": 1, "all": 1}
-FIGURES = {"draw_figures": 2, "draw_overview": 1}
-COMPARED = {"compare_flows": 4, "draw_mechanism": 2}
-GRADED = {"evaluate": 4, **COMPARED, **FIGURES, **TABLES}
+FIGURES = {"draw_figures": 2, "draw_overview": 1, "draw_mechanism": 2}
+GRADED = {"evaluate": 4, "compare_flows": 4, **FIGURES, **TABLES}
 TESTED = {"plan": 4, "regenerate": 8, "extract_corrupted": 4, **GRADED}
 """New edits of the test plans; the oracles look at what those have made."""
 PLANNED = {"plan_calibration": 4, "fit_thresholds": 4, "plan_oracles": 4, **TESTED, "regenerate": 12}
@@ -56,6 +55,8 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("controls.oracle_questions", 20, PLANNED),
     ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
     # new GPU work
+    ("mechanism.plans", ["dpc"], {"extract_corrupted": 4, "compare_flows": 4, "draw_mechanism": 2, "all": 1}),
+    ("validation.planting.steps", 7, {}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
     ("datasets.arithmetic.max_new_tokens", 40, {"generate_unprompted": 1, **GENERATED}),
     ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
@@ -106,7 +107,7 @@ def test_one_stage_can_be_forced(made: Workflow) -> None:
 def test_a_new_seed_makes_its_own_cells_only(made: Workflow) -> None:
     jobs = made.planned(change=nested("study.prompt_seeds", [0, 1, 2]))
     new = {rule: count for rule, count in one_recipe(PROMPTED).items() if "exemplars" not in rule}
-    assert jobs == {**new, "draw_figures": 2}
+    assert jobs == {**new, "draw_figures": 2, "draw_mechanism": 2}
 
 
 TARGETS = {
