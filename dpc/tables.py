@@ -259,10 +259,11 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
             for name in (
                 "clean",  # accuracy as tuned
                 "planted",  # with the harm
+                "masked",  # with the located vector masked
                 "restored_true",  # with the true vector masked, as a share of `clean`
                 "hit",  # located first, of all answers
                 "hit_harmed",  # of those that the harm turned wrong
-                "restored_located",  # with the located vector masked, as a share of `clean`
+                "restored_located",  # `masked` as a share of `clean`
                 "fire_rate",
                 "fire_harmed",  # of wrong answers
                 "clean_hit",  # the same position located without harm

@@ -39,6 +39,7 @@ def joined() -> pd.DataFrame:
     corrupted = pd.DataFrame([measured("a", 1.0, edit_id="e1"), measured("a", 3.0, edit_id="e2")])
     outcomes = [outcome("dpc", "a", True), outcome("dpc", "b", True), outcome("random_token", "a", False)]
     outcomes += [outcome("prompt_tuning", "a", False), outcome("prompt_tuning", "b", True)]
+    outcomes += [outcome("oracle_token", "a", right) for right in (False, True)]
     return before_and_after(planned, saliency, corrupted, pd.DataFrame(outcomes), FLOW)
 
 

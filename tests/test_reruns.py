@@ -21,10 +21,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 
 TABLES = {"write_tables": 1, "write_evidence": 1, "all": 1}
-FIGURES = {"draw_figures": 2, "draw_overview": 1, "draw_evidence": 2}
+FIGURES = {"draw_figures": 2, "draw_overview": 1, "draw_evidence": 2, "draw_mechanism": 2}
 CALIBRATED = {"select_act_heads": 4, "generate_act": 4}
-COMPARED = {"compare_flows": 4, "draw_mechanism": 2}
-GRADED = {"evaluate": 4, **COMPARED, **FIGURES, **TABLES}
+GRADED = {"evaluate": 4, "compare_flows": 4, **FIGURES, **TABLES}
 TESTED = {"plan": 4, "regenerate": 8, "extract_corrupted": 4, "sweep_choices": 4, **GRADED}
 """New edits of the test plans; the oracles look at what those have made."""
 PLANNED = {
@@ -82,6 +81,8 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     # new GPU work
     ("act.tau", 0.2, {**CALIBRATED, **TESTED}),
     ("act.mode", "released", {**CALIBRATED, **TESTED}),
+    ("mechanism.plans", ["dpc"], {"extract_corrupted": 4, "compare_flows": 4, "draw_mechanism": 2, "all": 1}),
+    ("validation.planting.steps", 7, {}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
     ("datasets.arithmetic.max_new_tokens", 40, {"generate_unprompted": 1, **GENERATED}),
     ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
@@ -132,7 +133,7 @@ def test_one_stage_can_be_forced(made: Workflow) -> None:
 def test_a_new_seed_makes_its_own_cells_only(made: Workflow) -> None:
     jobs = made.planned(change=nested("study.prompt_seeds", [0, 1, 2]))
     new = {rule: count for rule, count in one_recipe(PROMPTED).items() if "exemplars" not in rule}
-    assert jobs == {**new, "draw_figures": 2, "draw_evidence": 2}
+    assert jobs == {**new, "draw_figures": 2, "draw_evidence": 2, "draw_mechanism": 2}
 
 
 TARGETS = {

@@ -78,6 +78,18 @@ def test_every_plan_answers_every_test_question(study: Workflow) -> None:
     assert list(summary["plan"]) == [*plain["plan"].unique(), "oracle_token"]
 
 
+def test_what_an_oracle_shares_with_other_plans_is_made_once(study: Workflow) -> None:
+    made = {
+        part: set(zip(rows["problem_id"], rows["edit_id"], strict=True))
+        for part in ("test", "oracles")
+        for rows in [tables.read(sorted(cell(study).glob(f"regenerations/{part}/*.parquet")), "regenerations")]
+    }
+    assert not made["test"] & made["oracles"]
+    planned = tables.read(cell(study) / "plans/oracles.parquet", "plans")
+    asked = planned[(planned["plan"] == "oracle_trigger") & planned["fired"]]
+    assert set(zip(asked["problem_id"], asked["edit_id"], strict=True)) <= made["test"]
+
+
 def test_plans_that_change_nothing_reproduce_prompt_tuning(study: Workflow) -> None:
     """In float32 mask 1 with gamma 0 gives the base generation token for token; R = 1 never fires."""
     folder = cell(study)

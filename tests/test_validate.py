@@ -127,7 +127,7 @@ def test_the_summary_equals_hand_arithmetic() -> None:
 def test_natural_harm_has_no_true_place() -> None:
     table = rows(0, -1, "calibration", [2, 2, 2, 2], planted=HARMED, located=[True, True, False, True])
     row = summary(table.assign(is_planted=False), "rationale", Trigger(grid=[0.5]), 0.95).iloc[0]
-    assert (row["kind"], row["planted"], row["restored_located"]) == ("natural", 0.5, 0.75)
+    assert (row["kind"], row["planted"], row["masked"]) == ("natural", 0.5, 0.75)
     assert math.isnan(row["hit"])
     assert math.isnan(row["restored_true"])
 

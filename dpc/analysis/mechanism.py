@@ -37,7 +37,8 @@ def before_and_after(
     after = _readings(corrupted, flow, "after")
     right = outcomes[outcomes["plan"] == "prompt_tuning"].set_index("problem_id")["correct"]
     found = planned[["plan", "problem_id", "fired", "edit_id"]]
-    answered = outcomes[["plan", "problem_id", "correct"]].rename(columns={"correct": "correct_after"})
+    measured = outcomes[outcomes["plan"].isin(planned["plan"])]  # an oracle may answer a question several times
+    answered = measured[["plan", "problem_id", "correct"]].rename(columns={"correct": "correct_after"})
     found = found.merge(answered, on=["plan", "problem_id"], validate="one_to_one")
     found = found.assign(correct_before=found["problem_id"].map(right).astype(bool))
     found = found.merge(before, on="problem_id", validate="many_to_one")

@@ -21,6 +21,7 @@ NATURAL = -1
 MEASURES = (
     "clean",
     "planted",
+    "masked",
     "restored_true",
     "hit",
     "hit_harmed",
@@ -57,7 +58,9 @@ def _over_cells(cells: pd.DataFrame, confidence: float) -> dict[str, Any]:
     }
     for name in MEASURES:
         estimate = mean_interval(cells[name], confidence)
-        values |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        most = math.inf if name.startswith("restored") else 1.0  # a share does not leave 0 to 1, whatever its interval
+        low, high = np.clip([estimate.low, estimate.high], 0.0, most).tolist()
+        values |= {name: estimate.value, f"{name}_low": low, f"{name}_high": high}
     return values
 
 
@@ -71,20 +74,24 @@ def _planted_cells(group: pd.DataFrame, default: str, trigger: Trigger) -> pd.Da
             row = _measures(here, fired)
             hit, harmed = here["located"] == position, here["clean_correct"] & ~here["planted_correct"]
             at_rest = natural[natural["rule"] == rule]
-            restored = float(here["true_correct"].astype(float).mean()) / row["clean"]
+            true = float(here["true_correct"].astype(float).mean())
+            restored = {"restored_true": _ratio(true, row["clean"])}
+            restored["restored_located"] = _ratio(row["masked"], row["clean"])
             more = {
                 "hit": hit.mean(),
                 "hit_harmed": hit[harmed].mean(),
                 "clean_hit": (at_rest["located"] == position).mean(),
             }
             drawn = _random_hit(at_rest, str(position))
-            cells.append({**row, **more, "random_hit": drawn, "restored_true": restored, "rule": rule})
+            cells.append({**row, **more, **restored, "random_hit": drawn, "rule": rule})
     return pd.DataFrame(cells) if cells else pd.DataFrame({"rule": []})
 
 
 def _natural_cells(group: pd.DataFrame, default: str, trigger: Trigger) -> pd.DataFrame:
     """Return one row per prompt and rule; what needs a known position is nan."""
-    unknown = dict.fromkeys(("hit", "hit_harmed", "clean_hit", "random_hit", "restored_true"), math.nan)
+    unknown = dict.fromkeys(
+        ("hit", "hit_harmed", "clean_hit", "random_hit", "restored_true", "restored_located"), math.nan
+    )
     cells = []
     for _, cell in group.groupby("seed"):
         fired = _fires(cell, default, trigger)
@@ -93,6 +100,10 @@ def _natural_cells(group: pd.DataFrame, default: str, trigger: Trigger) -> pd.Da
             for rule, here in _judged(cell).groupby("rule", sort=False)
         ]
     return pd.DataFrame(cells)
+
+
+def _ratio(accuracy: float, clean: float) -> float:
+    return accuracy / clean if clean else math.nan
 
 
 def _random_hit(natural: pd.DataFrame, draw: str) -> float:
@@ -116,7 +127,7 @@ def _measures(here: pd.DataFrame, fired_ids: set[str]) -> dict[str, Any]:
         "vectors": here["vectors"].iloc[0],
         "clean": clean,
         "planted": float(here["planted_correct"].mean()),
-        "restored_located": float(here["located_correct"].mean()) / clean if clean else math.nan,
+        "masked": float(here["located_correct"].mean()),
         "fire_rate": float(fired.mean()),
         "fire_harmed": float(fired[wrong].mean()) if wrong.any() else math.nan,
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from dpc.analysis.mechanism import OUTCOMES, fired_rows, goes_with_repair, summary
 from dpc.report import captions, drawing
@@ -57,6 +58,9 @@ def _scatter(axes: Axes, shown: pd.DataFrame) -> None:
     ends = (both.min() / 1.2, both.max() * 1.2)
     axes.plot(ends, ends, color=drawing.BLACK, linewidth=0.8, linestyle="--", zorder=1)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, position: f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="flow from the prompt, before", ylabel="after (below the line: it fell)")
     axes.legend(loc="upper left", fontsize=6, handletextpad=0.2, borderpad=0.3)
 
@@ -93,7 +97,7 @@ def _counts(axes: Axes, shown: pd.DataFrame) -> None:
             )
             text = f"{len(rows)}\n({percent(len(rows) / total)} %)"
             if fires:
-                text += f"\n{changed} {'broken' if right else 'repaired'}"
+                text += f"\n{changed}\n{'broken' if right else 'repaired'}"
             axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7)
     axes.set_xticks((0.5, 1.5), ("was wrong", "was right"))
     axes.set_yticks((0.5, 1.5), ("fired", "did not"), rotation=90, va="center")

@@ -23,6 +23,7 @@ RULES = {
 _COLUMNS = {
     "clean": "accuracy as tuned (%)",
     "planted": "accuracy with the harm (%)",
+    "masked": "accuracy with the located vector masked (%)",
     "restored_true": "restored by masking the true vector (% of as tuned)",
     "hit": "located (% of answers)",
     "hit_harmed": "located (% of answers turned wrong)",

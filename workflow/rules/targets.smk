@@ -15,6 +15,7 @@ localrules:
     evaluation,
     figures,
     tables,
+    mechanism,
     validate,
 
 
@@ -72,6 +73,11 @@ rule thresholds:
 rule evaluation:
     input:
         cell_files("evaluation/evaluation.parquet"),
+
+
+rule mechanism:
+    input:
+        cell_files("mechanism/mechanism.parquet"),
 
 
 rule figures:
