@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from dpc.analysis.mechanism import OUTCOMES, fired_rows, goes_with_repair, summary
 from dpc.report import captions, drawing
 from dpc.report.drawing import Drawing
 from dpc.report.tables import CELL, Table, percent, plain, span
@@ -26,22 +25,35 @@ _MOST = 400
 """Points of one kind that are drawn: the first by hash."""
 
 
-def figure(seeds: Sequence[pd.DataFrame], settings: MechanismReportStage) -> Drawing:
+@dataclass(frozen=True)
+class Comparison:
+    """Flow before and after corruption, the seeds together, and what `dpc.analysis.mechanism` reads off it."""
+
+    whole: pd.DataFrame
+    """Every question."""
+    fired: pd.DataFrame
+    """`fired_rows`."""
+    falls: pd.DataFrame
+    """`summary`, per plan and outcome."""
+    repair: pd.DataFrame
+    """`goes_with_repair`, per plan and reading."""
+
+
+def figure(compared: Comparison, settings: MechanismReportStage) -> Drawing:
     """Draw flow before against after, how often it fell by what became of the answer, and what fired."""
-    whole = pd.concat(seeds, ignore_index=True)
+    whole, fired = compared.whole, compared.fired
     plans = list(dict.fromkeys(whole["plan"]))
     shown = whole[whole["plan"] == plans[0]] if plans else whole
     made = drawing.new_figure(3.0)
     left, middle, right = made.subplots(1, 3, width_ratios=(1.15, 1.15, 0.9))
-    _scatter(left, shown)
-    _falls(middle, whole, plans, settings.statistics.confidence)
+    _scatter(left, fired[fired["plan"].isin(plans[:1])])
+    _falls(middle, compared.falls, plans)
     _counts(right, shown)
-    return drawing.finish(made, _caption(whole, plans, settings))
+    return drawing.finish(made, _caption(compared.repair, plans, settings))
 
 
-def _scatter(axes: Axes, shown: pd.DataFrame) -> None:
+def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
     axes.set_title("a  Flow before and after")
-    fired = fired_rows(shown)
     fired = fired[(fired["flow_before"] > 0) & (fired["flow_after"] > 0)]
     if fired.empty:
         drawing.say(axes, "no fired question\nwas measured")
@@ -65,12 +77,11 @@ def _scatter(axes: Axes, shown: pd.DataFrame) -> None:
     axes.legend(loc="upper left", fontsize=6, handletextpad=0.2, borderpad=0.3)
 
 
-def _falls(axes: Axes, whole: pd.DataFrame, plans: list[str], confidence: float) -> None:
+def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
     axes.set_title("b  Answers whose flow fell")
-    found = summary(whole, confidence)
-    groups = ["all", *OUTCOMES]
+    groups = ["all", *_LOOKS]
     for number, plan in enumerate(plans):
-        rows = found[found["plan"] == plan].set_index("outcome").reindex(groups)
+        rows = falls[falls["plan"] == plan].set_index("outcome").reindex(groups)
         x = np.arange(len(groups)) + (number - (len(plans) - 1) / 2) * 0.22
         colour, marker = drawing.SEED_COLOURS[number], drawing.SEED_MARKERS[number]
         axes.vlines(x, 100 * rows["low"], 100 * rows["high"], color=colour, linewidth=1.2)
@@ -105,10 +116,9 @@ def _counts(axes: Axes, shown: pd.DataFrame) -> None:
     axes.grid(visible=False)
 
 
-def _caption(whole: pd.DataFrame, plans: list[str], settings: MechanismReportStage) -> str:
+def _caption(repair: pd.DataFrame, plans: list[str], settings: MechanismReportStage) -> str:
     first = drawing.plan_label(plans[0]) if plans else "no plan"
-    shown = whole[whole["plan"] == plans[0]] if plans else whole
-    found = goes_with_repair(shown, settings.statistics.confidence).set_index("reading")
+    found = repair[repair["plan"].isin(plans[:1])].set_index("reading")
     areas = "; ".join(
         f"{label} {captions.interval(found.loc[name, 'auc'], found.loc[name, 'low'], found.loc[name, 'high'])}"
         for name, label in _READINGS.items()
@@ -131,11 +141,10 @@ def _caption(whole: pd.DataFrame, plans: list[str], settings: MechanismReportSta
     )
 
 
-def table(seeds: Sequence[pd.DataFrame], settings: MechanismReportStage) -> Table:
+def table(falls: pd.DataFrame, settings: MechanismReportStage) -> Table:
     """Return how far flow, S_IFP and NLL moved, per plan and outcome."""
-    whole = pd.concat(seeds, ignore_index=True)
     cell = dict(zip(CELL, (settings.models[0], settings.datasets[0], settings.recipes[0]), strict=True))
-    numbers = summary(whole, settings.statistics.confidence).assign(**cell)
+    numbers = falls.assign(**cell)
     text = numbers[CELL].astype(str)
     text["plan"] = numbers["plan"].map(drawing.plan_label)
     text["finding"] = numbers["outcome"]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from dpc import tables
+from dpc.analysis.mechanism import fired_rows, goes_with_repair, summary
 from dpc.report import drawing, mechanism, render
 from dpc.stage_settings import MechanismReportStage
 
 
 def run(settings: MechanismReportStage, *, mechanisms: list[Path], folder: Path) -> None:
     """Write `folder`/mechanism.{pdf,svg,txt} and .{tex,csv,md,html}; `mechanisms` holds one table per seed."""
-    seeds = [tables.read(path, "mechanism") for path in mechanisms]
-    drawn = mechanism.figure(seeds, settings)
+    whole = pd.concat([tables.read(path, "mechanism") for path in mechanisms], ignore_index=True)
+    level = settings.statistics.confidence
+    falls, repair = summary(whole, level), goes_with_repair(whole, level)
+    compared = mechanism.Comparison(whole, fired_rows(whole), falls, repair)
+    drawn = mechanism.figure(compared, settings)
     drawing.save(drawn.figure, folder / "mechanism", drawn.caption)
-    render.write(mechanism.table(seeds, settings), folder)
+    render.write(mechanism.table(falls, settings), folder)
