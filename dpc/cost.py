@@ -158,6 +158,10 @@ def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
     controls, splits = config.controls, dataset.splits
     if part == "calibration":
         return splits.calibration + controls.static_candidates * min(controls.static_questions, splits.calibration)
+    if part == "sweep":
+        tried, corrupt = config.sensitivity, config.corrupt
+        pairs = len({*tried.gammas, corrupt.gamma}) * len({*tried.mask_values, corrupt.mask_value})
+        return splits.calibration * (pairs - 1)
     if part == "oracles":
         new = 0 if "always" in config.study.plans else test_rows(dataset)
         asked = {"oracle_trigger": new, "oracle_token": controls.oracle_questions * vectors}

@@ -201,15 +201,6 @@ class Mechanism(Settings):
     Not with `corrupt.mask: attention`: saliency has no hidden positions."""
 
 
-class Sensitivity(Settings):
-    """What the sensitivity sweeps try beside the configured choices; CPU only, from stored saliency."""
-
-    kappas: list[Positive] = [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]
-    """Values of `trigger.kappa`, each with every R of `trigger.grid`."""
-    layers: list[Layers] = ["paper", "second_half", "all"]
-    """Shallow and deep layers; quarters of the depth are tried as well."""
-
-
 class Statistics(Settings):
     """Intervals."""
 
@@ -219,6 +210,19 @@ class Statistics(Settings):
     """Bootstrap resamples."""
     seed: int = 0
     """Seed of the bootstrap."""
+
+
+class Sensitivity(Settings):
+    """What the sensitivity sweeps try beside the configured choices."""
+
+    kappas: list[Positive] = [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]
+    """Values of `trigger.kappa`, each with every R of `trigger.grid`."""
+    layers: list[Layers] = ["paper", "second_half", "all"]
+    """Shallow and deep layers; quarters of the depth are tried as well."""
+    gammas: list[Annotated[float, Field(ge=0, le=100), AsNumber]] = []
+    """Values of `corrupt.gamma`: every pair with a mask value answers all calibration questions anew."""
+    mask_values: list[Number] = []
+    """Values of `corrupt.mask_value`, tried where `corrupt.mask` is `scale`."""
 
 
 class Figures(Settings):
@@ -256,8 +260,8 @@ class Config(Settings):
     act: Act = Act()
     mechanism: Mechanism = Mechanism()
     validation: Validation
-    sensitivity: Sensitivity = Sensitivity()
     statistics: Statistics = Statistics()
+    sensitivity: Sensitivity = Sensitivity()
     figures: Figures = Figures()
     execution: Execution = Execution()
     shards: Shards = Shards()

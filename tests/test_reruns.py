@@ -32,14 +32,28 @@ PLANNED = {
     "fit_thresholds": 4,
     "plan_oracles": 4,
     "gather_evidence": 4,
+    "plan_sweep": 4,
     **TESTED,
-    "regenerate": 12,
+    "regenerate": 16,
 }
+UNSWEPT = {**{rule: count for rule, count in PLANNED.items() if rule != "plan_sweep"}, "regenerate": 12}
+"""The controls are no part of the sensitivity sweep."""
 ANALYSED = {**PLANNED, "run_study": 4}
 MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, **ANALYSED}
 GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED}
 PROMPTED = {"tune_prompt": 4, **CALIBRATED, **GENERATED}
 ALL_BUT_MODEL = {"load_problems": 1, "generate_unprompted": 1, **PROMPTED}
+
+
+SWEPT = {
+    "plan_sweep": 4,
+    "regenerate": 4,
+    "sweep_choices": 4,
+    "draw_evidence": 2,
+    "write_evidence": 1,
+    "all": 1,
+}
+"""What is tried beside the configuration."""
 
 
 def one_recipe(jobs: dict[str, int]) -> dict[str, int]:
@@ -61,8 +75,9 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     # new edits
     ("corrupt.gamma", 20.0, {**PLANNED}),
     ("corrupt.mask_value", 0.5, {**PLANNED}),
-    ("controls.oracle_questions", 20, PLANNED),
-    ("sensitivity.kappas", [1.0, 4.0], {"sweep_choices": 4, "draw_evidence": 2, "write_evidence": 1, "all": 1}),
+    ("controls.oracle_questions", 20, UNSWEPT),
+    ("sensitivity.kappas", [1.0, 4.0], SWEPT),
+    ("sensitivity.gammas", [50.0], SWEPT),
     ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
     # new GPU work
     ("act.tau", 0.2, {**CALIBRATED, **TESTED}),

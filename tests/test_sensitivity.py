@@ -15,6 +15,7 @@ from dpc.analysis import flow, sensitivity
 from dpc.report import figures_sensitivity
 from dpc.settings import Controls, Corrupt, Flow, Locate, Sensitivity, Trigger
 from dpc.stage_settings import SensitivityStage
+from dpc.stages import plan_sweep
 from dpc.stages import sensitivity as stage
 from tests.report_samples import settings, table
 from tests.saliency_rows import Places, even_steps, generation, gold_of, random_maps, saliency_row
@@ -125,11 +126,41 @@ def test_an_unknown_answer_is_counted_and_guessed_by_nobody(found: pd.DataFrame)
 def test_edits_of_other_plans_are_not_taken_for_dpcs(cell: dict[str, Any]) -> None:
     graded = cell["regenerations"].assign(correct=True)
     known = stage.known_answers(cell["plans"], graded, CORRUPT)
-    assert len(known) == 24
-    assert stage.known_answers(cell["plans"], graded, Corrupt(gamma=50.0)) == {}
-    assert len(stage.known_answers(cell["plans"], graded, Corrupt(gamma=0.0))) == int(
-        cell["plans"].loc[cell["plans"]["plan"] == "mask_only", "fired"].sum()
-    )
+    mask_only = cell["plans"][(cell["plans"]["plan"] == "mask_only") & cell["plans"]["fired"]]
+    assert sum(key[2:] == (10.0, 0.0) for key in known) == 24
+    assert sum(key[2:] == (0.0, 0.0) for key in known) == len(mask_only)
+    assert stage.known_answers(cell["plans"], graded, Corrupt(gamma_scale=0.5)) == {}
+    assert stage.known_answers(cell["plans"].assign(gamma_seed=3), graded, CORRUPT) == {}
+
+
+def test_new_edits_are_planned_once_and_their_answers_used(cell: dict[str, Any], tmp_path: Path) -> None:
+    tried = SETTINGS.model_copy(update={"sensitivity": Sensitivity(kappas=[], gammas=[30.0], mask_values=[0.5])})
+    paths, out = cell["paths"], tmp_path / "sweep.parquet"
+    plan_sweep.run(tried, saliency=paths["saliency"], generations=paths["generations"], out=out)
+    planned = tables.read(out, "plans")
+    assert planned.groupby(["gamma", "mask_value"]).size().to_dict() == {(10, 0.5): 12, (30, 0): 12, (30, 0.5): 12}
+    assert set(planned["problem_id"].str[:11]) == {"calibration"}
+    again = [generation(row.problem_id, "calibration", "1", row.edit_id) for row in tables.rows(planned)]
+    more = {
+        "plans": [*paths["plans"], out],
+        "regenerations": [*paths["regenerations"], table(tmp_path / "r.parquet", "regenerations", pd.DataFrame(again))],
+    }
+    stage.run(tried, **{**paths, **more}, out=tmp_path / "out.parquet")
+    rows = tables.read(tmp_path / "out.parquet", "sensitivity")
+    edits = rows[(rows["sweep"] == "edit") & (rows["split"] == "calibration")].set_index(["row", "column"])
+    assert (edits["known"] == 1).all()
+    assert edits["configured"].sum() == 1
+    readings = rows[(rows["sweep"] == "threshold") & rows["configured"] & (rows["split"] == "calibration")].iloc[0]
+    assert edits.loc[("10", "0"), "gain"] == pytest.approx(readings["gain"])
+    # every new answer is right: all that fired and was wrong is mended
+    assert edits.loc[("30", "0.5"), "gain"] >= edits["gain"].max() - 1e-9
+    assert edits.loc[("30", "0.5"), "gain"] == edits.loc[("30", "0"), "gain"]
+
+
+def test_without_values_nothing_is_planned() -> None:
+    assert sensitivity.edits(Sensitivity(), CORRUPT) == []
+    hidden = Corrupt(mask="attention")
+    assert len(sensitivity.edits(Sensitivity(gammas=[0.0], mask_values=[0.5]), hidden)) == 2
 
 
 def test_ranges_are_named_by_their_layers_and_stand_once() -> None:
@@ -140,7 +171,7 @@ def test_ranges_are_named_by_their_layers_and_stand_once() -> None:
 
 
 def test_affected_receivers_keep_to_the_stored_band() -> None:
-    grid = sensitivity.choices(Sensitivity(), FLOW, TRIGGER, Locate(receivers="affected"), 32)
+    grid = sensitivity.choices(Sensitivity(), FLOW, TRIGGER, Locate(receivers="affected"), CORRUPT, 32)
     affected = [choice for choice in grid if choice.sweep == "shallow" and choice.locate.receivers == "affected"]
     assert [choice.row for choice in affected] == ["2–10"]
 
@@ -148,7 +179,7 @@ def test_affected_receivers_keep_to_the_stored_band() -> None:
 def test_a_rule_with_accumulation_needs_its_limit() -> None:
     readings = pd.DataFrame({"share": [0.9, 0.9], "z": [1.0, 3.0]})
     trigger = Trigger(rule="share_and_accumulation")
-    choice = sensitivity.Choice("deep", "a", "b", FLOW, trigger, LOCATE)
+    choice = sensitivity.Choice("deep", "a", "b", FLOW, trigger, LOCATE, CORRUPT)
     eligible = pd.Series([True, True])
     for limit, expected in ((2.0, [False, True]), (None, [False, False])):
         cases = sensitivity.Cases([], eligible, eligible, {}, pd.Series(dtype=object), limit)

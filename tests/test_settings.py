@@ -180,7 +180,8 @@ LM = (
 )
 GENERATE = "generate_base generate_act regenerate validate"
 REPORT = "figures overview tables mechanism_figure evidence_figures evidence_tables"
-STORED = "evidence sensitivity"
+SWEEP = "plan_sweep sensitivity"
+STORED = f"evidence {SWEEP}"
 PLANNED = f"plan {REPORT}"
 READ = f"study thresholds {STORED} {PLANNED} mechanism validate"
 MEASURE = "extract_saliency exemplars extract_corrupted validate"
@@ -248,11 +249,11 @@ REACH: dict[str, tuple[Any, str]] = {
     "trigger.min_tokens": (7, f"thresholds validate validation {STORED} {PLANNED}"),
     "locate.receivers": ("rationale", f"study thresholds plan validation {STORED}"),
     "locate.masked_vectors": (2, f"study thresholds plan validation {STORED}"),
-    "corrupt.mask": ("attention", f"sensitivity {PLANNED} validate"),
-    "corrupt.mask_value": (0.5, f"sensitivity {PLANNED} validate"),
-    "corrupt.gamma": (7.0, f"sensitivity {PLANNED} validate"),
-    "corrupt.gamma_scale": (0.5, f"sensitivity {PLANNED} validate"),
-    "corrupt.gamma_scope": ("all", f"sensitivity {PLANNED} validate"),
+    "corrupt.mask": ("attention", f"{SWEEP} {PLANNED} validate"),
+    "corrupt.mask_value": (0.5, f"{SWEEP} {PLANNED} validate"),
+    "corrupt.gamma": (7.0, f"{SWEEP} {PLANNED} validate"),
+    "corrupt.gamma_scale": (0.5, f"{SWEEP} {PLANNED} validate"),
+    "corrupt.gamma_scope": ("all", f"{SWEEP} {PLANNED} validate"),
     "saliency.head_reduce": ("sum_abs", f"{MEASURE} {REPORT}"),
     "saliency.loss_span": ("answer", f"{MEASURE} {REPORT}"),
     "saliency.band": ([1, 2], f"{MEASURE} {REPORT}"),
@@ -275,8 +276,10 @@ REACH: dict[str, tuple[Any, str]] = {
     "validation.choosing_seeds": ([7], "validation"),
     "validation.held_out_seeds": ([7], "validation"),
     **several("validation.planting", "positions questions steps batch_size rate", "validate validation"),
-    "sensitivity.kappas": ([7.0], "sensitivity"),
-    "sensitivity.layers": (["all"], "sensitivity"),
+    "sensitivity.kappas": ([7.0], SWEEP),
+    "sensitivity.layers": (["all"], SWEEP),
+    "sensitivity.gammas": ([7.0], SWEEP),
+    "sensitivity.mask_values": ([0.7], SWEEP),
     "figures.cases": (4, "figures"),
     "figures.position_bins": (7, "study figures"),
     "figures.max_case_tokens": (7, "figures"),

@@ -1,10 +1,11 @@
-"""How much hangs on each choice: fire rate, location and gain over grids of settings, from stored saliency.
+"""How much hangs on each choice: fire rate, location and gain over grids of settings.
 
 Pure functions of one cell's tables. A sweep varies two choices and leaves all others as configured:
 
 threshold   kappa (rows) x R (columns)
 deep        deep layers x where the rationale is cut; R is chosen anew, as on calibration
 shallow     shallow layers x receivers; the trigger stays, another vector may be located
+edit        gamma x the factor on the located vector; needs answers of its own
 
 A gain is known where the answer under the edit that a setting asks for is stored; where another vector is located than
 the configured one, that may be for some questions only, and the table says for how many.
@@ -14,8 +15,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from dpc.analysis.flow import Instance, affected_tokens, column_saliency, larges
 from dpc.analysis.thresholds import choose_share, threshold_curve
 from dpc.kinds import Layers
 from dpc.layers import layer_range
-from dpc.settings import Flow, Locate, Sensitivity, Trigger
+from dpc.settings import Corrupt, Flow, Locate, Sensitivity, Trigger
 
 COLUMNS = ["sweep", "row", "column", "split", "configured", "best", "share", "fire_rate", "gain", "accuracy", "known",
            "same_vector", "questions"]  # fmt: skip
@@ -43,31 +44,76 @@ class Choice:
     flow: Flow
     trigger: Trigger
     locate: Locate
+    corrupt: Corrupt
     share: float | None = None
-    """R; None where it is fitted."""
+    """R; None where it is fitted or the seed's."""
+
+    @property
+    def edit(self) -> tuple[float, float]:
+        """Return what of the edit is swept: gamma, and the factor on the located vector."""
+        return edit_of(self.corrupt)
 
 
-def choices(settings: Sensitivity, flow: Flow, trigger: Trigger, locate: Locate, layers: int) -> list[Choice]:
-    """Return every point of the three grids."""
-    found = []
-    for kappa in sorted({*settings.kappas, trigger.kappa}):
-        own = trigger.model_copy(update={"kappa": kappa})
-        for share in sorted(set(trigger.grid)):
-            found.append(Choice("threshold", f"{kappa:g}", f"{share:g}", flow, own, locate, share))
-    for name, spec in ranges(settings.layers, flow.deep_layers, layers).items():
-        for cut in CUTS:
-            halves = flow.halves if cut == CUTS[2] else cut  # steps are halved by their number
-            there = flow.model_copy(update={"deep_layers": spec, "halves": halves})
-            per = trigger.model_copy(update={"granularity": "step" if cut == CUTS[2] else "token"})
-            found.append(Choice("deep", name, cut, there, per, locate))
-    for name, spec in ranges(settings.layers, flow.shallow_layers, layers).items():
-        for receivers in dict.fromkeys([*RECEIVERS, locate.receivers]):
-            if receivers == "affected" and spec != flow.shallow_layers:
-                continue  # rows x columns are stored for one band alone
-            there = flow.model_copy(update={"shallow_layers": spec})
-            into = locate.model_copy(update={"receivers": receivers})
-            found.append(Choice("shallow", name, receivers.replace("_", " "), there, trigger, into))
-    return found
+Answers = dict[tuple[str, tuple[int, ...], float, float], bool]
+"""By problem_id, masked vectors, gamma and mask factor: right after that edit."""
+
+
+def edit_of(corrupt: Corrupt) -> tuple[float, float]:
+    """Return gamma and the factor on the located vector, as the `plans` table writes them."""
+    return float(corrupt.gamma), float(corrupt.mask_value) if corrupt.mask == "scale" else 0.0
+
+
+def edits(settings: Sensitivity, corrupt: Corrupt) -> list[Corrupt]:
+    """Return every corruption of sweep `edit`, the configured one among them; none if nothing is to be tried."""
+    if not settings.gammas and not settings.mask_values:
+        return []
+    factors = {*settings.mask_values, corrupt.mask_value} if corrupt.mask == "scale" else {corrupt.mask_value}
+    grid = itertools.product(sorted({*settings.gammas, corrupt.gamma}), sorted(factors))
+    return [corrupt.model_copy(update={"gamma": float(g), "mask_value": float(value)}) for g, value in grid]
+
+
+def choices(
+    settings: Sensitivity, flow: Flow, trigger: Trigger, locate: Locate, corrupt: Corrupt, layers: int
+) -> list[Choice]:
+    """Return every point of the grids."""
+    as_set = Choice("", "", "", flow, trigger, locate, corrupt)
+    return [
+        *_thresholds(settings, as_set),
+        *_deep(settings, as_set, layers),
+        *_shallow(settings, as_set, layers),
+        *(
+            replace(as_set, sweep="edit", row=f"{other.gamma:g}", column=f"{other.mask_value:g}", corrupt=other)
+            for other in edits(settings, corrupt)
+        ),
+    ]
+
+
+def _thresholds(settings: Sensitivity, as_set: Choice) -> Iterator[Choice]:
+    for kappa in sorted({*settings.kappas, as_set.trigger.kappa}):
+        own = as_set.trigger.model_copy(update={"kappa": kappa})
+        for share in sorted(set(own.grid)):
+            yield replace(as_set, sweep="threshold", row=f"{kappa:g}", column=f"{share:g}", trigger=own, share=share)
+
+
+def _deep(settings: Sensitivity, as_set: Choice, layers: int) -> Iterator[Choice]:
+    flow = as_set.flow
+    for (name, spec), cut in itertools.product(ranges(settings.layers, flow.deep_layers, layers).items(), CUTS):
+        halves = flow.halves if cut == CUTS[2] else cut  # steps are halved by their number
+        there = flow.model_copy(update={"deep_layers": spec, "halves": halves})
+        per = as_set.trigger.model_copy(update={"granularity": "step" if cut == CUTS[2] else "token"})
+        yield replace(as_set, sweep="deep", row=name, column=cut, flow=there, trigger=per)
+
+
+def _shallow(settings: Sensitivity, as_set: Choice, layers: int) -> Iterator[Choice]:
+    flow, locate = as_set.flow, as_set.locate
+    kinds = dict.fromkeys([*RECEIVERS, locate.receivers])
+    tried = ranges(settings.layers, flow.shallow_layers, layers).items()
+    for (name, spec), receivers in itertools.product(tried, kinds):
+        if receivers == "affected" and spec != flow.shallow_layers:
+            continue  # rows x columns are stored for one band alone
+        there = flow.model_copy(update={"shallow_layers": spec})
+        into = locate.model_copy(update={"receivers": receivers})
+        yield replace(as_set, sweep="shallow", row=name, column=receivers.replace("_", " "), flow=there, locate=into)
 
 
 def ranges(specs: Iterable[Layers], configured: Layers, layers: int) -> dict[str, Layers]:
@@ -102,17 +148,17 @@ class Cases:
     eligible: pd.Series[bool]
     base: pd.Series[bool]
     """Right under prompt tuning."""
-    after: dict[tuple[str, tuple[int, ...]], bool]
-    """Right under DPC's edit of these vectors, where it was generated."""
+    after: Answers
+    """Right after an edit, where it was generated."""
     configured: pd.Series
     """Vectors located as configured."""
     z_limit: float | None = None
     """D18's, where the rule is `share_and_accumulation`."""
 
-    def corrupted(self, located: pd.Series) -> pd.Series[float]:
-        """Return 1 or 0, right or wrong under the edit of the `located` vectors; nan where it was never generated."""
+    def corrupted(self, located: pd.Series, choice: Choice) -> pd.Series[float]:
+        """Return 1 or 0, right or wrong after the edit of the `located` vectors; nan where it was never generated."""
         keys = zip(located.index, located, strict=True)
-        found = [self.after.get((key, tuple(sorted(vectors)))) for key, vectors in keys]
+        found = [self.after.get((key, tuple(sorted(vectors)), *choice.edit)) for key, vectors in keys]
         return pd.Series([math.nan if right is None else float(right) for right in found], index=located.index)
 
 
@@ -126,7 +172,7 @@ def fires(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float) ->
 
 def fitted_share(choice: Choice, readings: pd.DataFrame, cases: Cases) -> float | None:
     """Return R as it would be chosen on these cases, all else as in `choice`."""
-    after = cases.corrupted(readings["located"])
+    after = cases.corrupted(readings["located"], choice)
     known = after.notna()
     table = pd.DataFrame({"base_correct": cases.base[known], "corrupted_correct": after[known] == 1})
     fired_at = {share: fires(choice, readings, cases, share)[known] for share in choice.trigger.grid}
@@ -138,7 +184,7 @@ def fitted_share(choice: Choice, readings: pd.DataFrame, cases: Cases) -> float 
 def outcome(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float | None) -> dict[str, object]:
     """Return what a choice does at R = `share`: shares of 0 to 1, over questions whose answer is known."""
     fired = fires(choice, readings, cases, math.inf if share is None else share)
-    after = cases.corrupted(readings["located"]).where(fired, cases.base.astype(float))
+    after = cases.corrupted(readings["located"], choice).where(fired, cases.base.astype(float))
     known = after.notna()
     gain = (after - cases.base)[known].mean() if known.any() else math.nan
     same = [set(a) == set(b) for a, b in zip(readings["located"], cases.configured, strict=True)]
@@ -200,7 +246,10 @@ def _best(table: pd.DataFrame) -> pd.Series[bool]:
     return best
 
 
-def is_configured(choice: Choice, flow: Flow, trigger: Trigger, locate: Locate, share: float | None) -> bool:
+def is_configured(
+    choice: Choice, flow: Flow, trigger: Trigger, locate: Locate, corrupt: Corrupt, share: float | None
+) -> bool:
     """Say whether a choice is what the configuration says, R being the seed's."""
     same_share = choice.sweep != "threshold" or choice.share == share
-    return choice.flow == flow and choice.trigger == trigger and choice.locate == locate and same_share
+    same = (choice.flow, choice.trigger, choice.locate) == (flow, trigger, locate)
+    return same and choice.edit == edit_of(corrupt) and same_share

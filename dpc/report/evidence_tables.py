@@ -184,8 +184,8 @@ def _sensitivity_caption(settings: TablesStage) -> str:
     return (
         "Look for gains of the best choice on calibration that do not come again on test: they were luck. For each "
         "sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen anew; shallow: shallow layers and "
-        "receivers) the configured choice and the one with the largest gain over prompt tuning on calibration, among "
-        "those whose answers are all known; both once on test. A star: over the questions whose answer is known. The "
-        "CSV has every choice. "
+        "receivers; edit: Γ and mask) the configured choice and the one with the largest gain over prompt tuning on "
+        "calibration, among those whose answers are all known; both once on test. A star: over the questions whose "
+        "answer is known. The CSV has every choice. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )

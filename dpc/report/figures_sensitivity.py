@@ -21,6 +21,7 @@ SWEEPS = {
     ),
     "deep": ("deep layers", "flow of tokens, halves cut by …"),
     "shallow": ("shallow layers", "rows whose saliency locates the vector"),
+    "edit": ("Γ: % of entries set to 0", "factor on the located vector"),
 }
 """Each sweep's choices in words: rows and columns."""
 _TITLES = {
@@ -77,7 +78,7 @@ def _colours(grid: np.ndarray, measure: str) -> dict[str, Any]:
     """Return colours: white is nothing, blue is more; of gains purple is more and orange is harm."""
     known = grid[np.isfinite(grid)]
     if measure != "gain":
-        return {"cmap": "Blues", "norm": Normalize(0, 130)}
+        return {"cmap": "Blues", "norm": Normalize(0, 180)}
     reach = max(1.0, float(np.abs(known).max()) if known.size else 1.0)
     return {"cmap": "PuOr", "norm": TwoSlopeNorm(0, -2 * reach, 2 * reach)}
 

@@ -10,7 +10,7 @@ import pandas as pd
 from dpc import tables
 from dpc.analysis import flow, sensitivity
 from dpc.analysis.evaluation import grade
-from dpc.analysis.sensitivity import Cases
+from dpc.analysis.sensitivity import Answers, Cases
 from dpc.settings import Corrupt
 from dpc.stage_settings import SensitivityStage
 from dpc.stages.common import log, provenance
@@ -28,7 +28,7 @@ def run(
     gold: list[Path],
     out: Path,
 ) -> None:
-    """Write table `sensitivity` of one cell; `plans` and `regenerations` are those of calibration and test."""
+    """Write table `sensitivity` of one cell; `plans` and `regenerations` are of all parts but the oracles."""
     measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
     answers, task = tables.read(gold, "gold"), get_task(settings.task)
     again = grade(tables.read(regenerations, "regenerations"), answers, task)
@@ -38,7 +38,7 @@ def run(
     right = grade(made, answers, task).set_index("problem_id")
     split = {name: _cases(settings, measured[measured["split"] == name], right, after, limit)
              for name in ("calibration", "test")}  # fmt: skip
-    using = (settings.flow, settings.trigger, settings.locate)
+    using = (settings.flow, settings.trigger, settings.locate, settings.corrupt)
     grid = sensitivity.choices(settings.sensitivity, *using, int(measured["layers"].max()))
     as_set = [sensitivity.is_configured(choice, *using, share) for choice in grid]
     table = sensitivity.sweep(grid, split["calibration"], split["test"], share, as_set)
@@ -46,27 +46,24 @@ def run(
     tables.write(out, "sensitivity", table, provenance("sensitivity", settings))
 
 
-def known_answers(
-    plans: pd.DataFrame, graded: pd.DataFrame, corrupt: Corrupt
-) -> dict[tuple[str, tuple[int, ...]], bool]:
-    """Return whether each question was right under DPC's edit of these vectors, for every such edit that was made."""
+def known_answers(plans: pd.DataFrame, graded: pd.DataFrame, corrupt: Corrupt) -> Answers:
+    """Return what every edit came to that differs from DPC's in vectors, gamma and mask factor alone."""
     wanted = {
-        "fired": True, "mask": corrupt.mask, "mask_value": corrupt.mask_value if corrupt.mask == "scale" else 0.0,
-        "gamma": corrupt.gamma, "gamma_scale": corrupt.gamma_scale, "gamma_scope": corrupt.gamma_scope,
+        "fired": True, "mask": corrupt.mask, "gamma_scale": corrupt.gamma_scale, "gamma_scope": corrupt.gamma_scope,
         "gamma_seed": -1,
     }  # fmt: skip
-    as_configured = (plans[list(wanted)] == pd.Series(wanted)).all(axis=1) & (plans["masked"].map(len) > 0)
-    edits = plans[as_configured].drop_duplicates(["problem_id", "edit_id"])
+    alike = (plans[list(wanted)] == pd.Series(wanted)).all(axis=1) & (plans["masked"].map(len) > 0)
+    edits = plans[alike].drop_duplicates(["problem_id", "edit_id"])
     joined = edits.merge(graded[["problem_id", "edit_id", "correct"]], on=["problem_id", "edit_id"])
-    keys = zip(joined["problem_id"], joined["masked"].map(tuple), strict=True)
-    return dict(zip(keys, joined["correct"].astype(bool), strict=True))
+    columns = (joined["problem_id"], joined["masked"].map(tuple), joined["gamma"], joined["mask_value"])
+    return dict(zip(zip(*columns, strict=True), joined["correct"].astype(bool), strict=True))
 
 
 def _cases(
     settings: SensitivityStage,
     measured: pd.DataFrame,
     right: pd.DataFrame,
-    after: dict[tuple[str, tuple[int, ...]], bool],
+    after: Answers,
     limit: float | None,
 ) -> Cases:
     instances = [flow.Instance.of(row) for row in tables.rows(measured)]
@@ -75,5 +72,5 @@ def _cases(
     rows = right.loc[ids]
     eligible, base = long_enough & rows["extracted"].notna(), rows["correct"].astype(bool)
     cases = Cases(instances, eligible, base, after, pd.Series(dtype=object), limit)
-    choice = sensitivity.Choice("", "", "", settings.flow, settings.trigger, settings.locate)
+    choice = sensitivity.Choice("", "", "", settings.flow, settings.trigger, settings.locate, settings.corrupt)
     return replace(cases, configured=sensitivity.measured(instances, choice)["located"])

@@ -47,4 +47,5 @@ def torch_job(rule):
         "gpu_model": on_gpu_nodes("DPC_GPU_MODEL"),
         "constraint": on_gpu_nodes("DPC_GPU_CONSTRAINT"),
     }
-    return asked if rule in UNSAVED else asked | {"slurm_extra": f"--signal=USR1@{WARNING_SECONDS}"}
+    warning = {"slurm_extra": f"--signal=USR1@{WARNING_SECONDS}"}
+    return asked if rule in UNSAVED else asked | warning

@@ -28,7 +28,8 @@ STUDY = CONFIG.study
 R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
 SPLITS = ["tuning", "validation", "calibration", "act_select", "act_confirm", "test"]
-PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else [])]
+SWEEPS = CONFIG.sensitivity.gammas or CONFIG.sensitivity.mask_values
+PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else []), *(["sweep"] if SWEEPS else [])]
 ACT = "act" in STUDY.plans
 ENVIRONMENT = "../../envs/dpc.yaml"
 

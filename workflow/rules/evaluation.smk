@@ -1,4 +1,4 @@
-EVALUATED = [part for part in PARTS if part != "calibration"]
+EVALUATED = [part for part in PARTS if part not in ("calibration", "sweep")]
 
 
 rule evaluate:

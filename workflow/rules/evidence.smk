@@ -5,6 +5,7 @@ EVIDENCE_TABLES = {
     "confounds": "6 Evidence",
     "sensitivity": "6 Evidence",
 }
+SWEPT = [part for part in PARTS if part != "oracles"]
 EVIDENCE_FIGURES = ["trigger", "confounds", "sensitivity"]
 
 
@@ -48,12 +49,32 @@ rule gather_evidence:
         "--gold {input.gold:q} --out {output:q} --log {log:q}"
 
 
+rule plan_sweep:
+    input:
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
+    output:
+        f"{CELL}/plans/sweep.parquet",
+    log:
+        f"{R}/logs/plan_sweep/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/plan_sweep/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=settings("plan_sweep"),
+        version=VERSIONS["plan_sweep"],
+    shell:
+        '"$DPC_PYTHON" -m dpc plan_sweep --settings {params.settings:q} --saliency {input.saliency:q} '
+        "--generations {input.generations:q} --out {output:q} --log {log:q}"
+
+
 rule sweep_choices:
     input:
         saliency=shards_of("saliency"),
         generations=shards_of("generations"),
-        plans=expand(f"{CELL}/plans/{{part}}.parquet", part=["calibration", "test"], allow_missing=True),
-        regenerations=shards_of("regenerations", "calibration", "test"),
+        plans=expand(f"{CELL}/plans/{{part}}.parquet", part=SWEPT, allow_missing=True),
+        regenerations=shards_of("regenerations", *SWEPT),
         thresholds=f"{CELL}/thresholds.parquet",
         gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=["calibration", "test"]),
     output:
