@@ -127,7 +127,8 @@ def main_rows(fired, mode="prefill_sets", model="mistral-7b"):
     seeds = {"seed_low": 0.4, "seed_high": 0.6}
     rows = [{**cell, **seeds, "plan": plan, "accuracy": 0.5, "fired": fired} for plan in ("prompt_tuning", "act")]
     made = report.main_table(pd.DataFrame(rows), chosen)
-    return made.text.set_index(made.numbers["plan"]), made
+    here = made.numbers["recipe"] == "good"  # the other rows are of published cells that did not run
+    return made.text[here].set_index(made.numbers["plan"][here]), made
 
 
 def test_act_without_confirmed_heads_says_that_it_is_prompt_tuning():
@@ -147,7 +148,7 @@ def test_published_act_of_mistral_was_not_applied():
     text, made = main_rows(1.0)
     assert text.loc["act", "published (%)"] == "49.5 (not applied)"
     assert text.loc["prompt_tuning", "published (%)"] == "49.5"
-    assert made.numbers.set_index("plan").loc["act", "source"] == "poster; ACT not applied"
+    assert made.numbers.query("recipe == 'good' and plan == 'act'")["source"].item() == "poster; ACT not applied"
     assert "ACT was not applied" in made.caption
     assert main_rows(1.0, model="llama3-8b")[0].loc["act", "published (%)"] == "52.6"
 

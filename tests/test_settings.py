@@ -186,7 +186,7 @@ PLANNED = f"plan {REPORT}"
 READ = f"study thresholds {STORED} {PLANNED} mechanism validate"
 MEASURE = "extract_saliency exemplars extract_corrupted validate"
 TASK = (
-    "figures overview tables problems generate_base generate_act regenerate extract_saliency choose_exemplars "
+    f"{REPORT} problems generate_base generate_act regenerate extract_saliency choose_exemplars "
     f"exemplars study thresholds plan evaluate extract_corrupted validate {STORED}"
 )
 
