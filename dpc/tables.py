@@ -113,6 +113,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "accumulation_z": _F,  # D18, null: not estimable
         "flow_change": _F,  # D19, null: not estimable
         "static_vector": _I,  # -1: none helped on calibration
+        "flow_constant": _F,  # D9, null: the instance's own former half
+        "flow_profile": pa.list_(pa.float64()),  # [parts] D9, null likewise
         "right_cases": _I,
         "calibration_questions": _I,
         "note": _S,

@@ -14,7 +14,7 @@ VERSIONS: dict[str, int] = {
     "choose_exemplars": 1,
     "exemplars": 1,
     "study": 2,
-    "plan": 1,
+    "plan": 2,
     "regenerate": 1,
     "thresholds": 2,
     "evaluate": 2,
