@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from dpc import tables
 from dpc.report.published import published
 from dpc.tasks.base import AT_CHANCE
 from tests import small_grid
-from tests.workflow import Workflow
+from tests.workflow import ROOT, Workflow, overlay
 
 DATA = Path(os.environ.get("DPC_DATA", Path(__file__).resolve().parents[2] / "shared/data"))
 pytestmark = pytest.mark.skipif(not (DATA / "math/test.jsonl").exists(), reason="the benchmark files are not here")
@@ -85,6 +89,37 @@ def test_aqua_is_read_against_chance(grid: Workflow) -> None:
         analysis = (grid.folder / f"results/figures/{model}/aqua/paper/analysis.txt").read_text()
         assert (AT_CHANCE in analysis) == is_luck
     assert "Dashed line" not in (grid.folder / "results/figures/mistral-7b/math/paper/plans.txt").read_text()
+
+
+def readmes_configuration(**paths: Path) -> dict[str, Any]:
+    """Return the README's lines for one's own model, questions and prompt, with real paths in them."""
+    found: dict[str, Any] = {}
+    for block in re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL):
+        for name, path in paths.items():
+            block = block.replace(f"/path/to/{name}", str(path))
+        found = overlay(found, yaml.safe_load(block))
+    assert "/path/to/" not in str(found)
+    return found
+
+
+def test_the_readmes_lines_run_ones_own_model_questions_and_prompt(grid: Workflow, tmp_path: Path) -> None:
+    theirs = result(grid, "llama3-8b", "gsm8k", "prompt")
+    shutil.copytree(theirs, tmp_path / "adapter/seed0")
+    for part in ("train", "test"):
+        shutil.copy(DATA / f"gsm8k/{part}.jsonl", tmp_path / f"{part}.jsonl")
+    model = grid.folder / "resources/models/llama3-8b"
+    files = {f"{part}.jsonl": tmp_path / f"{part}.jsonl" for part in ("train", "test")}
+    mine = readmes_configuration(model=model, adapter=tmp_path / "adapter", **files)
+    small = {**small_grid.CONFIG, "models": {"mymodel": {"dtype": "float32"}}, "recipes": {"brought": {"vectors": 3}}}
+    small["datasets"] = {"myquestions": small_grid.CONFIG["datasets"]["gsm8k"]}
+    workflow = Workflow(tmp_path / "work", overlay(mine, small), over=())
+    workflow.run("evaluation", cores=2)
+    folder = workflow.folder / "results/mymodel/myquestions/brought/seed0"
+    rows = tables.read(folder / "evaluation/outcomes.parquet", "outcomes")
+    assert rows.groupby("plan")["problem_id"].nunique().eq(8).all()
+    name = "prompt/adapter_model.safetensors"
+    assert (folder / name).read_bytes() == (tmp_path / "adapter/seed0/adapter_model.safetensors").read_bytes()
+    assert tables.read(folder / "training.parquet", "training")["validation_loss"].notna().all()
 
 
 def test_a_model_that_is_not_run_leaves_dashes(grid: Workflow) -> None:
