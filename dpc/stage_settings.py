@@ -25,6 +25,7 @@ from dpc.settings import (
 )
 
 Dtype = Literal["float32", "bfloat16", "float64"]
+Attention = Literal["auto", "sdpa", "eager"]
 TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
 Layout = Literal["bos_first", "prompt_first"]
 
@@ -55,6 +56,7 @@ class TunePromptStage(Settings):
     """Tune one soft prompt."""
 
     dtype: Dtype
+    attention: Attention = "auto"
     layout: Layout
     recipe: Recipe
     seed: int
@@ -64,6 +66,7 @@ class GenerateStage(Settings):
     """Generate rationales, with the base prompt, without one, or under edits."""
 
     dtype: Dtype
+    attention: Attention = "auto"
     layout: Layout
     task: TaskName
     max_new_tokens: int
@@ -74,6 +77,7 @@ class ExtractSaliencyStage(Settings):
     """Measure saliency on the model's own rationales."""
 
     dtype: Dtype
+    attention: Attention = "auto"
     layout: Layout
     task: TaskName
     saliency: Saliency

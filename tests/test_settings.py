@@ -197,6 +197,7 @@ REACH: dict[str, tuple[Any, str]] = {
     "study.sample.correlation": (7, "study"),
     "study.sample.per_class": (7, "study"),
     "models.builtin.dtype": ("float64", LM),
+    "models.builtin.attention": ("eager", LM),
     "models.llama3-8b.dtype": ("float64", ""),
     **several(
         "models.builtin.builtin",
