@@ -19,7 +19,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ def batch_of(lm: LanguageModel, args: argparse.Namespace, length: int) -> RightP
 
 def _lean(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Tensor:
     cuts = [(len(ids) // 2, len(ids) // 3) for ids in batch.rationale_ids]
-    rows = "rationale" if args.method == "lean_suffix" else "all"
+    rows: Literal["all", "rationale"] = "rationale" if args.method == "lean_suffix" else "all"
     request = Request(band=range(1, 3), rows=rows, checkpoint=args.method == "lean_checkpoint")
     return measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, [0] * len(cuts), request).prompt_BLhRN[:, :, 0, 1]
 
@@ -104,7 +104,12 @@ def _kept(lm: LanguageModel, batch: RightPadded, gate: bool) -> Iterator[Tensor]
         modeling_llama.eager_attention_forward = eager
         for hook in hooks:
             hook.remove()
-    return (one.grad for one in gates) if gate else (one.detach() * one.grad for one in found)
+    return map(_gradient, gates) if gate else (one.detach() * _gradient(one) for one in found)
+
+
+def _gradient(tensor: Tensor) -> Tensor:
+    assert tensor.grad is not None
+    return tensor.grad
 
 
 def _eager(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Tensor:
@@ -166,7 +171,7 @@ def arguments() -> argparse.ArgumentParser:
     numbers |= {"threads": 2, "seed": 0}
     for name, value in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--rationale", type=float, default=0.5, help="share of question and rationale")
+    parser.add_argument("--rationale", type=float, default=0.25, help="share of question and rationale")
     return parser
 
 

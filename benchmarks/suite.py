@@ -77,9 +77,9 @@ def _model(sizes: Mapping[str, int]) -> str:
     return f"{sizes['layers']} layers, width {sizes['width']}"
 
 
-def _saliency_work(sizes: Mapping[str, int], length: int, batch: int, **more: int) -> Work:
+def _saliency_work(sizes: Mapping[str, int], length: int, batch: int, **more: float) -> Work:
     repeats = 3 if length * batch < LARGE else 1
-    base = {"length": length, "batch": batch, "vectors": 100, "repeats": repeats}
+    base = {"length": length, "batch": batch, "vectors": 100, "repeats": repeats, "rationale": 0.25}
     return Work("saliency", {**base, **sizes, **more})
 
 
@@ -121,8 +121,9 @@ def _tuning(sizes: Mapping[str, int]) -> Pair:
 
 
 def _evaluation(sizes: Mapping[str, int], most: float | None, **more: int) -> Pair:
-    work = Work("evaluation", {"questions": 64, "least": 256, "fired": 0.25, **sizes, **more})
-    label = f"a quarter fired, {_model(sizes)}"
+    base = {"questions": 128, "batch": 32, "saliency-batch": 8, "least": 256, "fired": 0.25}
+    work = Work("evaluation", {**base, **sizes, **more})
+    label = f"{work.options['questions']} questions, a quarter fired, {_model(sizes)}"
     return Pair("evaluation", label, work, "dpc", "prompt_tuning", Targets(time=most))
 
 
@@ -136,11 +137,13 @@ def full() -> Suite:
     lengths = tuple(_saliency_work(STANDARD, length, 1) for length in (256, 512, 1024, 2048))
     layers = tuple(_saliency_work(sizes, 1024, 1) for sizes in depths)
     vectors = tuple(_saliency_work(STANDARD, 1024, 1, vectors=n) for n in prompts)
+    shares = tuple(_saliency_work(STANDARD, 1024, 1, rationale=share) for share in (0.25, 0.5, 0.75))
     asked = tuple(_decoding_work(STANDARD, n) for n in (64, 128, 256))
     layers_256 = tuple(_decoding_work(sizes, 256) for sizes in depths)
     vectors_256 = tuple(_decoding_work(STANDARD, 256, vectors=n) for n in prompts)
     growths = (
         Growth("Saliency (batch 1): length S", lengths, "lean", "length"),
+        Growth("Saliency (S = 1,024): rationale's share of the question and it", shares, "lean", "rationale"),
         Growth("Saliency (S = 1,024): layers", layers, "lean", "layers"),
         Growth("Saliency (S = 1,024, the prompt's part of it): prompt vectors", vectors, "lean", "vectors"),
         Growth("Decoding: questions", asked, "ours", "questions"),

@@ -98,7 +98,9 @@ def _padded(rows: list[Example]) -> dict[str, Tensor]:
 def _trainer(model: Any, prompt_ND: Tensor, work: list[list[Example]], args: argparse.Namespace) -> Steps:
     import peft
 
-    tuned = peft.get_peft_model(model, peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=args.vectors))
+    tuned: Any = peft.get_peft_model(
+        model, peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=args.vectors)
+    )
     weight_ND = tuned.prompt_encoder["default"].embedding.weight
     weight_ND.data.copy_(prompt_ND)
     rates, seconds, losses = recipe(args), list[float](), list[float]()

@@ -98,6 +98,10 @@ class Splits(Settings):
     """Questions that stop the tuning."""
     calibration: Count = 400
     """Questions that fit thresholds."""
+    act_select: Annotated[int, Field(ge=0)] = 200
+    """Questions that select the heads of attention calibration; 0 where plan `act` does not run."""
+    act_confirm: Annotated[int, Field(ge=0)] = 200
+    """Questions that confirm those heads."""
     test: Count | None = None
     """Test questions; null is every row."""
     on_overlap: Literal["error", "drop"] = "error"

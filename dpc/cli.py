@@ -87,7 +87,8 @@ def _start_log(file: Path | None) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(file))
     form = "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%d %H:%M:%S", handlers=handlers, force=True)
+    log.setLevel(logging.INFO)  # and no other: fonts are subset with a thousand lines
+    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%Y-%m-%d %H:%M:%S", handlers=handlers, force=True)
     if file is not None:
         _keep(file)
 

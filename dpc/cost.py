@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from dpc.catalogue import Dataset, Model
+from dpc.catalogue import Dataset, Model, Recipe
 from dpc.errors import DpcError
 from dpc.settings import Config
 
@@ -27,12 +27,18 @@ RATES: dict[str, Rate] = {
     "generate_unprompted": "generate",
     "generate_base": "generate",
     "regenerate": "generate",
+    "select_act_heads": "saliency",
+    "generate_act": "generate",
     "extract_saliency": "saliency",
     "extract_exemplars": "saliency",
+    "extract_corrupted": "saliency",
+    "plant_harm": "generate",
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
 TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
 """Rows of the benchmarks' test files, where `splits.test` is null."""
+OWN_GENERATIONS = ("no_prompt", "prompt_tuning", "act")
+"""Plans whose answers no edit of the prompt makes."""
 QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS = 100, 0.5, 4
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 EMBEDDED = 0.001
@@ -40,8 +46,13 @@ EMBEDDED = 0.001
 CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 3.0
 HOST_MB, LIGHT_MB, LIGHT_MINUTES, START_MINUTES, SAFETY = 4000, 4000, 60, 15, 2.0
 CPU_SHARE = 0.01
+HEAD_SHARE = 1 / 6
+"""Of a pass forward and backward, per head tried: forward is a third of it, through half of the layers on average."""
 TOKEN_BYTES = 16
 """A token in a table: its id, its text, its likelihood."""
+
+DPCS_EDIT = frozenset({"dpc", "random_trigger", "entropy_trigger", "nll_trigger", "attention_trigger"})
+"""Plans that ask for some of what `always` asks for."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,11 @@ def question_tokens(config: Config, model: str, dataset: str) -> int:
     return QUESTION_TOKENS + config.format_of(model, dataset).shots * example
 
 
+def _tuned_rows(recipe: Recipe, dataset: Dataset) -> int:
+    """Return how many examples tuning reads; a prompt that is brought in is looked at once."""
+    return dataset.splits.validation if recipe.adapter else recipe.steps * recipe.batch_size
+
+
 def work(config: Config, rule: str, place: Place) -> Work:
     """Return what the jobs of a rule do in one cell, all shards together."""
     dataset = config.datasets[place.dataset]
@@ -109,16 +125,32 @@ def work(config: Config, rule: str, place: Place) -> Work:
     sequence = vectors + question_tokens(config, place.model, place.dataset) + rationale
     rows = dataset.splits.calibration + test_rows(dataset)
     if rule == "tune_prompt":
-        recipe = config.recipes[str(place.recipe)]
-        if recipe.adapter:
-            return Work(dataset.splits.validation, dataset.splits.validation * sequence)
-        return Work(recipe.steps * recipe.batch_size, recipe.steps * recipe.batch_size * sequence)
+        rows = _tuned_rows(config.recipes[str(place.recipe)], dataset)
+        return Work(rows, rows * sequence)
     if rule == "regenerate":
         rows = _edits(config, dataset, vectors, str(place.part))
         return Work(rows, rows * rationale)
+    if rule == "extract_corrupted":
+        asked = len(config.mechanism.plans) * test_rows(dataset)
+        return Work(asked, asked * sequence)
+    if rule == "plant_harm":
+        how = config.validation.planting
+        answered = (1 + how.positions) * 2 * how.questions * 4  # the answer, and about three masks
+        planted = how.positions * how.steps * how.batch_size * 2  # prompt and rows, twice through the model
+        return Work(answered, answered * rationale + planted * sequence)
     if rule == "extract_exemplars":
         return Work(EXEMPLARS, EXEMPLARS * sequence)
+    if rule == "select_act_heads":
+        rows = dataset.splits.act_select
+        return Work(rows, round(rows * sequence * _layers(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
+    if rule == "generate_act":
+        rows = test_rows(dataset)
     return Work(rows, rows * (sequence if rule == "extract_saliency" else rationale))
+
+
+def _layers(billions: float) -> float:
+    """Return the layers, and as many heads, of a decoder of 12 L D^2 parameters with D = 128 L."""
+    return max(4.0, (billions * 1e9 / 196_608) ** (1 / 3))
 
 
 def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
@@ -127,8 +159,11 @@ def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
     if part == "calibration":
         return splits.calibration + controls.static_candidates * min(controls.static_questions, splits.calibration)
     if part == "oracles":
-        return controls.oracle_questions * vectors
-    return test_rows(dataset) * len([plan for plan in config.study.plans if plan not in ("no_prompt", "prompt_tuning")])
+        new = 0 if "always" in config.study.plans else test_rows(dataset)
+        asked = {"oracle_trigger": new, "oracle_token": controls.oracle_questions * vectors}
+        return sum(asked[name] for name in config.study.oracles)
+    ready = {"no_prompt", "prompt_tuning", "act", *(DPCS_EDIT if "always" in config.study.plans else ())}
+    return test_rows(dataset) * len(set(config.study.plans) - ready)
 
 
 def hours(config: Config, rule: str, place: Place) -> float:
@@ -176,12 +211,12 @@ def cells(config: Config) -> Iterator[tuple[str, str, str, int]]:
 def output_gb(config: Config, rule: str, place: Place) -> float:
     """Return the size of what a rule writes in one cell: saliency per layer, texts and token ids."""
     done = work(config, rule, place)
-    if rule == "tune_prompt":
+    if rule in ("tune_prompt", "select_act_heads"):
         return 0.01
-    if rule not in ("extract_saliency", "extract_exemplars"):
+    if rule not in ("extract_saliency", "extract_exemplars", "extract_corrupted"):
         return done.tokens * TOKEN_BYTES / 1e9
     billions, vectors = parameters(config.models[place.model]), config.recipes[str(place.recipe)].vectors
-    layers = max(4.0, (billions * 1e9 / 196_608) ** (1 / 3))  # of a decoder of 12 L D^2 parameters with D = 128 L
+    layers = _layers(billions)
     rationale = config.datasets[place.dataset].max_new_tokens * RATIONALE_SHARE
     floats = layers * (4 * rationale + 3 * vectors) + rationale * vectors
     if rule == "extract_exemplars":

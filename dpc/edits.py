@@ -11,6 +11,8 @@ BASE = "base"
 """edit_id of prompt tuning's own generation."""
 UNPROMPTED = "unprompted"
 """edit_id of the generation without a soft prompt."""
+ACT = "act"
+"""edit_id of the generation with attention calibration."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dpc import cost
 from dpc.settings import Config, load_config
 
 SHARDED = {"extract_saliency": "saliency", "generate_unprompted": "generate", "generate_base": "generate",
-           "regenerate": "generate"}  # fmt: skip
+           "generate_act": "generate", "regenerate": "generate"}  # fmt: skip
 """The key of `shards` that counts a rule's jobs."""
 
 
@@ -40,12 +40,13 @@ class Line:
 
 def lines(config: Config) -> dict[str, Line]:
     """Return a line per torch rule, in the order of the work."""
-    found = {rule: Line() for rule in cost.RATES}
+    found = {rule: Line() for rule in cost.RATES if rule != "plant_harm"}  # `snakemake validate` is asked for apart
     parts = ["calibration", "test", *(["oracles"] if config.study.oracles else [])]
     for model, dataset, recipe, seeds in cost.cells(config):
         if recipe == config.study.recipes[0]:
             found["generate_unprompted"].add(config, "generate_unprompted", cost.Place(model, dataset), 1)
-        for rule in ("tune_prompt", "generate_base", "extract_saliency"):
+        act = ("select_act_heads", "generate_act") if "act" in config.study.plans else ()
+        for rule in ("tune_prompt", "generate_base", "extract_saliency", "extract_corrupted", *act):
             found[rule].add(config, rule, cost.Place(model, dataset, recipe), seeds)
         found["extract_exemplars"].add(config, "extract_exemplars", cost.Place(model, dataset, recipe), 1)
         for part in parts:

@@ -30,9 +30,9 @@ def _number(value: Any) -> Any:
 def _layers(value: Any) -> Any:
     """Refuse what is no layer range with one message instead of one for each way to write it."""
     is_pair = isinstance(value, list) and len(value) == 2 and all(type(layer) is int for layer in value)
-    if value in ("paper", "second_half", "all") or (is_pair and 0 <= value[0] <= value[1]):
+    if value in ("paper", "second_half", "inner", "all") or (is_pair and 0 <= value[0] <= value[1]):
         return value
-    raise ValueError("write paper, second_half, all or [first, last], both inclusive, counted from 0")
+    raise ValueError("write paper, second_half, inner, all or [first, last], both inclusive, counted from 0")
 
 
 def _distinct(values: list[T]) -> list[T]:
@@ -49,7 +49,7 @@ Positive = Annotated[float, Field(gt=0), AsNumber]
 Share = Annotated[float, Field(ge=0, le=1), AsNumber]
 Count = Annotated[int, Field(ge=1)]
 Layers = Annotated[
-    Literal["paper", "second_half", "all"]
+    Literal["paper", "second_half", "inner", "all"]
     | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)],
     BeforeValidator(_layers),
 ]
@@ -58,15 +58,17 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Text = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
 PlanName = Literal[
-    "no_prompt", "prompt_tuning", "dpc", "always", "random_corruption", "mask_only", "gamma_only", "identity",
-    "static_mask",
+    "no_prompt", "prompt_tuning", "act", "dpc", "always", "random_corruption", "random_trigger", "random_token",
+    "first_vector", "mask_only", "gamma_only", "identity", "static_mask", "entropy_trigger", "nll_trigger",
+    "attention_trigger",
 ]  # fmt: skip
-OracleName = Literal["oracle_token"]
+OracleName = Literal["oracle_trigger", "oracle_token"]
 
 _SEVERAL = Field(min_length=1, json_schema_extra={"uniqueItems": True})
 Names = Annotated[list[str], _SEVERAL, AfterValidator(_distinct)]
 Seeds = Annotated[list[int], _SEVERAL, AfterValidator(_distinct)]
 Plans = Annotated[list[PlanName], _SEVERAL, AfterValidator(_distinct)]
+MeasuredPlans = Annotated[list[PlanName], AfterValidator(_distinct)]
 Oracles = Annotated[list[OracleName], AfterValidator(_distinct)]
 
 

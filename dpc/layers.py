@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dpc.errors import DpcError
 
-PAPER_DEPTH, PAPER_SHALLOW = 32, (2, 10)
-"""The paper's shallow layers, and the depth of the model it names them for."""
+PAPER_DEPTH, PAPER_SHALLOW, INNER = 32, (2, 10), (2, 30)
+"""The paper's shallow layers, ACT's layers, and the depth of the model they are named for."""
 
 
 def layer_range(spec: str | list[int], layers: int) -> range:
     """Return the layers a setting means for a model of `layers` layers, 0-indexed.
 
-    `paper`: layers 2 to 10 inclusive of 32, scaled by depth (D11). `second_half`: without the last layer (D12). Raises
-    DpcError for a range outside the model.
+    `paper`: layers 2 to 10 inclusive of 32, scaled by depth (D11). `inner`: 2 to 30, scaled likewise (ACT).
+    `second_half`: without the last layer (D12). Raises DpcError for a range outside the model.
     """
-    if spec == "paper":
-        first, last = (round(layer * layers / PAPER_DEPTH) for layer in PAPER_SHALLOW)
-        return range(first, last + 1)
+    if spec in ("paper", "inner"):
+        named = PAPER_SHALLOW if spec == "paper" else INNER
+        first, last = (round(layer * layers / PAPER_DEPTH) for layer in named)
+        return range(first, min(last + 1, layers))
     if spec == "second_half":
         return range(layers // 2, max(layers - 1, layers // 2 + 1))
     if spec == "all":

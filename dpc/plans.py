@@ -6,14 +6,14 @@ fire, prompt tuning's generation stands. Adding a plan is one function here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from dpc import tables
-from dpc.edits import BASE, UNPROMPTED, Edit
+from dpc.edits import ACT, BASE, UNPROMPTED, Edit
 from dpc.errors import DpcError
 from dpc.settings import Controls, Corrupt, Trigger, did_you_mean
 from dpc.tasks.base import hash_order
@@ -34,6 +34,10 @@ class Inputs:
     """The limit of D18; None where it could not be estimated."""
     static_vector: int = -1
     """The one mask for everybody; -1 if none helped on calibration."""
+    score_limits: Mapping[str, float | None] = field(default_factory=dict)
+    """Of each of `SCORES`, the limit fitted on calibration; None never fires."""
+    act_heads: int = 0
+    """Heads in which attention calibration is switched on."""
     wrong: frozenset[str] = frozenset()
     """Questions prompt tuning got wrong (oracles only)."""
 
@@ -43,8 +47,10 @@ PLANS: dict[str, Plan] = {}
 ORACLES: dict[str, Plan] = {}
 CALIBRATION: dict[str, Plan] = {}
 """Made on the calibration split to fit thresholds."""
-ONE_PASS = frozenset({"no_prompt", "prompt_tuning", "static_mask"})
+ONE_PASS = frozenset({"no_prompt", "prompt_tuning", "act", "static_mask"})
 """Plans that decide without a first rationale, so that a question costs one generation."""
+SCORES = ("entropy", "nll", "attention")
+"""Readings that trigger in place of the share of affected tokens; their limits are fitted as R is (D31)."""
 
 
 def _register(registry: dict[str, Plan]) -> Callable[[Plan], Plan]:
@@ -66,6 +72,13 @@ def fires(readings: pd.DataFrame, trigger: Trigger, share: float | None, limit: 
     if trigger.rule == "share_and_accumulation":
         fired &= (readings["accumulation_z"] > limit) if limit is not None else False
     return fired
+
+
+def fires_on_score(readings: pd.DataFrame, score: str, limit: float | None) -> pd.Series:
+    """Say which questions a simpler trigger fires on: reading `score` > limit, where eligible (D27)."""
+    if limit is None:
+        return pd.Series(False, index=readings.index)
+    return readings["eligible"] & (readings[score] > limit)
 
 
 def _dpc_fires(inputs: Inputs) -> pd.Series:
@@ -115,6 +128,13 @@ def prompt_tuning(inputs: Inputs) -> pd.DataFrame:
 
 
 @_register(PLANS)
+def act(inputs: Inputs) -> pd.DataFrame:
+    """Attention calibration for everybody; prompt tuning stands where no head was confirmed."""
+    rows = _same_for_all(inputs, inputs.act_heads > 0, Edit())
+    return rows.assign(edit_id=ACT) if inputs.act_heads else rows
+
+
+@_register(PLANS)
 def dpc(inputs: Inputs) -> pd.DataFrame:
     """Dynamic Prompt Corruption: where the trigger fires, mask the located vector and zero gamma's entries."""
     return _located(inputs, _dpc_fires(inputs))
@@ -127,18 +147,46 @@ def always(inputs: Inputs) -> pd.DataFrame:
     return _located(inputs, pd.Series(True, index=inputs.readings.index))
 
 
+def _random_fires(inputs: Inputs, name: str) -> pd.Series:
+    """Draw as many questions as DPC fires on, by a hash of `problem_id`."""
+    draw = f"{name}:{inputs.controls.seed}"
+    order = inputs.readings["problem_id"].map(lambda key: hash_order(key, draw)).rank(method="first")
+    return order <= int(_dpc_fires(inputs).sum())
+
+
+def _random_vectors(inputs: Inputs) -> Iterator[tuple[int, list[int]]]:
+    """Yield, per question, the number drawn for it and as many random vectors as DPC masks."""
+    for row in tables.rows(inputs.readings):
+        draw = int(hash_order(row.problem_id, f"vector:{inputs.controls.seed}")[:8], 16)
+        yield draw, np.random.default_rng(draw).permutation(row.vectors)[: len(row.located)].tolist()
+
+
 @_register(PLANS)
 def random_corruption(inputs: Inputs) -> pd.DataFrame:
     """As many questions as DPC fires on, drawn at random; a random vector and as many random entries for each."""
-    readings, seed = inputs.readings, inputs.controls.seed
-    order = readings["problem_id"].map(lambda key: hash_order(key, f"random_corruption:{seed}")).rank(method="first")
-    fired = order <= int(_dpc_fires(inputs).sum())
-    edits = []
-    for row in tables.rows(readings):
-        draw = int(hash_order(row.problem_id, f"vector:{seed}")[:8], 16)
-        chosen = np.random.default_rng(draw).permutation(row.vectors)[: len(row.located)]
-        edits.append(replace(_edit(inputs.corrupt, chosen.tolist()), gamma_seed=draw % 2**31))
-    return _rows(readings["problem_id"], fired, edits)
+    edits = [
+        replace(_edit(inputs.corrupt, chosen), gamma_seed=draw % 2**31) for draw, chosen in _random_vectors(inputs)
+    ]
+    return _rows(inputs.readings["problem_id"], _random_fires(inputs, "random_corruption"), edits)
+
+
+@_register(PLANS)
+def random_trigger(inputs: Inputs) -> pd.DataFrame:
+    """DPC's edit for as many questions as DPC fires on, drawn at random: is it the trigger?"""
+    return _located(inputs, _random_fires(inputs, "random_trigger"))
+
+
+@_register(PLANS)
+def random_token(inputs: Inputs) -> pd.DataFrame:
+    """A random vector where DPC fires, gamma as DPC's: is it the vector?"""
+    edits = [_edit(inputs.corrupt, chosen) for _, chosen in _random_vectors(inputs)]
+    return _rows(inputs.readings["problem_id"], _dpc_fires(inputs), edits)
+
+
+@_register(PLANS)
+def first_vector(inputs: Inputs) -> pd.DataFrame:
+    """The prompt's first vector where DPC fires: is it the sink at position 0?"""
+    return _rows(inputs.readings["problem_id"], _dpc_fires(inputs), [_edit(inputs.corrupt, [0])] * len(inputs.readings))
 
 
 @_register(PLANS)
@@ -166,14 +214,45 @@ def static_mask(inputs: Inputs) -> pd.DataFrame:
     return _same_for_all(inputs, vector >= 0, _edit(inputs.corrupt, [max(vector, 0)]))
 
 
+@_register(PLANS)
+def entropy_trigger(inputs: Inputs) -> pd.DataFrame:
+    """DPC's edit where the rationale's mean entropy is above its limit."""
+    return _scored(inputs, "entropy")
+
+
+@_register(PLANS)
+def nll_trigger(inputs: Inputs) -> pd.DataFrame:
+    """DPC's edit where the rationale's mean NLL is above its limit."""
+    return _scored(inputs, "nll")
+
+
+@_register(PLANS)
+def attention_trigger(inputs: Inputs) -> pd.DataFrame:
+    """DPC's edit where plain attention to the prompt, in place of saliency, is above its limit."""
+    return _scored(inputs, "attention")
+
+
+def _scored(inputs: Inputs, score: str) -> pd.DataFrame:
+    return _located(inputs, fires_on_score(inputs.readings, score, inputs.score_limits.get(score)))
+
+
 @_register(CALIBRATION)
 def static_candidates(inputs: Inputs) -> pd.DataFrame:
-    """Try the vectors located most often, each as one mask for a fixed sample of the questions."""
+    """Try the vectors located most often, each as one mask for a fixed sample of the questions.
+
+    Where fewer were ever located, the first of the others fill up: every prompt gives the static mask as many tries.
+    """
     readings, controls = inputs.readings, inputs.controls
     counts = np.bincount([j for located in readings["located"] for j in located], minlength=readings["vectors"].max())
     candidates = np.argsort(-counts, kind="stable")[: controls.static_candidates]
     sample = _first_by_hash(readings, controls.static_questions)
     return _each(sample, inputs.corrupt, candidates.tolist())
+
+
+@_register(ORACLES)
+def oracle_trigger(inputs: Inputs) -> pd.DataFrame:
+    """Upper bound of every trigger: DPC's edit for just the questions prompt tuning got wrong."""
+    return _located(inputs, inputs.readings["problem_id"].isin(inputs.wrong))
 
 
 @_register(ORACLES)
@@ -210,6 +289,6 @@ def check_name(name: str, registry: dict[str, Plan]) -> None:
 
 
 def edits_of(plans: pd.DataFrame) -> pd.DataFrame:
-    """Return what has to be generated: fired rows, unique by question and content; unprompted ones come ready."""
-    wanted = plans[plans["fired"] & (plans["edit_id"] != UNPROMPTED)]
+    """Return what has to be generated: fired rows, unique by question and content, but those that come ready."""
+    wanted = plans[plans["fired"] & ~plans["edit_id"].isin([UNPROMPTED, ACT])]
     return wanted.drop_duplicates(["problem_id", "edit_id"]).reset_index(drop=True)

@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -126,8 +127,9 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     file.unlink()
-    print("going on:", " ".join(["snakemake", *run["arguments"]]), flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *run["arguments"]])
+    command = ["snakemake", "--rerun-incomplete", *run["arguments"]]
+    print("going on:", shlex.join(command), flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", *command])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dpc.kinds import (
     AsNumber,
     Count,
     Layers,
+    MeasuredPlans,
     Name,
     Names,
     Number,
@@ -28,6 +29,7 @@ from dpc.kinds import (
     Text,
 )
 from dpc.messages import did_you_mean, one_line
+from dpc.running import Cluster, Execution, Shards
 
 
 class Sample(Settings):
@@ -151,11 +153,77 @@ class Controls(Settings):
     seed: int = 0
     """Seed of random tokens."""
     static_candidates: Count = 8
-    """Vectors tried as one static mask: those located most often on calibration."""
+    """Vectors tried as one static mask: those located most often on calibration, then the first of the others."""
     static_questions: Count = 200
     """Calibration questions each candidate is tried on."""
     oracle_questions: Count = 100
     """Wrong test questions on which the token oracle tries every vector."""
+
+
+class Act(Settings):
+    """Attention calibration (METHODS, section 2), the method of plan `act`; a change selects its heads anew."""
+
+    beta: Share = 0.4
+    """Factor of a sink's weight; 1 changes nothing."""
+    threshold: Literal["tau", "alpha"] = "tau"
+    """A sink receives more than `tau`, or more than `alpha` / S on S positions."""
+    tau: Share = 0.1
+    """Absolute threshold."""
+    alpha: Positive = 5.0
+    """Threshold relative to 1 / S."""
+    layers: Layers = "inner"
+    """Where heads are tried; `inner` is 2-30 of 32, scaled by depth; or [first, last], inclusive."""
+    mode: Literal["prefill_sets", "released"] = "prefill_sets"
+    """Sinks found once on prompt and question; or what the published function does, for the record only."""
+    min_rows: Count = 8
+    """Columns averaged over fewer rows are no sinks (`prefill_sets`)."""
+    standard_errors: Annotated[float, Field(ge=0), AsNumber] = 2.0
+    """A head is kept, and the union confirmed, where the mean gain exceeds so many of its standard errors."""
+
+
+class Planting(Settings):
+    """How harm is planted: one vector that lets rationales begin well and go wrong."""
+
+    positions: Count = 3
+    """Places it is put at, one at a time, drawn for every prompt from those whose own vector it can spare."""
+    questions: Count = 100
+    """Questions of each split that are answered."""
+    steps: Count = 120
+    """Of the optimiser."""
+    batch_size: Count = 24
+    """Questions per step."""
+    rate: Positive = 0.1
+    """Of Adam, in root mean squares of the prompt's entries."""
+
+
+class Validation(Settings):
+    """Planted harm, `snakemake validate`: is it found where it is known to be?"""
+
+    recipe: Name
+    """Recipe of the working prompts that harm is planted in."""
+    harmful_recipe: Name | None = None
+    """Recipe of prompts that do harm by themselves, or null."""
+    choosing_seeds: Seeds = [3, 4, 5]
+    """Prompts on which rules of locating are compared, on calibration questions."""
+    held_out_seeds: Seeds = [0, 1, 2]
+    """Prompts on which the chosen rule is reported, on test questions."""
+    planting: Planting = Planting()
+    """How harm is planted."""
+
+    @model_validator(mode="after")
+    def _held_out(self) -> Validation:
+        if both := set(self.choosing_seeds) & set(self.held_out_seeds):
+            raise ValueError(f"validation.held_out_seeds: seed {min(both)} is one of choosing_seeds; write another")
+        return self
+
+
+class Mechanism(Settings):
+    """Saliency measured again after corruption."""
+
+    plans: MeasuredPlans = ["dpc"]
+    """Plans whose fired questions are measured under their corrupted prompts, where `study.plans` names them.
+
+    Not with `corrupt.mask: attention`: saliency has no hidden positions."""
 
 
 class Statistics(Settings):
@@ -180,67 +248,6 @@ class Figures(Settings):
     """Longer texts on the case page are cut, and say so."""
 
 
-class BatchSizes(Settings):
-    """Rows per batch at most: halved where memory runs out. Results do not depend on it in float32."""
-
-    generate: Count = 256
-    """Questions generated at once."""
-    saliency: Count = 32
-    """Questions per saliency pass."""
-    tune: Count = 4
-    """Questions of a tuning step that go through the model at once; `recipes.NAME.batch_size` make the step."""
-
-
-class Execution(Settings):
-    """How the work is done: none of this is part of a result, and a change reruns nothing."""
-
-    device: Literal["cuda", "cpu"] = "cuda"
-    """Where torch stages run; `cuda` refuses to fall back to the CPU."""
-    threads: Count = 1
-    """Torch threads of a job on the CPU."""
-    builtin_threads: Count = 2
-    """Torch threads that train the embedded model, while nothing else can run."""
-    batch_size: BatchSizes = BatchSizes()
-    """Rows per batch."""
-    checkpoint_activations: bool = False
-    """Saliency keeps each layer's input only and computes the rest again: half the memory, a third more time."""
-    save_every_seconds: Annotated[float, Field(ge=0), AsNumber] = 60.0
-    """A killed job loses no more than so much finished work, and its last batch or step; 0 saves each of them."""
-
-
-class Shards(Settings):
-    """Jobs per cell and torch stage; `auto` makes as many as last about an hour each (`dpc/cost.py`)."""
-
-    generate: Count | Literal["auto"] = "auto"
-    """Of `generate_unprompted`, `generate_base` and `regenerate`."""
-    saliency: Count | Literal["auto"] = "auto"
-    """Of `extract_saliency`."""
-
-
-class Rates(Settings):
-    """Tokens per second on one card, times the model's parameters in billions: measure yours, see `docs/cluster.md`."""
-
-    generate: Positive = 8000
-    """New tokens of batched generation."""
-    saliency: Positive = 12000
-    """Tokens of question, prompt and rationale, forward and backward."""
-    tune: Positive = 12000
-    """Tokens of tuning examples, forward and backward."""
-
-
-class Cluster(Settings):
-    """What jobs ask a scheduler for: nothing of a result, and a change reruns nothing but `auto` shards."""
-
-    gpus: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Cards of every GPU job; `auto` is as many as hold the weights where `execution.device` is cuda, else none."""
-    gpu_memory_gb: Positive = 80
-    """Memory of one card."""
-    max_hours: Positive = 24
-    """No job asks for more: the longest time the partition allows."""
-    rates: Rates = Rates()
-    """Speed, for time limits, `auto` shards and the estimate."""
-
-
 class Config(Settings):
     """The whole of `config.yaml`."""
 
@@ -262,6 +269,9 @@ class Config(Settings):
     saliency: Saliency = Saliency()
     significance: Significance = Significance()
     controls: Controls = Controls()
+    act: Act = Act()
+    mechanism: Mechanism = Mechanism()
+    validation: Validation
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     execution: Execution = Execution()
@@ -316,8 +326,27 @@ class Config(Settings):
                 "locate.receivers: affected needs trigger.baseline: former; the others are fitted on calibration, "
                 "after its vectors are located"
             )
+        self._act_has_questions()
         if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:
             raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")
+        return self
+
+    def _act_has_questions(self) -> None:
+        for name in self.study.datasets if "act" in self.study.plans else ():
+            splits = self.datasets[name].splits
+            if min(splits.act_select, splits.act_confirm) < 2:
+                raise ValueError(
+                    f"study.plans names act, whose heads are selected on questions of their own: set `act_select` and "
+                    f"`act_confirm` of datasets.{name}.splits to 2 at least"
+                )
+
+    @model_validator(mode="after")
+    def _validated_recipes_exist(self) -> Config:
+        for key in ("recipe", "harmful_recipe"):
+            name = getattr(self.validation, key)
+            if name is not None and name not in self.recipes:
+                unknown = f"{name!r}, which is not in `recipes`{did_you_mean(name, self.recipes)}"
+                raise ValueError(f"validation.{key} names {unknown}")
         return self
 
 

@@ -11,12 +11,15 @@ from typing import Literal, get_type_hints
 from dpc.catalogue import BuiltinModel, Format, Recipe, Splits
 from dpc.kinds import Settings
 from dpc.settings import (
+    Act,
     Config,
     Controls,
     Corrupt,
     Figures,
     Flow,
     Locate,
+    Mechanism,
+    Planting,
     Saliency,
     Sample,
     Significance,
@@ -73,6 +76,21 @@ class GenerateStage(Settings):
     stop: list[str]
 
 
+class SelectActHeadsStage(Settings):
+    """Select and confirm the heads of attention calibration."""
+
+    dtype: Dtype
+    attention: Attention = "auto"
+    layout: Layout
+    act: Act
+
+
+class GenerateActStage(GenerateStage):
+    """Generate rationales with attention calibration."""
+
+    act: Act
+
+
 class ExtractSaliencyStage(Settings):
     """Measure saliency on the model's own rationales."""
 
@@ -125,6 +143,54 @@ class PlanStage(Settings):
     task: TaskName
 
 
+class ValidateStage(Settings):
+    """Plant harm in one prompt and look for it."""
+
+    dtype: Dtype
+    attention: Attention = "auto"
+    layout: Layout
+    task: TaskName
+    max_new_tokens: int
+    stop: list[str]
+    saliency: Saliency
+    flow: Flow
+    trigger: Trigger
+    corrupt: Corrupt
+    planting: Planting
+    seed: int
+    splits: list[str]
+    is_planted: bool
+
+
+class ValidationStage(Settings):
+    """Sum planted harm up over prompts and places."""
+
+    study: str
+    models: list[str]
+    datasets: list[str]
+    recipe: str
+    harmful_recipe: str | None
+    choosing_seeds: list[int]
+    held_out_seeds: list[int]
+    planting: Planting
+    locate: Locate
+    trigger: Trigger
+    statistics: Statistics
+
+
+class ExtractCorruptedStage(ExtractSaliencyStage):
+    """Measure saliency again under the corrupted prompts of some plans."""
+
+    mechanism: Mechanism
+
+
+class MechanismStage(Settings):
+    """Compare the flow before and after corruption."""
+
+    flow: Flow
+    mechanism: Mechanism
+
+
 class EvaluateStage(Settings):
     """Grade every plan."""
 
@@ -149,6 +215,7 @@ class ReportStage(Settings):
     plans: list[str]
     oracles: list[str]
     layout: Layout
+    act: Act
     flow: Flow
     trigger: Trigger
     corrupt: Corrupt
@@ -162,6 +229,10 @@ class FiguresStage(ReportStage):
     figures: Figures
 
 
+class MechanismReportStage(ReportStage):
+    """Draw the mechanism of one model, dataset and recipe (the lists hold one name each)."""
+
+
 class TablesStage(ReportStage):
     """Write the tables over all models, datasets and recipes."""
 
@@ -172,6 +243,8 @@ STAGES: dict[str, type[Settings]] = {
     "builtin_model": BuiltinModelStage,
     "tune_prompt": TunePromptStage,
     "generate_base": GenerateStage,
+    "select_act_heads": SelectActHeadsStage,
+    "generate_act": GenerateActStage,
     "extract_saliency": ExtractSaliencyStage,
     "choose_exemplars": ChooseExemplarsStage,
     "exemplars": ExtractSaliencyStage,
@@ -180,6 +253,11 @@ STAGES: dict[str, type[Settings]] = {
     "regenerate": GenerateStage,
     "thresholds": ThresholdsStage,
     "evaluate": EvaluateStage,
+    "extract_corrupted": ExtractCorruptedStage,
+    "mechanism": MechanismStage,
+    "mechanism_figure": MechanismReportStage,
+    "validate": ValidateStage,
+    "validation": ValidationStage,
     "figures": FiguresStage,
     "overview": TablesStage,
     "tables": TablesStage,

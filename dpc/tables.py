@@ -76,6 +76,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "former_steps": _I,  # tokens in the first half of the steps
         "step_of_token": _INTS,  # [T]
         "nll": _FLOATS,  # [T] negative log-likelihood of each own token, nats
+        "entropy": _FLOATS,  # [T] of the distribution each token was chosen from, nats
         "row_prompt": _FLOATS,  # [L, T] saliency of row t summed over the prompt's columns
         "row_question": _FLOATS,  # [L, T] over the question's columns
         "row_rationale": _FLOATS,  # [L, T] over earlier rationale columns
@@ -84,6 +85,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "column_question": _FLOATS,  # [L, N] saliency of column j summed over question rows
         "column_rationale": _FLOATS,  # [L, N] over rationale rows
         "band": _FLOATS,  # [T, N] rationale rows x prompt columns, summed over the layers of `saliency.band`
+        "row_attention": _FLOATS,  # [L, T] plain attention of row t to the prompt, mean over heads
+        "attention_question": _FLOATS,  # [L, N] plain attention to column j summed over question rows
+        "attention_rationale": _FLOATS,  # [L, N] over rationale rows
     },
     # the instances whose full maps are kept
     "chosen": {"problem_id": _S, "role": _S},
@@ -106,6 +110,22 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "fired": _B,  # false: the base generation stands
         **_EDIT,
     },
+    # one row per question of the split that selects heads
+    "act_scores": {
+        "problem_id": _S,
+        "base": _F,  # mean NLL of the gold rationale, nats per token
+        "calibrated": pa.list_(_F),  # [layers x heads] the same with that head alone calibrated
+    },
+    # one row per head tried; layer and head -1: the union of those kept, on the split that confirms
+    "act_heads": {
+        "layer": _I,
+        "head": _I,
+        "gain": _F,  # mean over questions of how much the NLL falls, nats per token
+        "se": _F,  # standard error of that mean
+        "questions": _I,
+        "kept": _B,
+        "confirmed": _B,  # kept, and the union is confirmed: switched on
+    },
     # one row per cell
     "thresholds": {
         "share": _F,  # R, null: never fire
@@ -115,6 +135,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "static_vector": _I,  # -1: none helped on calibration
         "flow_constant": _F,  # D9, null: the instance's own former half
         "flow_profile": pa.list_(pa.float64()),  # [parts] D9, null likewise
+        "entropy_limit": _F,  # mean entropy above which `entropy_trigger` fires, null: never
+        "nll_limit": _F,  # the same of mean NLL
+        "attention_limit": _F,  # of mean plain attention to the prompt
         "right_cases": _I,
         "calibration_questions": _I,
         "note": _S,
@@ -164,6 +187,54 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "n": _I,
         "note": _S,
     },
+    # one row per test question and measured plan; readings after corruption are null where it did not fire
+    "mechanism": {
+        "plan": _S,
+        "problem_id": _S,
+        "edit_id": _S,
+        "fired": _B,
+        "correct_before": _B,
+        "correct_after": _B,
+        **{f"{name}_{when}": _F for when in ("before", "after") for name in ("flow", "s_ifp", "nll")},
+    },
+    # one row per question, position that harm was planted at (-1: none) and rule of locating
+    "planted": {
+        "problem_id": _S,
+        "split": _S,
+        "vectors": _I,
+        "position": _I,
+        "rule": _S,
+        "located": _I,
+        "share": _F,  # of affected tokens
+        "eligible": _B,
+        "clean_correct": _B,  # under the prompt as tuned
+        "planted_correct": _B,
+        "true_correct": pa.bool_(),  # with the planted vector masked; null where none is
+        "located_correct": _B,  # with the located vector masked
+    },
+    # one row per cell, part (choosing, held_out), kind of harm (planted, natural) and rule of locating
+    "validation": {
+        **dict.fromkeys(("model", "dataset", "recipe", "part", "kind", "rule"), _S),
+        "is_default": _B,
+        **dict.fromkeys(("prompts", "cells", "questions"), _I),  # a cell is a prompt with harm at one position
+        "chance": _F,  # 1 / vectors
+        **{
+            f"{name}{bound}": _F
+            for name in (
+                "clean",  # accuracy as tuned
+                "planted",  # with the harm
+                "restored_true",  # with the true vector masked, as a share of `clean`
+                "hit",  # located first, of all answers
+                "hit_harmed",  # of those that the harm turned wrong
+                "restored_located",  # with the located vector masked, as a share of `clean`
+                "fire_rate",
+                "fire_harmed",  # of wrong answers
+                "clean_hit",  # the same position located without harm
+                "random_hit",  # a position drawn at random for each question located without harm
+            )
+            for bound in ("", "_low", "_high")
+        },
+    },
     # one row per question and plan (and candidate)
     "outcomes": {
         "problem_id": _S,
@@ -204,6 +275,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     },
 }
 SCHEMAS["regenerations"] = _GENERATION
+SCHEMAS["corrupted"] = {"edit_id": _S, **SCHEMAS["saliency"]}  # of new rationales, under the corrupted prompts
 
 
 def arrow_schema(name: str) -> pa.Schema:

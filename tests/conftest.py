@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import slurm
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DPC_DATA", ROOT.parent / "shared" / "data"))
 """Folder with gsm8k/, aqua/, math/; tests that need it skip where it is absent."""
@@ -26,3 +28,9 @@ def _one_thread() -> None:
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once why the cluster was left out; skips are counted without a word."""
+    if message := slurm.missing():
+        terminalreporter.write_line(f"tests/cluster was left out: {message}")

@@ -8,11 +8,15 @@ import numpy as np
 import pandas as pd
 
 from dpc import tables
-from dpc.report import captions, drawing
-from dpc.settings import Corrupt, Figures, Flow, Saliency, Statistics, Trigger
+from dpc.report import captions
+from dpc.settings import Act, Corrupt, Figures, Flow, Saliency, Statistics, Trigger
 from dpc.stage_settings import FiguresStage
 
-PLANS = [*itertools.islice(drawing.PLAN_LABELS, 9)]
+PLANS = [
+    "no_prompt", "prompt_tuning", "dpc", "random_corruption", "always", "mask_only", "gamma_only", "identity",
+    "static_mask",
+]  # fmt: skip
+"""Without ACT: a table has to show its published numbers beside a dash."""
 TOY_QUESTION = "Tom has 10 shells . Mon buys 7 . Eve loses 3 . Tue doubles it . A :"
 TOY = [
     "Mon buys 7 = 17 ; Tue doubles it = 34 ; #### 34",
@@ -45,6 +49,7 @@ def settings(kind=FiguresStage, **changes):
         "plans": PLANS,
         "oracles": ["oracle_token"],
         "layout": "bos_first",
+        "act": Act(),
         "flow": Flow(),
         "trigger": Trigger(),
         "corrupt": Corrupt(),

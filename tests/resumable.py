@@ -12,12 +12,13 @@ from dpc import tables
 from dpc.cli import main
 from dpc.edits import Edit
 
-SPLITS = {"tuning": 12, "validation": 4, "calibration": 8, "test": 14}
+SPLITS = {"tuning": 12, "validation": 4, "calibration": 8, "act_select": 20, "act_confirm": 6, "test": 14}
 BATCH = 4
 QUESTIONS = SPLITS["calibration"] + SPLITS["test"]
 LM = {"dtype": "float32", "layout": "bos_first"}
 GENERATE = {**LM, "task": "arithmetic", "max_new_tokens": 6, "stop": []}
 RECIPE = {"vectors": 4, "steps": 8, "batch_size": 4, "learning_rate": 0.05, "validate_every": 3}
+ACT = {"tau": 0.05, "min_rows": 2}
 EDITS = [Edit((j,), gamma=10.0) for j in range(3)]
 
 
@@ -25,7 +26,7 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
     """Return each stage's command line; inputs lie in `made`, everything written goes to `out`."""
     execution = {
         "device": "cpu",
-        "batch_size": {"generate": BATCH, "saliency": BATCH, "tune": 3},
+        "batch_size": {"generate": BATCH, "saliency": BATCH, "tune": 3, "act": 4 * BATCH},
         "save_every_seconds": save_every,
     }
     given = [f"--execution={json.dumps(execution)}", f"--model={made}/model", f"--questions={made}/questions.parquet"]
@@ -38,6 +39,8 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
     def stored(name: str, output: str) -> list[str]:
         return [*one, f"--store={out}/store/{name}", f"--out={out}/{output}.parquet"]
 
+    splits = [f"--{part}={made}/act_{part}.parquet" for part in ("select", "confirm")]
+    selected = [f"--{name}={out}/{name}.parquet" for name in ("heads", "scores")]
     measured = {**LM, "task": "arithmetic", "saliency": {"band": "all"}}
     return {
         "tune_prompt": line("tune_prompt", {**LM, "recipe": RECIPE, "seed": 0}, *tuned(made, out)),
@@ -45,6 +48,17 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
         "generate_base": line("generate_base", GENERATE, prompt, *stored("generations", "generations")),
         "extract_saliency": line(
             "extract_saliency", measured, prompt, f"--generations={base}", *stored("saliency", "saliency")
+        ),
+        "select_act_heads": line(
+            "select_act_heads", {**LM, "act": ACT}, prompt, *splits, f"--store={out}/store/scores", *selected
+        ),
+        "generate_act": line(
+            "generate_act",
+            {**GENERATE, "act": ACT},
+            prompt,
+            f"--heads={made}/heads.parquet",
+            f"--base={base}",
+            *stored("act", "act"),
         ),
         "regenerate": line(
             "regenerate", GENERATE, prompt, f"--base={base}", f"--plans={made}/plans.parquet", *stored("edits", "edits")

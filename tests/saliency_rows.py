@@ -97,8 +97,9 @@ def saliency_row(
     band: Sequence[int] = (),
     nll: Sequence[float] | None = None,
     prompt_start: int = 1,
+    entropy: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """The row of table `saliency` that the maps come to; lists flat in C order, float64."""
+    """The row of table `saliency` that the maps come to, plain attention being the same maps; lists flat in C order."""
 
     def by_row(columns: list[int]) -> list[float]:
         return [total(map_SS, [i], columns) for map_SS in maps_LSS for i in places.r_rows]
@@ -118,6 +119,7 @@ def saliency_row(
         "former_steps": places.former("steps"),
         "step_of_token": list(places.steps),
         "nll": list(nll) if nll is not None else [0.5] * places.tokens,
+        "entropy": list(entropy) if entropy is not None else [0.25] * places.tokens,
         "row_prompt": by_row(places.p),
         "row_question": by_row(places.q),
         "row_rationale": by_row(places.r),
@@ -126,6 +128,9 @@ def saliency_row(
         "column_question": by_column(places.q_rows),
         "column_rationale": by_column(places.r_rows),
         "band": [sum(total(maps_LSS[layer], [i], [j]) for layer in band) for i in places.r_rows for j in places.p],
+        "row_attention": by_row(places.p),
+        "attention_question": by_column(places.q_rows),
+        "attention_rationale": by_column(places.r_rows),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from dpc.cli import main
 from tests import config_tree
 from tests.workflow import Workflow, nested, overlay
 
-SPLITS = ("tuning", "validation", "calibration", "test")
+SPLITS = ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
 QUESTION = {"question": "Tom has 3 shells . Mon buys 2 .", "answer": "Mon buys 2 = 5 ; #### 5"}
 DATASET = {
     "task": "gsm8k",
     "files": {"train": "train.jsonl", "test": "test.jsonl"},
     "template": "Q : {question} A :",
-    "splits": {"tuning": 3, "validation": 1, "calibration": 1},
+    "splits": {"tuning": 3, "validation": 1, "calibration": 1, "act_select": 0, "act_confirm": 0},
 }
 STUDY: dict[str, Any] = {
     "study": {"results": "out", "models": ["own"], "datasets": ["own"], "recipes": ["well_tuned"], "oracles": []},
@@ -50,6 +51,7 @@ def workflow(tmp_path: Path) -> Workflow:
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "model" / "tokenizer.json").touch()
     (tmp_path / "model" / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (tmp_path / "model" / "tokenizer.json").touch()
     for pool in ("train", "test"):
         (tmp_path / f"{pool}.jsonl").write_text("\n".join(rows(pool, 6)))
     return Workflow(tmp_path, STUDY)
@@ -170,7 +172,7 @@ def test_a_disk_that_is_full(
 
 ARITHMETIC = {
     "dataset": "d", "task": "arithmetic", "generate": 1, "template": "Q : {question} A :",
-    "splits": {"tuning": 3, "validation": 2, "calibration": 3, "test": 3},
+    "splits": {"tuning": 3, "validation": 2, "calibration": 3, "act_select": 3, "act_confirm": 3, "test": 3},
 }  # fmt: skip
 LM = {"dtype": "float32", "layout": "bos_first"}
 GENERATE = {**LM, "task": "arithmetic", "max_new_tokens": 6, "stop": []}
@@ -259,6 +261,25 @@ def test_a_missing_model_folder(cell: Path, capsys: pytest.CaptureFixture[str]) 
     assert line.startswith(
         f"{cell}/modle: found no config.json; expected a model folder (config, safetensors, tokenizer)"
     )
+
+
+@pytest.mark.parametrize("stage", [tune, generate, measure], ids=lambda stage: stage.__name__)
+def test_a_card_that_was_asked_for_and_is_not_there(
+    stage: Callable[[Path], list[str]], cell: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing runs silently on the CPU."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    arguments = [word.replace('"cpu"', '"cuda"') for word in stage(cell)]
+    line = refused(arguments, cell, capsys)
+    assert line.startswith("found no CUDA device, but execution.device is cuda; run on a GPU node, or write ")
+
+
+def test_the_embedded_model_is_trained_on_the_cpu_wherever_the_study_runs(tmp_path: Path) -> None:
+    """Its job asks for no card."""
+    small = {"seed": 0, "width": 8, "layers": 1, "heads": 1, "key_value_heads": 1, "feed_forward": 8, "steps": 1}
+    settings = ["--settings", json.dumps({"builtin": small}), "--execution", json.dumps({"device": "cuda"})]
+    assert main(["builtin_model", *settings, "--folder", str(tmp_path / "model")]) == 0
+    assert (tmp_path / "model" / "config.json").is_file()
 
 
 def test_a_model_folder_without_weights(cell: Path, capsys: pytest.CaptureFixture[str]) -> None:

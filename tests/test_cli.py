@@ -15,9 +15,10 @@ from dpc.cli import main
 from dpc.stage_settings import STAGES
 from tests.workflow import ROOT
 
-SIZES = {"tuning": 3, "validation": 2, "calibration": 2, "test": 4, "on_overlap": "error"}
+ACT = {"act_select": 2, "act_confirm": 2}
+SIZES = {"tuning": 3, "validation": 2, "calibration": 2, **ACT, "test": 4, "on_overlap": "error"}
 SETTINGS = {"dataset": "d", "task": "arithmetic", "generate": 1, "splits": SIZES, "template": "Q : {question} A :"}
-SPLITS = ("tuning", "validation", "calibration", "test")
+SPLITS = ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
 
 
 def problems(folder: Path, **changed: object) -> list[str]:
@@ -125,7 +126,7 @@ def test_the_line_in_the_log_runs_the_stage_again(tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
     assert main(problems(folder, template='It\'s Q : {question} "A" :')) == 0
     made = {file: file.read_bytes() for file in folder.rglob("*.parquet")}
-    assert len(made) == 5
+    assert len(made) == 7
     line = next(line for line in log_of(folder) if "again by hand: " in line).split("again by hand: ")[1]
     for file in made:
         file.unlink()

@@ -29,7 +29,11 @@ def test_work_is_counted_by_hand() -> None:
     assert cost.work(config, "extract_saliency", GSM8K) == cost.Work(1719, 1719 * (100 + 100 + 256))
     assert cost.work(config, "tune_prompt", GSM8K) == cost.Work(4400 * 16, 4400 * 16 * 456)
     test_part = cost.Place("llama2-13b", "gsm8k", "paper", "test")
-    assert cost.work(config, "regenerate", test_part).rows == 7 * 1319  # nine plans, two of which ask for nothing
+    # of 16 plans 3 ask for nothing and 5 for what `always` makes
+    assert cost.work(config, "regenerate", test_part).rows == 8 * 1319
+    assert cost.work(config, "generate_act", GSM8K) == cost.Work(1319, 1319 * 256)
+    layers = (13e9 / (12 * 128**2)) ** (1 / 3)  # 40.4, as many heads; each a forward pass through half of the layers
+    assert cost.work(config, "select_act_heads", GSM8K) == cost.Work(200, round(200 * 456 * layers**2 / 2 / 3))
     calibration = cost.Place("llama2-13b", "gsm8k", "paper", "calibration")
     assert cost.work(config, "regenerate", calibration).rows == 400 + 8 * 200
 
@@ -94,6 +98,8 @@ def test_the_estimate_counts_every_job_of_the_grid() -> None:
     lines = estimate.lines(config)
     assert lines["tune_prompt"].jobs == 27
     assert lines["generate_base"].jobs == 27
+    assert lines["select_act_heads"].jobs == 27
+    assert estimate.lines(paper("study.plans", ["prompt_tuning", "dpc"]))["select_act_heads"].jobs == 0
     assert lines["tune_prompt"].hours == pytest.approx(
         sum(
             3 * cost.hours(config, "tune_prompt", cost.Place(model, dataset, "paper"))

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.proof
 
 KILLS = 5
 """Of each stage, at one event of every kind or more; then one job of each that is killed again and again."""
-STAGES = ("tune_prompt", "unprompted", "generate_base", "extract_saliency", "regenerate")
-BATCHES = {"tune_prompt": 8, "unprompted": 6, "generate_base": 6, "extract_saliency": 6, "regenerate": 6}
+STAGES = ("tune_prompt", "unprompted", "generate_base", "select_act_heads", "extract_saliency", "regenerate")
+BATCHES = dict.fromkeys(STAGES, 6) | {"tune_prompt": 8, "select_act_heads": 5}
 """Batches or steps of an undisturbed run; `regenerate` has those of earlier plans in its store."""
 
 

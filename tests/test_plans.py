@@ -36,6 +36,9 @@ def readings(shares: Sequence[float], located: Sequence[list[int]] | None = None
             "share": shares,
             "located": list(located) if located else [[k % 5] for k in range(count)],
             "accumulation_z": 1.0,
+            "entropy": [0.1 * k for k in range(count)],
+            "nll": [1.0 - 0.1 * k for k in range(count)],
+            "attention": 0.5,
             "eligible": [k != 3 for k in range(count)],
         }
     )
@@ -97,7 +100,8 @@ def test_a_wrong_name_is_refused_with_the_nearest_right_one() -> None:
 
 def test_no_plan_can_receive_gold() -> None:
     assert [field.name for field in fields(Inputs)] == [
-        "readings", "trigger", "corrupt", "controls", "share", "accumulation_z", "static_vector", "wrong",
+        "readings", "trigger", "corrupt", "controls", "share", "accumulation_z", "static_vector",
+        "score_limits", "act_heads", "wrong",
     ]  # fmt: skip
     for name, plan in EVERY.items():
         assert list(inspect.signature(plan).parameters) == ["inputs"], name
@@ -142,7 +146,8 @@ def test_the_share_and_accumulation_rule() -> None:
     ("name", "fires"),
     [
         ("no_prompt", "all"), ("always", "all"), ("static_mask", "all"), ("prompt_tuning", "none"),
-        ("mask_only", "dpc"), ("gamma_only", "dpc"), ("identity", "dpc"),
+        ("mask_only", "dpc"), ("gamma_only", "dpc"), ("identity", "dpc"), ("random_token", "dpc"),
+        ("first_vector", "dpc"), ("entropy_trigger", "none"), ("nll_trigger", "none"), ("attention_trigger", "none"),
     ],
 )  # fmt: skip
 def test_which_questions_the_other_plans_fire_on(name: str, fires: str) -> None:
@@ -187,6 +192,7 @@ def test_static_mask_is_one_edit_for_everybody_or_nobody() -> None:
     assert set(found) == set(inputs().readings["problem_id"])
     assert set(found.values()) == {Edit(masked=(3,), gamma=10.0)}
     assert edits_by("static_mask", inputs(static_vector=-1)) == {}
+    assert edits_by("first_vector", inputs()) == {key: Edit((0,), gamma=10.0) for key in DPC_FIRES}
     assert edits_by("static_mask", inputs(static_vector=0))["q0"].masked == (0,)
 
 
@@ -286,6 +292,45 @@ def test_a_higher_rate_adds_to_the_questions_of_a_lower_one() -> None:
     assert few < more
 
 
+def test_random_trigger_keeps_dpcs_edit_on_other_questions() -> None:
+    given_inputs = many()
+    found, always = edits_by("random_trigger", given_inputs), edits_by("always", given_inputs)
+    assert len(found) == len(fired_by("dpc", given_inputs))
+    assert set(found) != set(fired_by("dpc", given_inputs))
+    assert set(found) != set(fired_by("random_corruption", given_inputs))  # drawn on its own
+    assert found == {key: always[key] for key in found}
+    assert set(found) != set(fired_by("random_trigger", many(seed=1)))
+
+
+def test_random_token_is_another_vector_where_dpc_fires() -> None:
+    given_inputs = many(count=200)
+    found, mine = edits_by("random_token", given_inputs), edits_by("dpc", given_inputs)
+    assert list(found) == list(mine)
+    assert {edit.masked for edit in found.values()} == {(j,) for j in range(5)}
+    assert {(edit.gamma, edit.gamma_seed) for edit in found.values()} == {(10.0, -1)}
+    same = np.mean([found[key].masked == mine[key].masked for key in mine])
+    assert same == pytest.approx(1 / 5, abs=3 * (0.2 * 0.8 / len(mine)) ** 0.5)
+
+
+# triggers by simpler scores
+
+
+def test_a_score_fires_above_its_limit_where_eligible() -> None:
+    # entropy 0, .1, .2 … and NLL 1, .9, .8 …; q3 is not eligible
+    limited = inputs(score_limits={"entropy": 0.2, "nll": 0.85, "attention": None})
+    assert fired_by("entropy_trigger", limited) == ["q4", "q5", "q6"]
+    assert fired_by("nll_trigger", limited) == ["q0", "q1"]
+    assert fired_by("attention_trigger", limited) == []
+    always = edits_by("always", limited)
+    assert edits_by("nll_trigger", limited) == {key: always[key] for key in ("q0", "q1")}
+
+
+def test_the_trigger_oracle_fires_where_prompt_tuning_was_wrong() -> None:
+    found, always = edits_by("oracle_trigger", inputs()), edits_by("always", inputs())
+    assert found == {key: always[key] for key in ("q1", "q3", "q4")}
+    assert ORACLES["oracle_trigger"](inputs())["candidate"].tolist() == [-1] * 7
+
+
 # edits, united
 
 
@@ -306,9 +351,9 @@ def test_edits_are_unique_by_content_and_prompted() -> None:
     assert set(zip(found["problem_id"], found["edit_id"], strict=True)) == set(
         zip(wanted["problem_id"], wanted["edit_id"], strict=True)
     )
-    # always 7 with dpc's 3 among them, 3 each of mask, gamma, identity and random; static masks vector 1 for 7,
-    # which for q4 is what always does
-    assert len(found) == 7 + 3 * 4 + 6
+    # always 7 with dpc's and the random trigger's among them, 3 each of mask, gamma, identity and random corruption;
+    # static masks vector 1 for 7, always does so for q4; the first vector adds q2 and q4, a random one q2 and q6
+    assert len(found) == 7 + 3 * 4 + 6 + 2 + 2
     assert plans.edits_of(table[table["plan"].isin(["prompt_tuning", "no_prompt"])]).empty
 
 

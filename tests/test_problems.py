@@ -31,22 +31,28 @@ def ids(splits: dict[str, Any]) -> dict[str, list[str]]:
     return {name: [question.problem_id for question in split] for name, split in splits.items()}
 
 
-small = st.integers(1, 6)
+small, act = st.integers(1, 6), st.integers(0, 4)
 
 
 @settings(deadline=None)
-@given(small, small, small, st.none() | st.integers(1, 30), st.integers(13, 40), st.integers(0, 20), st.randoms())
+@given(
+    small, small, small, act, act, st.none() | st.integers(1, 30), st.integers(13, 40), st.integers(0, 20), st.randoms()
+)
 def test_splits_are_disjoint_full_and_blind_to_order(
     tuning: int,
     validation: int,
     calibration: int,
+    select: int,
+    confirm: int,
     test: int | None,
     tests: int,
     extra: int,
     rng: random.Random,
 ) -> None:
-    sizes = Splits(tuning=tuning, validation=validation, calibration=calibration, test=test)
-    own, held_out = pool("train", validation + calibration + 1 + extra), pool("test", tests)
+    sizes = Splits(
+        tuning=tuning, validation=validation, calibration=calibration, act_select=select, act_confirm=confirm, test=test
+    )
+    own, held_out = pool("train", validation + calibration + select + confirm + 1 + extra), pool("test", tests)
     splits, notes = cut_splits(own, held_out, sizes, "d")
     assert list(splits) == list(NAMES)
     lengths = {name: len(split) for name, split in splits.items()}
@@ -54,12 +60,14 @@ def test_splits_are_disjoint_full_and_blind_to_order(
         "tuning": min(tuning, 1 + extra),
         "validation": validation,
         "calibration": calibration,
+        "act_select": select,
+        "act_confirm": confirm,
         "test": tests if test is None else min(test, tests),
     }
     everything = [key for split in ids(splits).values() for key in split]
     assert len(set(everything)) == len(everything)
     assert {question.source.split(":")[0] for question in splits["test"]} == {"test"}
-    assert {q.source.split(":")[0] for name in NAMES[:3] for q in splits[name]} == {"train"}
+    assert {q.source.split(":")[0] for name in NAMES[:5] for q in splits[name]} == {"train"}
     assert bool(notes) == (lengths["tuning"] < tuning or lengths["test"] < (test or 0))
     rng.shuffle(own)
     rng.shuffle(held_out)
@@ -67,17 +75,20 @@ def test_splits_are_disjoint_full_and_blind_to_order(
 
 
 @settings(deadline=None)
-@given(small, small, small, st.none() | small, st.integers(0, 10), st.randoms())
+@given(small, small, small, act, st.none() | small, st.integers(0, 10), st.randoms())
 def test_splits_from_one_pool(
-    tuning: int, validation: int, calibration: int, test: int | None, extra: int, rng: random.Random
+    tuning: int, validation: int, calibration: int, act: int, test: int | None, extra: int, rng: random.Random
 ) -> None:
-    sizes = Splits(tuning=tuning, validation=validation, calibration=calibration, test=test)
-    least = validation + calibration + 1 + (tuning if test is None else test)
+    sizes = Splits(
+        tuning=tuning, validation=validation, calibration=calibration, act_select=act, act_confirm=act, test=test
+    )
+    least = validation + calibration + 2 * act + 1 + (tuning if test is None else test)
     rows = pool("test", least + extra)
     splits, _ = cut_splits([], rows, sizes, "d")
     everything = [key for split in ids(splits).values() for key in split]
     assert len(set(everything)) == len(everything)
     assert (len(splits["validation"]), len(splits["calibration"])) == (validation, calibration)
+    assert (len(splits["act_select"]), len(splits["act_confirm"])) == (act, act)
     assert len(splits["tuning"]) == (tuning if test is None else min(tuning, 1 + extra))
     assert len(splits["test"]) == (1 + extra if test is None else test)
     rng.shuffle(rows)
@@ -86,7 +97,7 @@ def test_splits_from_one_pool(
         cut_splits([], rows[: least - 1], sizes, "d")
 
 
-SIZES = Splits(tuning=5, validation=2, calibration=3)
+SIZES = Splits(tuning=5, validation=2, calibration=3, act_select=0, act_confirm=0)
 
 
 def test_more_training_rows_never_move_test() -> None:
@@ -117,6 +128,8 @@ def test_overlap_is_refused_or_dropped() -> None:
         "tuning": 4,
         "validation": 2,
         "calibration": 3,
+        "act_select": 0,
+        "act_confirm": 0,
         "test": 3,
     }
     assert "train:leak" not in {question.source for name in NAMES for question in splits[name]}
@@ -267,7 +280,9 @@ def test_stage_writes_questions_and_gold(tmp_path: Path) -> None:
     answers = tables.read(out["gold"], "gold").set_index("problem_id")
     assert (answers.loc[row["problem_id"], "answer"], answers.loc[row["problem_id"], "steps"]) == ("2", 1)
     footer = tables.provenance(out["questions"])
-    assert footer["splits"] == {"tuning": 5, "validation": 2, "calibration": 3, "test": 4}
+    assert footer["splits"] == {
+        "tuning": 5, "validation": 2, "calibration": 3, "act_select": 0, "act_confirm": 0, "test": 4
+    }  # fmt: skip
     assert (footer["stage"], footer["notes"]) == ("problems", [])
 
 
@@ -281,7 +296,7 @@ def test_stage_says_that_all_is_cut_from_test_rows(tmp_path: Path) -> None:
 
 def test_stage_generates_questions(tmp_path: Path) -> None:
     pytest.importorskip("dpc.tasks.arithmetic")
-    sizes = SIZES.model_copy(update={"test": 6})
+    sizes = SIZES.model_copy(update={"act_select": 2, "act_confirm": 1, "test": 6})
     changes = {"task": "arithmetic", "generate": 3, "splits": sizes}
     out = outputs(tmp_path)
     problems.run(stage_settings(**changes), train=[], test=[], **out)
@@ -290,6 +305,8 @@ def test_stage_generates_questions(tmp_path: Path) -> None:
         "tuning": 5,
         "validation": 2,
         "calibration": 3,
+        "act_select": 2,
+        "act_confirm": 1,
         "test": 6,
     }
     assert questions["problem_id"].is_unique
@@ -324,5 +341,7 @@ def test_stage_without_files(tmp_path: Path) -> None:
 
 def test_gold_paths_are_checked(tmp_path: Path) -> None:
     out = outputs(tmp_path)
-    with pytest.raises(DpcError, match="expected one path each named tuning, validation, calibration, test"):
+    with pytest.raises(
+        DpcError, match="expected one path each named tuning, validation, calibration, act_select, act_confirm, test"
+    ):
         problems.run(stage_settings(), train=[], test=[], questions=out["questions"], gold=out["gold"][:3])

@@ -9,6 +9,7 @@ import pytest
 from dpc import tables
 from dpc.report import published, render
 from dpc.report import tables as report
+from dpc.settings import Act
 from dpc.stage_settings import TablesStage
 from dpc.stages import tables as tables_stage
 from tests.report_samples import PLANS, digest, evaluation_rows, finding_rows, outcome_rows, settings, table
@@ -117,6 +118,53 @@ def test_missing_cells_are_dashes(tabled):
     text = (tabled[0] / "out" / "main.md").read_text()
     act = next(line for line in text.splitlines() if line.startswith("| llama3-8b | gsm8k | paper | ACT"))
     assert act.split("|")[5:9] == [" – ", " – ", " – ", " 52.6 "]
+
+
+def main_rows(fired, mode="prefill_sets", model="mistral-7b"):
+    """Return the rows of ACT and prompt tuning in the main table of one cell, and its caption."""
+    chosen = settings(TablesStage, models=[model], datasets=["gsm8k"], plans=[*PLANS, "act"], act=Act(mode=mode))
+    cell = {"model": model, "dataset": "gsm8k", "recipe": "good", "questions": 9, "low": 0.4, "high": 0.6}
+    seeds = {"seed_low": 0.4, "seed_high": 0.6}
+    rows = [{**cell, **seeds, "plan": plan, "accuracy": 0.5, "fired": fired} for plan in ("prompt_tuning", "act")]
+    made = report.main_table(pd.DataFrame(rows), chosen)
+    return made.text.set_index(made.numbers["plan"]), made
+
+
+def test_act_without_confirmed_heads_says_that_it_is_prompt_tuning():
+    for fired, label in (
+        (1.0, "ACT"),
+        (0.0, "ACT (no head confirmed: prompt tuning)"),
+        (1 / 3, "ACT (no head confirmed in 2 of 3 seeds: prompt tuning)"),
+    ):
+        text, made = main_rows(fired)
+        assert text.loc["act", "method"] == label
+        assert text.loc["act", "accuracy (%)"] == "50.0"
+        assert text.loc["prompt_tuning", "method"] == "Prompt tuning"
+        assert "fired" not in made.numbers
+
+
+def test_published_act_of_mistral_was_not_applied():
+    text, made = main_rows(1.0)
+    assert text.loc["act", "published (%)"] == "49.5 (not applied)"
+    assert text.loc["prompt_tuning", "published (%)"] == "49.5"
+    assert made.numbers.set_index("plan").loc["act", "source"] == "poster; ACT not applied"
+    assert "ACT was not applied" in made.caption
+    assert main_rows(1.0, model="llama3-8b")[0].loc["act", "published (%)"] == "52.6"
+
+
+def test_the_released_function_is_never_the_headline():
+    text, made = main_rows(1.0, mode="released")
+    assert text.loc["act", "accuracy (%)"] == "–"
+    assert text.loc["act", "method"] == "ACT"
+    assert "ACT ran as the published function" in made.caption
+    rows = evaluation_rows(np.random.default_rng(0), plans=["prompt_tuning", "act"])
+    labels = {"model": "toy", "dataset": "arithmetic", "recipe": "good", "seed": 0}
+    none = pd.DataFrame(columns=[*report.CELL, "plan", "low", "high"])
+    for mode, label in (("prefill_sets", "ACT"), ("released", "ACT (published function, for the record)")):
+        chosen = settings(TablesStage, prompt_seeds=[0], act=Act(mode=mode))
+        made = report.ablation_table(rows.assign(**labels), none, chosen)
+        assert list(made.text["plan"]) == ["Prompt tuning", label]
+        assert "ACT fires on every question where heads were confirmed" in made.caption
 
 
 def test_ablation_table_equals_hand_arithmetic(tabled):

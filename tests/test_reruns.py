@@ -22,14 +22,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 TABLES = {"write_tables": 1, "all": 1}
 FIGURES = {"draw_figures": 2, "draw_overview": 1}
-GRADED = {"evaluate": 4, **FIGURES, **TABLES}
-TESTED = {"plan": 4, "regenerate": 4, **GRADED}
-"""New edits of the test plans."""
+CALIBRATED = {"select_act_heads": 4, "generate_act": 4}
+COMPARED = {"compare_flows": 4, "draw_mechanism": 2}
+GRADED = {"evaluate": 4, **COMPARED, **FIGURES, **TABLES}
+TESTED = {"plan": 4, "regenerate": 8, "extract_corrupted": 4, **GRADED}
+"""New edits of the test plans; the oracles look at what those have made."""
 PLANNED = {"plan_calibration": 4, "fit_thresholds": 4, "plan_oracles": 4, **TESTED, "regenerate": 12}
 ANALYSED = {**PLANNED, "run_study": 4}
 MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, **ANALYSED}
-GENERATED = {"generate_base": 4, "choose_exemplars": 2, **MEASURED}
-PROMPTED = {"tune_prompt": 4, **GENERATED}
+GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED}
+PROMPTED = {"tune_prompt": 4, **CALIBRATED, **GENERATED}
 RENDERED = {"render_prompts": 1, "generate_unprompted": 1, **PROMPTED}
 ALL_BUT_MODEL = {"load_problems": 1, "generate_unprompted": 1, **PROMPTED}
 
@@ -56,6 +58,8 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("controls.oracle_questions", 20, PLANNED),
     ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
     # new GPU work
+    ("act.tau", 0.2, {**CALIBRATED, **TESTED}),
+    ("act.mode", "released", {**CALIBRATED, **TESTED}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
     ("datasets.arithmetic.max_new_tokens", 40, {"generate_unprompted": 1, **GENERATED}),
     ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
@@ -140,5 +144,6 @@ def test_gold_reaches_only_what_may_see_it(tmp_path: Path) -> None:
         if "/gold/" in block.split("output:")[0]
     }
     assert sees_gold == {
-        "tune_prompt", "run_study", "choose_exemplars", "fit_thresholds", "plan_oracles", "evaluate",
+        "tune_prompt", "select_act_heads", "run_study", "choose_exemplars", "fit_thresholds", "plan_oracles",
+        "evaluate",
     }  # fmt: skip

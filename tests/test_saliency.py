@@ -86,6 +86,25 @@ def eager_maps(lm: LanguageModel, batch: RightPadded, starts: list[int]) -> tupl
     return [(kept[layer] * kept[layer].grad).detach() for layer in sorted(kept)], loss.detach()
 
 
+def eager_attention(lm: LanguageModel, batch: RightPadded) -> tuple[list[Tensor], list[Tensor]]:
+    """Return per layer A, mean over heads (B, S, S), and per row of the batch the entropy at its rationale tokens."""
+    kept = list[Tensor]()
+    plain = Tensor.softmax
+
+    def softmax(scores: Tensor, dim: int) -> Tensor:
+        kept.append(plain(scores, dim))
+        return kept[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "softmax", softmax)
+        eager_maps(lm, batch, STARTS)
+    with torch.no_grad():
+        probabilities = plain(lm.model(inputs_embeds=batch.embeds_BSD, use_cache=False).logits, -1)
+    entropy_BS = -(probabilities * probabilities.log()).sum(-1)
+    rows = [batch.predicting_rows(b) for b in range(len(batch.rationale_ids))]
+    return [a.detach().mean(1) for a in kept], [entropy_BS[b, r.start : r.stop] for b, r in enumerate(rows)]
+
+
 def reduce_heads(signed_BHSS: Tensor, head_reduce: str) -> Tensor:
     """Return (B, h, S, S)."""
     if head_reduce == "per_head":
@@ -180,6 +199,31 @@ def test_every_reduction_equals_the_eager_reference(case: tuple[str, ...], monke
     monkeypatch.setattr(attention, "tile_rows", small_tiles)
     found = errors(*case)
     assert max(found.values()) <= EXACT, {name: error for name, error in found.items() if error > EXACT}
+
+
+@pytest.mark.parametrize("asked", ["rows", "full", "suffix"])
+@pytest.mark.parametrize("family", ["llama-gqa", "mistral", "gemma2"])
+def test_plain_attention_and_entropy_equal_the_eager_reference(
+    family: str, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "tile_rows", small_tiles)
+    lm, layout = tiny.model(family, torch.float64), Layout("bos_first", has_bos=True)
+    exact_norms(lm)
+    batch = right_padded(lm, layout, prompt(lm), *sequences())
+    attention_LBSS, entropy = eager_attention(lm, batch)
+    found = measure(lm, layout, batch, VECTORS, CUTS, STARTS, REQUESTS[asked])
+    for b, row in enumerate(batch.predicting_rows(b) for b in range(3)):
+        torch.testing.assert_close(found.entropy[b], entropy[b], rtol=1e-7, atol=1e-9)
+        for layer, map_BSS in enumerate(attention_LBSS):
+            prompt_QN = map_BSS[b, row.start : row.stop, 1 : 1 + VECTORS]
+            question_QN = map_BSS[b, batch.question_start : row.start, 1 : 1 + VECTORS]
+            own = slice(row.start, row.stop)
+            torch.testing.assert_close(found.attention_BLS[b, layer, own], prompt_QN.sum(1), rtol=1e-11, atol=1e-14)
+            torch.testing.assert_close(found.attention_BLRN[b, layer, 1], prompt_QN.sum(0), rtol=1e-11, atol=1e-14)
+            expected = torch.full_like(question_QN[0], torch.nan) if asked == "suffix" else question_QN.sum(0)
+            torch.testing.assert_close(
+                found.attention_BLRN[b, layer, 0], expected, rtol=1e-11, atol=1e-14, equal_nan=True
+            )
 
 
 def test_a_log_sum_exp_off_by_a_hundredth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,11 @@ from tests.workflow import nested, overlay
 
 BASE = tree.demo()
 PLANS = (
-    "'no_prompt', 'prompt_tuning', 'dpc', 'always', 'random_corruption', 'mask_only', 'gamma_only', 'identity' or "
-    "'static_mask'"
+    "'no_prompt', 'prompt_tuning', 'act', 'dpc', 'always', 'random_corruption', 'random_trigger', 'random_token', "
+    "'first_vector', 'mask_only', 'gamma_only', 'identity', 'static_mask', 'entropy_trigger', 'nll_trigger' or "
+    "'attention_trigger'"
 )
-LAYERS = "write paper, second_half, all or [first, last], both inclusive, counted from 0"
+LAYERS = "write paper, second_half, inner, all or [first, last], both inclusive, counted from 0"
 NAME = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
 TWICE = "stands there more than once; write it once"
 MODEL = "models.builtin: a model needs exactly one of `path`, `hub`, `builtin`; found"
@@ -35,7 +36,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("models.builtin.dtyp", "x", "unknown key `models.builtin.dtyp`; did you mean 'dtype'?"),
     ("datasets.gsm8k.hub.tests", [], "unknown key `datasets.gsm8k.hub.tests`; did you mean 'test'?"),
     ("recipes.paper.step", 5, "unknown key `recipes.paper.step`; did you mean 'steps'?"),
-    ("execution.batch_size.plan", 5, "unknown key `execution.batch_size.plan`; known are generate, saliency, tune"),
+    ("execution.batch_size.x", 5, "unknown key `execution.batch_size.x`; known are act, generate, saliency, tune"),
     ("figures.zzz", 5, "unknown key `figures.zzz`; known are cases, max_case_tokens, position_bins"),
     # a value of the wrong type
     ("trigger.kappa", "high", "`trigger.kappa` is 'high': expected a number"),
@@ -57,7 +58,7 @@ WRONG: list[tuple[str, Any, str]] = [
     # one of several names or shapes
     ("study.plans", ["prompt_tuning", "dcp"], f"`study.plans[1]` is 'dcp': expected {PLANS}; did you mean 'dpc'?"),
     ("study.plans", ["prompt_tuning", "x"], f"`study.plans[1]` is 'x': expected {PLANS}"),
-    ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_token'"),
+    ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_trigger' or 'oracle_token'"),
     ("saliency.loss_target", "gold", "`saliency.loss_target` is 'gold': expected 'own'"),
     ("corrupt.rounds", 2, "`corrupt.rounds` is 2: expected 1"),
     ("trigger.baseline", "latter", "`trigger.baseline` is 'latter': expected 'former', 'constant' or 'detrend'"),
@@ -71,6 +72,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("flow.deep_layers", [-1, 2], f"`flow.deep_layers` is [-1, 2]: {LAYERS}"),
     ("flow.deep_layers", "deep", f"`flow.deep_layers` is 'deep': {LAYERS}"),
     ("saliency.band", 3, f"`saliency.band` is 3: {LAYERS}"),
+    ("act.layers", [5, 3], f"`act.layers` is [5, 3]: {LAYERS}"),
+    ("act.beta", 1.5, "`act.beta` is 1.5: expected a value less than or equal to 1"),
+    ("act.mode", "release", "`act.mode` is 'release': expected 'prefill_sets' or 'released'; did you mean 'released'?"),
     # names
     ("study.models", ["builtn"], "study.models names 'builtn', which is not in `models`; did you mean 'builtin'?"),
     ("study.datasets", ["gsm8"], "study.datasets names 'gsm8', which is not in `datasets`; did you mean 'gsm8k'?"),
@@ -97,6 +101,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.gsm8k.formats", {"llama3-8b": "cat"}, "datasets.gsm8k.formats names 'cat', which is not in `formats`; "
      "did you mean 'chat'?"),
     ("datasets.gsm8k.formats", {"llama3": "chat"}, "datasets.gsm8k.formats names 'llama3', which is not in `models`"),
+    ("datasets.arithmetic.splits.act_confirm", 0, "study.plans names act, whose heads are selected on questions of "
+     "their own: set `act_select` and `act_confirm` of datasets.arithmetic.splits to 2 at least"),
 ]  # fmt: skip
 
 
@@ -170,14 +176,18 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
     assert found == 0.6
 
 
-LM = "tune_prompt generate_base extract_saliency exemplars regenerate"
-GENERATE = "generate_base regenerate"
-REPORT = "figures overview tables"
+LM = (
+    "tune_prompt generate_base select_act_heads generate_act extract_saliency exemplars regenerate extract_corrupted "
+    "validate"
+)
+GENERATE = "generate_base generate_act regenerate validate"
+REPORT = "figures overview tables mechanism_figure"
 PLANNED = f"plan {REPORT}"
-READ = f"study thresholds {PLANNED}"
+READ = f"study thresholds {PLANNED} mechanism validate"
+MEASURE = "extract_saliency exemplars extract_corrupted validate"
 TASK = (
-    f"{REPORT} problems generate_base regenerate extract_saliency choose_exemplars exemplars study thresholds plan "
-    "evaluate"
+    "figures overview tables problems generate_base generate_act regenerate extract_saliency choose_exemplars "
+    "exemplars study thresholds plan evaluate extract_corrupted validate"
 )
 
 
@@ -186,10 +196,10 @@ def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
 
 
 REACH: dict[str, tuple[Any, str]] = {
-    "study.name": ("other", REPORT),
+    "study.name": ("other", f"validation {REPORT}"),
     "study.results": ("elsewhere", ""),
-    "study.models": (["builtin", "llama3-8b"], REPORT),
-    "study.datasets": (["arithmetic", "gsm8k"], REPORT),
+    "study.models": (["builtin", "llama3-8b"], f"validation {REPORT}"),
+    "study.datasets": (["arithmetic", "gsm8k"], f"validation {REPORT}"),
     "study.recipes": (["well_tuned"], REPORT),
     "study.prompt_seeds": ([7], REPORT),
     "study.plans": (["prompt_tuning", "dpc"], f"evaluate {PLANNED}"),
@@ -216,7 +226,7 @@ REACH: dict[str, tuple[Any, str]] = {
     "datasets.gsm8k.template": ("Ask : {question}", ""),
     "datasets.arithmetic.stop": (["Q :"], GENERATE),
     "datasets.arithmetic.max_new_tokens": (7, GENERATE),
-    **several("datasets.arithmetic.splits", "tuning validation calibration test", "problems"),
+    **several("datasets.arithmetic.splits", "tuning validation calibration act_select act_confirm test", "problems"),
     "datasets.arithmetic.splits.on_overlap": ("drop", "problems"),
     **several(
         "recipes.well_tuned",
@@ -231,38 +241,50 @@ REACH: dict[str, tuple[Any, str]] = {
     "flow.shallow_layers": ([1, 2], READ),
     "flow.deep_layers": ([1, 2], READ),
     "flow.halves": ("steps", READ),
-    "trigger.kappa": (7.0, f"thresholds {PLANNED}"),
-    "trigger.baseline": ("detrend", f"thresholds {PLANNED}"),
-    "trigger.granularity": ("step", f"thresholds {PLANNED}"),
-    "trigger.share": (0.7, f"thresholds {PLANNED}"),
-    "trigger.grid": ([0.7], f"thresholds {PLANNED}"),
-    "trigger.choose_by": ("youden", f"thresholds {PLANNED}"),
-    "trigger.rule": ("share_and_accumulation", f"thresholds {PLANNED}"),
-    "trigger.min_tokens": (7, f"thresholds {PLANNED}"),
-    "locate.receivers": ("rationale", "study thresholds plan"),
-    "locate.masked_vectors": (2, "study thresholds plan"),
-    "corrupt.mask": ("attention", PLANNED),
-    "corrupt.mask_value": (0.5, PLANNED),
-    "corrupt.gamma": (7.0, PLANNED),
-    "corrupt.gamma_scale": (0.5, PLANNED),
-    "corrupt.gamma_scope": ("all", PLANNED),
-    "saliency.head_reduce": ("sum_abs", f"extract_saliency exemplars {REPORT}"),
-    "saliency.loss_span": ("answer", f"extract_saliency exemplars {REPORT}"),
-    "saliency.band": ([1, 2], f"extract_saliency exemplars {REPORT}"),
+    "trigger.kappa": (7.0, f"thresholds validate validation {PLANNED}"),
+    "trigger.baseline": ("detrend", f"thresholds validate validation {PLANNED}"),
+    "trigger.granularity": ("step", f"thresholds validate validation {PLANNED}"),
+    "trigger.share": (0.7, f"thresholds validate validation {PLANNED}"),
+    "trigger.grid": ([0.7], f"thresholds validate validation {PLANNED}"),
+    "trigger.choose_by": ("youden", f"thresholds validate validation {PLANNED}"),
+    "trigger.rule": ("share_and_accumulation", f"thresholds validate validation {PLANNED}"),
+    "trigger.min_tokens": (7, f"thresholds validate validation {PLANNED}"),
+    "locate.receivers": ("rationale", "study thresholds plan validation"),
+    "locate.masked_vectors": (2, "study thresholds plan validation"),
+    "corrupt.mask": ("attention", f"{PLANNED} validate"),
+    "corrupt.mask_value": (0.5, f"{PLANNED} validate"),
+    "corrupt.gamma": (7.0, f"{PLANNED} validate"),
+    "corrupt.gamma_scale": (0.5, f"{PLANNED} validate"),
+    "corrupt.gamma_scope": ("all", f"{PLANNED} validate"),
+    "saliency.head_reduce": ("sum_abs", f"{MEASURE} {REPORT}"),
+    "saliency.loss_span": ("answer", f"{MEASURE} {REPORT}"),
+    "saliency.band": ([1, 2], f"{MEASURE} {REPORT}"),
     "significance.accumulation_quantile": (0.7, "study thresholds"),
     "significance.flow_deviations": (7.0, "study thresholds"),
     "significance.min_cases": (7, "study thresholds"),
+    "act.beta": (0.7, f"select_act_heads generate_act {REPORT}"),
+    "act.threshold": ("alpha", f"select_act_heads generate_act {REPORT}"),
+    "act.tau": (0.7, f"select_act_heads generate_act {REPORT}"),
+    "act.layers": ([1, 2], f"select_act_heads generate_act {REPORT}"),
+    "act.mode": ("released", f"select_act_heads generate_act {REPORT}"),
+    **several("act", "alpha min_rows standard_errors", f"select_act_heads generate_act {REPORT}"),
     **several("controls", "seed static_candidates static_questions oracle_questions", "plan"),
-    "statistics.confidence": (0.7, f"study evaluate {REPORT}"),
-    "statistics.resamples": (7, f"study evaluate {REPORT}"),
-    "statistics.seed": (7, f"study evaluate {REPORT}"),
+    "statistics.confidence": (0.7, f"study evaluate validation {REPORT}"),
+    "statistics.resamples": (7, f"study evaluate validation {REPORT}"),
+    "statistics.seed": (7, f"study evaluate validation {REPORT}"),
+    "mechanism.plans": (["dpc", "always"], "extract_corrupted mechanism"),
+    "validation.recipe": ("paper", "validation"),
+    "validation.harmful_recipe": ("paper", "validation"),
+    "validation.choosing_seeds": ([7], "validation"),
+    "validation.held_out_seeds": ([7], "validation"),
+    **several("validation.planting", "positions questions steps batch_size rate", "validate validation"),
     "figures.cases": (4, "figures"),
     "figures.position_bins": (7, "study figures"),
     "figures.max_case_tokens": (7, "figures"),
     "execution.device": ("cuda", ""),
     "execution.checkpoint_activations": (True, ""),
     **several("execution", "threads builtin_threads save_every_seconds", ""),
-    **several("execution.batch_size", "generate saliency tune", ""),
+    **several("execution.batch_size", "generate saliency tune act", ""),
     "shards.generate": (7, ""),
     "shards.saliency": (7, ""),
     **several("cluster", "gpus gpu_memory_gb max_hours rates.generate rates.saliency rates.tune", ""),
@@ -285,7 +307,11 @@ def slices(raw: dict[str, Any]) -> dict[str, str]:
         "recipe": config.recipes["well_tuned"], "position_bins": config.figures.position_bins,
         "study": config.study.name, "format": config.format_of("builtin", "arithmetic"),
     }  # fmt: skip
-    return {stage: slice_for(stage, config, **wanted) for stage in STAGES}
+    of = {
+        "validate": {**wanted, "planting": config.validation.planting, "splits": ["test"], "is_planted": True},
+        "validation": config.validation.model_dump() | {"study": config.study.name},
+    }
+    return {stage: slice_for(stage, config, **of.get(stage, wanted)) for stage in STAGES}
 
 
 BEFORE = slices(BASE)

@@ -43,7 +43,17 @@ def figures(workflow: Workflow) -> dict[str, str]:
 
 def check_complete(workflow: Workflow) -> None:
     root = workflow.folder / "results"
-    for name in ("cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans"):
+    for name in (
+        "cases",
+        "layers",
+        "accumulation",
+        "exemplars",
+        "analysis",
+        "confidence",
+        "thresholds",
+        "plans",
+        "mechanism",
+    ):
         for kind in ("pdf", "svg", "txt"):
             assert next(root.glob(f"figures/*/*/*/{name}.{kind}")).stat().st_size > 0
     for name in ("main", "ablation", "cost", "findings"):
@@ -79,13 +89,13 @@ def test_plans_that_change_nothing_reproduce_prompt_tuning(study: Workflow) -> N
     identity = plans[(plans["plan"] == "identity") & plans["fired"]]
     for row in identity.merge(again, on=["problem_id", "edit_id"]).itertuples():
         assert list(row.token_ids) == list(base.loc[row.problem_id, "token_ids"])
-    study.run(change={"trigger": {"share": 1.0}})
+    study.run("evaluation", change={"trigger": {"share": 1.0}})
     outcomes = tables.read(folder / "evaluation/outcomes.parquet", "outcomes")
     texts = outcomes[outcomes["plan"].isin(["dpc", "prompt_tuning"])].pivot(
         index="problem_id", columns="plan", values="text"
     )
     assert (texts["dpc"] == texts["prompt_tuning"]).all()
-    study.run()
+    study.run("evaluation")
 
 
 def test_a_new_plan_makes_only_its_new_edits(study: Workflow) -> None:
@@ -95,13 +105,27 @@ def test_a_new_plan_makes_only_its_new_edits(study: Workflow) -> None:
         return int(re.findall(r"(\d+) to make", log.read_text())[-1])
 
     fewer = {"study": {"plans": ["no_prompt", "prompt_tuning", "dpc"]}}
-    study.run(change=overlay(fewer, {"corrupt": {"gamma": 40.0}}))
-    study.run(change={"corrupt": {"gamma": 40.0}})
+    study.run("regenerations", change=overlay(fewer, {"corrupt": {"gamma": 40.0}}))
+    study.run("regenerations", change={"corrupt": {"gamma": 40.0}})
     assert 0 < made() <= 4 * 40  # `always` and the controls come new
-    study.run(change=overlay(fewer, {"corrupt": {"gamma": 40.0}}))
+    study.run("regenerations", change=overlay(fewer, {"corrupt": {"gamma": 40.0}}))
     assert made() == 0
-    study.run()
+    study.run("regenerations")
     assert made() == 0  # the first run's edits are still in the store
+
+
+def test_an_edit_that_changes_nothing_leaves_the_flow_as_it_was(study: Workflow) -> None:
+    """What is measured after corruption is what was measured before, where the edit is none."""
+    target = f"{cell(study).relative_to(study.folder)}/mechanism/mechanism.parquet"
+    study.run(target, change={"trigger": {"share": 0.0}, "mechanism": {"plans": ["identity", "dpc"]}})
+    found = tables.read(study.folder / target, "mechanism")
+    same, other = (found[(found["plan"] == plan) & found["fired"]] for plan in ("identity", "dpc"))
+    assert len(same) == len(other) > 0
+    for name in ("flow", "s_ifp", "nll"):
+        assert same[f"{name}_after"].to_numpy() == pytest.approx(same[f"{name}_before"].to_numpy(), rel=2e-3, abs=1e-7)
+    assert (other["flow_after"] - other["flow_before"]).abs().max() > 1e-4
+    assert found.loc[~found["fired"], "flow_after"].isna().all()
+    study.run()
 
 
 def test_logs_and_footers_say_how_a_table_was_made(study: Workflow) -> None:
@@ -132,7 +156,7 @@ def test_the_same_config_twice_gives_the_same_tables_and_figure_bytes(tmp_path: 
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, second[name], check_exact=True)
     assert figures(one) == figures(other)
-    assert len(figures(one)) == 27
+    assert len(figures(one)) == 34
     for name in ("main.csv", "ablation.tex", "findings.md"):
         paths = [w.folder / "results/tables" / name for w in (one, other)]
         assert paths[0].read_text() == paths[1].read_text()
@@ -234,7 +258,14 @@ def test_real_questions_with_a_local_model_folder(tmp_path: Path, real_data: Pat
                     "template": "Question: {question}\nAnswer: ",
                     "stop": ["\nQuestion:"],
                     "max_new_tokens": 24,
-                    "splits": {"tuning": 64, "validation": 8, "calibration": 12, "test": 24},
+                    "splits": {
+                        "tuning": 64,
+                        "validation": 8,
+                        "calibration": 12,
+                        "act_select": 6,
+                        "act_confirm": 6,
+                        "test": 24,
+                    },
                 }
             },
             "recipes": {"short": {"vectors": 5, "learning_rate": 0.05, "batch_size": 8, "steps": 6}},

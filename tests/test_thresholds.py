@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dpc import plans, tables
 from dpc.analysis import flow
-from dpc.analysis.thresholds import choose_share, limits, static_vector, threshold_curve
+from dpc.analysis.thresholds import best_limit, choose_share, limits, score_grid, static_vector, threshold_curve
 from dpc.errors import DpcError
 from dpc.settings import Controls, Corrupt, Flow, Locate, Significance, Trigger
 from dpc.stage_settings import ThresholdsStage
@@ -132,6 +132,23 @@ def test_a_fixed_share_stands_whatever_calibration_says(share: float) -> None:
         share,
         "fixed in the configuration",
     )
+
+
+# limits of simpler triggers
+
+
+def test_a_score_is_tried_at_its_quantiles() -> None:
+    scores = pd.Series([4.0, 0.0, 1.0, 3.0, 2.0, math.nan])
+    assert score_grid(scores, Trigger(grid=[0.5, 0.25, 1.0])) == [1.0, 2.0, 4.0]
+    assert score_grid(pd.Series([7.0, 7.0]), Trigger()) == [7.0]
+    assert score_grid(scores.iloc[5:], Trigger()) == []
+
+
+def test_the_best_limit_is_chosen_as_r_is_and_by_nothing_else() -> None:
+    assert best_limit(CURVE, 0.4, Trigger()) == 0.5
+    assert best_limit(CURVE, 0.4, Trigger(share=0.2)) == 0.5  # a fixed R fixes no other trigger
+    assert best_limit(CURVE, 0.4, Trigger(choose_by="youden")) == 0.7
+    assert best_limit(rows(net=[0, -1, -3, 0]), 0.4, Trigger()) is None
 
 
 # limits
@@ -278,6 +295,9 @@ def test_the_stage_fits_what_was_planted(calibration: Calibration) -> None:
     # vector 1 breaks two and mends three: net 1; vector 2 mends two; what the test split holds counts nowhere
     assert fitted["static_vector"] == 2
     assert fitted["note"] == "largest net on calibration; static mask: net 2 on calibration"
+    # attention stands on the latter flow, as R does: (1 + 1 + latter) / 4 x (1 + 2 + 1) columns; entropy is flat
+    assert 1.5 * 4 > fitted["attention_limit"] >= 5
+    assert fitted[["entropy_limit", "nll_limit"]].isna().all()
 
 
 def test_the_stage_says_what_it_could_not_fit(calibration: Calibration) -> None:
@@ -303,6 +323,29 @@ def test_the_stage_refuses_regenerations_of_another_split(calibration: Calibrati
     calibration.again = pd.concat([calibration.again, stray])
     with pytest.raises(DpcError, match="found regenerations of another split; expected calibration only"):
         calibration.run()
+
+
+def test_nothing_of_the_test_split_reaches_the_fit(calibration: Calibration) -> None:
+    """Test rows stand in every table the stage shares with the test split, and speak for another fit."""
+    fitted, curve = calibration.run()
+    tempting = [f"of the test {n}" for n in range(20)]
+    row = calibration.measured[calibration.measured["split"] == "test"]
+    made = calibration.made[calibration.made["split"] == "test"]
+    calibration.measured = pd.concat([calibration.measured, *(row.assign(problem_id=key) for key in tempting)])
+    calibration.made = pd.concat([calibration.made, *(made.assign(problem_id=key, extracted="0") for key in tempting)])
+    again, same_curve = calibration.run()
+    pd.testing.assert_series_equal(fitted, again)
+    pd.testing.assert_frame_equal(curve, same_curve)
+    # with their plans and regenerations they are refused, also where these are passed off as calibration
+    planned = calibration.planned[calibration.planned["plan"] == "always"].head(1)
+    calibration.planned = pd.concat([calibration.planned, *(planned.assign(problem_id=key) for key in tempting)])
+    edit = planned["edit_id"].iloc[0]
+    before = calibration.again
+    for split in ("test", "calibration"):
+        stray = pd.DataFrame([generation(key, split, "1", edit) for key in tempting])
+        calibration.again = pd.concat([before, stray])
+        with pytest.raises(DpcError, match=r"another split|is no calibration question"):
+            calibration.run()
 
 
 def test_the_stage_refuses_plans_of_another_split(calibration: Calibration) -> None:

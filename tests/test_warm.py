@@ -35,9 +35,12 @@ def test_the_commands_own_status_is_returned(tmp_path: Path) -> None:
 def test_a_stage_writes_in_the_callers_folder(tmp_path: Path) -> None:
     settings = (
         '{"dataset": "d", "task": "arithmetic", "generate": 1, "template": "{question}", '
-        '"splits": {"tuning": 4, "validation": 2, "calibration": 2, "test": 3}}'
+        '"splits": {"tuning": 4, "validation": 2, "calibration": 2, "act_select": 0, "act_confirm": 0, "test": 3}}'
     )
-    gold = " ".join(f"gold/{split}.parquet" for split in ("tuning", "validation", "calibration", "test"))
+    gold = " ".join(
+        f"gold/{split}.parquet"
+        for split in ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
+    )
     line = f"$PYTHON -m dpc problems --settings '{settings}' --train --test --questions q.parquet --gold {gold}"
     done = warm(f"{line} --log made.log; echo $?; pgrep -f dpc.warm | wc -l", tmp_path)
     assert done.stdout.split()[0] == "0", done.stderr
@@ -50,9 +53,12 @@ def waiting_stage(folder: Path) -> str:
     os.mkfifo(folder / "rows.jsonl")
     settings = (
         '{"dataset": "d", "task": "gsm8k", "generate": null, "template": "{question}", '
-        '"splits": {"tuning": 4, "validation": 2, "calibration": 2, "test": 3}}'
+        '"splits": {"tuning": 4, "validation": 2, "calibration": 2, "act_select": 0, "act_confirm": 0, "test": 3}}'
     )
-    gold = " ".join(f"gold/{split}.parquet" for split in ("tuning", "validation", "calibration", "test"))
+    gold = " ".join(
+        f"gold/{split}.parquet"
+        for split in ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
+    )
     files = f"--train --test rows.jsonl --questions q.parquet --gold {gold}"
     started = "for i in $(seq 300); do grep -q 'by hand' stage.log 2>/dev/null && break; sleep 0.1; done; sleep 1"
     return f"$PYTHON -m dpc problems --settings '{settings}' {files} --log stage.log & caller=$!; {started}"

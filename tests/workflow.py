@@ -6,12 +6,17 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dpc.warm import VARIABLE
+
 ROOT = Path(__file__).resolve().parents[1]
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 SMALLEST: dict[str, Any] = {
     "study": {
@@ -21,12 +26,22 @@ SMALLEST: dict[str, Any] = {
         "datasets": ["arithmetic"],
         "recipes": ["well_tuned"],
         "prompt_seeds": [0],
-        "oracles": ["oracle_token"],
+        "oracles": ["oracle_trigger", "oracle_token"],
         "sample": {"correlation": 20, "per_class": 5},
     },
     "models": {"builtin": {"builtin": {"seed": 0, "width": 32, "layers": 3, "steps": 60, "feed_forward": 48}}},
     "datasets": {
-        "arithmetic": {"splits": {"tuning": 60, "validation": 20, "calibration": 24, "test": 40}, "max_new_tokens": 24}
+        "arithmetic": {
+            "splits": {
+                "tuning": 60,
+                "validation": 20,
+                "calibration": 24,
+                "act_select": 12,
+                "act_confirm": 12,
+                "test": 40,
+            },
+            "max_new_tokens": 24,
+        }
     },
     "recipes": {"well_tuned": {"vectors": 3, "steps": 12, "validate_every": 6}},
     "controls": {"static_candidates": 2, "static_questions": 8, "oracle_questions": 5},
@@ -53,6 +68,20 @@ def nested(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
+@cache
+def warm_server() -> tuple[str, subprocess.Popen[str]]:
+    """Start a warm server for all runs of this process: the tests are about the study, not about importing torch.
+
+    Return its socket. It ends with its standard input, that is with this process, however that ends.
+    """
+    command = [sys.executable, "-m", "dpc.warm", "--", "sh", "-c", f'echo "${VARIABLE}"; cat']
+    server = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout
+    return server.stdout.readline().strip(), server
+
+
 class Workflow:
     """One folder with its own results and Snakemake metadata, running this checkout's Snakefile."""
 
@@ -66,12 +95,11 @@ class Workflow:
         """Run Snakemake with `change` laid over the folder's configuration."""
         file = self.folder / "overlay.yaml"
         file.write_text(yaml.safe_dump(overlay(self.config, change or {})))
-        # one warm server per run: the tests are about the study, not about importing torch a dozen times
-        runs = "--cores" in arguments and "--touch" not in arguments and "--report" not in arguments
-        warm = [sys.executable, "-m", "dpc.warm", "--"] if runs else []
-        command = [*warm, sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
         command += ["--directory", str(self.folder), "--configfile", *map(str, [*self.layers, file])]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **ONE_THREAD}
+        if "--cores" in arguments and "--touch" not in arguments and "--report" not in arguments:
+            environment[VARIABLE] = warm_server()[0]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
 
     def run(self, *arguments: str, change: dict[str, Any] | None = None, cores: int = 1) -> str:

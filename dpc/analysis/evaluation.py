@@ -16,7 +16,7 @@ import pandas as pd
 
 from dpc import tables
 from dpc.analysis.statistics import mcnemar, proportion
-from dpc.edits import BASE, UNPROMPTED
+from dpc.edits import ACT, BASE, UNPROMPTED
 from dpc.errors import DpcError
 from dpc.settings import Statistics
 from dpc.tasks.base import Task
@@ -27,7 +27,7 @@ WITHOUT_PROMPT = "no_prompt"
 """The plan that tells which questions the prompt broke."""
 
 _KEY = ["problem_id", "edit_id"]
-_MAKER = {BASE: "generate_base", UNPROMPTED: "generate_unprompted"}
+_MAKER = {BASE: "generate_base", UNPROMPTED: "generate_unprompted", ACT: "generate_act"}
 
 
 def grade(generations: pd.DataFrame, gold: pd.DataFrame, task: Task) -> pd.DataFrame:

@@ -42,6 +42,10 @@ class Instance:
     column_rationale_LN: Floats
     band_TN: Floats
     nll_T: Floats
+    entropy_T: Floats
+    row_attention_LT: Floats
+    attention_question_LN: Floats
+    attention_rationale_LN: Floats
 
     @staticmethod
     def of(row: Any) -> Instance:
@@ -66,6 +70,10 @@ class Instance:
             column_rationale_LN=shaped("column_rationale", layers, vectors),
             band_TN=shaped("band", tokens, vectors),
             nll_T=shaped("nll", tokens),
+            entropy_T=shaped("entropy", tokens),
+            row_attention_LT=shaped("row_attention", layers, tokens),
+            attention_question_LN=shaped("attention_question", layers, vectors),
+            attention_rationale_LN=shaped("attention_rationale", layers, vectors),
         )
 
     @property
@@ -211,9 +219,10 @@ def readings(
 ) -> pd.DataFrame:
     """Return one row of readings per question: what the trigger, the locator and the study need.
 
-    Columns: problem_id, split, vectors, rationale_tokens, nll (mean, nats per token), eligible (D27), share, located
-    (list, most salient first), accumulation, accumulation_z, s_ifp, flow_latter. Raises DpcError unless generations and
-    saliency are of the same questions.
+    Columns: problem_id, split, vectors, rationale_tokens, nll and entropy (means, nats per token), attention (plain, to
+    the prompt, mean over the deep layers and the rationale's rows), eligible (D27), share, located (list, most salient
+    first), accumulation, accumulation_z, s_ifp, flow_latter. Raises DpcError unless generations and saliency are of the
+    same questions.
     """
     answered = generations.set_index("problem_id")["extracted"].notna()
     missing = set(answered.index) - set(saliency["problem_id"])
@@ -233,8 +242,8 @@ def readings(
 
 
 READING_COLUMNS = (
-    "problem_id", "vectors", "rationale_tokens", "nll", "share", "located", "accumulation", "accumulation_z", "s_ifp",
-    "flow_latter",
+    "problem_id", "vectors", "rationale_tokens", "nll", "entropy", "attention", "share", "located", "accumulation",
+    "accumulation_z", "s_ifp", "flow_latter",
 )  # fmt: skip
 
 
@@ -250,6 +259,8 @@ def _reading(
         "vectors": instance.vectors,
         "rationale_tokens": instance.rationale_tokens,
         "nll": float(instance.nll_T.mean()),
+        "entropy": float(instance.entropy_T.mean()),
+        "attention": float(instance.row_attention_LT[list(deep)].mean()),
         "share": share,
         "located": np.argsort(-column_N, kind="stable")[: locate.masked_vectors].tolist(),
         "accumulation": largest_share(column_N),

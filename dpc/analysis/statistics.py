@@ -51,7 +51,7 @@ def proportion(k: int, n: int, confidence: float) -> Estimate:
         raise ValueError(f"{k} of {n} is no share")
     if n == 0:
         return _nothing(0, "no observations")
-    return Estimate(k / n, *_wilson(k / n, n, confidence), n=n)
+    return Estimate(k / n, *wilson(k / n, n, confidence), n=n)
 
 
 def mean_interval(values: ArrayLike, confidence: float) -> Estimate:
@@ -102,7 +102,7 @@ def auc(positive: ArrayLike, negative: ArrayLike) -> float:
     above, below = _present(positive)[0], _present(negative)[0]
     if not above.size or not below.size:
         return math.nan
-    return float(_share_below(above, below).mean())
+    return float(share_below(above, below).mean())
 
 
 def auc_interval(positive: ArrayLike, negative: ArrayLike, confidence: float) -> Estimate:
@@ -121,7 +121,7 @@ def auc_interval(positive: ArrayLike, negative: ArrayLike, confidence: float) ->
     if not enough or error == 0 or value in (0, 1):
         why = "perfect or no separation" if enough else "fewer than two cases in a group"
         return Estimate(value, math.nan, math.nan, n=n, note=_notes(lost_above, lost_below, why))
-    half = _normal_quantile(confidence) * error / (value * (1 - value))
+    half = normal_quantile(confidence) * error / (value * (1 - value))
     centre = math.log(value / (1 - value))
     low, high = _logistic(centre - half), _logistic(centre + half)
     return Estimate(value, low, high, n=n, note=_notes(lost_above, lost_below))
@@ -201,7 +201,7 @@ def seed_mean(correct: ArrayLike, confidence: float) -> Estimate:
     # answers that are independent between seeds have this effect; less is an accident of few questions
     least = 1 / seeds if spread else 1.0
     effect = max(float(answers.mean(axis=0).var()) / spread, least) if spread else least
-    return Estimate(share, *_wilson(share, questions / effect, confidence), n=questions)
+    return Estimate(share, *wilson(share, questions / effect, confidence), n=questions)
 
 
 def across_seeds(means: ArrayLike, confidence: float) -> Estimate:
@@ -232,10 +232,18 @@ def _missing_note(missing: int) -> str:
     return f"{missing} missing left out" if missing else ""
 
 
-def _normal_quantile(confidence: float) -> float:
+def normal_quantile(confidence: float) -> float:
+    """Return how many standard errors a two-sided interval reaches."""
     from scipy.special import ndtri
 
     return float(ndtri((1 + confidence) / 2))
+
+
+def normal_p(z: float) -> float:
+    """Return the two-sided p of a standard normal value."""
+    from scipy.special import ndtr
+
+    return 2 * float(ndtr(-abs(z)))
 
 
 def _t_quantile(confidence: float, freedom: int) -> float:
@@ -244,8 +252,9 @@ def _t_quantile(confidence: float, freedom: int) -> float:
     return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
-def _wilson(share: float, n: float, confidence: float) -> tuple[float, float]:
-    z2 = _normal_quantile(confidence) ** 2
+def wilson(share: float, n: float, confidence: float) -> tuple[float, float]:
+    """Return the bounds of Wilson's interval; `n` need not be whole."""
+    z2 = normal_quantile(confidence) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     # exact arithmetic keeps the share and [0, 1]; rounding at 0 and 1 does not
@@ -258,7 +267,7 @@ def _logistic(x: float) -> float:
     return float(expit(x))
 
 
-def _share_below(cases: Array, others: Array) -> Array:
+def share_below(cases: Array, others: Array) -> Array:
     """Return, for each of `cases`, the share of `others` that it exceeds, ties counting one half."""
     ordered = np.sort(others)
     ranks = np.searchsorted(ordered, cases, "left") + np.searchsorted(ordered, cases, "right")
@@ -266,7 +275,7 @@ def _share_below(cases: Array, others: Array) -> Array:
 
 
 def _delong_error(above: Array, below: Array) -> float:
-    parts = (_share_below(above, below), _share_below(below, above))
+    parts = (share_below(above, below), share_below(below, above))
     return math.sqrt(sum(float(part.var(ddof=1)) / part.size for part in parts))
 
 

@@ -71,15 +71,27 @@ def choose_share(curve: pd.DataFrame, base_accuracy: float, trigger: Trigger) ->
     """Return R and a note (D10, D31): the R of the largest gain; ties go to the larger R; no gain means never fire."""
     if trigger.share != "fitted":
         return float(trigger.share), "fixed in the configuration"
+    share = best_limit(curve, base_accuracy, trigger)
+    if share is None:
+        return None, f"never fire: no R has a positive {trigger.choose_by} on calibration"
+    return share, f"largest {trigger.choose_by} on calibration"
+
+
+def best_limit(curve: pd.DataFrame, base_accuracy: float, trigger: Trigger) -> float | None:
+    """Return the limit (column `share`) of the largest gain, the larger of equal ones; None if none gains (D31)."""
     gain = {
         "net": curve["net"],
         "accuracy": curve["accuracy"] - base_accuracy,
         "youden": curve["youden"].fillna(-math.inf),
     }[trigger.choose_by]
     best = gain.max()
-    if not best > 1e-12:
-        return None, f"never fire: no R has a positive {trigger.choose_by} on calibration"
-    return float(curve.loc[np.isclose(gain, best), "share"].max()), f"largest {trigger.choose_by} on calibration"
+    return float(curve.loc[np.isclose(gain, best), "share"].max()) if best > 1e-12 else None
+
+
+def score_grid(scores: pd.Series, trigger: Trigger) -> list[float]:
+    """Return the limits tried for a score: its quantiles at the grid of R, so that it has as many tries as R."""
+    present = scores.dropna()
+    return sorted({float(present.quantile(q)) for q in trigger.grid}) if len(present) else []
 
 
 def static_vector(tried: pd.DataFrame) -> tuple[int, str]:

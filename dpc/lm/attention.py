@@ -162,6 +162,8 @@ def attend(
     where torch has one that tells its log-sum-exp; elsewhere the same thing is done tile by tile.
     """
     is_plain = sight.softcap is None
+    if sight.offset > 0 and goes_on(query_BHQD.device, sight):
+        return Continued.apply(query_BHQD, key_BJKD, value_BJKD, sight)
     if query_BHQD.device.type == "cpu" and is_plain:
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         mask = None if mask_QK is None else mask_QK.to(query_BHQD.dtype)[None, None]
@@ -172,6 +174,53 @@ def attend(
         flash = torch.ops.aten._scaled_dot_product_flash_attention
         return flash(query_BHQD, key_BHKD, value_BHKD, 0.0, True, False, scale=sight.scale)[:2]
     return Tiled.apply(query_BHQD, key_BJKD, value_BJKD, sight)
+
+
+def goes_on(device: torch.device, sight: Sight) -> bool:
+    """Say whether rows that go on behind given columns have fused attention: as fast as if they began the sequence."""
+    return device.type == "cpu" and sight.softcap is None and sight.window is None
+
+
+class Continued(torch.autograd.Function):
+    """Fused attention of rows behind `sight.offset` given columns: once to those, once causal to their own, joined.
+
+    With o_i and lse_i of the two: lse = log(e^lse_1 + e^lse_2), o = sum of o_i e^(lse_i - lse). The backward pass of
+    either is that of plain attention with the joint o and lse in place of its own.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query_BHQD: Tensor, key_BJKD: Tensor, value_BJKD: Tensor, sight: Sight
+    ) -> tuple[Tensor, Tensor]:
+        """Return the output (B, H, Q, D) and the log-sum-exp (B, H, Q), which has no gradient."""
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        output_BHQD, lse_BHQ = kernel(
+            query_BHQD, key_BJKD[:, :, sight.offset :], value_BJKD[:, :, sight.offset :], 0.0, True, scale=sight.scale
+        )
+        given_BHQD, given_BHQ = kernel(
+            query_BHQD, key_BJKD[:, :, : sight.offset], value_BJKD[:, :, : sight.offset], 0.0, False, scale=sight.scale
+        )
+        share_BHQ1 = torch.sigmoid(given_BHQ - lse_BHQ)[..., None]
+        output_BHQD = torch.lerp(output_BHQD.to(share_BHQ1), given_BHQD.to(share_BHQ1), share_BHQ1).to(query_BHQD)
+        lse_BHQ = torch.logaddexp(lse_BHQ, given_BHQ)
+        ctx.save_for_backward(query_BHQD, key_BJKD, value_BJKD, output_BHQD, lse_BHQ)
+        ctx.sight = sight
+        ctx.mark_non_differentiable(lse_BHQ)
+        return output_BHQD, lse_BHQ
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Return dL/dQ, dL/dK and dL/dV."""
+        query_BHQD, key_BJKD, value_BJKD, output_BHQD, lse_BHQ = ctx.saved_tensors
+        offset, scale = ctx.sight.offset, ctx.sight.scale
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+        found = []
+        for columns, is_own in ((slice(offset), False), (slice(offset, None), True)):
+            states = (query_BHQD, key_BJKD[:, :, columns], value_BJKD[:, :, columns])
+            found.append(kernel(gradients[0], *states, output_BHQD, lse_BHQ, 0.0, is_own, scale=scale))
+        (given_query, *given), (own_query, *own) = found
+        to_key_BJKD, to_value_BJKD = (torch.cat(parts, 2) for parts in zip(given, own, strict=True))
+        return given_query + own_query, to_key_BJKD, to_value_BJKD, None
 
 
 class Tiled(torch.autograd.Function):

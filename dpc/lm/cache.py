@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from dpc.lm.act import Calibration
 from dpc.lm.models import LanguageModel
 
 
@@ -50,6 +51,7 @@ class Past:
         new_BS = new_B1 + torch.arange(columns - mask_BS.shape[1], device=lm.device)
         self.lm = lm
         self.end = 0
+        self.calibration: Calibration | None = None
         self.position_BS = torch.cat([position_BS, new_BS], 1)
         self.mask_BS = torch.cat([mask_BS, torch.ones_like(new_BS)], 1).bool()
         self.cache = Cache(layers=[_RoomyLayer(columns) for _ in range(lm.model.config.num_hidden_layers)])
@@ -76,6 +78,8 @@ class Past:
             for kept in (self.mask_BS, self.position_BS, *states):
                 kept[to_R] = kept[from_R]
         self.mask_BS, self.position_BS = self.mask_BS[:count], self.position_BS[:count]
+        if self.calibration:
+            self.calibration.keep(count, source, target)
 
 
 def causal_masks(

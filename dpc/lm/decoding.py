@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from dpc.errors import DpcError
+from dpc.lm.act import Calibration, calibrated
 from dpc.lm.batches import in_batches
 from dpc.lm.cache import Past
 from dpc.lm.layout import Layout, check_length, left_padded, shared_prefix
 from dpc.lm.models import LanguageModel
+from dpc.settings import Act
 
 STOP_WINDOW = 16
 """Tokens looked at for a stop text while decoding, beside one for each of its bytes."""
@@ -63,6 +65,14 @@ class Limits:
     stop: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """Attention calibration while decoding: the rule, and the heads of each layer that it is switched on in."""
+
+    rule: Act
+    heads: dict[int, list[int]]
+
+
 def groups(prompts: Sequence[Hashable], batch_size: int) -> list[int]:
     """Return the group of each request from its prompt's name: a prompt that fills batches of its own has them.
 
@@ -89,9 +99,14 @@ def order_of_work(requests: Sequence[Request]) -> list[int]:
 
 
 def generate(
-    lm: LanguageModel, layout: Layout, requests: Sequence[Request], limits: Limits, batch_size: int
+    lm: LanguageModel,
+    layout: Layout,
+    requests: Sequence[Request],
+    limits: Limits,
+    batch_size: int,
+    act: Calibrated | None = None,
 ) -> Iterator[tuple[list[int], list[Generated]]]:
-    """Answer `requests` greedily, yielding batch by batch the indices and their generations.
+    """Answer `requests` greedily, calibrated by `act`, yielding batch by batch the indices and their generations.
 
     Raises DpcError if prompt, question and the longest rationale do not fit the context, or one question the memory.
     """
@@ -101,7 +116,7 @@ def generate(
 
     def timed(indices: Sequence[int]) -> tuple[list[list[int]], float]:
         started = time.perf_counter()
-        rows = _greedy(lm, layout, [requests[i] for i in indices], limits)
+        rows = _greedy(lm, layout, [requests[i] for i in indices], limits, act)
         return rows, (time.perf_counter() - started) / len(indices)
 
     order = order_of_work(requests)
@@ -110,12 +125,21 @@ def generate(
 
 
 @torch.inference_mode()
-def _greedy(lm: LanguageModel, layout: Layout, requests: Sequence[Request], limits: Limits) -> list[list[int]]:
+def _greedy(
+    lm: LanguageModel, layout: Layout, requests: Sequence[Request], limits: Limits, act: Calibrated | None
+) -> list[list[int]]:
     """Return the raw greedy tokens of one batch."""
-    rows, running = [list[int]() for _ in requests], list(range(len(requests)))  # running[b]: the request of row b
-    ending = Ending(lm, limits.stop)
-    past, embeds_BSD = _laid_out(lm, layout, requests, limits.max_new_tokens)
-    embedding = lm.embedding
+    past, embeds_BSD = _laid_out(lm, layout, requests, limits.max_new_tokens, may_share=act is None)
+    if act is not None:
+        past.calibration = Calibration(act.rule, act.heads, past.mask_BS[:, : embeds_BSD.shape[1]])
+    with calibrated(lm, past.calibration):
+        return _continued(lm, past, embeds_BSD, limits)
+
+
+def _continued(lm: LanguageModel, past: Past, embeds_BSD: Tensor, limits: Limits) -> list[list[int]]:
+    """Return the greedy tokens of each row that follow what is laid out."""
+    rows, running = [list[int]() for _ in embeds_BSD], list(range(len(embeds_BSD)))  # running[b]: the request of row b
+    ending, embedding = Ending(lm, limits.stop), lm.embedding
     for _ in range(limits.max_new_tokens):
         inputs = past.append(embeds_BSD.shape[1])
         next_B = lm.model(inputs_embeds=embeds_BSD, logits_to_keep=1, **inputs).logits[:, -1].argmax(-1)
@@ -131,11 +155,16 @@ def _greedy(lm: LanguageModel, layout: Layout, requests: Sequence[Request], limi
     return rows
 
 
-def _laid_out(lm: LanguageModel, layout: Layout, requests: Sequence[Request], new_tokens: int) -> tuple[Past, Tensor]:
-    """Return a batch's past, which holds the shared prefix if there is one, and the embeddings that come after it."""
+def _laid_out(
+    lm: LanguageModel, layout: Layout, requests: Sequence[Request], new_tokens: int, may_share: bool
+) -> tuple[Past, Tensor]:
+    """Return a batch's past, which holds the shared prefix if there is one, and the embeddings that come after it.
+
+    Attention calibration shares none: what it does to the prefix's rows depends on the question behind them.
+    """
     prompts, hidden = [r.prompt_ND for r in requests], [r.hidden for r in requests]
     prefix_KD = shared_prefix(lm, layout, prompts, hidden)
-    shared = len(prefix_KD) if len(requests) > 1 and len(prefix_KD) >= SHARED_FROM else 0
+    shared = len(prefix_KD) if may_share and len(requests) > 1 and len(prefix_KD) >= SHARED_FROM else 0
     batch = left_padded(lm, layout, prompts, [r.question_ids for r in requests], hidden, shared)
     past = Past(lm, batch.mask_BS, batch.position_ids_BS, batch.mask_BS.shape[1] + new_tokens)
     if shared:

@@ -20,15 +20,33 @@ def rationale_nll(
 ) -> list[Tensor]:
     """Return, per row, the NLL in nats of its first `limit` rationale tokens (all if None).
 
-    `hidden_BSD` are the decoder's outputs from position `first` on. Logits are made at the predicting rows only: a
-    vocabulary of 128k times every position would be gigabytes.
+    See `rationale_scores`.
+    """
+    return rationale_scores(lm, batch, hidden_BSD, first, limit)[0]
+
+
+def rationale_scores(
+    lm: LanguageModel,
+    batch: RightPadded,
+    hidden_BSD: Tensor,
+    first: int = 0,
+    limit: int | None = None,
+    is_entropy_wanted: bool = False,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return, per row, NLL and entropy in nats at its first `limit` rationale tokens; no entropy unless it is wanted.
+
+    The entropy is that of the next-token distribution, and has no gradient. `hidden_BSD` are the decoder's outputs from
+    position `first` on. Logits are made at the predicting rows only: a vocabulary of 128k times every position would be
+    gigabytes.
     """
     kept = [batch.predicting_rows(b)[:limit] for b in range(len(batch.rationale_ids))]
     rows = torch.tensor([b for b, positions in enumerate(kept) for _ in positions], device=hidden_BSD.device)
     columns = torch.tensor([s - first for positions in kept for s in positions], device=hidden_BSD.device)
     targets_K = torch.tensor([t for ids in batch.rationale_ids for t in ids[:limit]], device=hidden_BSD.device)
-    nll_K = _TokenNll.apply(hidden_BSD[rows, columns], targets_K, lm, torch.is_grad_enabled())
-    return list(nll_K.split([len(positions) for positions in kept]))
+    entropies = list[Tensor]() if is_entropy_wanted else None
+    nll_K = _TokenNll.apply(hidden_BSD[rows, columns], targets_K, lm, torch.is_grad_enabled(), entropies)
+    lengths = [len(positions) for positions in kept]
+    return list(nll_K.split(lengths)), list(torch.cat(entropies).split(lengths)) if entropies else []
 
 
 class _TokenNll(torch.autograd.Function):
@@ -38,14 +56,24 @@ class _TokenNll(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_KD: Tensor, targets_K: Tensor, lm: LanguageModel, is_wanted: bool) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden_KD: Tensor,
+        targets_K: Tensor,
+        lm: LanguageModel,
+        is_wanted: bool,
+        entropies: list[Tensor] | None,
+    ) -> Tensor:
         found, gradients = list[Tensor](), list[Tensor]()
         for chunk_CD, targets_C in zip(hidden_KD.split(AT_ONCE), targets_K.split(AT_ONCE), strict=True):
             with torch.set_grad_enabled(is_wanted):
                 leaf_CD = chunk_CD.detach().requires_grad_(is_wanted)
-                nll_C = _nll(lm.logits(leaf_CD), targets_C)
+                logits_CV = _wide(lm.logits(leaf_CD))
+                nll_C = functional.cross_entropy(logits_CV, targets_C, reduction="none")
                 gradients += torch.autograd.grad(nll_C.sum(), leaf_CD) if is_wanted else ()
             found.append(nll_C.detach())
+            if entropies is not None:
+                entropies.append(_entropy(logits_CV.detach()))
         if is_wanted:
             ctx.save_for_backward(torch.cat(gradients))
         return torch.cat(found)
@@ -53,10 +81,14 @@ class _TokenNll(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *of_K: Tensor) -> Any:
         (gradient_KD,) = ctx.saved_tensors
-        return (gradient_KD * of_K[0][:, None]).to(gradient_KD.dtype), None, None, None
+        return (gradient_KD * of_K[0][:, None]).to(gradient_KD.dtype), None, None, None, None
 
 
-def _nll(logits_CV: Tensor, targets_C: Tensor) -> Tensor:
-    """Return the NLL in float32, or in float64 where the logits are."""
-    wide = logits_CV.dtype if logits_CV.dtype == torch.float64 else torch.float32
-    return functional.cross_entropy(logits_CV.to(wide), targets_C, reduction="none")
+def _wide(logits_CV: Tensor) -> Tensor:
+    """Return logits in float32, or in float64 where they are."""
+    return logits_CV.to(logits_CV.dtype if logits_CV.dtype == torch.float64 else torch.float32)
+
+
+def _entropy(logits_CV: Tensor) -> Tensor:
+    """Return the entropy of each row's distribution: log Z - E[logit]."""
+    return logits_CV.logsumexp(-1) - (logits_CV.softmax(-1) * logits_CV).sum(-1)

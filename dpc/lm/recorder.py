@@ -13,13 +13,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dpc.lm.attention import Probabilities, Rectangle, Scratch, Sight, tile_rows, tiles, visible, wide
+from dpc.lm.attention import Probabilities, Rectangle, Scratch, Sight, goes_on, tile_rows, tiles, visible, wide
 from dpc.lm.layout import RightPadded
 
 GROUPS = ("prompt", "question", "rationale", "former_tokens", "former_steps")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What to measure and keep, and how."""
 
@@ -51,6 +51,12 @@ class Reduced:
     """Full maps, one per band of `Request.full`, mean over the band's layers."""
     nll: list[Tensor]
     """Per row of the batch, the NLL in nats of every rationale token."""
+    entropy: list[Tensor]
+    """Per row of the batch, the entropy in nats of the distribution that every rationale token was chosen from."""
+    attention_BLS: Tensor
+    """Plain attention A to the prompt: sum over its columns, mean over heads; rows measured only."""
+    attention_BLRN: Tensor
+    """The same summed over row groups for each prompt column; question: nan for `rationale`."""
 
 
 class Recorder:
@@ -64,6 +70,8 @@ class Recorder:
         rows = [batch.predicting_rows(b) for b in range(len(batch.rationale_ids))]
         self.question_start = batch.question_start
         self.first_row, self.end = min(r.start for r in rows), max(r.stop for r in rows)
+        self.graph_start = self._graph_start(batch.embeds_BSD.device)
+        """The first row of the graph: the rows before it are given."""
         new = torch.empty(0, dtype=wide(batch.embeds_BSD.dtype), device=batch.embeds_BSD.device).new_zeros
         size, length = batch.embeds_BSD.shape[:2]
         kept, vectors = heads if request.head_reduce == "per_head" else 1, prompt.stop - prompt.start
@@ -72,6 +80,7 @@ class Recorder:
         self.groups_BLhSG = new(size, layers, kept, length, len(GROUPS))
         self.prompt_BLhRN = new(size, layers, kept, 2, vectors)
         self.band_BhSN = new(size, kept, length, vectors)
+        self.attention_BLS, self.attention_BLRN = new(size, layers, length), new(size, layers, 2, vectors)
         self.full_BhSS = tuple(new(size, kept, length, length) for _ in request.full)
         self.leaf = new(())
         """The first measured attention output: where the graph begins."""
@@ -79,9 +88,16 @@ class Recorder:
         self._scratch = Scratch()
         self._masks: dict[tuple[int, int, int | None], Tensor] = {}
 
+    def _graph_start(self, device: torch.device) -> int:
+        """Only full maps show the prompt's rows; a GPU's fused attention knows no given columns, so it begins at 0."""
+        if self.request.rows == "rationale":
+            return self.first_row
+        is_spared = not self.request.full and device.type == "cpu"
+        return self.question_start if is_spared else 0
+
     def mask(self, rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor | None:
         """Return the additive mask that attention needs beyond being causal; one for all layers."""
-        if sight.window is None and sight.offset == 0:
+        if sight.window is None and (sight.offset == 0 or goes_on(like.device, sight)):
             return None
         key = (rows, columns, sight.window)
         if key not in self._masks:
@@ -99,16 +115,34 @@ class Recorder:
         value_PDK = self._scratch.columns("value", value_BJKD)
         for rectangle in self._rectangles(batch * heads, key_BJKD.shape[2], sight, query_BHQD.device):
             slope_PgQK = self._scratch.product("slope", slope_PgQD, value_PDK, rectangle)
-            signed_PgQK = slope_PgQK.mul_(probabilities.on(rectangle))
+            a_PgQK = probabilities.on(rectangle)
+            self.look(layer, rectangle, sight.offset, a_PgQK.view(batch, heads, *a_PgQK.shape[2:]))
+            signed_PgQK = slope_PgQK.mul_(a_PgQK)
             self.add(layer, rectangle, sight.offset, signed_PgQK.view(batch, heads, *signed_PgQK.shape[2:]))
 
     def _rectangles(self, heads: int, columns: int, sight: Sight, device: torch.device) -> Iterator[Rectangle]:
         """Yield prompt columns only where nothing else is kept, and tiles of every column elsewhere."""
         first = 0 if self.request.full else self.first_row - sight.offset
         step = tile_rows(heads, self.prompt.stop - self.prompt.start, device)
-        for start in range(self.question_start - sight.offset, first, step) if sight.offset == 0 else ():
+        for start in range(self.question_start - sight.offset, first, step) if self.request.rows == "all" else ():
             yield Rectangle(slice(start, min(start + step, first)), self.prompt)
         yield from tiles(range(first, self.end - sight.offset), tile_rows(heads, columns, device), sight)
+
+    def look(self, layer: int, rectangle: Rectangle, offset: int, a_BHQK: Tensor) -> None:
+        """Reduce one rectangle of plain attention A: what its rows give to the prompt's columns."""
+        columns, vectors = self._prompt_in(rectangle)
+        if columns.start < columns.stop:
+            rows = slice(rectangle.rows.start + offset, rectangle.rows.stop + offset)
+            a_BQN = a_BHQK[..., columns].mean(1)
+            self.attention_BLS[:, layer, rows] += a_BQN.sum(-1)
+            self.attention_BLRN[:, layer, :, vectors] += self.rows_BRS[:, :, rows] @ a_BQN
+
+    def _prompt_in(self, rectangle: Rectangle) -> tuple[slice, slice]:
+        """Return the prompt's columns within a rectangle, and which vectors they are; empty where there are none."""
+        first = max(self.prompt.start, rectangle.columns.start)
+        last = max(first, min(self.prompt.stop, rectangle.columns.stop))
+        start = rectangle.columns.start
+        return slice(first - start, last - start), slice(first - self.prompt.start, last - self.prompt.start)
 
     def add(self, layer: int, rectangle: Rectangle, offset: int, signed_BHQK: Tensor) -> None:
         """Reduce one rectangle of A * dL/dA, its heads already divided by their number unless all are kept."""
@@ -121,10 +155,9 @@ class Recorder:
         if columns.stop == rows.stop:  # a whole tile
             tile_BhQK.diagonal(rows.start - columns.start, 2, 3).zero_()  # its own column is no flow between tokens
             self.groups_BLhSG[:, layer, :, rows] = tile_BhQK @ self.columns_BSG[:, None, columns]
-        first, last = max(self.prompt.start, columns.start), min(self.prompt.stop, columns.stop)
-        if first < last:
-            prompt_BhQN = tile_BhQK[..., first - columns.start : last - columns.start]
-            vectors = slice(first - self.prompt.start, last - self.prompt.start)
+        within, vectors = self._prompt_in(rectangle)
+        if within.start < within.stop:
+            prompt_BhQN = tile_BhQK[..., within]
             self.prompt_BLhRN[:, layer, :, :, vectors] += self.rows_BRS[:, None, :, rows] @ prompt_BhQN
             if layer in self.request.band:
                 self.band_BhSN[:, :, rows, vectors] += prompt_BhQN
@@ -136,12 +169,19 @@ class Recorder:
             return signed_BHQK.sum(1, keepdim=True).abs_()
         return signed_BHQK.abs_().sum(1, keepdim=True)
 
-    def reduced(self, nll: list[Tensor]) -> Reduced:
+    def reduced(self, nll: list[Tensor], entropy: list[Tensor]) -> Reduced:
         """Return what was added up."""
         if self.request.rows == "rationale":
-            self.prompt_BLhRN[:, :, :, 0] = float("nan")
+            self.prompt_BLhRN[:, :, :, 0] = self.attention_BLRN[:, :, 0] = float("nan")
         return Reduced(
-            self.groups_BLhSG, self.prompt_BLhRN, self.band_BhSN, self.full_BhSS, [row.detach() for row in nll]
+            groups_BLhSG=self.groups_BLhSG,
+            prompt_BLhRN=self.prompt_BLhRN,
+            band_BhSN=self.band_BhSN,
+            full_BhSS=self.full_BhSS,
+            nll=[row.detach() for row in nll],
+            entropy=entropy,
+            attention_BLS=self.attention_BLS,
+            attention_BLRN=self.attention_BLRN,
         )
 
 

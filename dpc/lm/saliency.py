@@ -22,7 +22,7 @@ from dpc.errors import DpcError
 from dpc.lm.attention import Sight, attend
 from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, RightPadded
-from dpc.lm.losses import rationale_nll
+from dpc.lm.losses import rationale_scores
 from dpc.lm.models import FAMILIES, LanguageModel
 from dpc.lm.recorder import Recorder, Reduced, Request
 
@@ -117,27 +117,33 @@ def span_loss(nll: list[Tensor], starts: list[int]) -> Tensor:
     return torch.stack([row[start:].mean() for row, start in zip(nll, starts, strict=True)]).sum()
 
 
-def _nll(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> list[Tensor]:
-    """Return the NLL of every rationale token, on a graph that begins where the recorder says."""
-    embeds_BSD, decoder = batch.embeds_BSD.detach(), lm.model.get_decoder()
-    first = recorder.first_row if recorder.request.rows == "rationale" else 0
+def _scores(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> tuple[list[Tensor], list[Tensor]]:
+    """Return NLL and entropy at every rationale token, on a graph that begins at the recorder's first row."""
+    embeds_BSD, decoder, first = batch.embeds_BSD.detach(), lm.model.get_decoder(), recorder.graph_start
     positions_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
     cache = None
     if first > 0:
-        from transformers import DynamicCache
-
-        recorder.is_recording = False
-        with torch.no_grad():
-            before = DynamicCache()  # without the model's config no layer forgets what is outside its window
-            decoder(inputs_embeds=embeds_BSD[:, :first], position_ids=positions_1S[:, :first], past_key_values=before)
-        cache, recorder.is_recording = given_cache(before), True
+        rows = 1 if first <= batch.question_start else len(embeds_BSD)  # all rows have the same prompt
+        cache = _cache_of(decoder, embeds_BSD[:rows, :first], positions_1S[:, :first], recorder)
     hidden_BSD = decoder(
         inputs_embeds=embeds_BSD[:, first:],
         position_ids=positions_1S[:, first:],
         past_key_values=cache,
         use_cache=cache is not None,
     ).last_hidden_state
-    return rationale_nll(lm, batch, hidden_BSD, first)
+    return rationale_scores(lm, batch, hidden_BSD, first, is_entropy_wanted=True)
+
+
+def _cache_of(decoder: Any, embeds_BSD: Tensor, positions_1S: Tensor, recorder: Recorder) -> Any:
+    """Return a cache of what goes before the graph; nothing is recorded of it."""
+    from transformers import DynamicCache
+
+    recorder.is_recording = False
+    before = DynamicCache()  # without the model's config no layer forgets what is outside its window
+    with torch.no_grad():
+        decoder(inputs_embeds=embeds_BSD, position_ids=positions_1S, past_key_values=before)
+    recorder.is_recording = True
+    return given_cache(before)
 
 
 def measure(
@@ -162,9 +168,9 @@ def measure(
     prompt = slice(layout.prompt_start(), layout.prompt_start() + vectors)
     recorder = Recorder(request, batch, prompt, cuts, config.num_hidden_layers, config.num_attention_heads)
     with _recording(lm, recorder), _checkpointed(lm, request.checkpoint), torch.enable_grad():
-        nll = _nll(lm, batch, recorder)
+        nll, entropy = _scores(lm, batch, recorder)
         loss = span_loss(nll, starts)
         if not bool(torch.isfinite(loss)):
             raise DpcError(f"saliency loss is {float(loss)}; expected a finite number: use models.NAME.dtype: float32")
         torch.autograd.grad(loss, [recorder.leaf])
-    return recorder.reduced(nll)
+    return recorder.reduced(nll, entropy)

@@ -45,13 +45,21 @@ POINTS = 72.0  # per inch
 PLAN_LABELS = {
     "no_prompt": "No prompt",
     "prompt_tuning": "Prompt tuning",
+    "act": "ACT",
     "dpc": "DPC",
     "random_corruption": "Random corruption (DPC's rate)",
+    "random_trigger": "Random trigger (DPC's rate)",
+    "random_token": "Random vector where DPC fires",
+    "first_vector": "First vector where DPC fires",
+    "entropy_trigger": "Trigger: entropy",
+    "nll_trigger": "Trigger: NLL",
+    "attention_trigger": "Trigger: plain attention",
     "always": "Corruption without trigger",
     "mask_only": "Mask only",
     "gamma_only": "Γ only",
     "identity": "Identity (noise floor)",
     "static_mask": "One static mask",
+    "oracle_trigger": "Oracle trigger (upper bound)",
     "oracle_token": "Oracle token (upper bound)",
 }
 

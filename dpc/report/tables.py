@@ -1,9 +1,9 @@
 """The four tables of a study, from plain frames: numbers for machines, text for people, and a caption.
 
 Accuracies are shares from 0 to 1, and percent where people read them. `accuracies` has one row per model,
-dataset, recipe and plan with columns `model, dataset, recipe, plan, questions, accuracy, low, high, seed_low`
-and `seed_high`; `evaluations` and `findings` are the tables of those names, with columns `model, dataset,
-recipe, seed` as well.
+dataset, recipe and plan with columns `model, dataset, recipe, plan, questions, accuracy, low, high, seed_low,
+seed_high` and `fired`, the share of questions on which the plan fires; `evaluations` and `findings` are the
+tables of those names, with columns `model, dataset, recipe, seed` as well.
 """
 
 from __future__ import annotations
@@ -70,42 +70,65 @@ def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
     cells = list(itertools.product(settings.models, settings.datasets, settings.recipes))
     for cell in [*cells, *((*pair, "") for pair in not_run(settings.models, settings.datasets))]:
         for plan in METHODS:
-            rows.append(_main_row(cell, plan, found.get((*cell, plan))))
+            hidden = plan == "act" and settings.act.mode == "released"  # for the record, never the headline
+            rows.append(_main_row(cell, plan, None if hidden else found.get((*cell, plan))))
     numbers = pd.DataFrame(rows)
     for ours, name in (("accuracy", "difference"), ("low", "difference_low"), ("high", "difference_high")):
         numbers[name] = numbers[ours] - numbers["published"]
     text = _named_cells(numbers)
-    text["method"] = ["ACT" if plan == "act" else plan_label(plan) for plan in numbers["plan"]]
+    seeds = len(settings.prompt_seeds)
+    text["method"] = [_method(*row, seeds) for row in zip(numbers["plan"], numbers["fired"], strict=True)]
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
     text[f"{captions.level(settings)} interval"] = _spans(numbers, "low", "high")
     text["seeds, lowest to highest"] = _spans(numbers, "seed_low", "seed_high")
-    text["published (%)"] = numbers["published"].map(percent)
+    text["published (%)"] = [
+        f"{percent(value)} (not applied)" if _not_applied(model, plan) else percent(value)
+        for model, plan, value in zip(numbers["model"], numbers["plan"], numbers["published"], strict=True)
+    ]
     text["ours − published (points)"] = [
         points(*row) for row in zip(*(numbers[f"difference{end}"] for end in ("", "_low", "_high")), strict=True)
     ]
+    numbers = numbers.drop(columns="fired")
     return Table("main", "Accuracy of the methods", numbers, text, _main_caption(numbers, settings))
 
 
 def _main_row(cell: tuple[str, str, str], plan: str, ours: dict[Any, Any] | None) -> dict[str, Any]:
-    columns = ("questions", "accuracy", "low", "high", "seed_low", "seed_high")
+    columns = ("questions", "accuracy", "low", "high", "seed_low", "seed_high", "fired")
     known = published(cell[0], cell[1], plan)
     return {
         **dict(zip(CELL, cell, strict=True)),
         "plan": plan,
         **{column: math.nan if ours is None else ours[column] for column in columns},
         "published": known.accuracy / 100 if known else math.nan,
-        "source": known.source if known else "",
+        "source": f"{known.source}{'; ACT not applied' * _not_applied(cell[0], plan)}" if known else "",
     }
+
+
+def _not_applied(model: str, plan: str) -> bool:
+    """Return whether a published row is prompt tuning under ACT's name."""
+    return plan == "act" and model.lower() in ACT_NOT_APPLIED
+
+
+def _method(plan: str, fired: float, seeds: int) -> str:
+    """Name a method; ACT in which no head was confirmed says that it is prompt tuning."""
+    label = plan_label(plan)
+    if plan != "act" or math.isnan(captions.real(fired)) or fired == 1:
+        return label
+    without = seeds - round(fired * seeds)
+    where = "" if without == seeds else f" in {without} of {seeds} seeds"
+    return f"{label} (no head confirmed{where}: prompt tuning)"
 
 
 def _main_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
     cells = len(settings.models) * len(settings.datasets) * len(settings.recipes)
     shown = numbers["published"].notna().any()
     beside = (
-        "Published: the paper's poster, taken as exact in the difference; ACT as published, our own is not built yet"
+        "Published: the paper's poster, taken as exact in the difference"
         if shown
-        else "No published value belongs to these models and datasets; ACT is not built yet"
+        else "No published value belongs to these models and datasets"
     )
+    if "act" in settings.plans and settings.act.mode == "released":
+        beside += "; ACT ran as the published function, which breaks cached decoding: see the ablation table"
     mistral = any(model.lower() in ACT_NOT_APPLIED for model in settings.models) and shown
     note = " (for Mistral-7B the published ACT row equals prompt tuning: ACT was not applied)" if mistral else ""
     return (
@@ -203,6 +226,8 @@ def _ablation_text(numbers: pd.DataFrame, settings: TablesStage) -> pd.DataFrame
 
 def _plan_text(name: str, settings: TablesStage) -> str:
     label = plan_label(name)
+    if name == "act" and settings.act.mode == "released":
+        return f"{label} (published function, for the record)"
     bound = name in settings.oracles and "upper bound" not in label
     return f"{label} (upper bound)" if bound else label
 
@@ -217,6 +242,8 @@ def _pair(left: Any, right: Any) -> str:
 
 
 def _ablation_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
+    act = "ACT fires on every question where heads were confirmed, and on none otherwise. "
+    act = act if (numbers["plan"] == "act").any() else ""
     return (
         f"Every plan on {captions.count_range(_counts(numbers))} test questions per cell: accuracy (mean "
         f"over {captions.counted(len(settings.prompt_seeds), 'seed')}, {captions.level(settings)} interval "
@@ -225,7 +252,7 @@ def _ablation_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         "on which the plan fires, precision and recall of firing for questions that prompt tuning gets "
         "wrong and for those that the prompt broke (right without, wrong with it), and generated tokens per "
         "question, prompt tuning's own rationale included. Upper bounds look at test gold; their intervals "
-        "are means over seeds. A dash: not defined, as for a trigger that never or always fires. "
+        f"are means over seeds. {act}A dash: not defined, as for a trigger that never or always fires. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )
 

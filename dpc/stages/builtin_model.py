@@ -15,7 +15,8 @@ def run(settings: BuiltinModelStage, *, folder: Path, execution: Execution) -> N
     """Write config, weights and tokenizer into `folder`; `config.json` comes last, so that it means complete."""
     from dpc.lm import builtin, models
 
-    models.set_up_torch(execution.model_copy(update={"threads": execution.builtin_threads}))
+    # it is too small for a card, and its job asks for none
+    models.set_up_torch(execution.model_copy(update={"threads": execution.builtin_threads, "device": "cpu"}))
     with progress(settings.builtin.steps, "builtin model", "step") as bar:
         model = builtin.train(settings.builtin, lambda step, loss: bar.add(1, loss=loss))
     folder.mkdir(parents=True, exist_ok=True)

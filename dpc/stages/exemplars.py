@@ -48,7 +48,7 @@ def _maps(lm: Any, settings: ExtractSaliencyStage, prompt_ND: Any, row: Any, rol
     batch = lay_out(lm, settings, prompt_ND, [row])
     layers = tuple(range(layer, layer + 1) for layer in range(lm.model.config.num_hidden_layers))
     order = layout_of(lm, settings.layout)
-    request = Request(settings.saliency.head_reduce, full=layers)
+    request = Request(head_reduce=settings.saliency.head_reduce, full=layers)
     start = loss_start(lm, settings, batch.rationale_ids[0])
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), [(0, 0)], [start], request)
     about = {

@@ -53,9 +53,9 @@ def run(
 
         lm = models.load(model, settings.dtype, execution, settings.attention)
         prompt_ND = soft_prompt.load(prompt, lm)
-        measure = partial(_measure, lm, settings, prompt_ND, execution.checkpoint_activations)
+        measure = partial(measure_rows, lm, settings, prompt_ND, execution.checkpoint_activations)
         with progress(len(left), "saliency", "question") as bar:
-            for batch, found in in_batches(_longest_first(lm, left), execution.batch_size.saliency, measure):
+            for batch, found in in_batches(longest_first(lm, left), execution.batch_size.saliency, measure):
                 bar.add(len(batch))
                 yield pd.DataFrame(found)
 
@@ -70,7 +70,7 @@ def joined(questions: Path, generations: list[Path]) -> pd.DataFrame:
     return tables.read(generations, "generations").merge(asked, on="problem_id", validate="one_to_one")
 
 
-def _longest_first(lm: LanguageModel, rows: pd.DataFrame) -> list[Any]:
+def longest_first(lm: LanguageModel, rows: pd.DataFrame) -> list[Any]:
     """Return rows with their `question_ids`, by length: batches are of similar ones, and the first is the largest."""
     records = rows.assign(question_ids=rows["prompt_text"].map(lm.encode))
     return sorted(tables.rows(records), key=lambda r: (-len(r.question_ids) - len(r.token_ids), r.problem_id))
@@ -123,9 +123,10 @@ def former_lengths(steps: list[int]) -> tuple[int, int]:
     return len(steps) // 2, sum(step < half_of_steps for step in steps)
 
 
-def _measure(
+def measure_rows(
     lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, is_checkpointed: bool, rows: Sequence[Any]
 ) -> list[dict[str, Any]]:
+    """Return rows of table `saliency` for one batch of `longest_first`'s rows, all under one prompt."""
     from dpc.lm import saliency
     from dpc.lm.layout import layout_of
     from dpc.lm.recorder import Request
@@ -134,7 +135,7 @@ def _measure(
     steps = [steps_of(lm, settings.task, ids) for ids in batch.rationale_ids]
     starts = [loss_start(lm, settings, ids) for ids in batch.rationale_ids]
     band = layer_range(settings.saliency.band, lm.model.config.num_hidden_layers)
-    request = Request(settings.saliency.head_reduce, band=band, checkpoint=is_checkpointed)
+    request = Request(head_reduce=settings.saliency.head_reduce, band=band, checkpoint=is_checkpointed)
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request)
@@ -163,10 +164,14 @@ def _row(
         "former_steps": cut[1],
         "step_of_token": steps,
         "nll": _flat(reduced.nll[b]),
+        "entropy": _flat(reduced.entropy[b]),
         **sums,
         "column_question": _flat(reduced.prompt_BLhRN[b, :, 0, 0]),
         "column_rationale": _flat(reduced.prompt_BLhRN[b, :, 0, 1]),
         "band": _flat(reduced.band_BhSN[b, 0, rationale]),
+        "row_attention": _flat(reduced.attention_BLS[b, :, rationale]),
+        "attention_question": _flat(reduced.attention_BLRN[b, :, 0]),
+        "attention_rationale": _flat(reduced.attention_BLRN[b, :, 1]),
     }
 
 

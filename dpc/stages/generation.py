@@ -14,7 +14,7 @@ from dpc.stages.common import progress
 from dpc.tasks import get_task
 
 if TYPE_CHECKING:
-    from dpc.lm.decoding import Request
+    from dpc.lm.decoding import Calibrated, Request
     from dpc.lm.models import LanguageModel
 
 
@@ -29,7 +29,12 @@ class Job:
 
 
 def generate_rows(
-    lm: LanguageModel, settings: GenerateStage, jobs: list[Job], execution: Execution, what: str
+    lm: LanguageModel,
+    settings: GenerateStage,
+    jobs: list[Job],
+    execution: Execution,
+    what: str,
+    act: Calibrated | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Yield the rows of table `generations` for `jobs`, batch by batch; `Store` numbers the batches."""
     from dpc.lm.decoding import Limits, generate
@@ -38,7 +43,7 @@ def generate_rows(
     limits = Limits(settings.max_new_tokens, tuple(settings.stop))
     layout, size = layout_of(lm, settings.layout), execution.batch_size.generate
     with progress(len(jobs), what, "question") as bar:
-        for indices, found in generate(lm, layout, [job.request for job in jobs], limits, size):
+        for indices, found in generate(lm, layout, [job.request for job in jobs], limits, size, act):
             rows = [_row(settings, jobs[i], made) for i, made in zip(indices, found, strict=True)]
             bar.add(len(rows))
             yield pd.DataFrame(rows)

@@ -12,6 +12,7 @@ from dpc import plans, tables
 from dpc.analysis import flow
 from dpc.analysis.baseline import of_row
 from dpc.analysis.evaluation import grade
+from dpc.analysis.head_selection import heads_of
 from dpc.stage_settings import PlanStage
 from dpc.stages.common import log, provenance
 from dpc.tasks import get_task
@@ -24,13 +25,14 @@ def run(
     generations: list[Path],
     split: str,
     thresholds: Path | None = None,
+    act_heads: Path | None = None,
     gold: Path | None = None,
     out: Path,
 ) -> None:
     """Write table `plans` for one split.
 
-    `thresholds` is missing for the calibration split, whose plans serve to fit them. `gold` is given for the oracles
-    and for nothing else.
+    `thresholds` is missing for the calibration split, whose plans serve to fit them. `act_heads` is given where plan
+    `act` is made, `gold` for the oracles and for nothing else.
     """
     measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
     made = made[made["split"] == split]
@@ -41,6 +43,7 @@ def run(
         trigger=settings.trigger,
         corrupt=settings.corrupt,
         controls=settings.controls,
+        act_heads=_switched_on(act_heads),
         wrong=_wrong(settings, made, gold),
         **({} if thresholds is None else _fitted(thresholds)),
     )
@@ -60,7 +63,13 @@ def _fitted(thresholds: Path) -> dict[str, Any]:
         "share": number(row["share"]),
         "accumulation_z": number(row["accumulation_z"]),
         "static_vector": int(row["static_vector"]),
+        "score_limits": {score: number(row[f"{score}_limit"]) for score in plans.SCORES},
     }
+
+
+def _switched_on(act_heads: Path | None) -> int:
+    found = {} if act_heads is None else heads_of(tables.read(act_heads, "act_heads"))
+    return sum(map(len, found.values()))
 
 
 def _wrong(settings: PlanStage, made: pd.DataFrame, gold: Path | None) -> frozenset[str]:

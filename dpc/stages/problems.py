@@ -81,7 +81,7 @@ def _generated(settings: ProblemsStage) -> Pool:
             f"dataset {settings.dataset}: found no number of questions to generate; expected one:"
             f" write `datasets.{settings.dataset}.generate` and `.splits.test`"
         )
-    return generate_problems(settings.generate, sizes.tuning + sizes.validation + sizes.calibration + sizes.test)
+    return generate_problems(settings.generate, sum(getattr(sizes, name) for name in NAMES))
 
 
 def _check_gold(task: Task, name: str, question: Question) -> None:
@@ -116,7 +116,7 @@ def _question_rows(splits: dict[str, list[Question]], template: str) -> pd.DataF
 
 
 def _gold_rows(split: list[Question]) -> pd.DataFrame:
-    return pd.DataFrame(
+    rows = [
         {
             "problem_id": question.problem_id,
             "answer": question.problem.answer,
@@ -124,4 +124,5 @@ def _gold_rows(split: list[Question]) -> pd.DataFrame:
             "steps": question.problem.steps,
         }
         for question in split
-    )
+    ]
+    return pd.DataFrame(rows, columns=list(tables.SCHEMAS["gold"]))  # a split of ACT's may be empty

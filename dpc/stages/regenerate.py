@@ -29,6 +29,7 @@ def run(
     questions: Path,
     plans: Path,
     base: list[Path],
+    made: list[Path],
     store: Path,
     shard: int,
     shards: int,
@@ -37,10 +38,12 @@ def run(
 ) -> None:
     """Write table `regenerations` with one row per question and edit of `plans` in this shard.
 
+    What stands in `made`, regenerations of another part, is left out: that part has answered it.
     `store` keeps rows between runs, outside the rule's outputs: a new plan makes only its new edits, and a killed job
     goes on where it was.
     """
-    wanted = of_shard(edits_of(tables.read(plans, "plans")), shard, shards)
+    planned = edits_of(tables.read(plans, "plans"))
+    wanted = of_shard(_not_in(planned, tables.read(made, "regenerations")), shard, shards)
     asked = tables.read(questions, "questions")
     texts = asked[["problem_id", "split", "prompt_text"]]
     kept = Store(store, "regenerations", context("regenerate", settings, model, prompt, texts), execution)
@@ -58,6 +61,13 @@ def run(
     rows, device = kept.complete(wanted, make)
     tables.write(out, "regenerations", rows, provenance("regenerate", settings, model=model, device=device))
     kept.merge()
+
+
+def _not_in(planned: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
+    """Return the edits that `made` does not hold."""
+    key = ["problem_id", "edit_id"]
+    is_made = pd.MultiIndex.from_frame(planned[key]).isin(pd.MultiIndex.from_frame(made[key]))
+    return planned[~is_made].reset_index(drop=True)
 
 
 def _jobs(

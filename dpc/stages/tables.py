@@ -60,7 +60,7 @@ def _accuracies(paths: list[Path], settings: TablesStage) -> pd.DataFrame:
                         **_pool(group, settings),
                     }
                 )
-    columns = [*report.CELL, "plan", "questions", "accuracy", "low", "high", "seed_low", "seed_high"]
+    columns = [*report.CELL, "plan", "questions", "accuracy", "low", "high", "seed_low", "seed_high", "fired"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -76,4 +76,5 @@ def _pool(group: pd.DataFrame, settings: TablesStage) -> dict[str, Any]:
         "high": found.high,
         "seed_low": by_seed.min(),
         "seed_high": by_seed.max(),
+        "fired": group["fired"].mean(),
     }

@@ -60,6 +60,7 @@ def run(
         "flow_change": limits.flow_change,
         "static_vector": vector,
         **(usual.columns() if usual else NOTHING),
+        **_score_limits(settings, readings, cases),
         "right_cases": limits.right_cases,
         "calibration_questions": len(readings),
         "note": note,
@@ -79,6 +80,10 @@ def _cases(
     """Return one row per calibration plan row: what prompt tuning and what the edit came to."""
     task = get_task(settings.task)
     base = grade(made, gold, task).set_index("problem_id")["correct"]
+    if strange := set(planned["problem_id"]) - set(base.index):
+        raise DpcError(
+            f"thresholds: found a plan for {min(strange)!r}, which is no calibration question; run plan again"
+        )
     after = grade(again, gold, task)[["problem_id", "edit_id", "correct"]]
     joined = planned.merge(after, on=["problem_id", "edit_id"], how="left", validate="many_to_one")
     if joined["correct"].isna().any():
@@ -96,6 +101,19 @@ def _cases(
 
 def _tried(cases: pd.DataFrame, plan: str) -> pd.DataFrame:
     return cases[cases["plan"] == plan].reset_index(drop=True)
+
+
+def _score_limits(settings: ThresholdsStage, readings: pd.DataFrame, cases: pd.DataFrame) -> dict[str, float | None]:
+    """Return the limit of each simpler trigger, fitted as R is: on the same cases, from as many values (D31)."""
+    always = readings.merge(_tried(cases, "always"), on="problem_id", validate="one_to_one")
+    before, limits = float(always["base_correct"].mean()), dict[str, float | None]()
+    for score in interventions.SCORES:
+        grid = thresholds.score_grid(always.loc[always["eligible"], score], settings.trigger)
+        fired_at = {limit: interventions.fires_on_score(always, score, limit) for limit in grid}
+        curve = thresholds.threshold_curve(always, fired_at)
+        limits[f"{score}_limit"] = thresholds.best_limit(curve, before, settings.trigger) if grid else None
+    log.info("limits of simpler triggers: %s", limits)
+    return limits
 
 
 def _fit(

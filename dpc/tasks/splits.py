@@ -8,7 +8,7 @@ from dpc.catalogue import Splits
 from dpc.errors import DpcError
 from dpc.tasks.base import Problem, hash_order, problem_id
 
-NAMES = ("tuning", "validation", "calibration", "test")
+NAMES = ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ def cut_splits(train: Pool, test: Pool, sizes: Splits, dataset: str) -> tuple[di
 
     Questions are put in the order of a hash of their id, and each split is a run of that order.
 
-    - With training rows, calibration, validation and then at most `sizes.tuning` for tuning come from them;
-      test is all of `test`, or its first `sizes.test`.
-    - Without, all four come from `test`: calibration and validation first. If `sizes.test` is set, test is
-      cut next and in full, and tuning gets at most `sizes.tuning` of the rest; else tuning is cut in full
-      and test is all of the rest.
+    - With training rows, calibration, validation, the two of ACT and then at most `sizes.tuning` for tuning
+      come from them; test is all of `test`, or its first `sizes.test`.
+    - Without, all come from `test`: calibration and validation first. If `sizes.test` is set, test and ACT's
+      are cut next and in full, and tuning gets at most `sizes.tuning` of the rest; else ACT's and tuning are
+      cut in full and test is all of the rest.
 
     The same question twice in a pool counts once. A training question that is also anywhere in `test` is
     refused or, with `sizes.on_overlap: drop`, dropped from training.
@@ -44,14 +44,15 @@ def cut_splits(train: Pool, test: Pool, sizes: Splits, dataset: str) -> tuple[di
     held_out = _distinct(test, "test", dataset, notes)
     own = _distinct(train, "training", dataset, notes)
     fitting = {"calibration": sizes.calibration, "validation": sizes.validation}
+    act = {"act_select": sizes.act_select, "act_confirm": sizes.act_confirm}
     if train:
         kept = _without_overlap(own, held_out, sizes, dataset, notes)
-        cut = _cut(kept, fitting, "tuning", sizes.tuning, dataset, "training")
+        cut = _cut(kept, fitting | act, "tuning", sizes.tuning, dataset, "training")
         cut |= _cut(held_out, {}, "test", sizes.test, dataset, "test")
     elif sizes.test is not None:
-        cut = _cut(held_out, fitting | {"test": sizes.test}, "tuning", sizes.tuning, dataset, "test")
+        cut = _cut(held_out, fitting | {"test": sizes.test} | act, "tuning", sizes.tuning, dataset, "test")
     else:
-        cut = _cut(held_out, fitting | {"tuning": sizes.tuning}, "test", None, dataset, "test")
+        cut = _cut(held_out, fitting | act | {"tuning": sizes.tuning}, "test", None, dataset, "test")
     for name in ("tuning", "test"):
         wanted = getattr(sizes, name)
         if wanted is not None and len(cut[name]) < wanted:
@@ -100,8 +101,9 @@ def _cut(
         start += size
     cut[last] = pool[start:][:most]
     if not cut[last]:
-        needs = ", ".join([f"{size} for {name}" for name, size in full.items()] + [f"1 for {last}"])
-        keys = " or ".join(f"`datasets.{dataset}.splits.{name}`" for name in full)
+        sizes = {name: size for name, size in full.items() if size}
+        needs = ", ".join([f"{size} for {name}" for name, size in sizes.items()] + [f"1 for {last}"])
+        keys = " or ".join(f"`datasets.{dataset}.splits.{name}`" for name in sizes)
         raise DpcError(
             f"dataset {dataset}: found {len(pool)} {label} questions; expected at least {start + 1}"
             f" ({needs}): {f'lower {keys}' if full else 'give a file with questions'}"

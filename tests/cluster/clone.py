@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,12 +11,14 @@ from typing import Any
 import yaml
 
 from tests.cluster.slurm import Cluster, wait_until
-from tests.workflow import ROOT, SMALLEST, overlay
+from tests.workflow import ONE_THREAD, ROOT, SMALLEST, overlay
 
-STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}})
+STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}, "study": {"oracles": []}})
 """The smallest embedded study: torch runs on the CPU by its own config, and its jobs ask for a card all the same."""
-POLL = ("--slurm-init-seconds-before-status-checks", "9")
-"""First look at a job after so many seconds: its length, about."""
+
+
+LIMIT = 500
+"""Seconds after which a run counts as hanging, however busy the machine is: faults of a cluster show as hangs."""
 
 
 class Clone:
@@ -25,6 +26,7 @@ class Clone:
 
     def __init__(self, folder: Path, cluster: Cluster, warm: bool = True):
         self.folder, self.cluster, self.warm = folder, cluster, warm
+        self.exported: dict[str, str] = {}
         tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for name in tracked.rstrip("\0").split("\0"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,16 +43,16 @@ class Clone:
         for stage, kind in faults.items():
             (self.folder / "faults" / stage).write_text(kind)
 
-    def wait_for_fault(self, stage: str, seconds: float = 90) -> None:
+    def wait_for_fault(self, stage: str) -> None:
         """Return when the planted fault of a stage has begun."""
-        wait_until((self.folder / "faults" / f"{stage}.happened").exists, seconds, f"fault of {stage}")
+        wait_until((self.folder / "faults" / f"{stage}.happened").exists, LIMIT, f"fault of {stage}")
 
     @property
     def environment(self) -> dict[str, str]:
         """Return what a user has exported; jobs inherit it."""
-        here = {**self.cluster.environment, "DPC_PARTITION": "cpu", "DPC_GPU_PARTITION": "gpu", "OMP_NUM_THREADS": "1"}
+        names = {"DPC_PARTITION": "cpu", "DPC_GPU_PARTITION": "gpu", **self.exported}
+        here = {**self.cluster.environment, **names, **ONE_THREAD}
         here.pop("PYTHONDONTWRITEBYTECODE", None)  # every job would compile everything again
-        here["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), here["PATH"]])
         return here
 
     def command(self, *arguments: str, study: dict[str, Any] | None = STUDY) -> list[str]:
@@ -74,11 +76,11 @@ class Clone:
             text=True,
         )
 
-    def run(self, *arguments: str, study: dict[str, Any] | None = STUDY, limit: float = 240) -> tuple[int, str]:
-        """Run Snakemake; return its status and what it printed. Raises TimeoutExpired: the fault of a cluster hangs."""
+    def run(self, *arguments: str, study: dict[str, Any] | None = STUDY) -> tuple[int, str]:
+        """Run Snakemake; return its status and what it printed. Raises TimeoutExpired where it hangs."""
         process = self.start(*arguments, study=study)
         try:
-            output, _ = process.communicate(timeout=limit)
+            output, _ = process.communicate(timeout=LIMIT)
         finally:
             process.kill()
         return process.returncode, output

@@ -10,18 +10,14 @@ import pytest
 from tests.cluster import slurm
 
 
-@pytest.fixture(scope="session")
-def installed() -> None:
+def require_slurm() -> None:
     """Skip where Slurm is missing; in CI that is a failure."""
-    missing = slurm.missing()
-    if missing:
-        message = (
-            f"found no {', '.join(missing)}: install Debian's slurm-wlm and munge (apt-get install slurm-wlm munge)"
-        )
+    if message := slurm.missing():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
 
 
-@pytest.fixture(scope="module")
-def cluster(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
+    require_slurm()
     with slurm.running(tmp_path_factory.mktemp("slurm") / "state") as running:
         yield running

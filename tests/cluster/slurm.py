@@ -15,9 +15,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tests.cluster import processes
 
 SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
 CLIENTS = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
@@ -35,6 +38,7 @@ SlurmctldPort={controller_port}
 SlurmctldPidFile={state}/controller.pid
 SlurmdPidFile={state}/%n.pid
 SlurmdSpoolDir={state}/spool.%n
+SlurmdLogFile={state}/log/%n.log
 SlurmdParameters=config_overrides
 StateSaveLocation={state}/controller
 ProctrackType=proctrack/linuxproc
@@ -64,10 +68,21 @@ PartitionName=cpu Nodes={cpu_nodes} Default=YES MaxTime=1-00:00:00 State=UP
 PartitionName=gpu Nodes={gpu_nodes} MaxTime=1-00:00:00 State=UP
 """
 
+IMPATIENT = """
+import snakemake_executor_plugin_slurm as plugin
+from snakemake.cli import main
 
-def missing() -> list[str]:
-    """Return which programs of `slurm-wlm` and `munge` are not installed."""
-    return [name for name in (*CLIENTS, *DAEMONS) if not shutil.which(name, path=SBIN)]
+plugin.Executor.next_seconds_between_status_checks = property(lambda self: 2.0, lambda self, seconds: None)
+main()
+"""
+"""The command `snakemake`, but it looks at Slurm every two seconds; else it waits ten more after every look in vain."""
+
+
+def missing() -> str:
+    """Say in one line what is to be installed; nothing where Slurm is here."""
+    absent = [name for name in (*CLIENTS, *DAEMONS) if not shutil.which(name, path=SBIN)]
+    how = "install Debian's slurm-wlm and munge (apt-get install slurm-wlm munge)"
+    return f"found no {', '.join(absent)}: {how}" if absent else ""
 
 
 def wait_until(done: Callable[[], bool], seconds: float, what: str) -> None:
@@ -87,14 +102,6 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _environment_of(pid: int) -> dict[str, str]:
-    try:
-        entries = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return {}
-    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
-
-
 class Cluster:
     """One controller, one CPU node, two GPU nodes with one pretended GPU each; `state` holds all of it."""
 
@@ -102,11 +109,13 @@ class Cluster:
         self.state, self.node_timeout = state, node_timeout
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.file = state / "slurm.conf"
+        self.guard: subprocess.Popen[bytes] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """Return the environment in which Slurm's commands mean this cluster."""
-        path = os.pathsep.join([str(self.state / "bin"), os.environ["PATH"], SBIN])
+        own = [self.state / "bin", Path(sys.executable).parent]
+        path = os.pathsep.join([*map(str, own), os.environ["PATH"], SBIN])
         return {**os.environ, "SLURM_CONF": str(self.file), "PATH": path}
 
     def start(self) -> None:
@@ -115,6 +124,8 @@ class Cluster:
             (self.state / folder).mkdir(parents=True)
         (self.state / "munge").chmod(0o711)
         self._configure()
+        command = [sys.executable, processes.__file__, str(self.file)]
+        self.guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         self._start_munge()
         self.start_controller()
         for node in GPU_NODES + CPU_NODES:
@@ -147,6 +158,9 @@ class Cluster:
             shim = self.state / "bin" / client
             shim.write_text(f'#!/bin/sh\nSLURM_CONF={self.file} exec {shutil.which(client, path=SBIN)} "$@"\n')
             shim.chmod(0o755)
+        impatient = self.state / "bin" / "snakemake"
+        impatient.write_text(f"#!{sys.executable}\n{IMPATIENT}")
+        impatient.chmod(0o755)
 
     def _start_munge(self) -> None:
         folder = self.state / "munge"
@@ -196,58 +210,34 @@ class Cluster:
         lines = self.ask("scontrol", "show", "job", "--oneliner").splitlines()
         return [dict(re.findall(r"(\S+?)=(.*?)(?=\s+\S+?=|\s*$)", line)) for line in lines if line.startswith("JobId=")]
 
-    def processes(self, node: str | None = None) -> Iterator[int]:
-        """Yield every process of this cluster's jobs (of one node's), slurmstepd included."""
-        known = {daemon.pid for daemon in self.daemons.values()}
-        for folder in Path("/proc").glob("[0-9]*"):
-            pid = int(folder.name)
-            variables = _environment_of(pid)
-            if pid in known or pid == os.getpid() or variables.get("SLURM_CONF") != str(self.file):
-                continue
-            is_step = "SLURMD_NODENAME" in variables or _name(pid).startswith("slurmstepd")
-            if is_step and (node is None or variables.get("SLURMD_NODENAME", _node_of_step(pid, self)) == node):
-                yield pid
+    def processes(self) -> set[int]:
+        """Return every process of this cluster and its jobs."""
+        return processes.members(self.file)
 
     def crash(self, node: str) -> None:
-        """Kill a node's daemon and everything that runs on it, as a power cut would."""
-        self.stop_daemon(node, signal.SIGKILL)
-        # keepers first: one that outlived its step for a moment would report a failed job, not a lost node
-        for pid in sorted(self.processes(node), key=lambda pid: not _name(pid).startswith("slurmstepd")):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """Stop a node's daemon and everything that runs on it at once, as a power cut would, and then kill it."""
+        daemon = self.daemons.pop(node)
+        stopped = {daemon.pid}
+        processes.send(stopped, signal.SIGSTOP)  # nothing that is killed first may be reported by what lives on
+        while new := processes.of_node(self.file, node) - stopped:
+            processes.send(new, signal.SIGSTOP)
+            stopped |= new
+        processes.send(stopped, signal.SIGKILL)
+        daemon.wait(10)
 
     def stop(self) -> None:
         """End all jobs and daemons; nothing of this cluster runs afterwards."""
         if "controller" in self.daemons:
-            for job in self.queued():
-                self.ask("scancel", job)
+            if jobs := self.queued():
+                self.ask("scancel", *jobs)
             with contextlib.suppress(TimeoutError):
                 wait_until(lambda: not self.queued(), 10, "jobs cancelled")
         for name in ("controller", *(GPU_NODES + CPU_NODES), "munge"):
             if name in self.daemons:
                 self.stop_daemon(name)
-        for pid in list(self.processes()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not list(self.processes()), 10, "no process left")
-
-
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _node_of_step(pid: int, cluster: Cluster) -> str:
-    """Return the node a slurmstepd belongs to: that whose spool or socket it holds open."""
-    with contextlib.suppress(OSError):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                found = re.search(rf"{re.escape(str(cluster.state))}/(?:spool\.|log/)(\w+)", str(descriptor.readlink()))
-                if found:
-                    return found[1]
-    return ""
+        processes.end(self.file)
+        if self.guard:
+            self.guard.communicate()
 
 
 @contextlib.contextmanager

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import slurm
-from tests.cluster.clone import POLL, STUDY, Clone
+from tests.cluster import processes, slurm
+from tests.cluster.clone import LIMIT, STUDY, Clone
+from tests.cluster.conftest import require_slurm
 from tests.cluster.slurm import GPU_NODES, Cluster
-from tests.workflow import overlay
+from tests.workflow import ROOT, overlay
 
 GPU_RULES = {
     "tune_prompt", "generate_unprompted", "generate_base", "regenerate", "extract_saliency", "extract_exemplars",
@@ -25,10 +29,10 @@ class Run:
     def __init__(self, folder: Path, cluster: Cluster):
         study = Clone(folder / "study", cluster)
         study.plant(choose_exemplars="fail")
-        process = study.start(*POLL, study=overlay(STUDY, {"shards": {"saliency": 3}}))
+        process = study.start(study=overlay(STUDY, {"shards": {"saliency": 3}}))
         try:
             self.paper(Clone(folder / "paper", cluster, warm=False))
-            self.output, _ = process.communicate(timeout=300)
+            self.output, _ = process.communicate(timeout=LIMIT)
         finally:
             process.kill()
         self.status, self.folder = process.returncode, study.folder
@@ -36,10 +40,11 @@ class Run:
 
     def paper(self, clone: Clone) -> None:
         """Plan the paper's grid, and try to run it without weights."""
-        started = time.monotonic()
-        self.plan = clone.run("--dry-run", "--quiet", "rules", study=None, limit=60)
-        self.plan_seconds = time.monotonic() - started
-        self.bare = clone.run(study=None, limit=60)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.plan = clone.run("--dry-run", "--quiet", "rules", study=None)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.plan_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime  # others run beside it
+        self.bare = clone.run(study=None)
 
     def of(self, rule: str) -> list[dict[str, str]]:
         """Return the Slurm jobs of a rule."""
@@ -104,10 +109,47 @@ def test_missing_weights_are_one_clear_error(run: Run) -> None:
     assert "Error in rule" not in output
 
 
-def test_nothing_is_left_when_the_cluster_is_down(installed: None, tmp_path: Path) -> None:
-    with slurm.running(tmp_path / "state") as cluster:
-        cluster.ask("sbatch", "--partition=gpu", "--gpus=1", "--output=/dev/null", "--wrap=srun sleep 100")
-        slurm.wait_until(lambda: bool(list(cluster.processes())), 10, "job started")
-        daemons = [daemon.pid for daemon in cluster.daemons.values()]
-    assert list(cluster.processes()) == []
-    assert not [pid for pid in daemons if Path(f"/proc/{pid}").exists()]
+SLEEP = ["sbatch", "--partition=gpu", "--gpus=1", "--output=/dev/null", "--wrap=srun sleep 100"]
+ONE_CLUSTER = """
+import sys, time
+from pathlib import Path
+from tests.cluster import slurm
+with slurm.running(Path(sys.argv[1])) as cluster:
+    print(cluster.ask(*sys.argv[2:]), flush=True)
+    time.sleep(100)
+"""
+
+
+def steps(file: Path) -> set[int]:
+    return processes.of_node(file, "g1") | processes.of_node(file, "g2")
+
+
+def test_nothing_is_left_when_the_cluster_is_down(cluster: Cluster, tmp_path: Path) -> None:
+    with slurm.running(tmp_path / "state") as other:
+        other.ask(*SLEEP)
+        slurm.wait_until(lambda: len(steps(other.file)) >= 3, 20, "job started")
+        assert len(other.processes()) >= len(other.daemons) + 3
+    assert other.processes() == set()
+    assert cluster.processes()  # two clusters side by side do not meet
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_the_tests_are_killed(cluster: Cluster, tmp_path: Path, sign: signal.Signals) -> None:
+    file = tmp_path / "state" / "slurm.conf"
+    command = [sys.executable, "-c", ONE_CLUSTER, str(tmp_path / "state"), *SLEEP]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as tests:
+        assert tests.stdout
+        assert b"Submitted batch job" in tests.stdout.readline()
+        slurm.wait_until(lambda: len(steps(file)) >= 3, 20, "job started")
+        tests.send_signal(sign)
+    slurm.wait_until(lambda: not processes.members(file), 10, "no process left")
+
+
+@pytest.mark.parametrize(("ci", "end"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_where_slurm_is_missing_ci_fails_and_others_skip(
+    monkeypatch: pytest.MonkeyPatch, ci: str, end: type[BaseException]
+) -> None:
+    monkeypatch.setattr(slurm, "SBIN", "/nowhere")
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(end, match=r"^found no sbatch, .*: install Debian's slurm-wlm and munge \(apt-get .*\)$"):
+        require_slurm()

@@ -11,8 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -20,7 +19,7 @@ import pytest
 
 from dpc import resume
 from tests.cluster import slurm
-from tests.cluster.clone import POLL, STUDY, Clone
+from tests.cluster.clone import LIMIT, STUDY, Clone
 from tests.cluster.slurm import Cluster, wait_until
 from tests.workflow import overlay
 
@@ -28,16 +27,8 @@ pytestmark = pytest.mark.proof
 TARGET = ("--", "prompts")
 """Three jobs, one of them on a GPU node: what is proved is what becomes of a job, not the study."""
 TIMES = {"seconds", "batch"}
-LIMIT = 240
-AT_ONCE = 4
+AT_ONCE = 5
 """Runs side by side: most of their time they wait for Slurm."""
-
-
-def tables(clone: Clone) -> dict[str, pd.DataFrame]:
-    """Return every table of a clone, without the columns that tell time."""
-    root = clone.folder / "results"
-    read = {str(file.relative_to(root)): pd.read_parquet(file) for file in sorted(root.rglob("*.parquet"))}
-    return {name: table.drop(columns=[c for c in table if c in TIMES]) for name, table in read.items()}
 
 
 @dataclass
@@ -47,6 +38,8 @@ class Ended:
     clone: Clone
     status: int
     output: str
+    tunings: list[str] = field(default_factory=list)
+    """How the Slurm jobs of `tune_prompt` ended."""
 
     @property
     def last_line(self) -> str:
@@ -54,97 +47,146 @@ class Ended:
         return [line for line in self.output.splitlines() if line.strip()][-1]
 
 
-def check_equal(clone: Clone, expected: dict[str, pd.DataFrame]) -> None:
-    """Tables are complete and equal, weights too, and nothing half-made lies about."""
-    found = tables(clone)
-    assert set(found) == set(expected)
-    for name, table in expected.items():
-        pd.testing.assert_frame_equal(found[name], table)
-    left = [
-        file for file in (clone.folder / "results").rglob("*") if file.name.startswith(".") or ".claim" in file.name
-    ]
-    assert left == []
-    assert not (clone.folder / "results" / resume.RUN).exists()
+def run(clone: Clone, *arguments: str, study: dict[str, Any] = STUDY) -> Ended:
+    return Ended(clone, *clone.run(*arguments, study=study))
 
 
-def disturbed(clone: Clone, disturb: Callable[[dict[str, str]], object], *arguments: str) -> Ended:
-    """Run with tuning hanging in its first attempt, and `disturb` the Slurm job that hangs."""
-    clone.plant(tune_prompt="hang")
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(clone.run, *POLL, *arguments, *TARGET, limit=LIMIT)
-        clone.wait_for_fault("tune_prompt")
-        disturb(job_of(clone, "tune_prompt"))
-        return Ended(clone, *running.result())
-
-
-def job_of(clone: Clone, stage: str) -> dict[str, str]:
-    """Return the running Slurm job of a stage."""
-    jobs = [job for job in clone.cluster.jobs() if job["WorkDir"] == str(clone.folder) and job["JobState"] == "RUNNING"]
-    return next(job for job in jobs if stage in job["Comment"])
+def jobs_of(clone: Clone, stage: str) -> list[dict[str, str]]:
+    """Return the Slurm jobs of a stage, in order."""
+    jobs = [job for job in clone.cluster.jobs() if job["WorkDir"] == str(clone.folder) and stage in job["Comment"]]
+    return sorted(jobs, key=lambda job: int(job["JobId"]))
 
 
 def states(clone: Clone, stage: str) -> list[str]:
-    """Return how the Slurm jobs of a stage ended, in order."""
-    jobs = [job for job in clone.cluster.jobs() if job["WorkDir"] == str(clone.folder) and stage in job["Comment"]]
-    return [job["JobState"] for job in sorted(jobs, key=lambda job: int(job["JobId"]))]
+    """Return how the Slurm jobs of a stage ended."""
+    return [job["JobState"] for job in jobs_of(clone, stage)]
 
 
-def cluster_jobs(clone: Clone) -> list[str]:
-    """Return the ids of a clone's queued and running jobs."""
-    lines = clone.cluster.ask("squeue", "-h", "-o", "%i %Z").splitlines()
-    return [line.split()[0] for line in lines if line.split()[1] == str(clone.folder)]
-
-
-def run_snakemake(clone: Clone, *arguments: str) -> None:
-    status, output = clone.run(*arguments, limit=LIMIT)
-    assert status == 0, output
+def disturbed(
+    clone: Clone, disturb: Callable[[dict[str, str]], object], *arguments: str, fault: str = "hang", **study: Any
+) -> Ended:
+    """Run with something wrong in tuning's first attempt, and `disturb` its Slurm job."""
+    clone.plant(tune_prompt=fault)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(run, clone, *arguments, *TARGET, study=overlay(STUDY, study))
+        clone.wait_for_fault("tune_prompt")
+        disturb(jobs_of(clone, "tune_prompt")[-1])
+        ended = running.result()
+    ended.tunings = states(clone, "tune_prompt")
+    return ended
 
 
 def undisturbed(clone: Clone) -> Ended:
-    return Ended(clone, *clone.run(*POLL, *TARGET, limit=LIMIT))
+    return run(clone, *TARGET)
 
 
 def cancelled(clone: Clone) -> Ended:
+    clone.exported["DPC_GPU_GRES"] = "gpu"
     return disturbed(clone, lambda job: clone.cluster.ask("scancel", job["JobId"]))
 
 
 def late(clone: Clone) -> Ended:
-    return disturbed(
-        clone, lambda job: None, "--set-resources", "tune_prompt:runtime=attempt", "tune_prompt:slurm_extra="
-    )
+    limits = ["tune_prompt:runtime=attempt", "tune_prompt:slurm_extra="]
+    return disturbed(clone, lambda job: None, "--set-resources", *limits)
+
+
+def warned(clone: Clone) -> Ended:
+    """Send the signal that Slurm sends before the time limit, as Slurm sends it: to the steps."""
+    clone.warm = False  # in its server no stage would be a part of the job
+
+    def warn(job: dict[str, str]) -> None:
+        kept = lambda: any(clone.folder.glob("results/**/store/prompt.safetensors"))  # noqa: E731
+        wait_until(kept, LIMIT, "a step is kept")
+        clone.cluster.ask("scancel", "--signal=USR1", job["JobId"])
+
+    return disturbed(clone, warn, fault="drag", execution={"save_every_seconds": 0})
+
+
+def struck(clone: Clone) -> Ended:
+    """Restart the controller of a cluster of its own, and crash the node of the job."""
+    clone.warm = False  # its server would outlive the node
+    with slurm.running(clone.folder.with_name("struck.state")) as cluster:
+        clone.cluster = cluster
+
+        def strike(job: dict[str, str]) -> None:
+            cluster.stop_daemon("controller")
+            time.sleep(5)
+            cluster.start_controller()
+            wait_until(lambda: job["JobId"] in cluster.queued(), 20, "the controller knows its job")
+            cluster.crash(job["NodeList"])
+
+        return disturbed(clone, strike)
 
 
 def overrun(clone: Clone) -> Ended:
     clone.warm = False  # memory is counted in the job's own processes
     clone.plant(problems="memory")
-    small = ["--retries", "0", "--set-resources", "load_problems:mem_mb=1000"]
-    return Ended(clone, *clone.run(*POLL, *small, "--", "problems", limit=LIMIT))
+    return run(clone, "--retries", "0", "--set-resources", "load_problems:mem_mb=1000", "--", "problems")
+
+
+def killed(clone: Clone) -> Clone:
+    """Kill Snakemake while two jobs run; their stages go on."""
+    clone.warm = False  # its server would take the stages along
+    clone.plant(builtin_model="slow")
+    process = clone.start("--slurm-init-seconds-before-status-checks", "9", *TARGET)
+    clone.wait_for_fault("builtin_model")
+    process.kill()
+    process.communicate()
+    return clone
+
+
+def resumed(clone: Clone, *options: str) -> Ended:
+    """Run `python -m dpc.resume`, and let the slow stage go on once it has spoken."""
+    command = [sys.executable, "-m", "dpc.resume", *options]
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=clone.folder, env=clone.environment, **streams) as process:
+        try:
+            said = process.stdout.readline()  # type: ignore[union-attr]
+            (clone.folder / "faults/go").touch()
+            output, _ = process.communicate(timeout=LIMIT)
+        finally:
+            process.kill()
+    return Ended(clone, process.returncode, said + output)
 
 
 def orphaned(clone: Clone) -> list[Ended]:
-    """Kill Snakemake while its jobs run; start it again the wrong way, twice, and then the right way."""
-    clone.warm = False  # its server would take the stages along
-    clone.plant(builtin_model="slow")
-    killed = clone.start(*POLL, *TARGET)
-    clone.wait_for_fault("builtin_model")
-    killed.kill()
-    killed.communicate()
-    locked = Ended(clone, *clone.run(*POLL, *TARGET, limit=LIMIT))
-    run_snakemake(clone, "--unlock")
-    refused = Ended(clone, *clone.run(*POLL, *TARGET, limit=LIMIT))
-    command = [sys.executable, "-m", "dpc.resume"]
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=clone.folder, env=clone.environment, **streams) as process:
-        said = process.stdout.readline()  # type: ignore[union-attr]
-        (clone.folder / "faults/go").touch()
-        output, _ = process.communicate(timeout=LIMIT)
-    return [locked, refused, Ended(clone, process.returncode, said + output)]
+    """Start a killed run again the wrong way, twice, and then the right way."""
+    killed(clone)
+    locked = run(clone, *TARGET)
+    assert run(clone, "--unlock").status == 0
+    return [locked, run(clone, *TARGET), resumed(clone)]
+
+
+def given_up(clone: Clone) -> Ended:
+    """Cancel a killed run's jobs and go on."""
+    return resumed(killed(clone), "results", "--cancel")
+
+
+def full(clone: Clone) -> list[Ended] | None:
+    """Let a job find its disk full, and start again before anybody made room. None where a disk may not be mounted."""
+    disk = clone.folder.with_name("disk")
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60g", "none", str(disk)], check=False).returncode:
+        return None
+    study = overlay(STUDY, {"study": {"results": str(disk)}})
+    clone.plant(problems="hang")
+    try:
+        with ThreadPoolExecutor() as pool:
+            running = pool.submit(run, clone, "--retries", "1", "--", "problems", study=study)
+            clone.wait_for_fault("problems")
+            size = shutil.disk_usage(disk).used + 8192
+            subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+            clone.cluster.ask("scancel", jobs_of(clone, "load_problems")[-1]["JobId"])
+            ended = running.result()
+        return [ended, run(clone, "--", "problems", study=study)]
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 SCENARIOS: dict[str, Callable[[Clone], Any]] = {
-    "undisturbed": undisturbed, "late": late, "orphaned": orphaned, "cancelled": cancelled, "overrun": overrun,
-    "left": undisturbed, "right": undisturbed,
-}  # fmt: skip
+    scenario.__name__: scenario
+    for scenario in (undisturbed, late, orphaned, struck, given_up, warned, overrun, full, cancelled)
+}
 
 
 @pytest.fixture(scope="module")
@@ -155,27 +197,72 @@ def runs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield {name: pool.submit(scenario, Clone(folder / name, cluster)) for name, scenario in SCENARIOS.items()}
 
 
+def tables(clone: Clone) -> dict[str, pd.DataFrame]:
+    """Return every table of a clone, without the columns that tell time."""
+    root = clone.folder / "results"
+    read = {str(file.relative_to(root)): pd.read_parquet(file) for file in sorted(root.rglob("*.parquet"))}
+    return {name: table.drop(columns=[c for c in table if c in TIMES]) for name, table in read.items()}
+
+
+def weights(clone: Clone) -> dict[str, bytes]:
+    return {file.parent.name: file.read_bytes() for file in (clone.folder / "results").rglob("*.safetensors")}
+
+
 @pytest.fixture(scope="module")
-def expected(runs: dict[str, Future[Any]]) -> dict[str, pd.DataFrame]:
-    ended = runs["undisturbed"].result()
+def expected(runs: dict[str, Future[Any]]) -> Ended:
+    ended: Ended = runs["undisturbed"].result()
     assert ended.status == 0, ended.output[-3000:]
-    return tables(ended.clone)
+    return ended
 
 
-def check_recovered(ended: Ended, expected: dict[str, pd.DataFrame], *how: str) -> None:
-    """The run ended well, its first tuning as said, and with the same tables."""
+def check_equal(ended: Ended, expected: Ended) -> None:
+    """The run ended well; tables and weights are complete and equal, and nothing half-made lies about."""
     assert ended.status == 0, ended.output[-3000:]
-    assert states(ended.clone, "tune_prompt") == [*how, "COMPLETED"]
-    check_equal(ended.clone, expected)
+    found = tables(ended.clone)
+    wanted = tables(expected.clone)
+    assert set(found) == set(wanted)
+    for name, table in wanted.items():
+        pd.testing.assert_frame_equal(found[name], table)
+    assert weights(ended.clone) == weights(expected.clone)
+    files = (ended.clone.folder / "results").rglob("*")
+    assert [file for file in files if file.name.startswith(".") or ".claim" in file.name] == []
+    assert not (ended.clone.folder / "results" / resume.RUN).exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "how"), [("cancelled", ["CANCELLED"]), ("late", ["TIMEOUT"]), ("left", []), ("right", [])]
-)
-def test_an_ended_job_is_made_again_and_clones_do_not_meet(
-    runs: dict[str, Future[Any]], expected: dict[str, pd.DataFrame], name: str, how: list[str]
+@pytest.mark.parametrize(("name", "how"), [("cancelled", "CANCELLED"), ("late", "TIMEOUT"), ("warned", "FAILED")])
+def test_an_ended_job_is_made_again_once(runs: dict[str, Future[Any]], expected: Ended, name: str, how: str) -> None:
+    ended = runs[name].result()
+    check_equal(ended, expected)
+    assert ended.tunings == [how, "COMPLETED"]
+
+
+def test_a_crashed_node_is_a_lost_node_and_the_controller_may_restart(
+    runs: dict[str, Future[Any]], expected: Ended
 ) -> None:
-    check_recovered(runs[name].result(), expected, *how)
+    ended = runs["struck"].result()
+    check_equal(ended, expected)
+    assert ended.tunings == ["NODE_FAIL", "COMPLETED"]
+    assert "SLURM status is: 'NODE_FAIL'" in ended.output
+
+
+def test_a_warned_stage_keeps_its_steps_and_the_next_attempt_goes_on(runs: dict[str, Future[Any]]) -> None:
+    ended = runs["warned"].result()
+    first = jobs_of(ended.clone, "tune_prompt")[0]["JobId"]
+    (log,) = ended.clone.folder.glob("results/logs/tune_prompt/*.seed0.log")
+    kept = re.search(
+        r"stopped by SIGUSR1 before the time limit: (\d+) of 12 steps kept",
+        log.with_suffix(f".job{first}.log").read_text(),
+    )
+    assert kept
+    assert 1 <= int(kept[1]) < 12
+    assert f"{kept[1]} steps kept; going on from there" in log.read_text()
+
+
+def test_cards_may_be_asked_for_as_a_generic_resource(runs: dict[str, Future[Any]]) -> None:
+    jobs = jobs_of(runs["cancelled"].result().clone, "tune_prompt")
+    assert [(job.get("TresPerJob"), job["TresPerNode"], job["Partition"]) for job in jobs] == [
+        (None, "gres:gpu:1", "gpu")
+    ] * 2
 
 
 def test_a_memory_overrun_is_named_with_a_command_that_works(runs: dict[str, Future[Any]]) -> None:
@@ -186,73 +273,39 @@ def test_a_memory_overrun_is_named_with_a_command_that_works(runs: dict[str, Fut
     again = re.search(r"again: snakemake (.*)", ended.last_line)
     assert again
     options = [word for word in shlex.split(again[1]) if "mem_mb" not in word and word != "--set-resources"]
-    done = subprocess.run(
-        ["snakemake", *options], cwd=ended.clone.folder, env=ended.clone.environment, timeout=LIMIT, check=False
-    )
-    assert done.returncode == 0
+    command, clone = ["snakemake", *options], ended.clone
+    assert subprocess.run(command, cwd=clone.folder, env=clone.environment, timeout=LIMIT, check=False).returncode == 0
 
 
-def test_a_resume_waits_for_orphans_and_does_nothing_twice(
-    runs: dict[str, Future[Any]], expected: dict[str, pd.DataFrame]
-) -> None:
+def test_a_resume_waits_for_orphans_and_does_nothing_twice(runs: dict[str, Future[Any]], expected: Ended) -> None:
     locked, refused, resumed = runs["orphaned"].result()
     assert locked.status != 0
     assert "LockException" in locked.output
     assert refused.status != 0
     assert "of an earlier run still writes here" in refused.output
     assert resumed.output.startswith("waiting for Slurm job ")
-    check_recovered(resumed, expected)
-    clone = resumed.clone
-    assert states(clone, "load_problems") == ["COMPLETED"]
-    assert states(clone, "train_builtin_model") == ["COMPLETED"]
-    planned = clone.run("--dry-run", *TARGET, limit=LIMIT)[1]
+    check_equal(resumed, expected)
+    for stage in ("load_problems", "train_builtin_model", "tune_prompt"):
+        assert states(resumed.clone, stage) == ["COMPLETED"]
+    planned = run(resumed.clone, "--dry-run", *TARGET).output
     assert "Nothing to be done" in planned
     assert "missing provenance" not in planned
 
 
-def test_a_restart_of_the_controller_and_a_crashed_node_are_survived(
-    installed: None, tmp_path: Path, expected: dict[str, pd.DataFrame]
-) -> None:
-    with slurm.running(tmp_path / "state") as cluster:
-        clone = Clone(tmp_path / "clone", cluster)
-
-        def strike(job: dict[str, str]) -> None:
-            cluster.stop_daemon("controller")
-            time.sleep(5)
-            cluster.start_controller()
-            wait_until(lambda: job["JobId"] in cluster.queued(), 20, "the controller knows its job")
-            cluster.crash(job["NodeList"])
-
-        ended = disturbed(clone, strike)
-        # the node is lost, or its dying step reports a failure first: either way one more attempt, and no other
-        check_recovered(ended, expected, states(clone, "tune_prompt")[0])
-        assert states(clone, "tune_prompt")[0] in ("NODE_FAIL", "FAILED")
+def test_a_resume_may_cancel_the_orphans(runs: dict[str, Future[Any]], expected: Ended) -> None:
+    ended = runs["given_up"].result()
+    assert ended.output.startswith("cancelled Slurm job ")
+    check_equal(ended, expected)
+    assert states(ended.clone, "train_builtin_model") == ["CANCELLED", "COMPLETED"]
+    assert states(ended.clone, "tune_prompt") == ["COMPLETED"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60g", "none", str(place)], check=False)
-    if done.returncode:
+def test_a_full_disk_is_named(runs: dict[str, Future[Any]]) -> None:
+    ended = runs["full"].result()
+    if ended is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("may not mount a small disk; run as root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_full_disk_is_named(cluster: Cluster, tmp_path: Path, small_disk: Path) -> None:
-    clone = Clone(tmp_path / "full", cluster)
-    clone.plant(problems="hang")
-    study: dict[str, Any] = overlay(STUDY, {"study": {"results": str(small_disk)}})
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(clone.run, *POLL, "--retries", "1", "--", "problems", study=study, limit=LIMIT)
-        clone.wait_for_fault("problems")
-        used = shutil.disk_usage(small_disk).used
-        subprocess.run(["mount", "-o", f"remount,size={used + 8192}", str(small_disk)], check=True)
-        cluster.ask("scancel", job_of(clone, "load_problems")["JobId"])
-        ended = Ended(clone, *running.result())
-    assert ended.status != 0
-    assert "No space left on device" in ended.last_line
-    status, output = clone.run("--", "problems", study=study, limit=LIMIT)
-    assert status != 0
-    assert "GB free, expected" in output
+    met, refused = ended
+    assert met.status != 0
+    assert "o space left" in met.last_line
+    assert refused.status != 0
+    assert "GB free, expected" in refused.output

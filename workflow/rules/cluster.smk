@@ -4,6 +4,8 @@ import signal
 from dpc import cost
 
 WARNING_SECONDS = 120
+# Short stages, which keep nothing before their end: a warning would be of no use to them.
+UNSAVED = {"extract_exemplars"}
 # Slurm's warning reaches every process of the step. It is meant for the stage: a Snakemake in between that died of it
 # would take the stage along. Ignored is inherited; a stage that can stop early installs its own handler.
 if not workflow.is_main_process:
@@ -18,6 +20,14 @@ def gpus(wildcards):
     return cost.gpus(CONFIG, CONFIG.models[wildcards.model])
 
 
+# Clusters that know cards only as a generic resource: its name, say gpu or gpu:a100.
+GRES = os.environ.get("DPC_GPU_GRES")
+
+
+def generic_cards(wildcards):
+    return f"{GRES}:{gpus(wildcards)}" if GRES and gpus(wildcards) else None
+
+
 def on_gpu_nodes(variable, otherwise=None):
     """A resource named in the environment where the job asks for a GPU."""
     return lambda wildcards: os.environ.get(variable if gpus(wildcards) else otherwise or "") or None
@@ -25,8 +35,9 @@ def on_gpu_nodes(variable, otherwise=None):
 
 def torch_job(rule):
     """The resources of a torch stage: cards, memory and minutes grow with the model, memory and minutes with attempts."""
-    return {
-        "gpu": gpus,
+    asked = {
+        "gpu": lambda wildcards: 0 if GRES else gpus(wildcards),
+        "gres": generic_cards,
         "mem_mb": lambda wildcards, attempt: cost.memory_mb(CONFIG, CONFIG.models[wildcards.model], attempt),
         "runtime": lambda wildcards, attempt: cost.minutes(
             CONFIG, rule, place_of(wildcards), int(wildcards.get("shards", 1)), attempt
@@ -35,5 +46,5 @@ def torch_job(rule):
         "slurm_partition": on_gpu_nodes("DPC_GPU_PARTITION", "DPC_PARTITION"),
         "gpu_model": on_gpu_nodes("DPC_GPU_MODEL"),
         "constraint": on_gpu_nodes("DPC_GPU_CONSTRAINT"),
-        "slurm_extra": f"--signal=USR1@{WARNING_SECONDS}",
     }
+    return asked if rule in UNSAVED else asked | {"slurm_extra": f"--signal=USR1@{WARNING_SECONDS}"}

@@ -27,8 +27,9 @@ except DpcError as error:
 STUDY = CONFIG.study
 R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
-SPLITS = ["tuning", "validation", "calibration", "test"]
+SPLITS = ["tuning", "validation", "calibration", "act_select", "act_confirm", "test"]
 PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else [])]
+ACT = "act" in STUDY.plans
 ENVIRONMENT = "../../envs/dpc.yaml"
 
 in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
@@ -45,8 +46,8 @@ os.environ.update(
 wildcard_constraints:
     model="|".join(STUDY.models),
     dataset="|".join(STUDY.datasets),
-    recipe="|".join(STUDY.recipes),
-    seed="|".join(map(str, STUDY.prompt_seeds)),
+    recipe="|".join(CONFIG.recipes),
+    seed="|".join(map(str, {*STUDY.prompt_seeds, *CONFIG.validation.choosing_seeds, *CONFIG.validation.held_out_seeds})),
     part="|".join(PARTS),
     shard=r"\d+",
     shards=r"\d+",
@@ -119,6 +120,7 @@ def adapter_files(wildcards):
 SHARDED = {
     "unprompted": ("generate", "generate_unprompted"),
     "generations": ("generate", "generate_base"),
+    "act_generations": ("generate", "generate_act"),
     "regenerations": ("generate", "regenerate"),
     "saliency": ("saliency", "extract_saliency"),
 }
@@ -219,6 +221,7 @@ def check_layer_ranges():
         "flow.shallow_layers": CONFIG.flow.shallow_layers,
         "flow.deep_layers": CONFIG.flow.deep_layers,
         "saliency.band": CONFIG.saliency.band,
+        "act.layers": CONFIG.act.layers,
     }
     for name, (key, spec) in product(STUDY.models, chosen.items()):
         layers = depth(CONFIG.models[name])

@@ -6,6 +6,7 @@ rule evaluate:
         plans=expand(f"{CELL}/plans/{{part}}.parquet", part=EVALUATED, allow_missing=True),
         unprompted=shards_of("unprompted"),
         generations=shards_of("generations"),
+        act=shards_of("act_generations") if ACT else [],
         regenerations=shards_of("regenerations", *EVALUATED),
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
         gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
@@ -23,6 +24,6 @@ rule evaluate:
         version=VERSIONS["evaluate"],
     shell:
         '"$DPC_PYTHON" -m dpc evaluate --settings {params.settings:q} --plans {input.plans:q} '
-        "--unprompted {input.unprompted:q} --generations {input.generations:q} "
+        "--unprompted {input.unprompted:q} --generations {input.generations:q} --act {input.act:q} "
         "--regenerations {input.regenerations:q} --questions {input.questions:q} --gold {input.gold:q} "
         "--outcomes {output.outcomes:q} --out {output.summary:q} --log {log:q}"

@@ -61,6 +61,8 @@ rule regenerate:
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         base=shards_of("generations"),
         plans=f"{CELL}/plans/{{part}}.parquet",
+        # what oracles ask for and the test plans have made is not made twice; the other way gold would flow
+        made=lambda w: shards_of("regenerations", "test")(w) if w.part == "oracles" else [],
     output:
         f"{CELL}/regenerations/{{part}}/{{shard}}-of-{{shards}}.parquet",
     log:
@@ -80,5 +82,5 @@ rule regenerate:
     shell:
         '"$DPC_PYTHON" -m dpc regenerate --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
-        "--plans {input.plans:q} --base {input.base:q} --store {params.store:q} --shard {wildcards.shard} "
+        "--plans {input.plans:q} --base {input.base:q} --made {input.made:q} --store {params.store:q} --shard {wildcards.shard} "
         "--shards {wildcards.shards} --out {output:q} --log {log:q}"

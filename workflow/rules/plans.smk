@@ -23,6 +23,7 @@ rule plan_calibration:
 
 rule plan:
     input:
+        **({"act": f"{CELL}/act/heads.parquet"} if ACT else {}),
         saliency=shards_of("saliency"),
         generations=shards_of("generations"),
         thresholds=f"{CELL}/thresholds.parquet",
@@ -40,7 +41,7 @@ rule plan:
     shell:
         '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --thresholds {input.thresholds:q} --split test --out {output:q} "
-        "--log {log:q}"
+        "--log {log:q}" + (" --act-heads {input.act:q}" if ACT else "")
 
 
 rule plan_oracles:

@@ -6,6 +6,7 @@ localrules:
     models,
     prompts,
     generations,
+    act,
     saliency,
     study,
     plans,
@@ -14,6 +15,7 @@ localrules:
     evaluation,
     figures,
     tables,
+    validate,
 
 
 rule problems:
@@ -35,6 +37,11 @@ rule generations:
     input:
         all_shards("generations"),
         all_shards("unprompted"),
+
+
+rule act:
+    input:
+        all_shards("act_generations"),
 
 
 rule saliency:
@@ -74,7 +81,7 @@ rule figures:
             model=STUDY.models,
             dataset=STUDY.datasets,
             recipe=STUDY.recipes,
-            name=FIGURES,
+            name=[*FIGURES, "mechanism"],
         ),
         expand(f"{R}/figures/{{model}}/{{dataset}}/overview.svg", model=STUDY.models, dataset=STUDY.datasets),
 
@@ -82,3 +89,8 @@ rule figures:
 rule tables:
     input:
         expand(f"{R}/tables/{{name}}.html", name=TABLES),
+
+
+rule validate:
+    input:
+        rules.write_validation.output,

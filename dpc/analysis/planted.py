@@ -1,0 +1,133 @@
+"""What planted harm says: is the harmful vector located, does masking it restore, does the trigger fire.
+
+A cell is one prompt with harm planted at one position; intervals are Student's over cells (prompt x position).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dpc.analysis.statistics import mean_interval
+from dpc.analysis.thresholds import best_limit, threshold_curve
+from dpc.settings import Trigger
+from dpc.tasks.base import hash_order
+
+NATURAL = -1
+"""Position of a prompt as it was tuned."""
+MEASURES = (
+    "clean",
+    "planted",
+    "restored_true",
+    "hit",
+    "hit_harmed",
+    "restored_located",
+    "fire_rate",
+    "fire_harmed",
+    "clean_hit",
+    "random_hit",
+)
+
+
+def summary(rows: pd.DataFrame, default: str, trigger: Trigger, confidence: float) -> pd.DataFrame:
+    """Return one row per kind of prompt, part and rule of locating; columns as in table `validation`.
+
+    `rows` are tables `planted` of several prompts, with columns `part` (choosing or held_out), `is_planted` (the recipe
+    that harm is planted in) and `seed`. R is fitted in each cell on calibration rows, with the mask of rule `default`
+    (D31); all else is of the test rows, or where a part has none of the calibration rows.
+    """
+    found = []
+    for (part, is_planted), group in rows.groupby(["part", "is_planted"], sort=False):
+        cells = _planted_cells(group, default, trigger) if is_planted else _natural_cells(group, default, trigger)
+        for rule, here in cells.groupby("rule", sort=False):
+            about = {"part": part, "kind": "planted" if is_planted else "natural", "rule": rule}
+            found.append({**about, "is_default": rule == default, **_over_cells(here, confidence)})
+    return pd.DataFrame(found)
+
+
+def _over_cells(cells: pd.DataFrame, confidence: float) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "prompts": cells["seed"].nunique(),
+        "cells": len(cells),
+        "questions": int(cells["questions"].sum()),
+        "chance": float((1 / cells["vectors"]).mean()),
+    }
+    for name in MEASURES:
+        estimate = mean_interval(cells[name], confidence)
+        values |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return values
+
+
+def _planted_cells(group: pd.DataFrame, default: str, trigger: Trigger) -> pd.DataFrame:
+    """Return one row per cell and rule."""
+    cells = []
+    for (_, position), cell in group[group["position"] != NATURAL].groupby(["seed", "position"]):
+        natural = _judged(group[(group["seed"] == cell["seed"].iloc[0]) & (group["position"] == NATURAL)])
+        fired = _fires(cell, default, trigger)
+        for rule, here in _judged(cell).groupby("rule", sort=False):
+            row = _measures(here, fired)
+            hit, harmed = here["located"] == position, here["clean_correct"] & ~here["planted_correct"]
+            at_rest = natural[natural["rule"] == rule]
+            restored = float(here["true_correct"].astype(float).mean()) / row["clean"]
+            more = {
+                "hit": hit.mean(),
+                "hit_harmed": hit[harmed].mean(),
+                "clean_hit": (at_rest["located"] == position).mean(),
+            }
+            drawn = _random_hit(at_rest, str(position))
+            cells.append({**row, **more, "random_hit": drawn, "restored_true": restored, "rule": rule})
+    return pd.DataFrame(cells) if cells else pd.DataFrame({"rule": []})
+
+
+def _natural_cells(group: pd.DataFrame, default: str, trigger: Trigger) -> pd.DataFrame:
+    """Return one row per prompt and rule; what needs a known position is nan."""
+    unknown = dict.fromkeys(("hit", "hit_harmed", "clean_hit", "random_hit", "restored_true"), math.nan)
+    cells = []
+    for _, cell in group.groupby("seed"):
+        fired = _fires(cell, default, trigger)
+        cells += [
+            {**_measures(here, fired), **unknown, "rule": rule}
+            for rule, here in _judged(cell).groupby("rule", sort=False)
+        ]
+    return pd.DataFrame(cells)
+
+
+def _random_hit(natural: pd.DataFrame, draw: str) -> float:
+    """Return how often the vector located without harm is drawn at random for the question: 1 / n if all is well."""
+    drawn = [int(hash_order(key, f"random_hit:{draw}")[:8], 16) for key in natural["problem_id"]]
+    return float((natural["located"] == np.array(drawn, dtype=np.int64) % natural["vectors"]).mean())
+
+
+def _judged(cell: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that are reported: test where there are any."""
+    test = cell[cell["split"] == "test"]
+    return test if len(test) else cell
+
+
+def _measures(here: pd.DataFrame, fired_ids: set[str]) -> dict[str, Any]:
+    fired = here["problem_id"].isin(fired_ids)
+    wrong, clean = ~here["planted_correct"], float(here["clean_correct"].mean())
+    return {
+        "seed": here["seed"].iloc[0],
+        "questions": len(here),
+        "vectors": here["vectors"].iloc[0],
+        "clean": clean,
+        "planted": float(here["planted_correct"].mean()),
+        "restored_located": float(here["located_correct"].mean()) / clean if clean else math.nan,
+        "fire_rate": float(fired.mean()),
+        "fire_harmed": float(fired[wrong].mean()) if wrong.any() else math.nan,
+    }
+
+
+def _fires(cell: pd.DataFrame, default: str, trigger: Trigger) -> set[str]:
+    """Return the questions that the trigger fires on at the R fitted on the cell's calibration rows."""
+    rows = cell[cell["rule"] == default].reset_index(drop=True)
+    tried = rows[rows["split"] == "calibration"].reset_index(drop=True)
+    cases = pd.DataFrame({"base_correct": tried["planted_correct"], "corrupted_correct": tried["located_correct"]})
+    fired_at = {share: tried["eligible"] & (tried["share"] > share) for share in sorted(set(trigger.grid))}
+    curve = threshold_curve(cases.astype(bool), fired_at)
+    share = best_limit(curve, float(np.mean(cases["base_correct"])), trigger)
+    return set() if share is None else set(rows.loc[rows["eligible"] & (rows["share"] > share), "problem_id"])

@@ -1,0 +1,116 @@
+"""Flow before and after corruption: joined by content, summed up by outcome, drawn so that it can be read."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dpc import tables
+from dpc.analysis.mechanism import before_and_after, fired_rows, goes_with_repair, summary
+from dpc.report import mechanism as report
+from dpc.settings import Flow
+from dpc.stage_settings import MechanismReportStage
+from tests import report_samples
+from tests.saliency_rows import Places, flow_maps, saliency_row
+from tests.test_report import assert_legible, texts
+
+PLACES = Places(2, 3, (0, 0, 1, 1))
+FLOW = Flow(deep_layers=[3, 4])
+
+
+def measured(key: str, latter: float, **more: Any) -> dict[str, Any]:
+    return {**saliency_row(flow_maps([1, 1, latter, latter], PLACES), PLACES, key), **more}
+
+
+def outcome(plan: str, key: str, correct: bool) -> dict[str, Any]:
+    return {"plan": plan, "problem_id": key, "correct": correct}
+
+
+def joined() -> pd.DataFrame:
+    planned = pd.DataFrame(
+        [("dpc", "a", True, "e1"), ("dpc", "b", False, "base"), ("random_token", "a", True, "e2")],
+        columns=["plan", "problem_id", "fired", "edit_id"],
+    )
+    saliency = pd.DataFrame([measured("a", 4.0), measured("b", 2.0), measured("of another split", 9.0)])
+    corrupted = pd.DataFrame([measured("a", 1.0, edit_id="e1"), measured("a", 3.0, edit_id="e2")])
+    outcomes = [outcome("dpc", "a", True), outcome("dpc", "b", True), outcome("random_token", "a", False)]
+    outcomes += [outcome("prompt_tuning", "a", False), outcome("prompt_tuning", "b", True)]
+    return before_and_after(planned, saliency, corrupted, pd.DataFrame(outcomes), FLOW)
+
+
+def test_rows_hold_what_was_measured_before_and_after() -> None:
+    found = joined().set_index(["plan", "problem_id"])
+    assert found["flow_before"].to_dict() == {("dpc", "a"): 4.0, ("dpc", "b"): 2.0, ("random_token", "a"): 4.0}
+    assert found.loc[("dpc", "a"), "flow_after"] == 1.0
+    assert found.loc[("random_token", "a"), "flow_after"] == 3.0
+    assert math.isnan(found.loc[("dpc", "b"), "flow_after"])
+    # of equal sources question and former half give 1 each
+    assert found.loc[("dpc", "a"), "s_ifp_before"] == pytest.approx(4 / (4 + 1 + 1))
+    assert found.loc[("dpc", "a"), "s_ifp_after"] == pytest.approx(1 / 3)
+    assert found["correct_before"].tolist() == [False, True, False]
+    assert found["correct_after"].tolist() == [True, True, False]
+
+
+def rows(*cases: tuple[float, bool, bool], plan: str = "dpc") -> pd.DataFrame:
+    """Fired rows: flow after (before: 1), right before, right after."""
+    after, before_right, after_right = zip(*cases, strict=True)
+    table = pd.DataFrame({"flow_after": after, "correct_before": before_right, "correct_after": after_right})
+    readings = {"flow_before": 1.0, "s_ifp_before": 0.5, "s_ifp_after": 0.4, "nll_before": 0.2, "nll_after": 0.3}
+    names = [f"q{k}" for k in range(len(table))]
+    return table.assign(plan=plan, problem_id=names, edit_id="e", fired=True, **readings)
+
+
+CASES = rows((0.5, False, True), (0.25, False, True), (2.0, False, False), (0.4, False, False), (0.5, True, False))
+
+
+def test_the_summary_by_hand() -> None:
+    idle = CASES.assign(fired=False, flow_after=math.nan)
+    found = summary(pd.concat([CASES, idle]), 0.95).set_index("outcome")
+    assert found["fired"].to_dict() == {"all": 5, "repaired": 2, "still wrong": 2, "still right": 0, "broken": 1}
+    assert found["fell"].dropna().to_dict() == {"all": 0.8, "repaired": 1.0, "still wrong": 0.5, "broken": 1.0}
+    assert found.loc["all", "ratio"] == pytest.approx(0.5)
+    assert found.loc["repaired", "ratio"] == pytest.approx(math.sqrt(0.5 * 0.25))
+    assert found.loc["all", ["s_ifp", "nll"]].tolist() == pytest.approx([-0.1, 0.1])
+
+
+def test_the_fall_is_compared_among_wrong_answers_only() -> None:
+    found = goes_with_repair(CASES, 0.95).set_index("reading")
+    # falls of the repaired: log 2 and log 4; of the others: -log 2 and log 2.5
+    assert found.loc["flow", "auc"] == pytest.approx(3 / 4)
+    assert found.loc["flow", "n"] == 4
+    assert found.loc["nll", "auc"] == 0.5
+
+
+def test_nothing_fired_gives_empty_tables() -> None:
+    idle = CASES.assign(fired=False)
+    assert fired_rows(idle).empty
+    assert summary(idle, 0.95).empty
+    assert goes_with_repair(idle, 0.95).empty
+
+
+def many(count: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    drawn = [(float(rng.lognormal(-0.5)), bool(rng.random() < 0.3), bool(rng.random() < 0.4)) for _ in range(count)]
+    return pd.concat([rows(*drawn), rows(*drawn, plan="random_token")])
+
+
+@pytest.mark.parametrize("kind", ["many", "one", "idle", "empty"])
+def test_the_figure_can_be_read(kind: str) -> None:
+    seeds = {
+        "many": [many(200, seed) for seed in range(3)],
+        "one": [many(1, 0)],
+        "idle": [many(20, 0).assign(fired=False)],
+        "empty": [tables.empty("mechanism")],
+    }[kind]
+    settings = report_samples.settings(MechanismReportStage, prompt_seeds=list(range(len(seeds))))
+    drawn = report.figure(seeds, settings)
+    assert_legible(drawn.figure)
+    assert ("no fired question was measured" in texts(drawn.figure)) == (kind in ("idle", "empty"))
+    assert "Does the flow from the prompt" in drawn.caption
+    assert ("Area under the ROC curve" in drawn.caption) or kind != "many"
+    made = report.table(seeds, settings)
+    assert len(made.text) == {"many": 10, "one": 10, "idle": 0, "empty": 0}[kind]

@@ -1,0 +1,173 @@
+"""Planted harm: the optimised vector, the rules that name a vector to blame, and what is said of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dpc import tables
+from dpc.analysis.locating import NORM, RULES, located
+from dpc.analysis.planted import summary
+from dpc.errors import DpcError
+from dpc.lm.layout import Layout
+from dpc.lm.planting import Planting, _harm, plant
+from dpc.lm.training import Example
+from dpc.settings import Flow, Trigger, load_config
+from tests import config_tree, tiny
+from tests.saliency_rows import Places, instance
+from tests.workflow import SMALLEST, Workflow, nested, overlay
+
+PLACES = Places(4, 3, (0, 0, 0, 1, 1, 1))
+LAYERS = 8
+
+
+def examples(count: int = 24) -> list[Example]:
+    generator = torch.Generator().manual_seed(1)
+    draw = torch.randint(3, 60, (count, 10), generator=generator).tolist()
+    return [Example(row[:4], row[4:]) for row in draw]
+
+
+def test_a_planted_vector_does_harm_and_does_not_stand_out_by_length() -> None:
+    lm, layout = tiny.model(), Layout("bos_first", has_bos=True)
+    prompt_ND = torch.randn(5, tiny.SHAPE["hidden_size"], generator=torch.Generator().manual_seed(2))
+    how = Planting(steps=20, batch_size=8, rate=0.3)
+    harmed_ND, again_ND, other_ND = (plant(lm, layout, prompt_ND, 2, examples(), how, seed) for seed in (0, 0, 1))
+    rest = [0, 1, 3, 4]
+    assert torch.equal(harmed_ND[rest], prompt_ND[rest])
+    assert torch.equal(harmed_ND, again_ND)
+    assert not torch.equal(harmed_ND, other_ND)
+    assert float(harmed_ND[2].norm()) <= float(prompt_ND[rest].norm(dim=1).mean()) * (1 + 1e-6)
+    with torch.no_grad():
+        before, after = (float(_harm(lm, layout, p, examples())) for p in (prompt_ND, harmed_ND))
+    assert after < before - 0.1
+
+
+def maps(shallow: int, deep: int, late: int) -> Any:
+    """Maps whose shallow layers point at one vector, deep ones at another, and late rows, shallow too, at a third."""
+    found = np.tril(np.ones((LAYERS, PLACES.size, PLACES.size)))
+    found[:4, :, PLACES.p[shallow]] += 4.0
+    found[4:, :, PLACES.p[deep]] += 40.0
+    found[:, PLACES.r_rows[-1], PLACES.p[late]] += 9.0
+    return found
+
+
+def test_each_rule_looks_where_it_says() -> None:
+    flow = Flow(shallow_layers=[0, 3], deep_layers=[4, 7])
+    one = instance(maps(shallow=1, deep=2, late=3), PLACES, band=range(4))
+    lengths = np.array([9.0, 1.0, 1.0, 1.0])
+    found = located([one], lengths, flow, Trigger()).set_index("rule")["located"]
+    expected = {
+        "question_and_rationale": 1, "rationale": 1, "affected": 3, "all_layers": 2, "deep_layers": 2, "attention": 1,
+        NORM: 0,
+    }  # fmt: skip
+    assert found.to_dict() == expected
+    assert set(expected) == {*RULES, NORM}
+
+
+def rows(seed: int, position: int, split: str, located_at: list[int], **correct: list[bool]) -> pd.DataFrame:
+    columns = {f"{name}_correct": correct.get(name, [True] * len(located_at)) for name in ("clean", "true", "located")}
+    return pd.DataFrame(
+        {
+            "problem_id": [f"{split} {k}" for k in range(len(located_at))],
+            "split": split,
+            "vectors": 4,
+            "position": position,
+            "rule": "rationale",
+            "located": located_at,
+            "share": [0.9, 0.9, 0.2, 0.2],
+            "eligible": True,
+            "planted_correct": correct.get("planted", [True] * len(located_at)),
+            **columns,
+            "seed": seed,
+            "part": "held_out",
+            "is_planted": True,
+        }
+    )
+
+
+HARMED = [False, False, True, True]
+
+
+def test_the_summary_equals_hand_arithmetic() -> None:
+    table = pd.concat(
+        [
+            # nothing planted: vector 2 is located once in four, vector 0 never
+            rows(0, -1, "test", [2, 1, 1, 1]),
+            # planted at 2: two turn wrong; one of them and one other are located
+            rows(0, 2, "calibration", [2, 2, 2, 2], planted=HARMED),
+            rows(0, 2, "test", [2, 0, 2, 0], planted=HARMED, located=[True, False, True, True]),
+            # planted at 0: located everywhere, the true mask restores three of four
+            rows(0, 0, "calibration", [0] * 4, planted=[True] * 4),
+            rows(
+                0, 0, "test", [0] * 4, planted=HARMED, true=[True, True, True, False], located=[True, True, True, False]
+            ),
+        ]
+    )
+    found = summary(table, "rationale", Trigger(grid=[0.5]), 0.95)
+    assert len(found) == 1
+    row = found.iloc[0]
+    assert (row["cells"], row["prompts"], row["questions"], row["is_default"]) == (2, 1, 8, True)
+    assert row["chance"] == 1 / 4
+    expected = {
+        "clean": 1.0, "planted": 0.5, "restored_true": (1 + 3 / 4) / 2, "hit": (1 / 2 + 1) / 2,
+        "hit_harmed": (1 / 2 + 1) / 2, "restored_located": 3 / 4, "clean_hit": (1 / 4 + 0) / 2,
+        # at 2, R = 0.5 gains on calibration and fires on the two harmed; at 0 it gains nothing and never fires
+        "fire_rate": (1 / 2 + 0) / 2, "fire_harmed": (1 + 0) / 2,
+    }  # fmt: skip
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert row["hit_low"] < row["hit"] < row["hit_high"]
+
+
+def test_natural_harm_has_no_true_place() -> None:
+    table = rows(0, -1, "calibration", [2, 2, 2, 2], planted=HARMED, located=[True, True, False, True])
+    row = summary(table.assign(is_planted=False), "rationale", Trigger(grid=[0.5]), 0.95).iloc[0]
+    assert (row["kind"], row["planted"], row["restored_located"]) == ("natural", 0.5, 0.75)
+    assert math.isnan(row["hit"])
+    assert math.isnan(row["restored_true"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("validation.held_out_seeds", [0, 4], "validation.held_out_seeds: seed 4 is one of choosing_seeds"),
+        (
+            "validation.recipe",
+            "wel_tuned",
+            "validation.recipe names 'wel_tuned', which is not in `recipes`; did you mean",
+        ),
+        ("validation.harmful_recipe", "x", "validation.harmful_recipe names 'x', which is not in `recipes`"),
+    ],
+)
+def test_seeds_and_recipes_are_checked(key: str, value: Any, message: str) -> None:
+    with pytest.raises(DpcError, match=message):
+        load_config(overlay(config_tree.demo(), nested(key, value)))
+
+
+@pytest.mark.proof
+def test_snakemake_validate_writes_its_table(tmp_path: Path) -> None:
+    small = {
+        "choosing_seeds": [3], "held_out_seeds": [0],
+        "planting": {"positions": 2, "questions": 10, "steps": 4, "batch_size": 4},
+    }  # fmt: skip
+    workflow = Workflow(tmp_path, overlay(SMALLEST, {"validation": small}))
+    workflow.run("validate")
+    found = tables.read(tmp_path / "results/tables/validation.parquet", "validation")
+    assert set(zip(found["kind"], found["part"], strict=True)) == {
+        (kind, part) for kind in ("planted", "natural") for part in ("choosing", "held_out")
+    }
+    assert found.groupby(["kind", "part"])["is_default"].sum().eq(1).all()
+    assert found.loc[found["kind"] == "planted", "hit"].between(0, 1).all()
+    assert (tmp_path / "results/tables/validation.html").stat().st_size > 0
+    rows_of = {
+        seed: tables.read(next(tmp_path.glob(f"results/builtin/*/well_tuned/seed{seed}/planted.parquet")), "planted")
+        for seed in (0, 3)
+    }
+    assert set(rows_of[3]["split"]) == {"calibration"}  # prompts for choosing never meet a test question
+    assert set(rows_of[0]["split"]) == {"calibration", "test"}
+    assert len(set(rows_of[0]["position"])) == 3

@@ -1,0 +1,70 @@
+# Planted harm, apart from the study: `snakemake validate` tunes the prompts for choosing and writes one table.
+VALIDATION = CONFIG.validation
+VALIDATED = [name for name in (VALIDATION.recipe, VALIDATION.harmful_recipe) if name]
+VALIDATION_SEEDS = [*VALIDATION.choosing_seeds, *VALIDATION.held_out_seeds]
+
+
+def validated_splits(wildcards):
+    """Prompts for choosing never meet a test question."""
+    is_held_out = int(wildcards.seed) in VALIDATION.held_out_seeds
+    return ["calibration", "test"] if is_held_out else ["calibration"]
+
+
+rule plant_harm:
+    input:
+        model=model_ready,
+        questions=questions_of,
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+        tuning=f"{R}/problems/{{dataset}}/gold/tuning.parquet",
+        gold=lambda w: expand(f"{R}/problems/{w.dataset}/gold/{{split}}.parquet", split=validated_splits(w)),
+    output:
+        f"{CELL}/planted.parquet",
+    log:
+        f"{R}/logs/plant_harm/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/plant_harm/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        **torch_job("plant_harm"),
+    params:
+        settings=lambda w: settings(
+            "validate",
+            planting=VALIDATION.planting,
+            splits=validated_splits(w),
+            is_planted=w.recipe == VALIDATION.recipe,
+        )(w),
+        version=VERSIONS["validate"],
+        model=model_folder,
+    shell:
+        '"$DPC_PYTHON" -m dpc validate --settings {params.settings:q} --execution "$DPC_EXECUTION" '
+        "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
+        "--tuning {input.tuning:q} --gold {input.gold:q} --out {output:q} --log {log:q}"
+
+
+rule write_validation:
+    input:
+        cell_files("planted.parquet", recipes=VALIDATED, seeds=VALIDATION_SEEDS),
+    output:
+        report(
+            f"{R}/tables/validation.html",
+            caption="../report/validation.rst",
+            category="6 Validation",
+            labels={"figure": "table: validation", "model": "all", "dataset": "all", "recipe": "all"},
+        ),
+        multiext(f"{R}/tables/validation", ".csv", ".md", ".tex"),
+        table=f"{R}/tables/validation.parquet",
+    log:
+        f"{R}/logs/write_validation.log",
+    benchmark:
+        f"{R}/benchmarks/write_validation.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=settings("validation", study=STUDY.name, **VALIDATION.model_dump()),
+        version=VERSIONS["validation"],
+        folder=lambda w, output: Path(output[0]).parent,
+    shell:
+        '"$DPC_PYTHON" -m dpc validation --settings {params.settings:q} --planted {input:q} --out {output.table:q} '
+        "--folder {params.folder:q} --log {log:q}"
