@@ -187,7 +187,7 @@ READ = f"study thresholds {PLANNED} mechanism validate"
 MEASURE = "extract_saliency exemplars extract_corrupted validate"
 TASK = (
     "figures overview tables problems generate_base generate_act regenerate extract_saliency choose_exemplars "
-    "exemplars study thresholds plan evaluate extract_corrupted validate"
+    "exemplars study thresholds plan evaluate extract_corrupted validate mechanism_figure"
 )
 
 
