@@ -23,7 +23,7 @@ ANSWERS = {
     "math": ("Problem: {}\nSolution: ", "It is this. So $\\boxed{2}$."),
 }
 """Template and the one answer of each dataset."""
-SPLITS = {"tuning": 6, "validation": 3, "calibration": 6, "test": 8}
+SPLITS = {"tuning": 6, "validation": 2, "calibration": 6, "act_select": 2, "act_confirm": 2, "test": 8}
 CONFIG: dict[str, Any] = {
     "study": {"results": "results", "prompt_seeds": [0], "sample": {"correlation": 8, "per_class": 4}},
     "models": {name: {"dtype": "float32"} for name in ("llama2-13b", "llama3-8b", "mistral-7b")},
