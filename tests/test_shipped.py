@@ -26,7 +26,7 @@ def test_one_cell_is_one_model_one_dataset_and_one_seed_in_a_gpu_day() -> None:
 
 def test_one_cell_compares_the_papers_methods_on_all_test_questions() -> None:
     config = one_cell()
-    assert {"no_prompt", "prompt_tuning", "dpc"} <= set(config.study.plans)
+    assert {"no_prompt", "prompt_tuning", "act", "dpc"} <= set(config.study.plans)
     assert config.datasets["gsm8k"].splits.test is None
 
 
