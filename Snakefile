@@ -27,6 +27,7 @@ include: "workflow/rules/validate.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/mechanism.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/evidence.smk"
 include: "workflow/rules/targets.smk"
 include: "workflow/rules/login.smk"
 include: "workflow/rules/hooks.smk"
@@ -37,3 +38,4 @@ rule all:
     input:
         rules.figures.input,
         rules.tables.input,
+        rules.evidence.input,

@@ -13,8 +13,9 @@ import pandas as pd
 from dpc import tables
 from dpc.analysis import flow
 from dpc.errors import DpcError
+from dpc.execution import Execution
 from dpc.plans import fires
-from dpc.settings import Execution, Trigger
+from dpc.settings import Trigger
 from dpc.stage_settings import ExtractSaliencyStage, ThresholdsStage
 from dpc.stages import extract_saliency
 

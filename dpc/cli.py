@@ -27,8 +27,8 @@ from pydantic import BaseModel, ValidationError
 
 from dpc.claim import Claim
 from dpc.errors import DpcError
+from dpc.execution import Execution
 from dpc.messages import did_you_mean, one_line
-from dpc.settings import Execution
 from dpc.stage_settings import STAGES
 
 log = logging.getLogger("dpc")

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from dpc.catalogue import Dataset, Model, Recipe
+from dpc.catalogue import Dataset, Model
 from dpc.errors import DpcError
 from dpc.settings import Config
 
@@ -40,6 +40,8 @@ TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
 OWN_GENERATIONS = ("no_prompt", "prompt_tuning", "act")
 """Plans whose answers no edit of the prompt makes."""
 QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS = 100, 0.5, 4
+MEASURING = frozenset({"extract_saliency", "extract_corrupted", "extract_exemplars"})
+"""Rules that take prompt, question and rationale through the model."""
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 EMBEDDED = 0.001
 """Billions of parameters that no embedded model exceeds."""
@@ -112,40 +114,38 @@ def question_tokens(config: Config, model: str, dataset: str) -> int:
     return QUESTION_TOKENS + config.format_of(model, dataset).shots * example
 
 
-def _tuned_rows(recipe: Recipe, dataset: Dataset) -> int:
-    """Return how many examples tuning reads; a prompt that is brought in is looked at once."""
-    return dataset.splits.validation if recipe.adapter else recipe.steps * recipe.batch_size
-
-
 def work(config: Config, rule: str, place: Place) -> Work:
     """Return what the jobs of a rule do in one cell, all shards together."""
     dataset = config.datasets[place.dataset]
     rationale = round(dataset.max_new_tokens * RATIONALE_SHARE)
     vectors = config.recipes[place.recipe].vectors if place.recipe else 0
     sequence = vectors + question_tokens(config, place.model, place.dataset) + rationale
-    rows = dataset.splits.calibration + test_rows(dataset)
+    rows = _rows(config, rule, dataset, vectors, str(place.part))
     if rule == "tune_prompt":
-        rows = _tuned_rows(config.recipes[str(place.recipe)], dataset)
+        recipe = config.recipes[str(place.recipe)]
+        rows = dataset.splits.validation if recipe.adapter else recipe.steps * recipe.batch_size
         return Work(rows, rows * sequence)
-    if rule == "regenerate":
-        rows = _edits(config, dataset, vectors, str(place.part))
-        return Work(rows, rows * rationale)
-    if rule == "extract_corrupted":
-        asked = len(config.mechanism.plans) * test_rows(dataset)
-        return Work(asked, asked * sequence)
     if rule == "plant_harm":
         how = config.validation.planting
-        answered = (1 + how.positions) * 2 * how.questions * 4  # the answer, and about three masks
         planted = how.positions * how.steps * how.batch_size * 2  # prompt and rows, twice through the model
-        return Work(answered, answered * rationale + planted * sequence)
-    if rule == "extract_exemplars":
-        return Work(EXEMPLARS, EXEMPLARS * sequence)
+        return Work(rows, rows * rationale + planted * sequence)
     if rule == "select_act_heads":
-        rows = dataset.splits.act_select
         return Work(rows, round(rows * sequence * _layers(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
-    if rule == "generate_act":
-        rows = test_rows(dataset)
-    return Work(rows, rows * (sequence if rule == "extract_saliency" else rationale))
+    return Work(rows, rows * (sequence if rule in MEASURING else rationale))
+
+
+def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) -> int:
+    """Return how many rationales a rule makes or measures."""
+    splits, how = dataset.splits, config.validation.planting
+    counts = {
+        "regenerate": _edits(config, dataset, vectors, part),
+        "extract_corrupted": len(config.mechanism.plans) * test_rows(dataset),
+        "extract_exemplars": EXEMPLARS,
+        "generate_act": test_rows(dataset),
+        "select_act_heads": splits.act_select,
+        "plant_harm": (1 + how.positions) * 2 * how.questions * 4,  # the answer, and about three masks
+    }
+    return counts.get(rule, splits.calibration + test_rows(dataset))
 
 
 def _layers(billions: float) -> float:

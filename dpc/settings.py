@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from dpc.catalogue import Dataset, Format, Model, Recipe
 from dpc.errors import DpcError
+from dpc.execution import Cluster, Execution, Shards
 from dpc.kinds import (
     AsNumber,
     Count,
@@ -29,7 +30,6 @@ from dpc.kinds import (
     Text,
 )
 from dpc.messages import did_you_mean, one_line
-from dpc.running import Cluster, Execution, Shards
 
 
 class Sample(Settings):
@@ -226,6 +226,15 @@ class Mechanism(Settings):
     Not with `corrupt.mask: attention`: saliency has no hidden positions."""
 
 
+class Sensitivity(Settings):
+    """What the sensitivity sweeps try beside the configured choices; CPU only, from stored saliency."""
+
+    kappas: list[Positive] = [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0]
+    """Values of `trigger.kappa`, each with every R of `trigger.grid`."""
+    layers: list[Layers] = ["paper", "second_half", "all"]
+    """Shallow and deep layers; quarters of the depth are tried as well."""
+
+
 class Statistics(Settings):
     """Intervals."""
 
@@ -272,6 +281,7 @@ class Config(Settings):
     act: Act = Act()
     mechanism: Mechanism = Mechanism()
     validation: Validation
+    sensitivity: Sensitivity = Sensitivity()
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     execution: Execution = Execution()

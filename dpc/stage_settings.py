@@ -22,6 +22,7 @@ from dpc.settings import (
     Planting,
     Saliency,
     Sample,
+    Sensitivity,
     Significance,
     Statistics,
     Trigger,
@@ -200,6 +201,26 @@ class EvaluateStage(Settings):
     statistics: Statistics
 
 
+class EvidenceStage(Settings):
+    """Put readings and outcomes side by side, per question."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+
+
+class SensitivityStage(Settings):
+    """Sweep choices over stored saliency."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    corrupt: Corrupt
+    sensitivity: Sensitivity
+
+
 class ReportStage(Settings):
     """What captions and tables say about the run they show."""
 
@@ -258,6 +279,10 @@ STAGES: dict[str, type[Settings]] = {
     "mechanism_figure": MechanismReportStage,
     "validate": ValidateStage,
     "validation": ValidationStage,
+    "evidence": EvidenceStage,
+    "evidence_figures": ReportStage,
+    "evidence_tables": TablesStage,
+    "sensitivity": SensitivityStage,
     "figures": FiguresStage,
     "overview": TablesStage,
     "tables": TablesStage,

@@ -171,6 +171,44 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "flow_latter": _F,  # raw S[p -> r_latter], deep layers
         "flow_changed": pa.bool_(),  # null: not estimable
     },
+    # one row per calibration and test question: readings beside what came of it, for the report alone
+    "evidence": {
+        "problem_id": _S,
+        "split": _S,
+        "correct": _B,  # under prompt tuning
+        "correct_unprompted": _B,
+        "eligible": _B,  # D27
+        "share": _F,  # of affected tokens, what R is compared with
+        "fired": _B,  # at the seed's R
+        "nll": _F,  # mean, nats per token
+        "rationale_tokens": _I,
+        "steps": _I,  # of the gold rationale
+        "accumulation": _F,  # share of the located vector in c_j
+        "accumulation_beyond_zero": _F,  # the same among vectors that do not stand at position 0
+        "concentration": _F,  # accumulation / largest share of a whole broken at random into as many parts
+        "located": _I,  # j*
+        "located_at_zero": _B,  # it stands at position 0
+        "band_log_ratio": _F,  # log of the prompt's influence in layers 2-10 of 32 to that in the others
+        "s_ifp": _F,
+        "flow_latter": _F,  # raw S[p -> r_latter], deep layers
+        "flow_changed": _B,  # null: not estimable
+    },
+    # one row per point of a sweep and split; shares of 0 to 1
+    "sensitivity": {
+        "sweep": _S,  # threshold | deep | shallow
+        "row": _S,  # value of the first choice
+        "column": _S,  # value of the second
+        "split": _S,  # calibration | test
+        "configured": _B,  # as the configuration says
+        "best": _B,  # largest gain of its sweep on calibration
+        "share": _F,  # R; null: never fires
+        "fire_rate": _F,
+        "gain": _F,  # accuracy - that of prompt tuning, over questions whose answer is known
+        "accuracy": _F,  # over the same
+        "known": _F,  # share of all questions
+        "same_vector": _F,  # share of questions that locate what the configuration locates
+        "questions": _I,
+    },
     # mean saliency per pair of tokens, by block and layer, over the correlation instances
     "layers": {"block": _S, "layer": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},
     # mean share of each vector in c_j, by layer
@@ -293,12 +331,20 @@ def write(path: Path, name: str, rows: pd.DataFrame, provenance: dict[str, Any])
     if missing:
         raise DpcError(f"table {name}: found no column {', '.join(missing)}; expected {', '.join(schema.names)}")
     try:
+        _check_whole_numbers(rows, schema)
         table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowException, OverflowError) as error:
         raise DpcError(f"table {name}: {str(error).splitlines()[0]}") from None
     footer = {b"dpc": json.dumps({"table": name, **provenance}, sort_keys=True, default=str).encode()}
     with atomic(path) as temporary:
         pq.write_table(table.replace_schema_metadata(footer), temporary, compression="zstd")
+
+
+def _check_whole_numbers(rows: pd.DataFrame, schema: pa.Schema) -> None:
+    """Refuse fractions in lists of whole numbers, which Arrow would cut off without a word."""
+    for field in schema:
+        if pa.types.is_list(field.type) and pa.types.is_integer(field.type.value_type):
+            pa.array(rows[field.name], from_pandas=True).cast(field.type, safe=True)
 
 
 def read(paths: Path | Iterable[Path], name: str) -> pd.DataFrame:

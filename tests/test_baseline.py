@@ -9,18 +9,18 @@ import pytest
 from dpc import tables
 from dpc.analysis import baseline
 from dpc.analysis.baseline import Baseline
-from dpc.analysis.flow import affected_tokens, baseline_of
+from dpc.analysis.flow import Instance, affected_tokens, baseline_of
 from dpc.settings import Flow, Trigger
-from tests.saliency_rows import Places, flow_maps, instance, saliency_row
+from tests.saliency_rows import Places, flow_maps, instance
 
 FLOW = Flow(deep_layers=[0, 0])
 RIGHT = ([1.0, 3.0, 5.0, 5.0], [2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
 """Flow per token of two right cases: means of the former halves 2 and 2, of all 3.5 and 2."""
 
 
-def saliency_of(*cases: list[float]) -> pd.DataFrame:
+def cases_of(*cases: list[float]) -> list[Instance]:
     places = [Places(2, 3, (0,) * len(s_T)) for s_T in cases]
-    return pd.DataFrame([saliency_row(flow_maps(s, p, 2), p) for s, p in zip(cases, places, strict=True)])
+    return [instance(flow_maps(s, p, 2), p) for s, p in zip(cases, places, strict=True)]
 
 
 def affected(s_T: list[float], trigger: Trigger, known: Baseline | None) -> list[bool]:
@@ -29,7 +29,7 @@ def affected(s_T: list[float], trigger: Trigger, known: Baseline | None) -> list
 
 
 def test_the_constant_is_the_mean_of_the_cases_former_halves() -> None:
-    known = baseline_of(saliency_of(*RIGHT), FLOW, Trigger(baseline="constant"), 2)
+    known = baseline_of(cases_of(*RIGHT), FLOW, Trigger(baseline="constant"), 2)
     assert known is not None
     assert known.constant == pytest.approx(2.0)
     # own former half 4: nothing above 4 but 5; the constant 2 is passed by 3 too
@@ -41,7 +41,7 @@ def test_the_constant_is_the_mean_of_the_cases_former_halves() -> None:
 
 def test_detrending_forgives_what_right_cases_show_as_well() -> None:
     usual = [1.0, 1.0, 2.0, 4.0]
-    known = baseline_of(saliency_of(usual), FLOW, Trigger(baseline="detrend"), 1)
+    known = baseline_of(cases_of(usual), FLOW, Trigger(baseline="detrend"), 1)
     assert known is not None
     assert affected(usual, Trigger(), None) == [False, False, True, True]
     assert affected(usual, Trigger(baseline="detrend"), known) == [False] * 4
@@ -61,16 +61,16 @@ def test_the_profile_is_by_relative_position_and_counts_each_case_once() -> None
 @pytest.mark.parametrize("kind", ["constant", "detrend"])
 def test_too_few_right_cases_affect_nothing(kind: str) -> None:
     trigger = Trigger.model_validate({"baseline": kind})
-    assert baseline_of(saliency_of(*RIGHT), FLOW, trigger, 3) is None
+    assert baseline_of(cases_of(*RIGHT), FLOW, trigger, 3) is None
     assert affected([1.0, 1.0, 9.0, 9.0], trigger, None) == [False] * 4
 
 
 def test_nothing_is_fitted_where_the_instance_is_its_own_measure() -> None:
-    assert baseline_of(saliency_of(*RIGHT), FLOW, Trigger(), 1) is None
+    assert baseline_of(cases_of(*RIGHT), FLOW, Trigger(), 1) is None
 
 
 def test_it_travels_in_the_table_of_thresholds() -> None:
-    known = baseline_of(saliency_of(*RIGHT), FLOW, Trigger(baseline="detrend"), 1)
+    known = baseline_of(cases_of(*RIGHT), FLOW, Trigger(baseline="detrend"), 1)
     assert known is not None
     assert set(known.columns()) == set(baseline.NOTHING) <= set(tables.SCHEMAS["thresholds"])
     again = baseline.of_row(pd.Series(known.columns()))

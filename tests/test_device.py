@@ -15,8 +15,9 @@ from benchmarks import device, trigger
 from benchmarks.device_page import page
 from dpc import tables
 from dpc.errors import DpcError
+from dpc.execution import Execution
 from dpc.lm import builtin, soft_prompt
-from dpc.settings import Execution, Trigger
+from dpc.settings import Trigger
 from tests import tiny
 
 SHAPE = {"layers": 2, "heads": 4, "key_heads": 2, "width": 32, "feed_forward": 48, "vocabulary": 50}

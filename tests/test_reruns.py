@@ -20,14 +20,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     return workflow
 
 
-TABLES = {"write_tables": 1, "all": 1}
-FIGURES = {"draw_figures": 2, "draw_overview": 1}
+TABLES = {"write_tables": 1, "write_evidence": 1, "all": 1}
+FIGURES = {"draw_figures": 2, "draw_overview": 1, "draw_evidence": 2}
 CALIBRATED = {"select_act_heads": 4, "generate_act": 4}
 COMPARED = {"compare_flows": 4, "draw_mechanism": 2}
 GRADED = {"evaluate": 4, **COMPARED, **FIGURES, **TABLES}
-TESTED = {"plan": 4, "regenerate": 8, "extract_corrupted": 4, **GRADED}
+TESTED = {"plan": 4, "regenerate": 8, "extract_corrupted": 4, "sweep_choices": 4, **GRADED}
 """New edits of the test plans; the oracles look at what those have made."""
-PLANNED = {"plan_calibration": 4, "fit_thresholds": 4, "plan_oracles": 4, **TESTED, "regenerate": 12}
+PLANNED = {
+    "plan_calibration": 4,
+    "fit_thresholds": 4,
+    "plan_oracles": 4,
+    "gather_evidence": 4,
+    **TESTED,
+    "regenerate": 12,
+}
 ANALYSED = {**PLANNED, "run_study": 4}
 MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, **ANALYSED}
 GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED}
@@ -38,7 +45,7 @@ ALL_BUT_MODEL = {"load_problems": 1, "generate_unprompted": 1, **PROMPTED}
 
 def one_recipe(jobs: dict[str, int]) -> dict[str, int]:
     """Half of the cells: what a change of one recipe reruns."""
-    whole = {"write_tables", "draw_overview", "all"}
+    whole = {"write_tables", "write_evidence", "draw_overview", "all"}
     return {rule: count if rule in whole else count // 2 for rule, count in jobs.items()}
 
 
@@ -50,12 +57,13 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("locate.receivers", "rationale", ANALYSED),
     ("trigger.kappa", 1.2, PLANNED),
     ("trigger.grid", [0.25, 0.5], PLANNED),
-    ("significance.flow_deviations", 2.0, {**TESTED, "fit_thresholds": 4, "run_study": 4}),
+    ("significance.flow_deviations", 2.0, {**TESTED, "fit_thresholds": 4, "gather_evidence": 4, "run_study": 4}),
     ("study.sample.correlation", 50, {"run_study": 4, "draw_figures": 2, **TABLES}),
     # new edits
     ("corrupt.gamma", 20.0, {**PLANNED}),
     ("corrupt.mask_value", 0.5, {**PLANNED}),
     ("controls.oracle_questions", 20, PLANNED),
+    ("sensitivity.kappas", [1.0, 4.0], {"sweep_choices": 4, "draw_evidence": 2, "write_evidence": 1, "all": 1}),
     ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
     # new GPU work
     ("act.tau", 0.2, {**CALIBRATED, **TESTED}),
@@ -111,7 +119,7 @@ def test_one_stage_can_be_forced(made: Workflow) -> None:
 def test_a_new_seed_makes_its_own_cells_only(made: Workflow) -> None:
     jobs = made.planned(change=nested("study.prompt_seeds", [0, 1, 2]))
     new = {rule: count for rule, count in one_recipe(PROMPTED).items() if "exemplars" not in rule}
-    assert jobs == {**new, "draw_figures": 2}
+    assert jobs == {**new, "draw_figures": 2, "draw_evidence": 2}
 
 
 TARGETS = {
@@ -145,5 +153,5 @@ def test_gold_reaches_only_what_may_see_it(tmp_path: Path) -> None:
     }
     assert sees_gold == {
         "tune_prompt", "select_act_heads", "run_study", "choose_exemplars", "fit_thresholds", "plan_oracles",
-        "evaluate",
+        "evaluate", "gather_evidence", "sweep_choices",
     }  # fmt: skip

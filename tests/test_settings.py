@@ -181,13 +181,14 @@ LM = (
     "validate"
 )
 GENERATE = "generate_base generate_act regenerate validate"
-REPORT = "figures overview tables mechanism_figure"
+REPORT = "figures overview tables mechanism_figure evidence_figures evidence_tables"
+STORED = "evidence sensitivity"
 PLANNED = f"plan {REPORT}"
-READ = f"study thresholds {PLANNED} mechanism validate"
+READ = f"study thresholds {STORED} {PLANNED} mechanism validate"
 MEASURE = "extract_saliency exemplars extract_corrupted validate"
 TASK = (
     "figures overview tables problems generate_base generate_act regenerate extract_saliency choose_exemplars "
-    "exemplars study thresholds plan evaluate extract_corrupted validate mechanism_figure"
+    f"exemplars study thresholds plan evaluate extract_corrupted validate mechanism_figure evidence_figures evidence_tables {STORED}"
 )
 
 
@@ -241,21 +242,21 @@ REACH: dict[str, tuple[Any, str]] = {
     "flow.shallow_layers": ([1, 2], READ),
     "flow.deep_layers": ([1, 2], READ),
     "flow.halves": ("steps", READ),
-    "trigger.kappa": (7.0, f"thresholds validate validation {PLANNED}"),
-    "trigger.baseline": ("detrend", f"thresholds validate validation {PLANNED}"),
-    "trigger.granularity": ("step", f"thresholds validate validation {PLANNED}"),
-    "trigger.share": (0.7, f"thresholds validate validation {PLANNED}"),
-    "trigger.grid": ([0.7], f"thresholds validate validation {PLANNED}"),
-    "trigger.choose_by": ("youden", f"thresholds validate validation {PLANNED}"),
-    "trigger.rule": ("share_and_accumulation", f"thresholds validate validation {PLANNED}"),
-    "trigger.min_tokens": (7, f"thresholds validate validation {PLANNED}"),
-    "locate.receivers": ("rationale", "study thresholds plan validation"),
-    "locate.masked_vectors": (2, "study thresholds plan validation"),
-    "corrupt.mask": ("attention", f"{PLANNED} validate"),
-    "corrupt.mask_value": (0.5, f"{PLANNED} validate"),
-    "corrupt.gamma": (7.0, f"{PLANNED} validate"),
-    "corrupt.gamma_scale": (0.5, f"{PLANNED} validate"),
-    "corrupt.gamma_scope": ("all", f"{PLANNED} validate"),
+    "trigger.kappa": (7.0, f"thresholds validate validation {STORED} {PLANNED}"),
+    "trigger.baseline": ("detrend", f"thresholds validate validation {STORED} {PLANNED}"),
+    "trigger.granularity": ("step", f"thresholds validate validation {STORED} {PLANNED}"),
+    "trigger.share": (0.7, f"thresholds validate validation {STORED} {PLANNED}"),
+    "trigger.grid": ([0.7], f"thresholds validate validation {STORED} {PLANNED}"),
+    "trigger.choose_by": ("youden", f"thresholds validate validation {STORED} {PLANNED}"),
+    "trigger.rule": ("share_and_accumulation", f"thresholds validate validation {STORED} {PLANNED}"),
+    "trigger.min_tokens": (7, f"thresholds validate validation {STORED} {PLANNED}"),
+    "locate.receivers": ("rationale", f"study thresholds plan validation {STORED}"),
+    "locate.masked_vectors": (2, f"study thresholds plan validation {STORED}"),
+    "corrupt.mask": ("attention", f"sensitivity {PLANNED} validate"),
+    "corrupt.mask_value": (0.5, f"sensitivity {PLANNED} validate"),
+    "corrupt.gamma": (7.0, f"sensitivity {PLANNED} validate"),
+    "corrupt.gamma_scale": (0.5, f"sensitivity {PLANNED} validate"),
+    "corrupt.gamma_scope": ("all", f"sensitivity {PLANNED} validate"),
     "saliency.head_reduce": ("sum_abs", f"{MEASURE} {REPORT}"),
     "saliency.loss_span": ("answer", f"{MEASURE} {REPORT}"),
     "saliency.band": ([1, 2], f"{MEASURE} {REPORT}"),
@@ -278,6 +279,8 @@ REACH: dict[str, tuple[Any, str]] = {
     "validation.choosing_seeds": ([7], "validation"),
     "validation.held_out_seeds": ([7], "validation"),
     **several("validation.planting", "positions questions steps batch_size rate", "validate validation"),
+    "sensitivity.kappas": ([7.0], "sensitivity"),
+    "sensitivity.layers": (["all"], "sensitivity"),
     "figures.cases": (4, "figures"),
     "figures.position_bins": (7, "study figures"),
     "figures.max_case_tokens": (7, "figures"),

@@ -17,7 +17,7 @@ import pytest
 from dpc import files, tables
 from dpc.cli import main
 from dpc.errors import DpcError
-from dpc.settings import Execution
+from dpc.execution import Execution
 from dpc.stages.common import Progress
 from dpc.stages.interrupt import SIGNALS, interruptible, stopped
 from dpc.stages.store import Store

@@ -43,20 +43,11 @@ def figures(workflow: Workflow) -> dict[str, str]:
 
 def check_complete(workflow: Workflow) -> None:
     root = workflow.folder / "results"
-    for name in (
-        "cases",
-        "layers",
-        "accumulation",
-        "exemplars",
-        "analysis",
-        "confidence",
-        "thresholds",
-        "plans",
-        "mechanism",
-    ):
+    drawn = ("cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans")
+    for name in (*drawn, "mechanism", "trigger", "confounds", "sensitivity"):
         for kind in ("pdf", "svg", "txt"):
             assert next(root.glob(f"figures/*/*/*/{name}.{kind}")).stat().st_size > 0
-    for name in ("main", "ablation", "cost", "findings"):
+    for name in ("main", "ablation", "cost", "findings", "claims", "trigger", "confounds", "sensitivity"):
         for kind in ("csv", "md", "tex", "html"):
             assert (root / f"tables/{name}.{kind}").stat().st_size > 0
     assert not [f for f in root.rglob(".*") if f.is_file() and f.name != ".snakemake_timestamp"]
@@ -66,7 +57,14 @@ def test_the_study_runs_to_figures_tables_and_one_report(study: Workflow) -> Non
     check_complete(study)
     study.run("--report", "report.html")
     report = (study.folder / "report.html").read_text()
-    for category in ("1 Main results", "2 Cases", "3 Prompt tuning analysed", "4 Information flow", "5 Interventions"):
+    for category in (
+        "1 Main results",
+        "2 Cases",
+        "3 Prompt tuning analysed",
+        "4 Information flow",
+        "5 Interventions",
+        "6 Evidence",
+    ):
         assert category in report
     assert study.planned() == {}
 
@@ -156,8 +154,8 @@ def test_the_same_config_twice_gives_the_same_tables_and_figure_bytes(tmp_path: 
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, second[name], check_exact=True)
     assert figures(one) == figures(other)
-    assert len(figures(one)) == 34
-    for name in ("main.csv", "ablation.tex", "findings.md"):
+    assert len(figures(one)) == 43
+    for name in ("main.csv", "ablation.tex", "findings.md", "claims.csv"):
         paths = [w.folder / "results/tables" / name for w in (one, other)]
         assert paths[0].read_text() == paths[1].read_text()
 

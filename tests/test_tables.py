@@ -167,6 +167,8 @@ def test_a_missing_column_is_named(path: Path) -> None:
         ("seconds", "soon"),
         ("token_ids", {"a": 1}),
         ("token_ids", "ab"),
+        ("token_ids", [1.5, 2.0]),
+        ("token_ids", [2**40]),
         ("batch", 10**20),
     ],
 )

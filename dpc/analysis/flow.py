@@ -4,6 +4,7 @@ N prompt vector. Formulas: METHODS, DPC steps 3 and 4, choices D7 to D20 (`docs/
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,14 +117,13 @@ def affected_tokens(
     return above[units], float(above.sum() / (len(values) - former))
 
 
-def baseline_of(saliency: pd.DataFrame, flow: Flow, trigger: Trigger, least: int) -> Baseline | None:
-    """Return what `trigger.baseline` needs from the saliency of right calibration cases; None where it needs nothing.
+def baseline_of(instances: Sequence[Instance], flow: Flow, trigger: Trigger, least: int) -> Baseline | None:
+    """Return what `trigger.baseline` needs from right calibration cases; None where it needs nothing.
 
     None too with fewer than `least` cases.
     """
     if trigger.baseline == "former":
         return None
-    instances = [Instance.of(row) for row in tables.rows(saliency)]
     flows = [token_flow(each, layer_range(flow.deep_layers, each.layers)) for each in instances]
     return of_cases([(s_T, i.former[flow.halves]) for s_T, i in zip(flows, instances, strict=True)], least)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dpc.errors import DpcError
-from dpc.settings import Execution
+from dpc.execution import Execution
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2")
 """Values of `model_type` whose attention the saliency of `dpc/lm/saliency.py` is proved for."""

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from dpc.settings import Execution
+from dpc.execution import Execution
 from dpc.stage_settings import BuiltinModelStage
 from dpc.stages.common import progress
 

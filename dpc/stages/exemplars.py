@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dpc import tables
-from dpc.settings import Execution
+from dpc.execution import Execution
 from dpc.stage_settings import ExtractSaliencyStage
 from dpc.stages.common import provenance
 from dpc.stages.extract_saliency import joined, lay_out, loss_start

@@ -11,8 +11,8 @@ import pandas as pd
 from dpc import tables
 from dpc.edits import Edit
 from dpc.errors import DpcError
+from dpc.execution import Execution
 from dpc.plans import edits_of
-from dpc.settings import Execution
 from dpc.stage_settings import ExtractCorruptedStage, ExtractSaliencyStage
 from dpc.stages.common import log, progress, provenance
 from dpc.stages.extract_saliency import longest_first, measure_rows

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dpc import tables
+from dpc.execution import Execution
 from dpc.layers import layer_range
-from dpc.settings import Execution
 from dpc.stage_settings import ExtractSaliencyStage
 from dpc.stages.common import of_shard, progress, provenance
 from dpc.stages.store import Store, context

@@ -10,7 +10,7 @@ import pandas as pd
 from dpc import tables
 from dpc.analysis.head_selection import heads_of
 from dpc.edits import ACT
-from dpc.settings import Execution
+from dpc.execution import Execution
 from dpc.stage_settings import GenerateActStage
 from dpc.stages.common import log, of_shard, provenance
 from dpc.stages.generation import Job, generate_rows

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dpc.settings import Execution
+from dpc.execution import Execution
 from dpc.stage_settings import GenerateStage
 from dpc.stages.common import progress
 from dpc.tasks import get_task

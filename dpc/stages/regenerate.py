@@ -10,8 +10,8 @@ import pandas as pd
 
 from dpc import tables
 from dpc.edits import Edit
+from dpc.execution import Execution
 from dpc.plans import edits_of
-from dpc.settings import Execution
 from dpc.stage_settings import GenerateStage
 from dpc.stages.common import of_shard, provenance
 from dpc.stages.generation import Job, generate_rows

@@ -11,8 +11,8 @@ import pandas as pd
 from dpc import tables
 from dpc.analysis import head_selection
 from dpc.errors import DpcError
+from dpc.execution import Execution
 from dpc.layers import layer_range
-from dpc.settings import Execution
 from dpc.stage_settings import SelectActHeadsStage
 from dpc.stages.common import log, progress, provenance
 from dpc.stages.store import Store, context

@@ -21,9 +21,9 @@ import pandas as pd
 
 from dpc import tables
 from dpc.errors import DpcError
+from dpc.execution import Execution
 from dpc.files import remove_leftovers
 from dpc.kinds import Settings
-from dpc.settings import Execution
 from dpc.stages.common import log
 from dpc.stages.interrupt import interruptible, stopped
 from dpc.versions import VERSIONS

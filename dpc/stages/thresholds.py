@@ -40,7 +40,8 @@ def run(
     if (again["split"] != SPLIT).any():
         raise DpcError("thresholds: found regenerations of another split; expected calibration only")
     cases = _cases(settings, made, again, planned, tables.read(gold, "gold"))
-    right = measured[measured["problem_id"].isin(cases.loc[cases["base_correct"], "problem_id"])]
+    is_right = measured["problem_id"].isin(cases.loc[cases["base_correct"], "problem_id"])
+    right = [flow.Instance.of(row) for row in tables.rows(measured[is_right])]
     usual = flow.baseline_of(right, settings.flow, settings.trigger, settings.significance.min_cases)
     readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, usual)
     limits = thresholds.limits(

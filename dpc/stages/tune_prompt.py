@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dpc import tables
-from dpc.settings import Execution
+from dpc.execution import Execution
 from dpc.stage_settings import TunePromptStage
 from dpc.stages.common import log, progress, provenance
 from dpc.stages.interrupt import interruptible, stopped

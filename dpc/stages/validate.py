@@ -17,7 +17,8 @@ from dpc.analysis.evaluation import grade
 from dpc.analysis.flow import Instance
 from dpc.analysis.planted import NATURAL
 from dpc.edits import Edit
-from dpc.settings import Execution
+from dpc.errors import DpcError
+from dpc.execution import Execution
 from dpc.stage_settings import ExtractSaliencyStage, GenerateStage, ValidateStage
 from dpc.stages.common import log, progress, provenance
 from dpc.stages.extract_saliency import longest_first, measure_rows
@@ -52,6 +53,8 @@ def run(
     """
     from dpc.lm import models, soft_prompt
 
+    if settings.trigger.baseline != "former":
+        raise DpcError(f"validate: found trigger.baseline: {settings.trigger.baseline}; expected former: write it")
     lm = models.load(model, settings.dtype, execution, settings.attention)
     asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
     bench = Bench(lm, settings, execution, _sampled(asked, settings), answers)

@@ -1,4 +1,4 @@
-"""The groups of `config.yaml` that say how the work is done: nothing of them is part of a result."""
+"""How the work is done: batches, devices, shards, and what jobs ask a cluster for. None of it is part of a result."""
 
 from __future__ import annotations
 

@@ -1,0 +1,210 @@
+"""How much hangs on each choice: fire rate, location and gain over grids of settings, from stored saliency.
+
+Pure functions of one cell's tables. A sweep varies two choices and leaves all others as configured:
+
+threshold   kappa (rows) x R (columns)
+deep        deep layers x where the rationale is cut; R is chosen anew, as on calibration
+shallow     shallow layers x receivers; the trigger stays, another vector may be located
+
+A gain is known where the answer under the edit that a setting asks for is stored; where another vector is located than
+the configured one, that may be for some questions only, and the table says for how many.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dpc.analysis.flow import Instance, affected_tokens, baseline_of, column_saliency, largest_z
+from dpc.analysis.thresholds import choose_share, threshold_curve
+from dpc.kinds import Layers
+from dpc.layers import layer_range
+from dpc.settings import Flow, Locate, Sensitivity, Trigger
+
+COLUMNS = ["sweep", "row", "column", "split", "configured", "best", "share", "fire_rate", "gain", "accuracy", "known",
+           "same_vector", "questions"]  # fmt: skip
+CUTS = ("tokens", "steps", "mean of steps")
+"""Halves of tokens or of steps; flow per token, or the mean over each step."""
+RECEIVERS = ("question_and_rationale", "rationale")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One point of a grid."""
+
+    sweep: str
+    row: str
+    column: str
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    share: float | None = None
+    """R; None where it is fitted."""
+
+
+def choices(settings: Sensitivity, flow: Flow, trigger: Trigger, locate: Locate, layers: int) -> list[Choice]:
+    """Return every point of the three grids."""
+    found = []
+    for kappa in sorted({*settings.kappas, trigger.kappa}):
+        own = trigger.model_copy(update={"kappa": kappa})
+        for share in sorted(set(trigger.grid)):
+            found.append(Choice("threshold", f"{kappa:g}", f"{share:g}", flow, own, locate, share))
+    for name, spec in ranges(settings.layers, flow.deep_layers, layers).items():
+        for cut in CUTS:
+            halves = flow.halves if cut == CUTS[2] else cut  # steps are halved by their number
+            there = flow.model_copy(update={"deep_layers": spec, "halves": halves})
+            per = trigger.model_copy(update={"granularity": "step" if cut == CUTS[2] else "token"})
+            found.append(Choice("deep", name, cut, there, per, locate))
+    for name, spec in ranges(settings.layers, flow.shallow_layers, layers).items():
+        for receivers in dict.fromkeys([*RECEIVERS, locate.receivers]):
+            if receivers == "affected" and spec != flow.shallow_layers:
+                continue  # rows x columns are stored for one band alone
+            there = flow.model_copy(update={"shallow_layers": spec})
+            into = locate.model_copy(update={"receivers": receivers})
+            found.append(Choice("shallow", name, receivers.replace("_", " "), there, trigger, into))
+    return found
+
+
+def ranges(specs: Iterable[Layers], configured: Layers, layers: int) -> dict[str, Layers]:
+    """Return the layer ranges of a sweep by name, `1–5`, each once, with quarters of the depth."""
+    edges = sorted({round(part * layers / 4) for part in range(5)})
+    quarters: list[Layers] = [[low, high - 1] for low, high in itertools.pairwise(edges)]
+    found: dict[str, Layers] = {}
+    for spec in [configured, *specs, *quarters]:
+        there = layer_range(spec, layers)
+        name = f"{there[0]}–{there[-1]}" if len(there) > 1 else f"{there[0]}"
+        found.setdefault(name, spec)
+    return dict(sorted(found.items(), key=lambda item: (layer_range(item[1], layers)[0], len(item[0]), item[0])))
+
+
+def measured(instances: Sequence[Instance], choice: Choice, right: Sequence[Instance] = ()) -> pd.DataFrame:
+    """Return `share` of affected tokens, `located` vectors and their `z` of each instance, by problem_id.
+
+    `right` are the right calibration cases, for a `trigger.baseline` that is fitted on them.
+    """
+    usual, rows = baseline_of(right, choice.flow, choice.trigger, 1), []
+    for instance in instances:
+        affected_T, share = affected_tokens(instance, choice.flow, choice.trigger, usual)
+        shallow = layer_range(choice.flow.shallow_layers, instance.layers)
+        column_N = column_saliency(instance, shallow, choice.locate.receivers, affected_T)
+        located = np.argsort(-column_N, kind="stable")[: choice.locate.masked_vectors].tolist()
+        rows.append((instance.problem_id, share, located, largest_z(column_N)))
+    return pd.DataFrame(rows, columns=["problem_id", "share", "located", "z"]).set_index("problem_id")
+
+
+@dataclass(frozen=True)
+class Cases:
+    """One split of a cell, by problem_id in one order."""
+
+    instances: Sequence[Instance]
+    eligible: pd.Series[bool]
+    base: pd.Series[bool]
+    """Right under prompt tuning."""
+    after: dict[tuple[str, tuple[int, ...]], bool]
+    """Right under DPC's edit of these vectors, where it was generated."""
+    configured: pd.Series
+    """Vectors located as configured."""
+    z_limit: float | None = None
+    """D18's, where the rule is `share_and_accumulation`."""
+
+    def corrupted(self, located: pd.Series) -> pd.Series[float]:
+        """Return 1 or 0, right or wrong under the edit of the `located` vectors; nan where it was never generated."""
+        keys = zip(located.index, located, strict=True)
+        found = [self.after.get((key, tuple(sorted(vectors)))) for key, vectors in keys]
+        return pd.Series([math.nan if right is None else float(right) for right in found], index=located.index)
+
+
+def fires(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float) -> pd.Series[bool]:
+    """Say which cases fire above `share` (as `dpc.plans.fires`)."""
+    fired = cases.eligible & (readings["share"] > share)
+    if choice.trigger.rule == "share_and_accumulation":
+        fired &= readings["z"] > (math.inf if cases.z_limit is None else cases.z_limit)
+    return fired
+
+
+def fitted_share(choice: Choice, readings: pd.DataFrame, cases: Cases) -> float | None:
+    """Return R as it would be chosen on these cases, all else as in `choice`."""
+    after = cases.corrupted(readings["located"])
+    known = after.notna()
+    table = pd.DataFrame({"base_correct": cases.base[known], "corrupted_correct": after[known] == 1})
+    fired_at = {share: fires(choice, readings, cases, share)[known] for share in choice.trigger.grid}
+    if table.empty:
+        return None
+    return choose_share(threshold_curve(table, fired_at), float(table["base_correct"].mean()), choice.trigger)[0]
+
+
+def outcome(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float | None) -> dict[str, object]:
+    """Return what a choice does at R = `share`: shares of 0 to 1, over questions whose answer is known."""
+    fired = fires(choice, readings, cases, math.inf if share is None else share)
+    after = cases.corrupted(readings["located"]).where(fired, cases.base.astype(float))
+    known = after.notna()
+    gain = (after - cases.base)[known].mean() if known.any() else math.nan
+    same = [set(a) == set(b) for a, b in zip(readings["located"], cases.configured, strict=True)]
+    return {
+        "sweep": choice.sweep, "row": choice.row, "column": choice.column, "share": share,
+        "fire_rate": float(fired.mean()), "gain": float(gain),
+        "accuracy": float(after[known].mean()) if known.any() else math.nan, "known": float(known.mean()),
+        "same_vector": float(np.mean(same)), "questions": len(fired),
+    }  # fmt: skip
+
+
+def sweep(
+    grid: Sequence[Choice], calibration: Cases, test: Cases, share: float | None, as_set: Sequence[bool]
+) -> pd.DataFrame:
+    """Return table `sensitivity`: every choice on calibration; the configured and each sweep's best once on test.
+
+    `share` is the seed's R, which sweep `shallow` keeps; `as_set` marks the choices that are the configured one. The
+    best of a sweep has the largest gain on calibration, ties going to the configured one, then to the larger R.
+    """
+    right = [each for each in calibration.instances if calibration.base[each.problem_id]]
+    rows, read = [], _reader(calibration, right)
+    for choice, configured in zip(grid, as_set, strict=True):
+        readings = read(choice)
+        at = choice.share if choice.sweep == "threshold" else share
+        at = fitted_share(choice, readings, calibration) if choice.sweep == "deep" else at
+        found = outcome(choice, readings, calibration, at)
+        rows.append({**found, "split": "calibration", "configured": configured})
+    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "best"])
+    table["best"] = _best(table)
+    again, read = [], _reader(test, right)
+    for number in np.flatnonzero(table["configured"] | table["best"]):
+        row = table.iloc[int(number)]
+        at = None if pd.isna(row["share"]) else float(row["share"])
+        found = outcome(grid[int(number)], read(grid[int(number)]), test, at)
+        again.append({**found, "split": "test", "configured": row["configured"], "best": row["best"]})
+    return pd.concat([table, pd.DataFrame(again)], ignore_index=True)[COLUMNS]
+
+
+def _reader(cases: Cases, right: Sequence[Instance]) -> Callable[[Choice], pd.DataFrame]:
+    """Return `measured` of the cases, each reading made once whatever R is."""
+    made: dict[str, pd.DataFrame] = {}
+
+    def read(choice: Choice) -> pd.DataFrame:
+        key = "".join(part.model_dump_json() for part in (choice.flow, choice.trigger, choice.locate))
+        if key not in made:
+            made[key] = measured(cases.instances, choice, right)
+        return made[key]
+
+    return read
+
+
+def _best(table: pd.DataFrame) -> pd.Series[bool]:
+    """Mark, in each sweep, the choice with the largest gain among those known for every question."""
+    best = pd.Series(False, index=table.index)
+    for _, rows in table.groupby("sweep"):
+        whole = rows[rows["known"] > 1 - 1e-9]
+        if len(whole):
+            order = whole.assign(rounded=whole["gain"].round(9))
+            best[order.sort_values(["rounded", "configured", "share"], ascending=False, kind="stable").index[0]] = True
+    return best
+
+
+def is_configured(choice: Choice, flow: Flow, trigger: Trigger, locate: Locate, share: float | None) -> bool:
+    """Say whether a choice is what the configuration says, R being the seed's."""
+    same_share = choice.sweep != "threshold" or choice.share == share
+    return choice.flow == flow and choice.trigger == trigger and choice.locate == locate and same_share

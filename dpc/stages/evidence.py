@@ -1,0 +1,53 @@
+"""Put side by side, per question, what saliency reads and whether the answer was right, with and without the prompt."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from dpc import plans, tables
+from dpc.analysis import evidence, flow
+from dpc.analysis.baseline import of_row
+from dpc.analysis.evaluation import grade
+from dpc.stage_settings import EvidenceStage
+from dpc.stages.common import log, provenance
+from dpc.tasks import get_task
+
+
+def run(
+    settings: EvidenceStage,
+    *,
+    saliency: list[Path],
+    generations: list[Path],
+    unprompted: list[Path],
+    thresholds: Path,
+    gold: list[Path],
+    out: Path,
+) -> None:
+    """Write table `evidence` of one cell: calibration and test questions, for the report alone."""
+    measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
+    answers, task = tables.read(gold, "gold"), get_task(settings.task)
+    fitted = tables.read(thresholds, "thresholds").iloc[0]
+    right, alone = (
+        grade(table, answers, task).set_index("problem_id")["correct"]
+        for table in (made, tables.read(unprompted, "generations"))
+    )
+    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, of_row(fitted))
+    table = evidence.gather(
+        readings,
+        evidence.extra_readings(measured, settings.flow, settings.trigger, settings.locate),
+        right,
+        alone,
+        answers.set_index("problem_id")["steps"],
+        plans.fires(readings, settings.trigger, _number(fitted["share"]), _number(fitted["accumulation_z"])),
+        _number(fitted["flow_change"]),
+    )
+    broken = table["correct_unprompted"] & ~table["correct"]
+    log.info("%d questions, %d wrong, %d broken by the prompt", len(table), (~table["correct"]).sum(), broken.sum())
+    tables.write(out, "evidence", table, provenance("evidence", settings))
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or pd.isna(value) or math.isnan(value) else float(value)

@@ -1,0 +1,67 @@
+"""Write the tables of the evidence: claims, trigger quality, confounds, sensitivity."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dpc import tables
+from dpc.analysis import claims, confounds, trigger
+from dpc.analysis.verdicts import planned_detectable
+from dpc.report import evidence_tables as report
+from dpc.report import render
+from dpc.report.tables import CELL
+from dpc.stage_settings import TablesStage
+
+
+def run(
+    settings: TablesStage,
+    *,
+    evidence: list[Path],
+    instances: list[Path],
+    outcomes: list[Path],
+    sensitivity: list[Path],
+    mechanism: list[Path],
+    folder: Path,
+) -> None:
+    """Write `folder`/{claims,trigger,confounds,sensitivity}.{tex,csv,md,html}.
+
+    `mechanism` may be empty: its claim is then a dash. Lists go through models, then datasets, recipes and
+    seeds, as `itertools.product` of those settings.
+    """
+    lists = {"evidence": evidence, "instances": instances, "outcomes": outcomes}
+    lists |= {"mechanism": mechanism} if mechanism else {}
+    read = {name: by_cell(paths, name, settings) for name, paths in lists.items()}
+    level = settings.statistics.confidence
+    cells = {
+        cell: claims.Cell(**{name: found[cell] for name, found in read.items()}, confidence=level)
+        for cell in read["evidence"]
+    }
+    asked = {cell[1]: found["problem_id"].nunique() for cell, found in read["outcomes"].items()}
+    planned = {dataset: planned_detectable(count, level) for dataset, count in asked.items()}
+    for table in (
+        report.claims_table(claims.judge_all(cells), settings, planned),
+        report.trigger_table(_each(read["evidence"], lambda rows: trigger.quality(rows, level)), settings),
+        report.confounds_table(_each(read["evidence"], lambda rows: confounds.confounds(rows, level)), settings),
+        report.sensitivity_table(_each(by_cell(sensitivity, "sensitivity", settings), lambda rows: rows), settings),
+    ):
+        render.write(table, folder)
+
+
+def by_cell(paths: list[Path], name: str, settings: TablesStage) -> dict[tuple[str, ...], pd.DataFrame]:
+    """Return the tables of each cell, its seeds below each other, with a column `seed`."""
+    found: dict[tuple[str, ...], list[pd.DataFrame]] = {}
+    lists = (settings.models, settings.datasets, settings.recipes, settings.prompt_seeds)
+    for (*cell, seed), path in zip(itertools.product(*lists), paths, strict=True):
+        found.setdefault(tuple(map(str, cell)), []).append(tables.read(path, name).assign(seed=seed))
+    return {cell: pd.concat(parts, ignore_index=True) for cell, parts in found.items()}
+
+
+def _each(cells: dict[tuple[str, ...], pd.DataFrame], make: Any) -> pd.DataFrame:
+    """Return what `make` finds in every cell, with columns for model, dataset and recipe."""
+    made = [make(rows).assign(**dict(zip(CELL, cell, strict=True))) for cell, rows in cells.items()]
+    whole = pd.concat(made, ignore_index=True)
+    return whole[[*CELL, *(name for name in whole if name not in CELL)]]

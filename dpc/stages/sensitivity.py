@@ -1,0 +1,79 @@
+"""Sweep the choices that need no new generation: on calibration, and what is chosen there once on test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from dpc import tables
+from dpc.analysis import flow, sensitivity
+from dpc.analysis.evaluation import grade
+from dpc.analysis.sensitivity import Cases
+from dpc.settings import Corrupt
+from dpc.stage_settings import SensitivityStage
+from dpc.stages.common import log, provenance
+from dpc.tasks import get_task
+
+
+def run(
+    settings: SensitivityStage,
+    *,
+    saliency: list[Path],
+    generations: list[Path],
+    plans: list[Path],
+    regenerations: list[Path],
+    thresholds: Path,
+    gold: list[Path],
+    out: Path,
+) -> None:
+    """Write table `sensitivity` of one cell; `plans` and `regenerations` are those of calibration and test."""
+    measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
+    answers, task = tables.read(gold, "gold"), get_task(settings.task)
+    again = grade(tables.read(regenerations, "regenerations"), answers, task)
+    after = known_answers(tables.read(plans, "plans"), again, settings.corrupt)
+    fitted = tables.read(thresholds, "thresholds").iloc[0]
+    share, limit = (None if pd.isna(fitted[name]) else float(fitted[name]) for name in ("share", "accumulation_z"))
+    right = grade(made, answers, task).set_index("problem_id")
+    split = {name: _cases(settings, measured[measured["split"] == name], right, after, limit)
+             for name in ("calibration", "test")}  # fmt: skip
+    using = (settings.flow, settings.trigger, settings.locate)
+    grid = sensitivity.choices(settings.sensitivity, *using, int(measured["layers"].max()))
+    as_set = [sensitivity.is_configured(choice, *using, share) for choice in grid]
+    table = sensitivity.sweep(grid, split["calibration"], split["test"], share, as_set)
+    log.info("%d choices on calibration, %d of them on test", len(grid), (table["split"] == "test").sum())
+    tables.write(out, "sensitivity", table, provenance("sensitivity", settings))
+
+
+def known_answers(
+    plans: pd.DataFrame, graded: pd.DataFrame, corrupt: Corrupt
+) -> dict[tuple[str, tuple[int, ...]], bool]:
+    """Return whether each question was right under DPC's edit of these vectors, for every such edit that was made."""
+    wanted = {
+        "fired": True, "mask": corrupt.mask, "mask_value": corrupt.mask_value if corrupt.mask == "scale" else 0.0,
+        "gamma": corrupt.gamma, "gamma_scale": corrupt.gamma_scale, "gamma_scope": corrupt.gamma_scope,
+        "gamma_seed": -1,
+    }  # fmt: skip
+    as_configured = (plans[list(wanted)] == pd.Series(wanted)).all(axis=1) & (plans["masked"].map(len) > 0)
+    edits = plans[as_configured].drop_duplicates(["problem_id", "edit_id"])
+    joined = edits.merge(graded[["problem_id", "edit_id", "correct"]], on=["problem_id", "edit_id"])
+    keys = zip(joined["problem_id"], joined["masked"].map(tuple), strict=True)
+    return dict(zip(keys, joined["correct"].astype(bool), strict=True))
+
+
+def _cases(
+    settings: SensitivityStage,
+    measured: pd.DataFrame,
+    right: pd.DataFrame,
+    after: dict[tuple[str, tuple[int, ...]], bool],
+    limit: float | None,
+) -> Cases:
+    instances = [flow.Instance.of(row) for row in tables.rows(measured)]
+    ids = pd.Index([instance.problem_id for instance in instances], name="problem_id")
+    long_enough = pd.Series([i.rationale_tokens >= settings.trigger.min_tokens for i in instances], ids, dtype=bool)
+    rows = right.loc[ids]
+    eligible, base = long_enough & rows["extracted"].notna(), rows["correct"].astype(bool)
+    cases = Cases(instances, eligible, base, after, pd.Series(dtype=object), limit)
+    choice = sensitivity.Choice("", "", "", settings.flow, settings.trigger, settings.locate)
+    return replace(cases, configured=sensitivity.measured(instances, choice)["located"])

@@ -1,0 +1,144 @@
+# Is it true, and why: trigger quality, confounds, sensitivity, claims. Made from stored tables, on the CPU.
+EVIDENCE_TABLES = {
+    "claims": "1 Main results",
+    "trigger": "6 Evidence",
+    "confounds": "6 Evidence",
+    "sensitivity": "6 Evidence",
+}
+EVIDENCE_FIGURES = ["trigger", "confounds", "sensitivity"]
+
+
+localrules:
+    evidence,
+
+
+rule evidence:
+    input:
+        expand(f"{R}/tables/{{name}}.html", name=EVIDENCE_TABLES),
+        expand(
+            f"{FIGURE_FOLDER}/{{name}}.svg",
+            model=STUDY.models,
+            dataset=STUDY.datasets,
+            recipe=STUDY.recipes,
+            name=EVIDENCE_FIGURES,
+        ),
+
+
+rule gather_evidence:
+    input:
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
+        unprompted=shards_of("unprompted"),
+        thresholds=f"{CELL}/thresholds.parquet",
+        gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=["calibration", "test"]),
+    output:
+        f"{CELL}/study/evidence.parquet",
+    log:
+        f"{R}/logs/gather_evidence/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/gather_evidence/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=settings("evidence"),
+        version=VERSIONS["evidence"],
+    shell:
+        '"$DPC_PYTHON" -m dpc evidence --settings {params.settings:q} --saliency {input.saliency:q} '
+        "--generations {input.generations:q} --unprompted {input.unprompted:q} --thresholds {input.thresholds:q} "
+        "--gold {input.gold:q} --out {output:q} --log {log:q}"
+
+
+rule sweep_choices:
+    input:
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
+        plans=expand(f"{CELL}/plans/{{part}}.parquet", part=["calibration", "test"], allow_missing=True),
+        regenerations=shards_of("regenerations", "calibration", "test"),
+        thresholds=f"{CELL}/thresholds.parquet",
+        gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=["calibration", "test"]),
+    output:
+        f"{CELL}/study/sensitivity.parquet",
+    log:
+        f"{R}/logs/sweep_choices/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/sweep_choices/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=settings("sensitivity"),
+        version=VERSIONS["sensitivity"],
+    shell:
+        '"$DPC_PYTHON" -m dpc sensitivity --settings {params.settings:q} --saliency {input.saliency:q} '
+        "--generations {input.generations:q} --plans {input.plans:q} --regenerations {input.regenerations:q} "
+        "--thresholds {input.thresholds:q} --gold {input.gold:q} --out {output:q} --log {log:q}"
+
+
+rule draw_evidence:
+    input:
+        evidence=own_cells("study/evidence.parquet"),
+        sensitivity=own_cells("study/sensitivity.parquet"),
+    output:
+        [
+            report(
+                f"{FIGURE_FOLDER}/{name}.svg",
+                caption=f"../report/{name}_figure.rst",
+                category="6 Evidence",
+                labels={"figure": name, "model": "{model}", "dataset": "{dataset}", "recipe": "{recipe}"},
+            )
+            for name in EVIDENCE_FIGURES
+        ],
+        expand(
+            f"{FIGURE_FOLDER}/{{name}}.{{kind}}",
+            name=EVIDENCE_FIGURES,
+            kind=["pdf", "txt"],
+            allow_missing=True,
+        ),
+    log:
+        f"{R}/logs/draw_evidence/{{model}}.{{dataset}}.{{recipe}}.log",
+    benchmark:
+        f"{R}/benchmarks/draw_evidence/{{model}}.{{dataset}}.{{recipe}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=lambda w: settings(
+            "evidence_figures", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
+        )(w),
+        version=VERSIONS["evidence_figures"],
+        folder=lambda w: FIGURE_FOLDER.format(**w),
+    shell:
+        '"$DPC_PYTHON" -m dpc evidence_figures --settings {params.settings:q} --evidence {input.evidence:q} '
+        "--sensitivity {input.sensitivity:q} --folder {params.folder:q} --log {log:q}"
+
+
+rule write_evidence:
+    input:
+        evidence=cell_files("study/evidence.parquet"),
+        instances=cell_files("study/instances.parquet"),
+        outcomes=cell_files("evaluation/outcomes.parquet"),
+        sensitivity=cell_files("study/sensitivity.parquet"),
+        mechanism=cell_files("mechanism/mechanism.parquet") if workflow.is_rule("compare_flows") else [],
+    output:
+        [
+            report(
+                f"{R}/tables/{name}.html",
+                caption=f"../report/{name}.rst",
+                category=category,
+                labels={"figure": f"table: {name}", "model": "all", "dataset": "all", "recipe": "all"},
+            )
+            for name, category in EVIDENCE_TABLES.items()
+        ],
+        expand(f"{R}/tables/{{name}}.{{kind}}", name=EVIDENCE_TABLES, kind=["csv", "md", "tex"]),
+    log:
+        f"{R}/logs/write_evidence.log",
+    benchmark:
+        f"{R}/benchmarks/write_evidence.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=settings("evidence_tables", study=STUDY.name),
+        version=VERSIONS["evidence_tables"],
+        folder=lambda w, output: Path(output[0]).parent,
+    shell:
+        '"$DPC_PYTHON" -m dpc evidence_tables --settings {params.settings:q} --evidence {input.evidence:q} '
+        "--instances {input.instances:q} --outcomes {input.outcomes:q} --sensitivity {input.sensitivity:q} "
+        "--mechanism {input.mechanism:q} --folder {params.folder:q} --log {log:q}"
