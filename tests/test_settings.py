@@ -188,7 +188,8 @@ READ = f"study thresholds {STORED} {PLANNED} mechanism validate"
 MEASURE = "extract_saliency exemplars extract_corrupted validate"
 TASK = (
     "figures overview tables problems generate_base generate_act regenerate extract_saliency choose_exemplars "
-    f"exemplars study thresholds plan evaluate extract_corrupted validate mechanism_figure evidence_figures evidence_tables {STORED}"
+    "exemplars study thresholds plan evaluate extract_corrupted validate mechanism_figure evidence_figures "
+    f"evidence_tables {STORED}"
 )
 
 
