@@ -54,6 +54,9 @@ class Model(Settings):
     dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
     """Weights and activations (D28); softmax and reductions are float32 at least."""
 
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    """Attention kernel outside saliency, which has its own; `auto` is torch's fused one where the family allows it."""
+
     @model_validator(mode="after")
     def _one_source(self) -> Model:
         one_of("a model", path=self.path, hub=self.hub, builtin=self.builtin)

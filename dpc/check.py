@@ -32,9 +32,10 @@ def check(config: Config, fetch: set[str] | None = None) -> None:
     hub_models = {name: model for name, model in wanted.items() if model.hub and _is_absent(name, fetch)}
     for name, model in wanted.items():
         if name in hub_models:
-            check_context(config, name, _hub_model(name, model))
+            check_context(config, name, _hub_model(config, name, model))
         elif not model.builtin and (_folder(name, model) / "config.json").is_file():
-            check_context(config, name, _local_model(name, _folder(name, model)))
+            check_context(config, name, _local_model(config, name, _folder(name, model)))
+        check_cards(config, name, model)
     for name in config.study.datasets:
         _check_dataset(name, config.datasets[name], fetch)
     check_disk(config, sum(cost.weights_gb(model) for model in hub_models.values()))
@@ -62,15 +63,38 @@ def _is_absent(name: str, fetch: set[str] | None) -> bool:
     return name in fetch if fetch is not None else not (MODELS / name / "config.json").is_file()
 
 
-def _local_model(name: str, folder: Path) -> dict[str, Any]:
+def _local_model(config: Config, name: str, folder: Path) -> dict[str, Any]:
     """Return the model's config. Raises DpcError where weights or tokenizer are missing."""
     for kind, pattern in (("safetensors weights", "*.safetensors"), ("tokenizer", "tokenizer*")):
         if not list(folder.glob(pattern)):
             raise DpcError(f"models.{name}: found no {kind} in {folder}; expected config, safetensors and tokenizer")
+    _check_template(config, name, folder)
     return dict(json.loads((folder / "config.json").read_text()))
 
 
-def _hub_model(name: str, model: Model) -> dict[str, Any]:
+def check_cards(config: Config, name: str, model: Model) -> None:
+    """Raise DpcError where a model needs several cards: neither decoding nor saliency crosses from card to card."""
+    if config.cluster.gpus == "auto" and (cards := cost.gpus(config, model)) > 1:
+        raise DpcError(
+            f"models.{name}: found {config.cluster.gpu_memory_gb:g} GB on a card, expected room for its "
+            f"{cost.weights_gb(model):.0f} GB of weights and a quarter more ({cards} cards): one card has to hold a "
+            "model; use larger ones and write cluster.gpu_memory_gb"
+        )
+
+
+def _check_template(config: Config, name: str, folder: Path) -> None:
+    """Raise DpcError where a chat format is asked for and the tokenizer in `folder` has no chat template."""
+    chats = [dataset for dataset in config.study.datasets if config.format_of(name, dataset).chat]
+    file = folder / "tokenizer_config.json"
+    has_one = (folder / "chat_template.jinja").is_file() or (file.is_file() and '"chat_template"' in file.read_text())
+    if chats and not has_one:
+        raise DpcError(
+            f"models.{name}: found no chat template in its tokenizer, expected one for datasets.{chats[0]}.formats; "
+            "write a format with `chat: false`, or a model that has one"
+        )
+
+
+def _hub_model(config: Config, name: str, model: Model) -> dict[str, Any]:
     """Return the config of a model on the hub. Raises DpcError where it cannot be fetched."""
     from huggingface_hub import HfApi, hf_hub_download
 
@@ -82,8 +106,10 @@ def _hub_model(name: str, model: Model) -> dict[str, Any]:
         if not any(file.endswith(".safetensors") for file in files):
             raise DpcError(f"models.{name}: {model.hub} has no safetensors file; write a model that has")
         with tempfile.TemporaryDirectory() as folder:
-            file = hf_hub_download(str(model.hub), "config.json", revision=model.revision, local_dir=folder)
-            return dict(json.loads(Path(file).read_text()))
+            for file in {"config.json", "tokenizer_config.json", "chat_template.jinja"} & {"config.json", *files}:
+                hf_hub_download(str(model.hub), file, revision=model.revision, local_dir=folder)
+            _check_template(config, name, Path(folder))
+            return dict(json.loads(Path(folder, "config.json").read_text()))
     except DpcError:
         raise
     except Exception as error:

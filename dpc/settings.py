@@ -80,7 +80,10 @@ class Trigger(Settings):
     """When DPC fires (D8-D10, D15, D27, D31)."""
 
     kappa: Positive = 1.0
-    """Beta is kappa times the mean flow of the former half (D9)."""
+    """Beta is kappa times the baseline (D9)."""
+    baseline: Literal["former", "constant", "detrend"] = "former"
+    """Mean flow of the instance's former half; of right calibration cases' former halves, one number for all; or the
+    former half of a flow that is divided by right calibration cases' mean position profile (D9)."""
     granularity: Literal["token", "step"] = "token"
     """Flow per token, or the mean over each step's tokens (D8)."""
     share: Literal["fitted"] | Share = "fitted"
@@ -115,6 +118,8 @@ class Corrupt(Settings):
     """Percent of entries, smallest in absolute value, that are reduced."""
     gamma_scale: Number = 0.0
     """What those entries are multiplied by."""
+    rounds: Literal[1] = 1
+    """Answers are made anew once, from the beginning (D23, D24)."""
     gamma_scope: Literal["others", "all", "located", "per_vector"] = "others"
     """Pooled over the other vectors, over all, over the located ones, or within each other vector."""
 
@@ -310,6 +315,11 @@ class Config(Settings):
                     raise ValueError(
                         f"study.{kind} names {name!r}, which is not in `{kind}`{did_you_mean(name, catalogue)}"
                     )
+        if self.locate.receivers == "affected" and self.trigger.baseline != "former":
+            raise ValueError(
+                "locate.receivers: affected needs trigger.baseline: former; the others are fitted on calibration, "
+                "after its vectors are located"
+            )
         self._act_has_questions()
         if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:
             raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")

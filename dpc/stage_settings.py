@@ -29,6 +29,7 @@ from dpc.settings import (
 )
 
 Dtype = Literal["float32", "bfloat16", "float64"]
+Attention = Literal["auto", "sdpa", "eager"]
 TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
 Layout = Literal["bos_first", "prompt_first"]
 
@@ -59,6 +60,7 @@ class TunePromptStage(Settings):
     """Tune one soft prompt."""
 
     dtype: Dtype
+    attention: Attention = "auto"
     layout: Layout
     recipe: Recipe
     seed: int
@@ -68,6 +70,7 @@ class GenerateStage(Settings):
     """Generate rationales, with the base prompt, without one, or under edits."""
 
     dtype: Dtype
+    attention: Attention = "auto"
     layout: Layout
     task: TaskName
     max_new_tokens: int
@@ -78,6 +81,7 @@ class SelectActHeadsStage(Settings):
     """Select and confirm the heads of attention calibration."""
 
     dtype: Dtype
+    attention: Attention = "auto"
     layout: Layout
     act: Act
 
@@ -92,6 +96,7 @@ class ExtractSaliencyStage(Settings):
     """Measure saliency on the model's own rationales."""
 
     dtype: Dtype
+    attention: Attention = "auto"
     layout: Layout
     task: TaskName
     saliency: Saliency
@@ -143,6 +148,7 @@ class ValidateStage(Settings):
     """Plant harm in one prompt and look for it."""
 
     dtype: Dtype
+    attention: Attention = "auto"
     layout: Layout
     task: TaskName
     max_new_tokens: int

@@ -133,6 +133,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "accumulation_z": _F,  # D18, null: not estimable
         "flow_change": _F,  # D19, null: not estimable
         "static_vector": _I,  # -1: none helped on calibration
+        "flow_constant": _F,  # D9, null: the instance's own former half
+        "flow_profile": pa.list_(pa.float64()),  # [parts] D9, null likewise
         "entropy_limit": _F,  # mean entropy above which `entropy_trigger` fires, null: never
         "nll_limit": _F,  # the same of mean NLL
         "attention_limit": _F,  # of mean plain attention to the prompt

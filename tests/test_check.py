@@ -110,6 +110,35 @@ def test_a_local_folder_needs_weights_and_tokenizer(hub: SimpleNamespace, tmp_pa
     check.check(config, set())
 
 
+def test_a_chat_needs_a_chat_template(hub: SimpleNamespace, tmp_path: Path) -> None:
+    said = r"models\.llama3-8b: found no chat template in its tokenizer, expected one for datasets\.aqua\.formats"
+    chat = paper(("datasets.aqua.formats", {"llama3-8b": "chat"}))
+    with pytest.raises(DpcError, match=said):
+        check.check(chat)
+    folder = tmp_path / "resources/models/llama3-8b"
+    folder.mkdir(parents=True)
+    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / file).write_text("{}")
+    with pytest.raises(DpcError, match=said):
+        check.check(chat)
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "x"}')
+    check.check(chat)
+
+
+def test_a_model_that_one_card_cannot_hold_is_refused(hub: SimpleNamespace) -> None:
+    small = paper(("cluster.gpu_memory_gb", 24))
+    with pytest.raises(DpcError, match=r"models\.llama2-13b: found 24 GB on a card, expected room for its 26 GB"):
+        check.check(small)
+    check.check(paper(("cluster.gpu_memory_gb", 24), ("study.models", ["mistral-7b"])))
+    check.check(paper(("cluster.gpu_memory_gb", 24), ("execution.device", "cpu")))
+
+
+def test_worked_examples_count_to_the_context(hub: SimpleNamespace) -> None:
+    long = paper(("datasets.gsm8k.formats", {"llama2-13b": "plain_4_shot"}), ("formats.plain_4_shot.shots", 10))
+    with pytest.raises(DpcError, match=r"expected 4272 \(100 vectors, 3660 for a question, 512 new\)"):
+        check.check(long)
+
+
 def test_a_nearly_full_disk_is_refused(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1.5e9))
     with pytest.raises(DpcError, match=r"results/paper: found 1\.5 GB free, expected .* GB; make room"):

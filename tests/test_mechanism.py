@@ -108,10 +108,13 @@ def test_the_figure_can_be_read(kind: str) -> None:
         "empty": [tables.empty("mechanism")],
     }[kind]
     settings = report_samples.settings(MechanismReportStage, prompt_seeds=list(range(len(seeds))))
-    drawn = report.figure(seeds, settings)
+    whole = pd.concat(seeds, ignore_index=True)
+    falls = mechanism.summary(whole, 0.95)
+    compared = report.Comparison(whole, mechanism.fired_rows(whole), falls, mechanism.goes_with_repair(whole, 0.95))
+    drawn = report.figure(compared, settings)
     assert_legible(drawn.figure)
     assert ("no fired question was measured" in texts(drawn.figure)) == (kind in ("idle", "empty"))
     assert "Does the flow from the prompt" in drawn.caption
     assert ("Area under the ROC curve" in drawn.caption) or kind != "many"
-    made = report.table(seeds, settings)
+    made = report.table(falls, settings)
     assert len(made.text) == {"many": 10, "one": 10, "idle": 0, "empty": 0}[kind]

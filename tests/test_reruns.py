@@ -41,6 +41,7 @@ ANALYSED = {**PLANNED, "run_study": 4}
 MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, **ANALYSED}
 GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED}
 PROMPTED = {"tune_prompt": 4, **CALIBRATED, **GENERATED}
+RENDERED = {"render_prompts": 1, "generate_unprompted": 1, **PROMPTED}
 ALL_BUT_MODEL = {"load_problems": 1, "generate_unprompted": 1, **PROMPTED}
 
 
@@ -88,6 +89,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
     ("layout", "prompt_first", {**PROMPTED, "generate_unprompted": 1}),
     ("datasets.arithmetic.template", "Q : {question} now A :", ALL_BUT_MODEL),
+    ("datasets.arithmetic.formats", {"builtin": "plain_4_shot"}, RENDERED),
     ("datasets.arithmetic.generate", 7, ALL_BUT_MODEL),
     ("models.builtin.builtin.seed", 1, {"train_builtin_model": 1, "generate_unprompted": 1, **PROMPTED}),
     # looks and names

@@ -93,6 +93,15 @@ def test_the_plans_are_those_of_the_registry() -> None:
     assert set(OracleName.__args__) == set(plans.ORACLES)  # type: ignore[attr-defined]
 
 
+def test_every_choice_names_a_test_that_is_there() -> None:
+    page = (ROOT / "docs" / "choices.md").read_text().split("## Where each choice is tested")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| (D\d+) \| (.*) \|$", page, re.MULTILINE))
+    assert list(rows) == [f"D{number}" for number in range(1, 32)]
+    for tests in rows.values():
+        for file, name in re.findall(r"`(tests/\w+\.py)::(\w+)`", tests):
+            assert f"def {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
+
+
 def test_the_page_of_choices_has_every_choice_and_no_key_that_is_gone() -> None:
     page = (ROOT / "docs" / "choices.md").read_text()
     table = re.findall(r"^\| (D\d+) \|[^|]*\| ([^|]*) \|", page, re.MULTILINE)

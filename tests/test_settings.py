@@ -60,6 +60,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("study.plans", ["prompt_tuning", "x"], f"`study.plans[1]` is 'x': expected {PLANS}"),
     ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_trigger' or 'oracle_token'"),
     ("saliency.loss_target", "gold", "`saliency.loss_target` is 'gold': expected 'own'"),
+    ("corrupt.rounds", 2, "`corrupt.rounds` is 2: expected 1"),
+    ("trigger.baseline", "latter", "`trigger.baseline` is 'latter': expected 'former', 'constant' or 'detrend'"),
     ("flow.halves", "token", "`flow.halves` is 'token': expected 'tokens' or 'steps'; did you mean 'tokens'?"),
     ("trigger.share", "fited", "`trigger.share` is 'fited': expected 'fitted' or a number"),
     ("trigger.share", 2, "`trigger.share` is 2: expected 'fitted' or a value less than or equal to 1"),
@@ -207,6 +209,7 @@ REACH: dict[str, tuple[Any, str]] = {
     "study.sample.correlation": (7, "study"),
     "study.sample.per_class": (7, "study"),
     "models.builtin.dtype": ("float64", LM),
+    "models.builtin.attention": ("eager", LM),
     "models.llama3-8b.dtype": ("float64", ""),
     **several(
         "models.builtin.builtin",
@@ -241,6 +244,7 @@ REACH: dict[str, tuple[Any, str]] = {
     "flow.deep_layers": ([1, 2], READ),
     "flow.halves": ("steps", READ),
     "trigger.kappa": (7.0, f"thresholds validate validation {STORED} {PLANNED}"),
+    "trigger.baseline": ("detrend", f"thresholds validate validation {STORED} {PLANNED}"),
     "trigger.granularity": ("step", f"thresholds validate validation {STORED} {PLANNED}"),
     "trigger.share": (0.7, f"thresholds validate validation {STORED} {PLANNED}"),
     "trigger.grid": ([0.7], f"thresholds validate validation {STORED} {PLANNED}"),
@@ -296,6 +300,7 @@ INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
     "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
     "datasets.*.hub.train", "datasets.*.hub.test", "saliency.loss_target",
+    "corrupt.rounds",
 }  # fmt: skip
 """Files are inputs of a rule; the task is changed above with the rows it reads; one loss target is all there is."""
 

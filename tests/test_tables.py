@@ -102,6 +102,7 @@ def schema(name: str) -> dict[str, pa.DataType]:
 
 def test_missing_numbers_and_truths_come_back_missing(path: Path) -> None:
     row = dict.fromkeys(schema("thresholds"), 0) | {"share": None, "accumulation_z": np.nan, "note": "n"}
+    row["flow_profile"] = None
     tables.write(path, "thresholds", pd.DataFrame([row]), {})
     back = tables.read(path, "thresholds").iloc[0]
     assert back[["share", "accumulation_z"]].isna().all()

@@ -85,8 +85,10 @@ def warm_server() -> tuple[str, subprocess.Popen[str]]:
 class Workflow:
     """One folder with its own results and Snakemake metadata, running this checkout's Snakefile."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]):
+    def __init__(self, folder: Path, config: dict[str, Any], over: tuple[str, ...] = ("workflow/demo.yaml",)):
+        """`config` is laid over config.yaml and the files named in `over`."""
         self.folder, self.config = folder, config
+        self.layers = [ROOT / name for name in ("config.yaml", *over)]
         folder.mkdir(parents=True, exist_ok=True)
 
     def snakemake(self, *arguments: str, change: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
@@ -94,12 +96,11 @@ class Workflow:
         file = self.folder / "overlay.yaml"
         file.write_text(yaml.safe_dump(overlay(self.config, change or {})))
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
-        layers = [ROOT / "config.yaml", ROOT / "workflow/demo.yaml", file]
-        command += ["--directory", str(self.folder), "--configfile", *map(str, layers)]
+        command += ["--directory", str(self.folder), "--configfile", *map(str, [*self.layers, file])]
         environment = {**os.environ, **ONE_THREAD}
         if "--cores" in arguments and "--touch" not in arguments and "--report" not in arguments:
             environment[VARIABLE] = warm_server()[0]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
 
     def run(self, *arguments: str, change: dict[str, Any] | None = None, cores: int = 1) -> str:
         """Run to success; return what Snakemake printed."""

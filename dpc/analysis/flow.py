@@ -4,6 +4,7 @@ N prompt vector. Formulas: METHODS, DPC steps 3 and 4, choices D7 to D20 (`docs/
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dpc import tables
+from dpc.analysis.baseline import Baseline, of_cases
 from dpc.errors import DpcError
 from dpc.layers import layer_range
 from dpc.settings import Flow, Locate, Trigger
@@ -86,14 +88,21 @@ def token_flow(instance: Instance, deep: range) -> Floats:
     return instance.row_prompt_LT[list(deep)].mean(0) / max(instance.vectors, 1)
 
 
-def affected_tokens(instance: Instance, flow: Flow, trigger: Trigger) -> tuple[NDArray[np.bool_], float]:
+def affected_tokens(
+    instance: Instance, flow: Flow, trigger: Trigger, baseline: Baseline | None = None
+) -> tuple[NDArray[np.bool_], float]:
     """Return which tokens of the latter half are affected, and their share R is compared with (step 3; D7-D9).
 
     Affected: s > kappa x mean of s over the former half, strictly (constant flow affects none). With `granularity:
-    step` the same over means of steps. A rationale without a former half has none.
+    step` the same over means of steps. A rationale without a former half has none. `trigger.baseline` may ask for
+    another comparison, with a `baseline` of right calibration cases; where there is none, no token is affected.
     """
     deep = layer_range(flow.deep_layers, instance.layers)
     values = token_flow(instance, deep)
+    if trigger.baseline != "former" and baseline is None:
+        return np.zeros(instance.rationale_tokens, dtype=bool), 0.0
+    if trigger.baseline == "detrend" and baseline:
+        values = baseline.detrended(values)
     units = np.arange(instance.rationale_tokens)
     former = instance.former[flow.halves]
     if trigger.granularity == "step":
@@ -102,9 +111,21 @@ def affected_tokens(instance: Instance, flow: Flow, trigger: Trigger) -> tuple[N
         former = len(values) // 2
     if former < 1 or former >= len(values):
         return np.zeros(instance.rationale_tokens, dtype=bool), 0.0
-    above = values > trigger.kappa * values[:former].mean() * (1 + ROUNDING)  # a mean of equal values may round down
+    usual = baseline.constant if trigger.baseline == "constant" and baseline else values[:former].mean()
+    above = values > trigger.kappa * usual * (1 + ROUNDING)  # a mean of equal values may round down
     above[:former] = False
     return above[units], float(above.sum() / (len(values) - former))
+
+
+def baseline_of(instances: Sequence[Instance], flow: Flow, trigger: Trigger, least: int) -> Baseline | None:
+    """Return what `trigger.baseline` needs from right calibration cases; None where it needs nothing.
+
+    None too with fewer than `least` cases.
+    """
+    if trigger.baseline == "former":
+        return None
+    flows = [token_flow(each, layer_range(flow.deep_layers, each.layers)) for each in instances]
+    return of_cases([(s_T, i.former[flow.halves]) for s_T, i in zip(flows, instances, strict=True)], least)
 
 
 def column_saliency(
@@ -189,7 +210,12 @@ def s_ifp(blocks: dict[str, Floats], deep: range) -> tuple[float, float]:
 
 
 def readings(
-    saliency: pd.DataFrame, generations: pd.DataFrame, flow: Flow, trigger: Trigger, locate: Locate
+    saliency: pd.DataFrame,
+    generations: pd.DataFrame,
+    flow: Flow,
+    trigger: Trigger,
+    locate: Locate,
+    baseline: Baseline | None = None,
 ) -> pd.DataFrame:
     """Return one row of readings per question: what the trigger, the locator and the study need.
 
@@ -206,7 +232,10 @@ def readings(
     if strange:
         found = f"{len(strange)} rows of saliency have no generation, e.g. {min(strange)}"
         raise DpcError(f"{found}; run extract_saliency again")
-    rows = [{"split": row.split, **_reading(Instance.of(row), flow, trigger, locate)} for row in tables.rows(saliency)]
+    rows = [
+        {"split": row.split, **_reading(Instance.of(row), flow, trigger, locate, baseline)}
+        for row in tables.rows(saliency)
+    ]
     table = pd.DataFrame(rows, columns=["split", *READING_COLUMNS])
     long_enough = table["rationale_tokens"] >= trigger.min_tokens
     return table.assign(eligible=long_enough & table["problem_id"].map(answered).astype(bool))
@@ -218,9 +247,11 @@ READING_COLUMNS = (
 )  # fmt: skip
 
 
-def _reading(instance: Instance, flow: Flow, trigger: Trigger, locate: Locate) -> dict[str, Any]:
+def _reading(
+    instance: Instance, flow: Flow, trigger: Trigger, locate: Locate, baseline: Baseline | None
+) -> dict[str, Any]:
     shallow, deep = (layer_range(spec, instance.layers) for spec in (flow.shallow_layers, flow.deep_layers))
-    affected_T, share = affected_tokens(instance, flow, trigger)
+    affected_T, share = affected_tokens(instance, flow, trigger, baseline)
     column_N = column_saliency(instance, shallow, locate.receivers, affected_T)
     ratio, raw = s_ifp(block_means(instance, flow.halves), deep)
     return {

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from dpc.analysis.flow import Instance, affected_tokens, column_saliency, largest_z
+from dpc.analysis.flow import Instance, affected_tokens, baseline_of, column_saliency, largest_z
 from dpc.analysis.thresholds import choose_share, threshold_curve
 from dpc.kinds import Layers
 from dpc.layers import layer_range
@@ -128,11 +128,14 @@ def ranges(specs: Iterable[Layers], configured: Layers, layers: int) -> dict[str
     return dict(sorted(found.items(), key=lambda item: (layer_range(item[1], layers)[0], len(item[0]), item[0])))
 
 
-def measured(instances: Sequence[Instance], choice: Choice) -> pd.DataFrame:
-    """Return `share` of affected tokens, `located` vectors and their `z` of each instance, by problem_id."""
-    rows = []
+def measured(instances: Sequence[Instance], choice: Choice, right: Sequence[Instance] = ()) -> pd.DataFrame:
+    """Return `share` of affected tokens, `located` vectors and their `z` of each instance, by problem_id.
+
+    `right` are the right calibration cases, for a `trigger.baseline` that is fitted on them.
+    """
+    usual, rows = baseline_of(right, choice.flow, choice.trigger, 1), []
     for instance in instances:
-        affected_T, share = affected_tokens(instance, choice.flow, choice.trigger)
+        affected_T, share = affected_tokens(instance, choice.flow, choice.trigger, usual)
         shallow = layer_range(choice.flow.shallow_layers, instance.layers)
         column_N = column_saliency(instance, shallow, choice.locate.receivers, affected_T)
         located = np.argsort(-column_N, kind="stable")[: choice.locate.masked_vectors].tolist()
@@ -204,7 +207,8 @@ def sweep(
     `share` is the seed's R, which sweep `shallow` keeps; `as_set` marks the choices that are the configured one. The
     best of a sweep has the largest gain on calibration, ties going to the configured one, then to the larger R.
     """
-    rows, read = [], _reader(calibration)
+    right = [each for each in calibration.instances if calibration.base[each.problem_id]]
+    rows, read = [], _reader(calibration, right)
     for choice, configured in zip(grid, as_set, strict=True):
         readings = read(choice)
         at = choice.share if choice.sweep == "threshold" else share
@@ -213,7 +217,7 @@ def sweep(
         rows.append({**found, "split": "calibration", "configured": configured})
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "best"])
     table["best"] = _best(table)
-    again, read = [], _reader(test)
+    again, read = [], _reader(test, right)
     for number in np.flatnonzero(table["configured"] | table["best"]):
         row = table.iloc[int(number)]
         at = None if pd.isna(row["share"]) else float(row["share"])
@@ -222,14 +226,14 @@ def sweep(
     return pd.concat([table, pd.DataFrame(again)], ignore_index=True)[COLUMNS]
 
 
-def _reader(cases: Cases) -> Callable[[Choice], pd.DataFrame]:
+def _reader(cases: Cases, right: Sequence[Instance]) -> Callable[[Choice], pd.DataFrame]:
     """Return `measured` of the cases, each reading made once whatever R is."""
     made: dict[str, pd.DataFrame] = {}
 
     def read(choice: Choice) -> pd.DataFrame:
         key = "".join(part.model_dump_json() for part in (choice.flow, choice.trigger, choice.locate))
         if key not in made:
-            made[key] = measured(cases.instances, choice)
+            made[key] = measured(cases.instances, choice, right)
         return made[key]
 
     return read

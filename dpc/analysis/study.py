@@ -139,7 +139,19 @@ def _correlation(chosen: pd.DataFrame, settings: Statistics, note: str) -> dict[
             int(chosen["located_at_zero"].sum()), len(chosen), settings.confidence
         ),
     }
-    return _contingency(chosen, settings, note) | share
+    return _contingency(chosen, settings, note) | share | _accumulated(chosen, settings, note)
+
+
+def _accumulated(chosen: pd.DataFrame, settings: Statistics, note: str) -> dict[str, Estimate]:
+    """How many instances accumulate significantly (D18), and beside it how many by mean + 3 SD alone."""
+    known = chosen["accumulated"].dropna().astype(bool)
+    nothing = Estimate(math.nan, math.nan, math.nan, note=note or "no instance")
+    z = chosen["accumulation_z"].dropna()
+    by = {"share_accumulated": known, "share_accumulated_3sd": z > 3}
+    return {
+        name: statistics.proportion(int(is_so.sum()), len(is_so), settings.confidence) if len(is_so) else nothing
+        for name, is_so in by.items()
+    }
 
 
 def _contingency(chosen: pd.DataFrame, settings: Statistics, note: str) -> dict[str, Estimate]:

@@ -80,15 +80,17 @@ def set_up_torch(execution: Execution) -> torch.device:
     return torch.device(execution.device)
 
 
-def load(folder: Path, dtype: str, execution: Execution) -> LanguageModel:
+def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto") -> LanguageModel:
     """Load the model in `folder` (config, safetensors, tokenizer) without touching the network.
 
-    Raises DpcError if the folder is missing or incomplete, or the family is not supported.
+    `attention` is the kernel outside saliency: sdpa, eager, or auto. Raises DpcError if the folder is missing or
+    incomplete, or the family is not supported, at all or with that kernel.
     """
     device = set_up_torch(execution)
     family = _family(folder)
     if family not in FAMILIES:
         raise DpcError(f"{folder}: model_type {family!r} is not supported; expected one of {', '.join(FAMILIES)}")
+    kernel = _kernel(folder, family, attention)
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -97,7 +99,7 @@ def load(folder: Path, dtype: str, execution: Execution) -> LanguageModel:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            attn_implementation="eager" if family in _EAGER else "sdpa",
+            attn_implementation=kernel,
             use_safetensors=True,
             local_files_only=True,
         )
@@ -105,6 +107,12 @@ def load(folder: Path, dtype: str, execution: Execution) -> LanguageModel:
     except (OSError, ValueError) as error:
         raise DpcError(f"{folder}: cannot load model and tokenizer: {str(error).splitlines()[0]}") from None
     return wrap(model.to(device), tokenizer)
+
+
+def _kernel(folder: Path, family: str, attention: str) -> str:
+    if attention == "sdpa" and family in _EAGER:
+        raise DpcError(f"{folder}: {family} caps its scores, which sdpa cannot; write models.NAME.attention: eager")
+    return ("eager" if family in _EAGER else "sdpa") if attention == "auto" else attention
 
 
 def _family(folder: Path) -> str:

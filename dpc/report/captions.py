@@ -27,6 +27,8 @@ FINDINGS = {
     "auc_s_ifp": "AUC of S_IFP for wrong answers",
     "auc_flow_latter": "AUC of raw flow for wrong answers",
     "auc_nll": "AUC of mean NLL for wrong answers",
+    "share_accumulated": "Share with significant accumulation",
+    "share_accumulated_3sd": "Share with accumulation above mean + 3 SD",
     "share_located_at_zero": "Share located at position 0",
     "flow_ratio_wrong_right": "Flow ratio, wrong to right",
     "mean_s_ifp_right": "Mean S_IFP, right",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dpc import plans, tables
 from dpc.analysis import evidence, flow
+from dpc.analysis.baseline import of_row
 from dpc.analysis.evaluation import grade
 from dpc.stage_settings import EvidenceStage
 from dpc.stages.common import log, provenance
@@ -33,7 +34,7 @@ def run(
         grade(table, answers, task).set_index("problem_id")["correct"]
         for table in (made, tables.read(unprompted, "generations"))
     )
-    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate)
+    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, of_row(fitted))
     table = evidence.gather(
         readings,
         evidence.extra_readings(measured, settings.flow, settings.trigger, settings.locate),

@@ -28,7 +28,7 @@ def run(
     """Write table `exemplars`: the full map of every layer for each instance of table `chosen`."""
     from dpc.lm import models, soft_prompt
 
-    lm = models.load(model, settings.dtype, execution)
+    lm = models.load(model, settings.dtype, execution, settings.attention)
     prompt_ND = soft_prompt.load(prompt, lm)
     rows = joined(questions, generations).set_index("problem_id", drop=False)
     found = []

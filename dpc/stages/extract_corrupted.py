@@ -43,7 +43,7 @@ def run(
         from dpc.lm import models, soft_prompt
         from dpc.lm.batches import in_batches
 
-        lm = models.load(model, settings.dtype, execution)
+        lm = models.load(model, settings.dtype, execution, settings.attention)
         base_ND, mean_D = soft_prompt.load(prompt, lm), lm.vocabulary_VD.mean(0)
         stage = ExtractSaliencyStage(**{name: getattr(settings, name) for name in ExtractSaliencyStage.model_fields})
         with progress(len(left), "saliency", "question") as bar:

@@ -51,7 +51,7 @@ def run(
         from dpc.lm import models, soft_prompt
         from dpc.lm.batches import in_batches
 
-        lm = models.load(model, settings.dtype, execution)
+        lm = models.load(model, settings.dtype, execution, settings.attention)
         prompt_ND = soft_prompt.load(prompt, lm)
         measure = partial(measure_rows, lm, settings, prompt_ND, execution.checkpoint_activations)
         with progress(len(left), "saliency", "question") as bar:

@@ -50,7 +50,7 @@ def run(
         from dpc.lm import models, soft_prompt
         from dpc.lm.decoding import Calibrated, Request
 
-        lm = models.load(model, settings.dtype, execution)
+        lm = models.load(model, settings.dtype, execution, settings.attention)
         prompt_ND = soft_prompt.load(prompt, lm)
         jobs = [
             Job(

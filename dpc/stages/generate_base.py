@@ -44,7 +44,7 @@ def run(
         from dpc.lm import models, soft_prompt
         from dpc.lm.decoding import Request
 
-        lm = models.load(model, settings.dtype, execution)
+        lm = models.load(model, settings.dtype, execution, settings.attention)
         prompt_ND = None if prompt is None else soft_prompt.load(prompt, lm)
         jobs = [
             Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dpc import plans, tables
 from dpc.analysis import flow
+from dpc.analysis.baseline import of_row
 from dpc.analysis.evaluation import grade
 from dpc.analysis.head_selection import heads_of
 from dpc.stage_settings import PlanStage
@@ -36,8 +37,9 @@ def run(
     measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
     made = made[made["split"] == split]
     measured = measured[measured["split"] == split]
+    usual = None if thresholds is None else of_row(tables.read(thresholds, "thresholds").iloc[0])
     inputs = plans.Inputs(
-        readings=flow.readings(measured, made, settings.flow, settings.trigger, settings.locate),
+        readings=flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, usual),
         trigger=settings.trigger,
         corrupt=settings.corrupt,
         controls=settings.controls,

@@ -44,7 +44,7 @@ def run(
 
     read = {part: _read(questions, gold) for part, gold in (("act_select", select), ("act_confirm", confirm))}
     kept = Store(store, "act_scores", context("select_act_heads", settings, model, prompt, pd.concat(read)), execution)
-    lm = models.load(model, settings.dtype, execution)
+    lm = models.load(model, settings.dtype, execution, settings.attention)
     try:
         layers = list(layer_range(settings.act.layers, lm.model.config.num_hidden_layers))
     except DpcError as error:

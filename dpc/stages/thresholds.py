@@ -9,6 +9,7 @@ import pandas as pd
 from dpc import plans as interventions
 from dpc import tables
 from dpc.analysis import flow, thresholds
+from dpc.analysis.baseline import NOTHING
 from dpc.analysis.evaluation import grade
 from dpc.errors import DpcError
 from dpc.stage_settings import ThresholdsStage
@@ -38,8 +39,11 @@ def run(
     again, planned = tables.read(regenerations, "regenerations"), tables.read(plans, "plans")
     if (again["split"] != SPLIT).any():
         raise DpcError("thresholds: found regenerations of another split; expected calibration only")
-    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate)
-    cases = _cases(settings, readings, made, again, planned, tables.read(gold, "gold"))
+    cases = _cases(settings, made, again, planned, tables.read(gold, "gold"))
+    is_right = measured["problem_id"].isin(cases.loc[cases["base_correct"], "problem_id"])
+    right = [flow.Instance.of(row) for row in tables.rows(measured[is_right])]
+    usual = flow.baseline_of(right, settings.flow, settings.trigger, settings.significance.min_cases)
+    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, usual)
     limits = thresholds.limits(
         readings[readings["problem_id"].isin(cases.loc[cases["base_correct"], "problem_id"])], settings.significance
     )
@@ -56,6 +60,7 @@ def run(
         "accumulation_z": limits.accumulation_z,
         "flow_change": limits.flow_change,
         "static_vector": vector,
+        **(usual.columns() if usual else NOTHING),
         **_score_limits(settings, readings, cases),
         "right_cases": limits.right_cases,
         "calibration_questions": len(readings),
@@ -68,7 +73,6 @@ def run(
 
 def _cases(
     settings: ThresholdsStage,
-    readings: pd.DataFrame,
     made: pd.DataFrame,
     again: pd.DataFrame,
     planned: pd.DataFrame,

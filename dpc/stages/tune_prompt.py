@@ -46,7 +46,7 @@ def run(
 
     read = _read(questions, {"tuning": tuning, "validation": validation})
     kept = Checkpoint(checkpoint, context("tune_prompt", settings, model, None, read), execution.save_every_seconds)
-    lm = models.load(model, settings.dtype, execution)
+    lm = models.load(model, settings.dtype, execution, settings.attention)
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
     work = Tuning(lm, order, settings.recipe, settings.seed, examples, held_out, rows)

@@ -17,6 +17,7 @@ from dpc.analysis.evaluation import grade
 from dpc.analysis.flow import Instance
 from dpc.analysis.planted import NATURAL
 from dpc.edits import Edit
+from dpc.errors import DpcError
 from dpc.execution import Execution
 from dpc.stage_settings import ExtractSaliencyStage, GenerateStage, ValidateStage
 from dpc.stages.common import log, progress, provenance
@@ -52,7 +53,9 @@ def run(
     """
     from dpc.lm import models, soft_prompt
 
-    lm = models.load(model, settings.dtype, execution)
+    if settings.trigger.baseline != "former":
+        raise DpcError(f"validate: found trigger.baseline: {settings.trigger.baseline}; expected former: write it")
+    lm = models.load(model, settings.dtype, execution, settings.attention)
     asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
     bench = Bench(lm, settings, execution, _sampled(asked, settings), answers)
     base_ND = soft_prompt.load(prompt, lm)

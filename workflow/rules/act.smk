@@ -4,7 +4,7 @@
 rule select_act_heads:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         select=f"{R}/problems/{{dataset}}/gold/act_select.parquet",
         confirm=f"{R}/problems/{{dataset}}/gold/act_confirm.parquet",
@@ -35,7 +35,7 @@ rule select_act_heads:
 rule generate_act:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         heads=f"{CELL}/act/heads.parquet",
         base=shards_of("generations"),

@@ -4,7 +4,7 @@
 rule extract_corrupted:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         plans=f"{CELL}/plans/test.parquet",
         regenerations=shards_of("regenerations", "test"),

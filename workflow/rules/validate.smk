@@ -13,7 +13,7 @@ def validated_splits(wildcards):
 rule plant_harm:
     input:
         model=model_ready,
-        questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        questions=questions_of,
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         tuning=f"{R}/problems/{{dataset}}/gold/tuning.parquet",
         gold=lambda w: expand(f"{R}/problems/{w.dataset}/gold/{{split}}.parquet", split=validated_splits(w)),
