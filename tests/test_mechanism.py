@@ -109,8 +109,8 @@ def test_the_figure_can_be_read(kind: str) -> None:
     }[kind]
     settings = report_samples.settings(MechanismReportStage, prompt_seeds=list(range(len(seeds))))
     whole = pd.concat(seeds, ignore_index=True)
-    falls = mechanism.summary(whole, 0.95)
-    compared = report.Comparison(whole, mechanism.fired_rows(whole), falls, mechanism.goes_with_repair(whole, 0.95))
+    falls = summary(whole, 0.95)
+    compared = report.Comparison(whole, fired_rows(whole), falls, goes_with_repair(whole, 0.95))
     drawn = report.figure(compared, settings)
     assert_legible(drawn.figure)
     assert ("no fired question was measured" in texts(drawn.figure)) == (kind in ("idle", "empty"))
