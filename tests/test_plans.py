@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpc import plans, tables
-from dpc.edits import BASE, UNPROMPTED, Edit
+from dpc.edits import ACT, BASE, UNPROMPTED, Edit
 from dpc.errors import DpcError
 from dpc.kinds import OracleName, PlanName
 from dpc.plans import CALIBRATION, ONE_PASS, ORACLES, PLANS, Inputs
@@ -185,6 +185,16 @@ def test_edits_follow_the_settings() -> None:
     assert edits_by("identity", changed) == {"q0": Edit((1, 4), "scale", 1.0, 0.0, 0.5, "all")}
     scaled = replace(changed, corrupt=Corrupt(mask_value=0.5))
     assert edits_by("dpc", scaled)["q0"].mask_value == 0.5
+
+
+def test_act_is_everybodys_answer_where_heads_are_confirmed_and_nobodys_otherwise() -> None:
+    on, off = (plans.make(["act"], PLANS, inputs(act_heads=heads)) for heads in (3, 0))
+    assert on["fired"].all()
+    assert set(on["edit_id"]) == {ACT}
+    assert len(plans.edits_of(on)) == 0  # they come ready
+    assert not off["fired"].any()
+    assert set(off["edit_id"]) == {BASE}
+    assert len(plans.edits_of(off)) == 0
 
 
 def test_static_mask_is_one_edit_for_everybody_or_nobody() -> None:
