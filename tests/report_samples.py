@@ -12,7 +12,7 @@ from dpc.report import captions, drawing
 from dpc.settings import Corrupt, Figures, Flow, Saliency, Statistics, Trigger
 from dpc.stage_settings import FiguresStage
 
-PLANS = [*itertools.islice(drawing.PLAN_LABELS, 9)]
+PLANS = [name for name in drawing.PLAN_LABELS if not name.startswith("oracle")]
 TOY_QUESTION = "Tom has 10 shells . Mon buys 7 . Eve loses 3 . Tue doubles it . A :"
 TOY = [
     "Mon buys 7 = 17 ; Tue doubles it = 34 ; #### 34",
