@@ -82,7 +82,11 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     # new GPU work
     ("act.tau", 0.2, {**CALIBRATED, **TESTED}),
     ("act.mode", "released", {**CALIBRATED, **TESTED}),
-    ("mechanism.plans", ["dpc"], {"extract_corrupted": 4, "compare_flows": 4, "draw_mechanism": 2, "all": 1}),
+    (
+        "mechanism.plans",
+        ["dpc"],
+        {"extract_corrupted": 4, "compare_flows": 4, "draw_mechanism": 2, "write_evidence": 1, "all": 1},
+    ),
     ("validation.planting.steps", 7, {}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
     ("datasets.arithmetic.max_new_tokens", 40, {"generate_unprompted": 1, **GENERATED}),
