@@ -9,7 +9,7 @@ import pandas as pd
 
 from dpc import tables
 from dpc.methods import Act
-from dpc.report import captions
+from dpc.report import captions, drawing
 from dpc.settings import Corrupt, Figures, Flow, Saliency, Statistics, Trigger
 from dpc.stage_settings import FiguresStage
 

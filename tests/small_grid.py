@@ -25,7 +25,13 @@ ANSWERS = {
 """Template and the one answer of each dataset."""
 SPLITS = {"tuning": 6, "validation": 2, "calibration": 6, "act_select": 2, "act_confirm": 2, "test": 8}
 CONFIG: dict[str, Any] = {
-    "study": {"results": "results", "prompt_seeds": [0], "sample": {"correlation": 8, "per_class": 4}},
+    "study": {
+        "results": "results",
+        "prompt_seeds": [0],
+        "sample": {"correlation": 8, "per_class": 4},
+        "plans": ["no_prompt", "prompt_tuning", "act", "dpc", "always", "random_corruption"],
+        "oracles": [],
+    },
     "models": {name: {"dtype": "float32"} for name in ("llama2-13b", "llama3-8b", "mistral-7b")},
     "datasets": {name: {"max_new_tokens": 16, "splits": SPLITS} for name in ANSWERS},
     "recipes": {"paper": {"vectors": 3, "steps": 2, "batch_size": 4, "validate_every": 2, "learning_rate": 0.05}},
@@ -35,7 +41,7 @@ CONFIG: dict[str, Any] = {
     "execution": {"device": "cpu", "threads": 1},
     "shards": {"generate": 1, "saliency": 1},
 }
-"""Laid over config.yaml alone: sizes and the device, and no name of a model or dataset."""
+"""Laid over config.yaml alone: sizes, the device and the paper's own plans; no name of a model or dataset."""
 
 
 def rows(data: Path, name: str, files: Sequence[str], right: int, wrong: int) -> list[dict[str, Any]]:
