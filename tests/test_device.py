@@ -198,6 +198,7 @@ def study(folder: Path) -> Path:
     settings = {"task": "arithmetic", "flow": {"deep_layers": [2, 2]}, "trigger": {"grid": [0.1, 0.5]}}
     settings |= {"locate": {}, "significance": {}}
     limits = {"share": 0.3, "net": 0, "accumulation_z": 1.0, "flow_change": 1.0, "static_vector": -1, "note": ""}
+    limits |= dict.fromkeys(("flow_constant", "flow_profile", "entropy_limit", "nll_limit", "attention_limit"))
     limits |= {"right_cases": 0, "calibration_questions": 4}
     measured = {"dtype": "float32", "layout": "bos_first", "task": "arithmetic", "saliency": saliency}
     tables.write(folder / "problems/d/questions.parquet", "questions", asked, {})
