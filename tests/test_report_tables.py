@@ -71,7 +71,8 @@ def test_latex_is_escaped(tabled):
 
 @pytest.mark.parametrize(("rows", "form"), [(5, "tabular"), (200, "longtable")])
 def test_long_tables_break_over_pages(rows, form):
-    numbers = pd.DataFrame({"plan": [f"p{i}" for i in range(rows)], "fired": range(rows)})
+    cell = {"model": "m", "dataset": "d", "recipe": "r"}
+    numbers = pd.DataFrame([{**cell, "plan": f"p{i}", "fired": i} for i in range(rows)])
     made = render.latex(report.Table("one", "One", numbers, numbers.astype(str), "Numbers."))
     assert f"\\begin{{{form}}}" in made
     assert made.count(r" \\") >= rows

@@ -184,6 +184,12 @@ def own_cells(name, first_seed=False):
     return of
 
 
+def validated_splits(wildcards):
+    """Return the splits that planted harm is tried on: prompts for choosing never meet a test question."""
+    is_held_out = int(wildcards.seed) in CONFIG.validation.held_out_seeds
+    return ["calibration", "test"] if is_held_out else ["calibration"]
+
+
 def check_local_files():
     """What would fail at once on a compute node fails here, before the first job."""
     for name in STUDY.datasets:

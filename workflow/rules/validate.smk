@@ -4,12 +4,6 @@ VALIDATED = [name for name in (VALIDATION.recipe, VALIDATION.harmful_recipe) if 
 VALIDATION_SEEDS = [*VALIDATION.choosing_seeds, *VALIDATION.held_out_seeds]
 
 
-def validated_splits(wildcards):
-    """Prompts for choosing never meet a test question."""
-    is_held_out = int(wildcards.seed) in VALIDATION.held_out_seeds
-    return ["calibration", "test"] if is_held_out else ["calibration"]
-
-
 rule plant_harm:
     input:
         model=model_ready,
