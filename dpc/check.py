@@ -35,7 +35,6 @@ def check(config: Config, fetch: set[str] | None = None) -> None:
             check_context(config, name, _hub_model(config, name, model))
         elif not model.builtin and (_folder(name, model) / "config.json").is_file():
             check_context(config, name, _local_model(config, name, _folder(name, model)))
-        check_cards(config, name, model)
     for name in config.study.datasets:
         _check_dataset(name, config.datasets[name], fetch)
     check_disk(config, sum(cost.weights_gb(model) for model in hub_models.values()))
@@ -70,16 +69,6 @@ def _local_model(config: Config, name: str, folder: Path) -> dict[str, Any]:
             raise DpcError(f"models.{name}: found no {kind} in {folder}; expected config, safetensors and tokenizer")
     _check_template(config, name, folder)
     return dict(json.loads((folder / "config.json").read_text()))
-
-
-def check_cards(config: Config, name: str, model: Model) -> None:
-    """Raise DpcError where a model needs several cards: neither decoding nor saliency crosses from card to card."""
-    if config.cluster.gpus == "auto" and (cards := cost.gpus(config, model)) > 1:
-        raise DpcError(
-            f"models.{name}: found {config.cluster.gpu_memory_gb:g} GB on a card, expected room for its "
-            f"{cost.weights_gb(model):.0f} GB of weights and a quarter more ({cards} cards): one card has to hold a "
-            "model; use larger ones and write cluster.gpu_memory_gb"
-        )
 
 
 def _check_template(config: Config, name: str, folder: Path) -> None:

@@ -188,7 +188,12 @@ def gpus(config: Config, model: Model) -> int:
         return config.cluster.gpus
     if config.execution.device != "cuda":
         return 0
-    return math.ceil((weights_gb(model) * ACTIVATIONS + CACHE_GB) / (config.cluster.gpu_memory_gb * CARD_SHARE))
+    return cards(weights_gb(model), config.cluster.gpu_memory_gb)
+
+
+def cards(weights: float, card: float) -> int:
+    """Return the cards of `card` GB that hold `weights` GB and what is computed with them."""
+    return math.ceil((weights * ACTIVATIONS + CACHE_GB) / (card * CARD_SHARE))
 
 
 def memory_mb(config: Config, model: Model, attempt: int = 1) -> int:

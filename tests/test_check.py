@@ -125,14 +125,6 @@ def test_a_chat_needs_a_chat_template(hub: SimpleNamespace, tmp_path: Path) -> N
     check.check(chat)
 
 
-def test_a_model_that_one_card_cannot_hold_is_refused(hub: SimpleNamespace) -> None:
-    small = paper(("cluster.gpu_memory_gb", 24))
-    with pytest.raises(DpcError, match=r"models\.llama2-13b: found 24 GB on a card, expected room for its 26 GB"):
-        check.check(small)
-    check.check(paper(("cluster.gpu_memory_gb", 24), ("study.models", ["mistral-7b"])))
-    check.check(paper(("cluster.gpu_memory_gb", 24), ("execution.device", "cpu")))
-
-
 def test_worked_examples_count_to_the_context(hub: SimpleNamespace) -> None:
     long = paper(("datasets.gsm8k.formats", {"llama2-13b": "plain_4_shot"}), ("formats.plain_4_shot.shots", 10))
     with pytest.raises(DpcError, match=r"expected 4272 \(100 vectors, 3660 for a question, 512 new\)"):

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dpc.lm.attention import soften, wide
+from dpc.lm.batches import copy_rows
 from dpc.lm.models import LanguageModel
 from dpc.methods import Act
 
@@ -86,8 +87,8 @@ class Calibration:
 
     def keep(self, count: int, source: Sequence[int], target: Sequence[int]) -> None:
         """Keep the first `count` rows, after the rows `source` were copied over the rows `target`."""
-        for kept in (self.prefill_BS, *self.sinks.values()) if source else ():
-            kept[list(target)] = kept[list(source)]
+        if source:
+            copy_rows([self.prefill_BS, *self.sinks.values()], source, target)
         self.prefill_BS = self.prefill_BS[:count]
         self.sinks = {layer: kept[:count] for layer, kept in self.sinks.items()}
 

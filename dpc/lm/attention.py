@@ -69,14 +69,14 @@ class Scratch:
     """Room that is used again, by name: fresh memory for each layer and tile costs more than what is done in it."""
 
     def __init__(self) -> None:
-        self._rooms: dict[str, Tensor] = {}
+        self._rooms: dict[tuple[str, torch.device], Tensor] = {}
 
     def room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Return contiguous room, nothing written yet; what stood there under that name is lost."""
         entries = math.prod(shape)
-        room = self._rooms.get(name)
+        room = self._rooms.get((name, like.device))
         if room is None or len(room) < entries or room.dtype != like.dtype:
-            room = self._rooms[name] = like.new_empty(entries)
+            room = self._rooms[name, like.device] = like.new_empty(entries)
         return room[:entries].view(shape)
 
     def product(self, name: str, left_PgQD: Tensor, right_PDK: Tensor, rectangle: Rectangle) -> Tensor:

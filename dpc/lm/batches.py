@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from dpc.errors import DpcError
 
@@ -67,3 +68,11 @@ def _halved(size: int) -> int:
         )
     log.warning("out of memory with %d rows in a batch; going on with %d", size, (size + 1) // 2)
     return (size + 1) // 2
+
+
+def copy_rows(kept: Sequence[Tensor], source: Sequence[int], target: Sequence[int]) -> None:
+    """Copy the rows `source` over the rows `target` of every tensor, wherever it lies."""
+    places = {device: torch.tensor([source, target], device=device) for device in {state.device for state in kept}}
+    for state in kept:
+        from_R, to_R = places[state.device]
+        state[to_R] = state[from_R]

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from dpc.lm.act import Calibration
+from dpc.lm.batches import copy_rows
 from dpc.lm.models import LanguageModel
 
 
@@ -74,9 +75,7 @@ class Past:
         """Keep the first `count` rows, after the rows `source` were copied over the rows `target`."""
         states = [kept for layer in self.cache.layers for kept in (layer.keys, layer.values)]
         if source:
-            from_R, to_R = (torch.tensor(rows, device=self.lm.device) for rows in (source, target))
-            for kept in (self.mask_BS, self.position_BS, *states):
-                kept[to_R] = kept[from_R]
+            copy_rows([self.mask_BS, self.position_BS, *states], source, target)
         self.mask_BS, self.position_BS = self.mask_BS[:count], self.position_BS[:count]
         if self.calibration:
             self.calibration.keep(count, source, target)

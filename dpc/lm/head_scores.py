@@ -7,7 +7,7 @@ of them and runs once. Axes: B batch, S position, D width, V head tried.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from dpc.lm.act import Calibration, calibrated
 from dpc.lm.cache import causal_masks
 from dpc.lm.layout import Layout, RightPadded, right_padded
 from dpc.lm.losses import rationale_nll
-from dpc.lm.models import LanguageModel
+from dpc.lm.models import LanguageModel, other_forwards
 from dpc.lm.training import Example
 from dpc.methods import Act
 
@@ -90,14 +90,7 @@ class HeadScores:
             for hook in hooks:
                 hook.remove()
 
-    @contextmanager
-    def _beginning_with(self, layer: int) -> Iterator[None]:
+    def _beginning_with(self, layer: int) -> AbstractContextManager[None]:
         """Let the layers below `layer` pass on what they are given."""
         below = list(self.lm.model.get_decoder().layers[:layer])
-        for module in below:
-            module.forward = lambda hidden, *args, **kwargs: hidden
-        try:
-            yield
-        finally:
-            for module in below:
-                del module.forward  # the class's own comes to light again
+        return other_forwards(below, lambda own: lambda hidden, *args, **kwargs: hidden)

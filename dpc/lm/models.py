@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from dpc.errors import DpcError
 from dpc.execution import Execution
+from dpc.lm.cards import check_spread, placement
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2")
 """Values of `model_type` whose attention the saliency of `dpc/lm/saliency.py` is proved for."""
@@ -43,7 +46,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Return where the input embedding lives."""
+        """Return where the input embedding lives: on the first card, if there are several."""
         return self.embedding.weight.device
 
     @property
@@ -53,7 +56,7 @@ class LanguageModel:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits (..., V) of the decoder's outputs (..., D), capped where the family caps them (Gemma 2)."""
-        logits = self.model.get_output_embeddings()(hidden)
+        logits = self.model.get_output_embeddings()(hidden).to(hidden.device)  # tied weights lie on the first card
         softcap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
@@ -83,14 +86,15 @@ def set_up_torch(execution: Execution) -> torch.device:
 def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto") -> LanguageModel:
     """Load the model in `folder` (config, safetensors, tokenizer) without touching the network.
 
-    `attention` is the kernel outside saliency: sdpa, eager, or auto. Raises DpcError if the folder is missing or
-    incomplete, or the family is not supported, at all or with that kernel.
+    `attention` is the kernel outside saliency: sdpa, eager, or auto. A model too large for one card lies on several.
+    Raises DpcError if the folder is missing or incomplete, the family is not supported, at all or with that kernel, or
+    the cards cannot hold the weights.
     """
     device = set_up_torch(execution)
     family = _family(folder)
     if family not in FAMILIES:
         raise DpcError(f"{folder}: model_type {family!r} is not supported; expected one of {', '.join(FAMILIES)}")
-    kernel = _kernel(folder, family, attention)
+    kernel, where = _kernel(folder, family, attention), placement(folder, dtype, device)
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -102,11 +106,14 @@ def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto"
             attn_implementation=kernel,
             use_safetensors=True,
             local_files_only=True,
+            **where,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise DpcError(f"{folder}: cannot load model and tokenizer: {str(error).splitlines()[0]}") from None
-    return wrap(model.to(device), tokenizer)
+    if where:
+        check_spread(folder, model)
+    return wrap(model if where else model.to(device), tokenizer)
 
 
 def _kernel(folder: Path, family: str, attention: str) -> str:
@@ -143,3 +150,22 @@ def wrap(model: Any, tokenizer: Any) -> LanguageModel:
         raise DpcError("the tokenizer has no end-of-sequence token; expected `eos_token` in its config")
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_ids[0]
     return LanguageModel(model, tokenizer, tokenizer.bos_token_id, int(pad_id), tuple(int(i) for i in end_ids))
+
+
+@contextmanager
+def other_forwards(modules: Sequence[nn.Module], make: Callable[[Any], Any]) -> Iterator[None]:
+    """Run `make(forward)` in the place of each module's forward for a while.
+
+    What stood there comes back: a model on several cards has forwards that move their inputs.
+    """
+    before = [module.__dict__.get("forward") for module in modules]
+    for module in modules:
+        module.forward = make(module.forward)
+    try:
+        yield
+    finally:
+        for module, own in zip(modules, before, strict=True):
+            if own is None:
+                del module.forward  # the class's own comes to light again
+            else:
+                module.forward = own

@@ -70,9 +70,11 @@ class Recorder:
         rows = [batch.predicting_rows(b) for b in range(len(batch.rationale_ids))]
         self.question_start = batch.question_start
         self.first_row, self.end = min(r.start for r in rows), max(r.stop for r in rows)
-        self.graph_start = self._graph_start(batch.embeds_BSD.device)
+        self.device = batch.embeds_BSD.device
+        """Where sums are kept: a model's layers may lie on several cards."""
+        self.graph_start = self._graph_start(self.device)
         """The first row of the graph: the rows before it are given."""
-        new = torch.empty(0, dtype=wide(batch.embeds_BSD.dtype), device=batch.embeds_BSD.device).new_zeros
+        new = torch.empty(0, dtype=wide(batch.embeds_BSD.dtype), device=self.device).new_zeros
         size, length = batch.embeds_BSD.shape[:2]
         kept, vectors = heads if request.head_reduce == "per_head" else 1, prompt.stop - prompt.start
         self.columns_BSG = _column_groups(batch, prompt, cuts, new(size, length, len(GROUPS)))
@@ -86,7 +88,7 @@ class Recorder:
         """The first measured attention output: where the graph begins."""
         self.is_recording = True
         self._scratch = Scratch()
-        self._masks: dict[tuple[int, int, int | None], Tensor] = {}
+        self._masks: dict[tuple[int, int, int | None, torch.device], Tensor] = {}
 
     def _graph_start(self, device: torch.device) -> int:
         """Only full maps show the prompt's rows; a GPU's fused attention knows no given columns, so it begins at 0."""
@@ -96,10 +98,10 @@ class Recorder:
         return self.question_start if is_spared else 0
 
     def mask(self, rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor | None:
-        """Return the additive mask that attention needs beyond being causal; one for all layers."""
+        """Return the additive mask that attention needs beyond being causal; one for all layers of a card."""
         if sight.window is None and (sight.offset == 0 or goes_on(like.device, sight)):
             return None
-        key = (rows, columns, sight.window)
+        key = (rows, columns, sight.window, like.device)
         if key not in self._masks:
             self._masks[key] = visible(rows, columns, sight, like)
         return self._masks[key]
@@ -133,7 +135,7 @@ class Recorder:
         columns, vectors = self._prompt_in(rectangle)
         if columns.start < columns.stop:
             rows = slice(rectangle.rows.start + offset, rectangle.rows.stop + offset)
-            a_BQN = a_BHQK[..., columns].mean(1)
+            a_BQN = a_BHQK[..., columns].mean(1).to(self.device)
             self.attention_BLS[:, layer, rows] += a_BQN.sum(-1)
             self.attention_BLRN[:, layer, :, vectors] += self.rows_BRS[:, :, rows] @ a_BQN
 
@@ -151,13 +153,14 @@ class Recorder:
         rows = slice(rectangle.rows.start + offset, rectangle.rows.stop + offset)
         for full_BhSS, layers in zip(self.full_BhSS, self.request.full, strict=True):
             if layer in layers:
-                full_BhSS[:, :, rows, columns] += tile_BhQK / len(layers)
+                full_BhSS[:, :, rows, columns] += (tile_BhQK / len(layers)).to(self.device)
         if columns.stop == rows.stop:  # a whole tile
             tile_BhQK.diagonal(rows.start - columns.start, 2, 3).zero_()  # its own column is no flow between tokens
-            self.groups_BLhSG[:, layer, :, rows] = tile_BhQK @ self.columns_BSG[:, None, columns]
+            groups_BSG = self.columns_BSG.to(tile_BhQK.device)
+            self.groups_BLhSG[:, layer, :, rows] = tile_BhQK @ groups_BSG[:, None, columns]
         within, vectors = self._prompt_in(rectangle)
         if within.start < within.stop:
-            prompt_BhQN = tile_BhQK[..., within]
+            prompt_BhQN = tile_BhQK[..., within].to(self.device)
             self.prompt_BLhRN[:, layer, :, :, vectors] += self.rows_BRS[:, None, :, rows] @ prompt_BhQN
             if layer in self.request.band:
                 self.band_BhSN[:, :, rows, vectors] += prompt_BhQN

@@ -10,7 +10,7 @@ Axes: B batch, H head, J key-value head, S position, Q query row, K key column, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from dpc.lm.attention import Sight, attend
 from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, RightPadded
 from dpc.lm.losses import rationale_scores
-from dpc.lm.models import FAMILIES, LanguageModel
+from dpc.lm.models import FAMILIES, LanguageModel, other_forwards
 from dpc.lm.recorder import Recorder, Reduced, Request
 
 ATTENTION = "dpc_saliency"
@@ -96,17 +96,11 @@ def _recording(lm: LanguageModel, recorder: Recorder) -> Iterator[None]:
         lm.model.set_attn_implementation(before)
 
 
-@contextmanager
-def _checkpointed(lm: LanguageModel, is_wanted: bool) -> Iterator[None]:
+def _checkpointed(lm: LanguageModel, is_wanted: bool) -> AbstractContextManager[None]:
     """Make every decoder layer keep its input only; transformers' own switch would drop the prefix cache silently."""
     layers = list(lm.model.get_decoder().layers) if is_wanted else []
-    for layer in layers:
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward  # the class's own comes to light again
+    again = partial(partial, checkpoint, use_reentrant=False, preserve_rng_state=False)
+    return other_forwards(layers, again)
 
 
 def span_loss(nll: list[Tensor], starts: list[int]) -> Tensor:

@@ -84,7 +84,7 @@ class Objective:
             nll = self._nll(prompt_ND, leaves, part).sum()
             return float(nll.detach()), [found.to(nll.dtype) for found in torch.autograd.grad(nll / tokens, leaves)]
 
-        total, sums = 0.0, [torch.zeros((), device=self.lm.device)] * len(leaves)
+        total, sums = 0.0, [torch.zeros(())] * len(leaves)
         for nll, found in self._in_parts(examples, of_part):
             total, sums = total + nll, [a + b for a, b in zip(sums, found, strict=True)]
         sums = [a.to(state) for a, state in zip(sums, states, strict=True)]
