@@ -32,6 +32,7 @@ RATES: dict[str, Rate] = {
     "extract_saliency": "saliency",
     "extract_exemplars": "saliency",
     "extract_corrupted": "saliency",
+    "extract_variants": "saliency",
     "plant_harm": "generate",
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
@@ -39,8 +40,8 @@ TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
 """Rows of the benchmarks' test files, where `splits.test` is null."""
 OWN_GENERATIONS = ("no_prompt", "prompt_tuning", "act")
 """Plans whose answers no edit of the prompt makes."""
-QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS = 100, 0.5, 4
-MEASURING = frozenset({"extract_saliency", "extract_corrupted", "extract_exemplars"})
+QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS, VARIANTS = 100, 0.5, 4, 4
+MEASURING = frozenset({"extract_saliency", "extract_corrupted", "extract_exemplars", "extract_variants"})
 """Rules that take prompt, question and rationale through the model."""
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 EMBEDDED = 0.001
@@ -141,6 +142,7 @@ def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) 
         "regenerate": _edits(config, dataset, vectors, part),
         "extract_corrupted": len(config.mechanism.plans) * test_rows(dataset),
         "extract_exemplars": EXEMPLARS,
+        "extract_variants": VARIANTS * min(config.variants.rows, splits.calibration),
         "generate_act": test_rows(dataset),
         "select_act_heads": splits.act_select,
         "plant_harm": (1 + how.positions) * 2 * how.questions * 4,  # the answer, and about three masks
@@ -222,7 +224,7 @@ def output_gb(config: Config, rule: str, place: Place) -> float:
     done = work(config, rule, place)
     if rule in ("tune_prompt", "select_act_heads"):
         return 0.01
-    if rule not in ("extract_saliency", "extract_exemplars", "extract_corrupted"):
+    if rule not in MEASURING:
         return done.tokens * TOKEN_BYTES / 1e9
     billions, vectors = parameters(config.models[place.model]), config.recipes[str(place.recipe)].vectors
     layers = _layers(billions)

@@ -46,7 +46,7 @@ def lines(config: Config) -> dict[str, Line]:
         if recipe == config.study.recipes[0]:
             found["generate_unprompted"].add(config, "generate_unprompted", cost.Place(model, dataset), 1)
         act = ("select_act_heads", "generate_act") if "act" in config.study.plans else ()
-        for rule in ("tune_prompt", "generate_base", "extract_saliency", "extract_corrupted", *act):
+        for rule in ("tune_prompt", "generate_base", "extract_saliency", "extract_corrupted", "extract_variants", *act):
             found[rule].add(config, rule, cost.Place(model, dataset, recipe), seeds)
         found["extract_exemplars"].add(config, "extract_exemplars", cost.Place(model, dataset, recipe), 1)
         for part in parts:

@@ -230,6 +230,13 @@ class Sensitivity(Settings):
     """Values of `corrupt.mask_value`, tried where `corrupt.mask` is `scale`."""
 
 
+class Variants(Settings):
+    """Saliency measured anew: heads reduced otherwise, another loss span, gold as its target (D4, D5)."""
+
+    rows: Count = 100
+    """Calibration questions per cell, the first by hash; each is measured once in every way."""
+
+
 class Figures(Settings):
     """How figures look."""
 
@@ -267,6 +274,7 @@ class Config(Settings):
     validation: Validation
     statistics: Statistics = Statistics()
     sensitivity: Sensitivity = Sensitivity()
+    variants: Variants = Variants()
     figures: Figures = Figures()
     execution: Execution = Execution()
     shards: Shards = Shards()

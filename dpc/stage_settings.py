@@ -26,6 +26,7 @@ from dpc.settings import (
     Significance,
     Statistics,
     Trigger,
+    Variants,
 )
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -221,6 +222,22 @@ class SensitivityStage(Settings):
     sensitivity: Sensitivity
 
 
+class ExtractVariantsStage(ExtractSaliencyStage):
+    """Measure saliency anew, once for every other way to measure it."""
+
+    variants: Variants
+
+
+class VariantsStage(Settings):
+    """Compare what DPC would do on saliency measured in other ways."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    corrupt: Corrupt
+
+
 class ReportStage(Settings):
     """What captions and tables say about the run they show."""
 
@@ -268,6 +285,8 @@ STAGES: dict[str, type[Settings]] = {
     "evidence_tables": TablesStage,
     "plan_sweep": SensitivityStage,
     "sensitivity": SensitivityStage,
+    "extract_variants": ExtractVariantsStage,
+    "variants": VariantsStage,
     "generate_base": GenerateStage,
     "select_act_heads": SelectActHeadsStage,
     "generate_act": GenerateActStage,

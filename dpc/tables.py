@@ -209,6 +209,13 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "same_vector": _F,  # share of questions that locate what the configuration locates
         "questions": _I,
     },
+    # one row per way to measure saliency and sampled calibration question, see `dpc/analysis/variants.py`
+    "variants": {
+        **dict.fromkeys(("variant", "problem_id"), _S),
+        **dict.fromkeys(("correct", "fired", "same_decision", "same_vector", "known"), _B),
+        **dict.fromkeys(("share", "configured_share", "s_ifp", "limit", "limit_anew"), _F),  # limits null: never fires
+        "fired_anew": _B,  # at `limit_anew`; null: not chosen, too few answers are known
+    },
     # mean saliency per pair of tokens, by block and layer, over the correlation instances
     "layers": {"block": _S, "layer": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},
     # mean share of each vector in c_j, by layer
@@ -314,6 +321,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     },
 }
 SCHEMAS["regenerations"] = _GENERATION
+SCHEMAS["variant_saliency"] = {"variant": _S, **SCHEMAS["saliency"]}
 SCHEMAS["corrupted"] = {"edit_id": _S, **SCHEMAS["saliency"]}  # of new rationales, under the corrupted prompts
 
 

@@ -49,6 +49,15 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
         "extract_saliency": line(
             "extract_saliency", measured, prompt, f"--generations={base}", *stored("saliency", "saliency")
         ),
+        "extract_variants": line(
+            "extract_variants",
+            {**measured, "variants": {"rows": SPLITS["calibration"]}},
+            prompt,
+            f"--generations={base}",
+            f"--gold={made}/calibration.parquet",
+            f"--store={out}/store/variants",
+            f"--out={out}/variants.parquet",
+        ),
         "select_act_heads": line(
             "select_act_heads", {**LM, "act": ACT}, prompt, *splits, f"--store={out}/store/scores", *selected
         ),

@@ -23,6 +23,7 @@ from tests.report_samples import settings, table
 from tests.saliency_rows import Places, flow_maps, generation, gold_of, instance, random_maps, saliency_row, total
 from tests.test_report import assert_legible
 from tests.test_sensitivity import swept
+from tests.test_variants import compared
 
 SEEDS = (0, 1, 2)
 
@@ -226,7 +227,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cells of three seeds, written as tables and drawn by the stages."""
     folder = tmp_path_factory.mktemp("evidence")
     chosen = settings(TablesStage, recipes=["good", "bad"])
-    files: dict[str, list[Path]] = {"evidence": [], "instances": [], "outcomes": [], "sensitivity": []}
+    files: dict[str, list[Path]] = {"evidence": [], "instances": [], "outcomes": [], "sensitivity": [], "variants": []}
     for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
         made = cell(np.random.default_rng(2), **effects)
         made["outcomes"] = made["outcomes"].assign(
@@ -239,6 +240,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in SEEDS:
             path = folder / f"sensitivity-{recipe}-{seed}.parquet"
             files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
+            (folder / f"variants-{recipe}-{seed}").mkdir()
+            compared(folder / f"variants-{recipe}-{seed}")
+            files["variants"].append(folder / f"variants-{recipe}-{seed}" / "out.parquet")
     evidence_tables.run(chosen, **files, mechanism=[], folder=folder / "tables")
     own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
     evidence_figures.run(settings(ReportStage, recipes=["good"]), **own, folder=folder / "figures")
@@ -250,6 +254,7 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
         "claims": ["Look for the verdict", "supported", "too little data", "not run", "toy", "1.36", "Holm"],
         "trigger": ["Look for precision", "test − calibration", "too little data"],
         "sensitivity": ["Look for gains", "configured and best", "never"],
+        "variants": ["Look for rows", "loss: the answer alone", "unknown", "too little data"],
         "confounds": ["Look for correlations", "given NLL, length, steps", "position 1, behind BOS"],
     }.items():
         page = (written / "tables" / f"{name}.html").read_text()

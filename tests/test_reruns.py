@@ -32,13 +32,14 @@ PLANNED = {
     "plan_oracles": 4,
     "gather_evidence": 4,
     "plan_sweep": 4,
+    "compare_variants": 4,
     **TESTED,
     "regenerate": 16,
 }
 UNSWEPT = {**{rule: count for rule, count in PLANNED.items() if rule != "plan_sweep"}, "regenerate": 12}
 """The controls are no part of the sensitivity sweep."""
 ANALYSED = {**PLANNED, "run_study": 4}
-MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, **ANALYSED}
+MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, "extract_variants": 4, **ANALYSED}
 GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED}
 PROMPTED = {"tune_prompt": 4, **CALIBRATED, **GENERATED}
 RENDERED = {"render_prompts": 1, "generate_unprompted": 1, **PROMPTED}
@@ -70,7 +71,11 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("locate.receivers", "rationale", ANALYSED),
     ("trigger.kappa", 1.2, PLANNED),
     ("trigger.grid", [0.25, 0.5], PLANNED),
-    ("significance.flow_deviations", 2.0, {**TESTED, "fit_thresholds": 4, "gather_evidence": 4, "run_study": 4}),
+    (
+        "significance.flow_deviations",
+        2.0,
+        {**TESTED, "fit_thresholds": 4, "gather_evidence": 4, "compare_variants": 4, "run_study": 4},
+    ),
     ("study.sample.correlation", 50, {"run_study": 4, "draw_figures": 2, **TABLES}),
     # new edits
     ("corrupt.gamma", 20.0, {**PLANNED}),
@@ -87,6 +92,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
         ["dpc"],
         {"extract_corrupted": 4, "compare_flows": 4, "draw_mechanism": 2, "write_evidence": 1, "all": 1},
     ),
+    ("variants.rows", 7, {"extract_variants": 4, "compare_variants": 4, "write_evidence": 1, "all": 1}),
     ("validation.planting.steps", 7, {}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
     ("datasets.arithmetic.max_new_tokens", 40, {"generate_unprompted": 1, **GENERATED}),
@@ -133,7 +139,8 @@ def test_nothing_reruns_without_an_edit(made: Workflow) -> None:
 
 
 def test_one_stage_can_be_forced(made: Workflow) -> None:
-    assert made.planned("-R", "extract_saliency") == {k: v for k, v in MEASURED.items() if k != "extract_exemplars"}
+    measured_apart = ("extract_exemplars", "extract_variants")
+    assert made.planned("-R", "extract_saliency") == {k: v for k, v in MEASURED.items() if k not in measured_apart}
 
 
 def test_a_new_seed_makes_its_own_cells_only(made: Workflow) -> None:
@@ -164,7 +171,7 @@ def test_every_other_target_plans(tmp_path: Path, target: str) -> None:
 
 
 def test_gold_reaches_only_what_may_see_it(tmp_path: Path) -> None:
-    """Between the prompt and the evaluation, gold is an input of thresholds and oracles alone."""
+    """Between the prompt and the evaluation, gold goes to thresholds and oracles alone; others feed the report."""
     done = Workflow(tmp_path, GRID).snakemake("--dry-run", "--printshellcmds")
     sees_gold = {
         block.split(":")[0]
@@ -173,5 +180,5 @@ def test_gold_reaches_only_what_may_see_it(tmp_path: Path) -> None:
     }
     assert sees_gold == {
         "tune_prompt", "select_act_heads", "run_study", "choose_exemplars", "fit_thresholds", "plan_oracles",
-        "evaluate", "gather_evidence", "sweep_choices",
+        "evaluate", "gather_evidence", "sweep_choices", "extract_variants", "compare_variants",
     }  # fmt: skip

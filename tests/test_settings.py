@@ -178,18 +178,18 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
 
 LM = (
     "tune_prompt generate_base select_act_heads generate_act extract_saliency exemplars regenerate extract_corrupted "
-    "validate"
+    "extract_variants validate"
 )
 GENERATE = "generate_base generate_act regenerate validate"
 REPORT = "figures overview tables mechanism_figure evidence_figures evidence_tables"
 SWEEP = "plan_sweep sensitivity"
-STORED = f"evidence {SWEEP}"
+STORED = f"evidence variants {SWEEP}"
 PLANNED = f"plan {REPORT}"
 READ = f"study thresholds {STORED} {PLANNED} mechanism validate"
-MEASURE = "extract_saliency exemplars extract_corrupted validate"
+MEASURE = "extract_saliency exemplars extract_corrupted extract_variants validate"
 TASK = (
     f"{REPORT} problems generate_base generate_act regenerate extract_saliency choose_exemplars "
-    f"exemplars study thresholds plan evaluate extract_corrupted validate {STORED}"
+    f"exemplars study thresholds plan evaluate extract_corrupted extract_variants validate {STORED}"
 )
 
 
@@ -253,11 +253,11 @@ REACH: dict[str, tuple[Any, str]] = {
     "trigger.min_tokens": (7, f"thresholds validate validation {STORED} {PLANNED}"),
     "locate.receivers": ("rationale", f"study thresholds plan validation {STORED}"),
     "locate.masked_vectors": (2, f"study thresholds plan validation {STORED}"),
-    "corrupt.mask": ("attention", f"{SWEEP} {PLANNED} validate"),
-    "corrupt.mask_value": (0.5, f"{SWEEP} {PLANNED} validate"),
-    "corrupt.gamma": (7.0, f"{SWEEP} {PLANNED} validate"),
-    "corrupt.gamma_scale": (0.5, f"{SWEEP} {PLANNED} validate"),
-    "corrupt.gamma_scope": ("all", f"{SWEEP} {PLANNED} validate"),
+    "corrupt.mask": ("attention", f"variants {SWEEP} {PLANNED} validate"),
+    "corrupt.mask_value": (0.5, f"variants {SWEEP} {PLANNED} validate"),
+    "corrupt.gamma": (7.0, f"variants {SWEEP} {PLANNED} validate"),
+    "corrupt.gamma_scale": (0.5, f"variants {SWEEP} {PLANNED} validate"),
+    "corrupt.gamma_scope": ("all", f"variants {SWEEP} {PLANNED} validate"),
     "saliency.head_reduce": ("sum_abs", f"{MEASURE} {REPORT}"),
     "saliency.loss_span": ("answer", f"{MEASURE} {REPORT}"),
     "saliency.band": ([1, 2], f"{MEASURE} {REPORT}"),
@@ -280,6 +280,7 @@ REACH: dict[str, tuple[Any, str]] = {
     "validation.choosing_seeds": ([7], "validation"),
     "validation.held_out_seeds": ([7], "validation"),
     **several("validation.planting", "positions questions steps batch_size rate", "validate validation"),
+    "variants.rows": (7, "extract_variants"),
     "sensitivity.kappas": ([7.0], SWEEP),
     "sensitivity.layers": (["all"], SWEEP),
     "sensitivity.gammas": ([7.0], SWEEP),

@@ -1,8 +1,9 @@
-"""The tables of the evidence: claims with verdicts, trigger quality, confounds."""
+"""The tables of the evidence: claims with verdicts, trigger quality, confounds, sensitivity."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,15 @@ MEASURES = {
     "roc_auc": "ROC area", "pr_auc": "PR area",
 }  # fmt: skip
 _AREAS = ("roc_auc", "pr_auc")
+WAYS = {
+    "configured": "as configured",
+    "abs_mean": "heads: mean of absolute values",
+    "sum_abs": "heads: absolute value of the sum",
+    "all": "loss: the whole rationale",
+    "answer": "loss: the answer alone",
+    "gold": "rationale: gold, not the model's own",
+}
+"""Ways to measure saliency (`dpc/analysis/variants.py`)."""
 
 
 def _bracketed(value: Any, low: Any, high: Any, digits: int = 2) -> str:
@@ -188,4 +198,47 @@ def _sensitivity_caption(settings: TablesStage) -> str:
         "calibration, among those whose answers are all known; both once on test. A star: over the questions whose "
         "answer is known. The CSV has every choice. "
         f"{captions.method(settings)} {captions.run(settings)}"
+    )
+
+
+def variants_table(summary: pd.DataFrame, settings: TablesStage) -> Table:
+    """Return, per cell and way to measure saliency, what DPC would do; `summary` is of `dpc.analysis.variants`."""
+    numbers = summary.reset_index(drop=True)
+    is_configured = numbers["variant"] == "configured"
+    text = numbers[CELL].astype(str)
+    text["saliency measured"] = numbers["variant"].map(WAYS)
+    text["R by seed"] = numbers["limits"]
+    text["fires (%)"] = _bounded(numbers, "fire_rate", _percents)
+    text["R chosen anew"] = numbers["limits_anew"]
+    text["fires at it (%)"] = _bounded(numbers, "fire_rate_anew", _percents)
+    for label, name in (("same decision (%)", "same_decision"), ("same vector (%)", "same_vector")):
+        text[label] = _bounded(numbers, name, _percents).mask(is_configured, DASH)
+    correlation = _bounded(numbers, "rank_correlation", _bracketed)
+    text["rank correlation of affected share"] = correlation.mask(is_configured, DASH)
+    is_noted = numbers["note"] != ""
+    text["AUC of S_IFP for wrong"] = _bounded(numbers, "auc", _bracketed).mask(is_noted, numbers["note"])
+    caption = _variants_caption(numbers, settings)
+    return Table("variants", "Does it matter how saliency is measured?", numbers, text, caption)
+
+
+def _bounded(numbers: pd.DataFrame, name: str, write: Callable[..., str]) -> pd.Series[str]:
+    rows = numbers[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
+    return pd.Series([write(*row) for row in rows], index=numbers.index, dtype=object)
+
+
+def _variants_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
+    questions = captions.count_range(numbers["questions"].astype(int).tolist())
+    return (
+        "Look for rows that keep decisions and vectors: where they do not, what DPC does hangs on a choice that the "
+        f"paper left open. {questions} calibration questions per cell, the first by hash, are measured once in every "
+        "way; each row changes one choice. Gold: the calibration question's gold rationale, teacher-forced, so that "
+        "the row reads the flow of that rationale, not of the model's own; it serves this table alone. Right and "
+        "wrong are the model's own answers throughout. R by seed was chosen for the configured saliency; R chosen "
+        "anew comes from these questions alone, by the same rule and with the row's own saliency, where the answer "
+        "under the vector it locates is known for nine in ten of them (else unknown). Same decision and same "
+        "vector: as configured, question by question, decisions under the seeds that have an R. Rank correlation: "
+        "Spearman's, of the share of affected tokens with the configured one. AUC: how often S_IFP is larger in a "
+        "wrong answer than in a right one; fewer than 30 different questions of either kind are too little "
+        f"data. {captions.level(settings)} intervals over questions, conditional on the seeds. As configured: "
+        f"{captions.saliency(settings)} {captions.method(settings)} {captions.run(settings)}"
     )

@@ -1,4 +1,4 @@
-"""Write the tables of the evidence: claims, trigger quality, confounds, sensitivity."""
+"""Write the tables of the evidence: claims, trigger quality, confounds, sensitivity, ways to measure saliency."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from dpc import tables
 from dpc.analysis import claims, confounds, trigger
+from dpc.analysis import variants as ways
 from dpc.analysis.verdicts import planned_detectable
 from dpc.report import evidence_tables as report
 from dpc.report import render
@@ -24,10 +25,11 @@ def run(
     instances: list[Path],
     outcomes: list[Path],
     sensitivity: list[Path],
+    variants: list[Path],
     mechanism: list[Path],
     folder: Path,
 ) -> None:
-    """Write `folder`/{claims,trigger,confounds,sensitivity}.{tex,csv,md,html}.
+    """Write `folder`/{claims,trigger,confounds,sensitivity,variants}.{tex,csv,md,html}.
 
     `mechanism` may be empty: its claim is then a dash. Lists go through models, then datasets, recipes and
     seeds, as `itertools.product` of those settings.
@@ -47,6 +49,9 @@ def run(
         report.trigger_table(_each(read["evidence"], lambda rows: trigger.quality(rows, level)), settings),
         report.confounds_table(_each(read["evidence"], lambda rows: confounds.confounds(rows, level)), settings),
         report.sensitivity_table(_each(by_cell(sensitivity, "sensitivity", settings), lambda rows: rows), settings),
+        report.variants_table(
+            _each(by_cell(variants, "variants", settings), lambda rows: ways.summary(rows, level)), settings
+        ),
     ):
         render.write(table, folder)
 

@@ -38,7 +38,7 @@ class Store:
     def __init__(self, folder: Path, table: str, context: str, execution: Execution):
         """Open the store in `folder` for rows of `table`; rows kept in another `context` are not used."""
         self.folder, self.table, self.context, self.execution = Path(folder), table, context, execution
-        self.keys = [key for key in ("problem_id", "edit_id") if key in tables.SCHEMAS[table]]
+        self.keys = [key for key in ("problem_id", "edit_id", "variant") if key in tables.SCHEMAS[table]]
         self.unit = "edits" if table == "regenerations" else "questions"
         self.pending: list[pd.DataFrame] = []
         self.saved = time.monotonic()

@@ -19,7 +19,7 @@ from tests.workflow import ROOT, overlay
 
 GPU_RULES = {
     "tune_prompt", "generate_unprompted", "generate_base", "regenerate", "extract_saliency", "extract_exemplars",
-    "extract_corrupted", "select_act_heads", "generate_act",
+    "extract_corrupted", "extract_variants", "select_act_heads", "generate_act",
 }  # fmt: skip
 MOST_SECONDS = 10
 

@@ -4,6 +4,7 @@ EVIDENCE_TABLES = {
     "trigger": "6 Evidence",
     "confounds": "6 Evidence",
     "sensitivity": "6 Evidence",
+    "variants": "6 Evidence",
 }
 SWEPT = [part for part in PARTS if part != "oracles"]
 EVIDENCE_FIGURES = ["trigger", "confounds", "sensitivity"]
@@ -137,6 +138,7 @@ rule write_evidence:
         instances=cell_files("study/instances.parquet"),
         outcomes=cell_files("evaluation/outcomes.parquet"),
         sensitivity=cell_files("study/sensitivity.parquet"),
+        variants=cell_files("variants/variants.parquet"),
         mechanism=cell_files("mechanism/mechanism.parquet") if workflow.is_rule("compare_flows") else [],
     output:
         [
@@ -162,4 +164,4 @@ rule write_evidence:
     shell:
         '"$DPC_PYTHON" -m dpc evidence_tables --settings {params.settings:q} --evidence {input.evidence:q} '
         "--instances {input.instances:q} --outcomes {input.outcomes:q} --sensitivity {input.sensitivity:q} "
-        "--mechanism {input.mechanism:q} --folder {params.folder:q} --log {log:q}"
+        "--variants {input.variants:q} --mechanism {input.mechanism:q} --folder {params.folder:q} --log {log:q}"
