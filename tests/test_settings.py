@@ -119,6 +119,13 @@ def test_a_wrong_value_is_refused_in_one_line(key: str, value: Any, message: str
     assert "\n" not in found
 
 
+def test_a_recipes_layout_goes_before_the_studys() -> None:
+    config = load_config(overlay(BASE, {"recipes": {"well_tuned": {"layout": "prompt_first"}}}))
+    for name, layout in (("well_tuned", "prompt_first"), ("over_reaching", "bos_first")):
+        wanted = {"model_name": "builtin", "dataset_name": "arithmetic", "recipe": config.recipes[name], "seed": 0}
+        assert json.loads(slice_for("tune_prompt", config, **wanted))["layout"] == config.layouts[name] == layout
+
+
 @pytest.mark.parametrize("catalogue", ["models", "datasets", "recipes"])
 @pytest.mark.parametrize("name", ["a/b", "{a}", "..", ".a", "-a", "a b", "a*", "", "ä"])
 def test_names_that_break_paths_are_refused(catalogue: str, name: str) -> None:
@@ -236,6 +243,7 @@ REACH: dict[str, tuple[Any, str]] = {
         "tune_prompt",
     ),
     "recipes.well_tuned.init": ("normal", "tune_prompt"),
+    "recipes.well_tuned.layout": ("prompt_first", f"{LM} {REPORT}"),
     "recipes.well_tuned.adapter": ("adapters/{model}", "tune_prompt"),
     "recipes.well_tuned.keep": ("last", "tune_prompt"),
     "recipes.paper.steps": (7, ""),
