@@ -119,8 +119,10 @@ class Corrupt(Settings):
     """Percent of entries, smallest in absolute value, that are reduced."""
     gamma_scale: Number = 0.0
     """What those entries are multiplied by."""
+    regenerate: Literal["scratch"] = "scratch"
+    """The whole rationale is made anew (D23)."""
     rounds: Literal[1] = 1
-    """Answers are made anew once, from the beginning (D23, D24)."""
+    """Answers are made anew once (D24)."""
     gamma_scope: Literal["others", "all", "located", "per_vector"] = "others"
     """Pooled over the other vectors, over all, over the located ones, or within each other vector."""
 

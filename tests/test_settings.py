@@ -60,6 +60,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("study.plans", ["prompt_tuning", "x"], f"`study.plans[1]` is 'x': expected {PLANS}"),
     ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_trigger' or 'oracle_token'"),
     ("saliency.loss_target", "gold", "`saliency.loss_target` is 'gold': expected 'own'"),
+    ("corrupt.regenerate", "resume", "`corrupt.regenerate` is 'resume': expected 'scratch'"),
     ("corrupt.rounds", 2, "`corrupt.rounds` is 2: expected 1"),
     ("trigger.baseline", "latter", "`trigger.baseline` is 'latter': expected 'former', 'constant' or 'detrend'"),
     ("flow.halves", "token", "`flow.halves` is 'token': expected 'tokens' or 'steps'; did you mean 'tokens'?"),
@@ -307,8 +308,7 @@ REACH: dict[str, tuple[Any, str]] = {
 INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
     "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
-    "datasets.*.hub.train", "datasets.*.hub.test", "saliency.loss_target",
-    "corrupt.rounds",
+    "datasets.*.hub.train", "datasets.*.hub.test", "saliency.loss_target", "corrupt.regenerate", "corrupt.rounds",
 }  # fmt: skip
 """Files are inputs of a rule; the task is changed above with the rows it reads; one loss target is all there is."""
 
