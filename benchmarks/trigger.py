@@ -12,6 +12,7 @@ import pandas as pd
 
 from dpc import tables
 from dpc.analysis import flow
+from dpc.analysis.baseline import of_row
 from dpc.errors import DpcError
 from dpc.execution import Execution
 from dpc.plans import fires
@@ -35,11 +36,13 @@ def check(study: Path, questions: int, execution: Execution) -> Iterator[dict[st
     """Yield, for each cell, how its decisions on its first test questions compare (see `compare`)."""
     for cell in cells(study):
         settings = ThresholdsStage.model_validate(tables.provenance(cell / "thresholds.parquet")["settings"])
-        fitted = next(tables.rows(tables.read(cell / "thresholds.parquet", "thresholds")))
+        fitted = tables.read(cell / "thresholds.parquet", "thresholds").iloc[0]
         made = tables.read(sorted((cell / "generations").glob("*.parquet")), "generations")
         made = made[made["split"] == "test"].head(questions)
         with tempfile.TemporaryDirectory() as folder:
-            single, half = (_readings(cell, settings, made, dtype, Path(folder), execution) for dtype in DTYPES)
+            measured = [_measured(cell, made, dtype, Path(folder), execution) for dtype in DTYPES]
+        own = (settings.flow, settings.trigger, settings.locate, of_row(fitted))
+        single, half = (flow.readings(rows, made, *own) for rows in measured)
         share = None if pd.isna(fitted.share) else float(fitted.share)
         limit = None if pd.isna(fitted.accumulation_z) else float(fitted.accumulation_z)
         about = {"cell": "/".join(cell.parts[-4:]), "model": _model(study / "models" / cell.parts[-4])}
@@ -51,10 +54,8 @@ def _model(folder: Path) -> str:
     return f"{config['model_type']}, {config['num_hidden_layers']} layers, {config['hidden_size']} wide"
 
 
-def _readings(
-    cell: Path, settings: ThresholdsStage, made: pd.DataFrame, dtype: str, folder: Path, execution: Execution
-) -> pd.DataFrame:
-    """Return the readings of `made` in `dtype`, through the workflow's own stage."""
+def _measured(cell: Path, made: pd.DataFrame, dtype: str, folder: Path, execution: Execution) -> pd.DataFrame:
+    """Return the saliency of `made` in `dtype`, through the workflow's own stage."""
     model, dataset = cell.parts[-4:-2]
     study = cell.parents[3]
     measured = tables.provenance(next((cell / "saliency").glob("*.parquet")))["settings"]
@@ -72,7 +73,7 @@ def _readings(
         out=out,
         execution=execution,
     )
-    return flow.readings(tables.read(out, "saliency"), made, settings.flow, settings.trigger, settings.locate)
+    return tables.read(out, "saliency")
 
 
 def compare(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dpc.kinds import AsNumber, Count, Name, Positive, Settings, Share, one_of
+from dpc.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, one_of
 
 
 class BuiltinModel(Settings):
@@ -168,6 +168,8 @@ class Recipe(Settings):
     """Folder of a PEFT prompt-tuning adapter to take instead of tuning; {model}, {dataset} and {seed} are filled in."""
     vectors: Count = 100
     """Length of the soft prompt."""
+    layout: Layout | None = None
+    """Order of the input for this recipe's prompts; null is the study's `layout` (D3)."""
     init: Literal["vocabulary", "normal"] = "vocabulary"
     """Start from sampled vocabulary rows, or from noise of their standard deviation."""
     learning_rate: Positive = 1e-3

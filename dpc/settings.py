@@ -17,6 +17,7 @@ from dpc.kinds import (
     AsNumber,
     Count,
     Layers,
+    Layout,
     MeasuredPlans,
     Name,
     Names,
@@ -118,8 +119,10 @@ class Corrupt(Settings):
     """Percent of entries, smallest in absolute value, that are reduced."""
     gamma_scale: Number = 0.0
     """What those entries are multiplied by."""
+    regenerate: Literal["scratch"] = "scratch"
+    """The whole rationale is made anew (D23)."""
     rounds: Literal[1] = 1
-    """Answers are made anew once, from the beginning (D23, D24)."""
+    """Answers are made anew once (D24)."""
     gamma_scope: Literal["others", "all", "located", "per_vector"] = "others"
     """Pooled over the other vectors, over all, over the located ones, or within each other vector."""
 
@@ -260,7 +263,7 @@ class Config(Settings):
     """Catalogue of ways to tune a soft prompt; `study.recipes` says which of them run."""
     formats: dict[Name, Format]
     """Catalogue of ways to put a question; `datasets.NAME.formats` says which models are asked so (D29)."""
-    layout: Literal["bos_first", "prompt_first"] = "bos_first"
+    layout: Layout = "bos_first"
     """`[BOS, prompt, question]` keeps the prompt off the sink at 0; or PEFT's `[prompt, BOS, question]` (D3)."""
     flow: Flow = Flow()
     trigger: Trigger = Trigger()
@@ -289,6 +292,11 @@ class Config(Settings):
     def tasks(self) -> dict[str, str]:
         """Return the task of every dataset that runs."""
         return {name: self.datasets[name].task for name in self.study.datasets}
+
+    @property
+    def layouts(self) -> dict[str, Layout]:
+        """Return the order of the input for every recipe that runs (D3)."""
+        return {name: self.recipes[name].layout or self.layout for name in self.study.recipes}
 
     @property
     def cut_from_test(self) -> list[str]:

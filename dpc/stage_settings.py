@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, get_type_hints
 
 from dpc.catalogue import BuiltinModel, Format, Recipe, Splits
-from dpc.kinds import Settings
+from dpc.kinds import Layout, Settings
 from dpc.methods import Act
 from dpc.settings import (
     Config,
@@ -32,7 +32,6 @@ from dpc.settings import (
 Dtype = Literal["float32", "bfloat16", "float64"]
 Attention = Literal["auto", "sdpa", "eager"]
 TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
-Layout = Literal["bos_first", "prompt_first"]
 
 
 class ProblemsStage(Settings):
@@ -252,7 +251,8 @@ class ReportStage(Settings):
     prompt_seeds: list[int]
     plans: list[str]
     oracles: list[str]
-    layout: Layout
+    layouts: dict[str, Layout]
+    """Order of the input by recipe."""
     act: Act
     flow: Flow
     trigger: Trigger
@@ -322,6 +322,9 @@ def slice_for(stage: str, config: Config, **wanted: object) -> str:
         sources.append(config.models[str(wanted["model_name"])])
     if "dataset_name" in wanted:
         sources.append(config.datasets[str(wanted["dataset_name"])])
+    recipe = wanted.get("recipe")
+    if isinstance(recipe, Recipe) and recipe.layout:
+        wanted["layout"] = recipe.layout
     values = {}
     for field in get_type_hints(kind):
         if field in kind.model_fields:

@@ -46,7 +46,7 @@ def settings(kind=FiguresStage, **changes):
         "prompt_seeds": [0, 1, 2],
         "plans": PLANS,
         "oracles": ["oracle_token"],
-        "layout": "bos_first",
+        "layouts": dict.fromkeys(changes.get("recipes", ["good"]), "bos_first"),
         "act": Act(),
         "flow": Flow(),
         "trigger": Trigger(),

@@ -27,6 +27,8 @@ def test_work_is_counted_by_hand() -> None:
     config = paper()
     assert cost.work(config, "generate_base", GSM8K) == cost.Work(1719, 1719 * 256)
     assert cost.work(config, "extract_saliency", GSM8K) == cost.Work(1719, 1719 * (100 + 100 + 256))
+    assert cost.work(config, "extract_variants", GSM8K) == cost.Work(4 * 100, 4 * 100 * (100 + 100 + 256))
+    assert cost.work(paper("variants.rows", 900), "extract_variants", GSM8K).rows == 4 * 400
     assert cost.work(config, "tune_prompt", GSM8K) == cost.Work(4400 * 16, 4400 * 16 * 456)
     test_part = cost.Place("llama2-13b", "gsm8k", "paper", "test")
     # of 16 plans 3 ask for nothing and 5 for what `always` makes
@@ -99,6 +101,7 @@ def test_the_estimate_counts_every_job_of_the_grid() -> None:
     assert lines["tune_prompt"].jobs == 27
     assert lines["generate_base"].jobs == 27
     assert lines["select_act_heads"].jobs == 27
+    assert lines["extract_variants"].jobs == 27
     assert estimate.lines(paper("study.plans", ["prompt_tuning", "dpc"]))["select_act_heads"].jobs == 0
     assert lines["tune_prompt"].hours == pytest.approx(
         sum(

@@ -293,6 +293,14 @@ def test_wrapped_lines_fit_and_lose_nothing():
     assert drawing.wrap("a\tb\x00c", 2.0, 7) == ["a b c"]
 
 
+def test_a_caption_names_the_layout_of_each_recipe_where_they_differ():
+    same = settings(recipes=["good", "over"])
+    assert captions.layout(same) == "[BOS, prompt, question]"
+    mixed = settings(recipes=["good", "over"], layouts={"good": "bos_first", "over": "prompt_first"})
+    assert captions.layout(mixed) == "[BOS, prompt, question] (good), [prompt, BOS, question] (over)"
+    assert captions.first_vector(mixed) == "position 1, behind BOS (good), position 0 (over)"
+
+
 def test_the_overview_puts_recipes_side_by_side(tmp_path):
     chosen = settings(TablesStage, recipes=["good", "over"], prompt_seeds=[0, 1])
     rng = np.random.default_rng(1)

@@ -97,6 +97,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("saliency.head_reduce", "sum_abs", MEASURED),
     ("datasets.arithmetic.max_new_tokens", 40, {"generate_unprompted": 1, **GENERATED}),
     ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
+    ("recipes.over_reaching.layout", "prompt_first", {**one_recipe(PROMPTED), **FIGURES, **TABLES}),
     ("layout", "prompt_first", {**PROMPTED, "generate_unprompted": 1}),
     ("datasets.arithmetic.template", "Q : {question} now A :", ALL_BUT_MODEL),
     ("datasets.arithmetic.formats", {"builtin": "plain_4_shot"}, RENDERED),

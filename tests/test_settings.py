@@ -60,6 +60,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("study.plans", ["prompt_tuning", "x"], f"`study.plans[1]` is 'x': expected {PLANS}"),
     ("study.oracles", ["oracle"], "`study.oracles[0]` is 'oracle': expected 'oracle_trigger' or 'oracle_token'"),
     ("saliency.loss_target", "gold", "`saliency.loss_target` is 'gold': expected 'own'"),
+    ("corrupt.regenerate", "resume", "`corrupt.regenerate` is 'resume': expected 'scratch'"),
     ("corrupt.rounds", 2, "`corrupt.rounds` is 2: expected 1"),
     ("trigger.baseline", "latter", "`trigger.baseline` is 'latter': expected 'former', 'constant' or 'detrend'"),
     ("flow.halves", "token", "`flow.halves` is 'token': expected 'tokens' or 'steps'; did you mean 'tokens'?"),
@@ -117,6 +118,13 @@ def test_a_wrong_value_is_refused_in_one_line(key: str, value: Any, message: str
     found = refusal(overlay(BASE, nested(key, value)))
     assert found.startswith(f"config: {message}")
     assert "\n" not in found
+
+
+def test_a_recipes_layout_goes_before_the_studys() -> None:
+    config = load_config(overlay(BASE, {"recipes": {"well_tuned": {"layout": "prompt_first"}}}))
+    for name, layout in (("well_tuned", "prompt_first"), ("over_reaching", "bos_first")):
+        wanted = {"model_name": "builtin", "dataset_name": "arithmetic", "recipe": config.recipes[name], "seed": 0}
+        assert json.loads(slice_for("tune_prompt", config, **wanted))["layout"] == config.layouts[name] == layout
 
 
 @pytest.mark.parametrize("catalogue", ["models", "datasets", "recipes"])
@@ -236,6 +244,7 @@ REACH: dict[str, tuple[Any, str]] = {
         "tune_prompt",
     ),
     "recipes.well_tuned.init": ("normal", "tune_prompt"),
+    "recipes.well_tuned.layout": ("prompt_first", f"{LM} {REPORT}"),
     "recipes.well_tuned.adapter": ("adapters/{model}", "tune_prompt"),
     "recipes.well_tuned.keep": ("last", "tune_prompt"),
     "recipes.paper.steps": (7, ""),
@@ -300,8 +309,7 @@ REACH: dict[str, tuple[Any, str]] = {
 INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
     "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
-    "datasets.*.hub.train", "datasets.*.hub.test", "saliency.loss_target",
-    "corrupt.rounds",
+    "datasets.*.hub.train", "datasets.*.hub.test", "saliency.loss_target", "corrupt.regenerate", "corrupt.rounds",
 }  # fmt: skip
 """Files are inputs of a rule; the task is changed above with the rows it reads; one loss target is all there is."""
 

@@ -30,6 +30,15 @@ def test_one_cell_compares_the_papers_methods_on_all_test_questions() -> None:
     assert config.datasets["gsm8k"].splits.test is None
 
 
+def test_both_layouts_stand_side_by_side_with_the_same_recipes() -> None:
+    change = [yaml.safe_load((ROOT / f"workflow/{name}.yaml").read_text()) for name in ("demo", "both_layouts")]
+    config = load_config(overlay(overlay(tree.config(), change[0]), change[1]))
+    assert sorted(config.layouts.values()) == ["bos_first"] * 2 + ["prompt_first"] * 2
+    for name in ("well_tuned", "over_reaching"):
+        other = config.recipes[f"{name}_prompt_first"]
+        assert other.model_copy(update={"layout": None}) == config.recipes[name]
+
+
 def test_the_catalogue_finds_its_files() -> None:
     usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     assert usage["software-stack-deployment"]["conda"]

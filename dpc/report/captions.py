@@ -121,7 +121,20 @@ def names(values: list[str], one: str) -> str:
 
 def layout(settings: ReportStage) -> str:
     """Return the order of the input."""
-    return "[BOS, prompt, question]" if settings.layout == "bos_first" else "[prompt, BOS, question]"
+    return _by_layout(settings, {"bos_first": "[BOS, prompt, question]", "prompt_first": "[prompt, BOS, question]"})
+
+
+def first_vector(settings: ReportStage) -> str:
+    """Return where the prompt's first vector stands."""
+    return _by_layout(settings, {"bos_first": "position 1, behind BOS", "prompt_first": "position 0"})
+
+
+def _by_layout(settings: ReportStage, words: dict[str, str]) -> str:
+    """Return the words for the layout of all recipes shown; where they differ, for each."""
+    said = {name: words[settings.layouts[name]] for name in settings.recipes}
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return ", ".join(f"{text} ({name})" for name, text in said.items())
 
 
 def run(settings: ReportStage, *, all_seeds: bool = True) -> str:

@@ -151,14 +151,13 @@ def _ps(joined: Any) -> str:
 
 
 def _confounds_caption(settings: TablesStage) -> str:
-    where = "1, behind BOS" if settings.layout == "bos_first" else "0"
     return (
         "Look for correlations that stay clear of 0 given the confounds: what vanishes there was only the model's "
         "confidence, the rationale's length or the question's size. Rank correlation (Spearman's) of each reading with "
         "error over the test questions, alone and freed of mean NLL, rationale length in tokens and steps of the gold "
         f"rationale, with {captions.level(settings)} intervals over questions, conditional on the seeds, and a t "
         "interval over seeds. Likelihood ratio: logistic models of error with and without the reading, one p per "
-        f"seed. The prompt's first vector stands at position {where} in this run's layout. "
+        f"seed. The prompt's first vector stands at {captions.first_vector(settings)}. "
         f"{captions.saliency(settings)} {captions.run(settings)}"
     )
 

@@ -135,7 +135,6 @@ def _whisker(axes: Axes, y: float, row: dict[Any, Any], name: str, colour: str, 
 
 def _confounds_caption(table: pd.DataFrame, settings: ReportStage) -> str:
     wrong, questions = (int(table[name].max()) if len(table) else 0 for name in ("wrong", "questions"))
-    where = "position 1, behind BOS" if settings.layout == "bos_first" else "position 0"
     first = table.loc[table["reading"] == "accumulation", "first"]
     share = f"{100 * float(first.iloc[0]):.1f} %" if len(first) and not np.isnan(first.iloc[0]) else "an unknown share"
     return (
@@ -143,6 +142,6 @@ def _confounds_caption(table: pd.DataFrame, settings: ReportStage) -> str:
         "its square lies clear of 0. Rank correlation with a wrong answer, alone and freed of the model's mean NLL, "
         f"the rationale's length and the question's steps: {questions} test questions, {wrong} of them wrong under "
         f"some seed; means over seeds, {captions.level(settings)} intervals over questions, conditional on the seeds. "
-        f"The prompt's first vector, at {where}, is located in {share} of the rationales. "
+        f"The prompt's first vector, at {captions.first_vector(settings)}, is located in {share} of the rationales. "
         f"{captions.saliency(settings)} {captions.run(settings)}"
     )
