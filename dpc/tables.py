@@ -212,9 +212,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     # one row per way to measure saliency and sampled calibration question, see `dpc/analysis/variants.py`
     "variants": {
         **dict.fromkeys(("variant", "problem_id"), _S),
-        **dict.fromkeys(("correct", "fired", "same_decision", "same_vector", "known"), _B),
+        **dict.fromkeys(("correct", "fired", "correct_after", "same_decision", "same_vector", "known"), _B),
         **dict.fromkeys(("share", "configured_share", "s_ifp", "limit", "limit_anew"), _F),  # limits null: never fires
-        "fired_anew": _B,  # at `limit_anew`; null: not chosen, too few answers are known
+        "fired_anew": _B,  # at `limit_anew`, null: not chosen; `correct_after` is null where nobody knows
     },
     # mean saliency per pair of tokens, by block and layer, over the correlation instances
     "layers": {"block": _S, "layer": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},

@@ -172,6 +172,9 @@ def test_decisions_and_vectors_by_hand(tmp_path: Path) -> None:
     assert column(rows, "answer", "same_decision") == [False, True, True, False]
     assert column(rows, "answer", "same_vector") == [False, True, True, True]
     assert column(rows, "configured", "correct") == [True, True, False, False]
+    # the fired are mended; a would have vector 1 masked, which nobody tried
+    assert column(rows, "configured", "correct_after") == [True] * 4
+    assert column(rows, "answer", "correct_after") == [None, True, True, False]
     # S_IFP of a question whose flow doubles in one of two latter tokens: prompt 1.5 x 2 (a vector's peak), others 1
     assert column(rows, "configured", "s_ifp")[1] == pytest.approx(3 / 5)
 
@@ -196,10 +199,13 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
     assert answer[["fire_rate", "same_decision", "same_vector"]].tolist() == [0.5, 0.5, 0.75]
     assert (answer["same_vector_low"], answer["same_vector_high"]) == pytest.approx(statistics.wilson(0.75, 4, 0.95))
     assert answer["rank_correlation"] == pytest.approx(spearmanr([1, 0, 1, 0.5], [0, 0.5, 1, 1]).statistic)
-    assert answer[["limits", "limits_anew", "known"]].tolist() == ["0.6; 0.3", "unknown; unknown", 0.75]
+    assert answer[["limits", "limits_anew", "known"]].tolist() == ["0.6; 0.3", "unknown", 0.75]
     assert math.isnan(answer["fire_rate_anew"])
+    assert answer[["gain", "outcomes"]].tolist() == [pytest.approx(1 / 3), 0.75]
+    assert found.loc["configured", ["gain", "outcomes"]].tolist() == [0.5, 1]
+    assert found.loc["gold", "gain"] == 0
     assert found.loc["gold", ["fire_rate", "fire_rate_anew"]].tolist() == [0, 0.5]
-    assert found.loc["gold", "limits_anew"] == "0.4; 0.4"
+    assert found.loc["gold", "limits_anew"] == "0.4"
     # wrong c and d have a larger S_IFP than right a and b, under gold as well; of the answer a and c are equal
     assert found.loc[["configured", "gold"], "auc"].tolist() == [1, 1]
     assert answer["auc"] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
@@ -212,6 +218,7 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
 
 def test_a_seed_that_never_fires_says_nothing_about_decisions(tmp_path: Path) -> None:
     never, fires = (compared(tmp_path, share) for share in (None, 0.6))
+    assert never["correct_after"].equals(never["correct"])
     alone = variants.summary(never.assign(seed=0), 0.95).set_index("variant")
     assert alone["same_decision"].isna().all()
     assert alone["limits"].tolist() == ["never"] * 3
@@ -230,6 +237,8 @@ def test_the_table_says_what_to_look_for(tmp_path: Path) -> None:
     assert shown.loc["loss: the answer alone", "same vector (%)"].startswith("75.0 [")
     assert shown.loc["loss: the answer alone", "R chosen anew"] == "unknown"
     assert shown.loc["loss: the answer alone", "fires at it (%)"] == "–"
+    assert shown.loc["loss: the answer alone", "gain (points)"].startswith("33.3 [")
+    assert [text.endswith("*") for text in shown["gain (points)"]] == [False, True, False]
     assert set(shown["AUC of S_IFP for wrong"]) == {"too little data"}
     many = report.variants_table(summed.assign(note=""), settings(TablesStage))
     assert many.text["AUC of S_IFP for wrong"].tolist()[1].startswith("0.62")

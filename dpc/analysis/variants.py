@@ -32,7 +32,7 @@ OTHERS = {
 }
 KNOWN = 0.9
 """R is chosen anew where the answers under the located vectors are known for so many of the questions."""
-MEASURES = ("fire_rate", "fire_rate_anew", "same_decision", "same_vector", "rank_correlation", "auc")
+MEASURES = ("fire_rate", "gain", "fire_rate_anew", "same_decision", "same_vector", "rank_correlation", "auc")
 
 
 def measurements(saliency: Saliency) -> dict[str, Saliency]:
@@ -87,17 +87,20 @@ def _read(measured: pd.DataFrame, cell: Cell, choice: Choice) -> pd.DataFrame:
     found = found.rename(columns={"accumulation_z": "z"}).set_index("problem_id").sort_index()
     base = cell.right.loc[found.index].astype(bool)
     cases = Cases([], found["eligible"], base, cell.after, found["located"], cell.z_limit)
-    known = cases.corrupted(found["located"], choice).notna()
+    after = cases.corrupted(found["located"], choice)
+    known = after.notna()
     is_known = bool(known.mean() >= KNOWN)
     anew = sensitivity.fitted_share(choice, found, cases) if is_known else None
 
     def fires(share: float | None) -> pd.Series[bool]:
         return sensitivity.fires(choice, found, cases, math.inf if share is None else share)
 
+    fired = fires(cell.share)
     return found[["share", "located", "s_ifp"]].assign(
         correct=base,
         limit=cell.share,
-        fired=fires(cell.share),
+        fired=fired,
+        correct_after=after.where(fired, base.astype(float)).astype("boolean"),
         known=known,
         limit_anew=anew,
         fired_anew=fires(anew) if is_known else None,
@@ -114,14 +117,27 @@ def summary(rows: pd.DataFrame, confidence: float) -> pd.DataFrame:
 
     Decisions are compared under the seeds that have an R: where DPC never fires, all decisions are the same.
     `rows` is table `variants` of all seeds with a column `seed`. Other columns: variant, limits and limits_anew (R of
-    each seed as text), known (share of rows), questions, seeds, wrong and right (different questions),
-    note (where these are too few for the AUC).
+    each seed as text, once where all have the same), known and outcomes (shares of rows whose answer is
+    known, after the located vector's edit and after the decision), questions, seeds, wrong and right (different
+    questions), note (where these are too few for the AUC).
     """
     found = [{"variant": name, **_summed(own, confidence)} for name, own in rows.groupby("variant", sort=False)]
     columns = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
     return pd.DataFrame(
         found,
-        columns=["variant", "questions", "seeds", "wrong", "right", "note", "known", "limits", "limits_anew", *columns],
+        columns=[
+            "variant",
+            "questions",
+            "seeds",
+            "wrong",
+            "right",
+            "note",
+            "known",
+            "outcomes",
+            "limits",
+            "limits_anew",
+            *columns,
+        ],
     )
 
 
@@ -130,24 +146,24 @@ def _summed(rows: pd.DataFrame, confidence: float) -> dict[str, Any]:
     counts = {name: int(ids[own].nunique()) for name, own in (("wrong", wrong), ("right", ~wrong))}
     made = _measures(rows, confidence)
     seeds = rows.drop_duplicates("seed")
-    anew = [
-        _limit(limit) if known else "unknown"
-        for limit, known in zip(seeds["limit_anew"], seeds["fired_anew"].notna(), strict=True)
-    ]
     return {
         "questions": int(ids.nunique()),
         "seeds": len(seeds),
         **counts,
         "note": TOO_LITTLE if min(counts.values()) < POSITIVES else "",
         "known": float(rows["known"].mean()),
-        "limits": "; ".join(map(_limit, seeds["limit"])),
-        "limits_anew": "; ".join(anew),
+        "outcomes": float(rows["correct_after"].notna().mean()),
+        "limits": _limits(seeds["limit"]),
+        "limits_anew": _limits(seeds["limit_anew"], seeds["fired_anew"].notna()),
         **{f"{name}{end}": getattr(one, field) for name, one in made.items() for end, field in _ENDS.items()},
     }
 
 
-def _limit(share: float) -> str:
-    return "never" if pd.isna(share) else f"{share:g}"
+def _limits(shares: pd.Series, known: pd.Series | None = None) -> str:
+    """Return R of each seed, once where all have the same."""
+    texts = shares.map(lambda share: "never" if pd.isna(share) else f"{share:g}")
+    texts = texts if known is None else texts.where(known, "unknown")
+    return "; ".join(texts if texts.nunique() > 1 else texts[:1])
 
 
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
@@ -160,9 +176,12 @@ def _measures(rows: pd.DataFrame, confidence: float) -> dict[str, Pooled]:
         return pooled.share(part.astype(bool), every, ids, confidence)
 
     anew, whole, decided = rows["fired_anew"], rows.dropna(subset=["s_ifp"]), rows["limit"].notna()
-    nothing = pooled.share([], [], [], confidence)
+    nothing, told = pooled.share([], [], [], confidence), rows.dropna(subset=["correct_after"])
     return {
         "fire_rate": share(rows["fired"]),
+        "gain": pooled.gain(
+            told["correct_after"].astype(bool), told["correct"], told["seed"], told["problem_id"], confidence
+        ),
         "fire_rate_anew": share(anew) if anew.notna().all() else nothing,
         "same_decision": pooled.share(rows["same_decision"] & decided, decided, ids, confidence),
         "same_vector": share(rows["same_vector"]),

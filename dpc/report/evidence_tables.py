@@ -32,7 +32,7 @@ WAYS = {
     "sum_abs": "heads: absolute value of the sum",
     "all": "loss: the whole rationale",
     "answer": "loss: the answer alone",
-    "gold": "rationale: gold, not the model's own",
+    "gold": "rationale: gold",
 }
 """Ways to measure saliency (`dpc/analysis/variants.py`)."""
 
@@ -208,12 +208,13 @@ def variants_table(summary: pd.DataFrame, settings: TablesStage) -> Table:
     text["saliency measured"] = numbers["variant"].map(WAYS)
     text["R by seed"] = numbers["limits"]
     text["fires (%)"] = _bounded(numbers, "fire_rate", _percents)
+    stars = (numbers["outcomes"] < 1 - 1e-9).map({True: "*", False: ""})
+    text["gain (points)"] = _bounded(numbers, "gain", _percents) + stars
     text["R chosen anew"] = numbers["limits_anew"]
     text["fires at it (%)"] = _bounded(numbers, "fire_rate_anew", _percents)
     for label, name in (("same decision (%)", "same_decision"), ("same vector (%)", "same_vector")):
         text[label] = _bounded(numbers, name, _percents).mask(is_configured, DASH)
-    correlation = _bounded(numbers, "rank_correlation", _bracketed)
-    text["rank correlation of affected share"] = correlation.mask(is_configured, DASH)
+    text["rank correlation"] = _bounded(numbers, "rank_correlation", _bracketed).mask(is_configured, DASH)
     is_noted = numbers["note"] != ""
     text["AUC of S_IFP for wrong"] = _bounded(numbers, "auc", _bracketed).mask(is_noted, numbers["note"])
     caption = _variants_caption(numbers, settings)
@@ -232,12 +233,14 @@ def _variants_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         f"paper left open. {questions} calibration questions per cell, the first by hash, are measured once in every "
         "way; each row changes one choice. Gold: the calibration question's gold rationale, teacher-forced, so that "
         "the row reads the flow of that rationale, not of the model's own; it serves this table alone. Right and "
-        "wrong are the model's own answers throughout. R by seed was chosen for the configured saliency; R chosen "
-        "anew comes from these questions alone, by the same rule and with the row's own saliency, where the answer "
-        "under the vector it locates is known for nine in ten of them (else unknown). Same decision and same "
-        "vector: as configured, question by question, decisions under the seeds that have an R. Rank correlation: "
-        "Spearman's, of the share of affected tokens with the configured one. AUC: how often S_IFP is larger in a "
-        "wrong answer than in a right one; fewer than 30 different questions of either kind are too little "
-        f"data. {captions.level(settings)} intervals over questions, conditional on the seeds. As configured: "
+        "wrong are the model's own answers throughout. R by seed (one value: all alike) was chosen for the configured "
+        "saliency on all of calibration, which flatters that row's gain: accuracy minus prompt tuning's (a star: over "
+        "the questions whose answer is known). R chosen anew comes from these questions alone, by the same rule and "
+        "with the row's own saliency, where the answer under the vector it locates is known for nine in ten of them "
+        "(else unknown). Same decision and same vector: as configured, question by question, decisions under the seeds "
+        "that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. AUC: "
+        "how often S_IFP is larger in a wrong answer than in a right one; fewer than 30 different questions of either "
+        f"kind are too little data. {captions.level(settings)} intervals over questions, conditional on the seeds. As "
+        "configured: "
         f"{captions.saliency(settings)} {captions.method(settings)} {captions.run(settings)}"
     )

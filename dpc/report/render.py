@@ -137,7 +137,7 @@ def _texts(text: pd.DataFrame) -> list[bool]:
     """Say which columns are words, and so stand to the left: names up to the first column of numbers."""
     words = {
         "model", "dataset", "recipe", "method", "plan", "finding", "claim", "test", "verdict", "why", "target", "split",
-        "reading", "note",
+        "reading", "note", "saliency measured",
     }  # fmt: skip
     return [name in words for name in text.columns]
 
