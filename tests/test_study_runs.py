@@ -47,7 +47,7 @@ def check_complete(workflow: Workflow) -> None:
     for name in (*drawn, "mechanism", "trigger", "confounds", "sensitivity"):
         for kind in ("pdf", "svg", "txt"):
             assert next(root.glob(f"figures/*/*/*/{name}.{kind}")).stat().st_size > 0
-    for name in ("main", "ablation", "cost", "findings", "claims", "trigger", "confounds", "sensitivity"):
+    for name in ("main", "ablation", "cost", "findings", "claims", "trigger", "confounds", "sensitivity", "variants"):
         for kind in ("csv", "md", "tex", "html"):
             assert (root / f"tables/{name}.{kind}").stat().st_size > 0
     assert not [f for f in root.rglob(".*") if f.is_file() and f.name != ".snakemake_timestamp"]
