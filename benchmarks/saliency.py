@@ -56,9 +56,8 @@ def _lean(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Te
     rows: Literal["all", "rationale"] = "rationale" if args.method == "lean_suffix" else "all"
     request = Request(band=range(1, 3), rows=rows, checkpoint=args.method == "lean_checkpoint")
     starts = [0] * len(cuts)
-    return measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, starts, request, args.prefix).prompt_BLhRN[
-        :, :, 0, 1
-    ]
+    found = measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, starts, request, args.prefix)
+    return found.prompt_BLhRN[:, :, 0, 1]
 
 
 def _floor(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Tensor:

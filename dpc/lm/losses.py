@@ -68,10 +68,8 @@ class _TokenNll(torch.autograd.Function):
             with torch.set_grad_enabled(is_wanted):
                 leaf_CD = chunk_CD.detach().requires_grad_(is_wanted)
                 logits_CV = lm.logits(leaf_CD)
-            log_CV, places = (
-                _wide(logits_CV.detach()).log_softmax(-1),
-                (torch.arange(len(targets_C), device=targets_C.device), targets_C),
-            )
+            log_CV = _wide(logits_CV.detach()).log_softmax(-1)
+            places = torch.arange(len(targets_C), device=targets_C.device), targets_C
             found.append(-log_CV[places])
             if not is_wanted and entropies is None:
                 continue

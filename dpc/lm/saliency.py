@@ -168,10 +168,10 @@ def measure(
     request: Request,
     prefix: Prefix | None = None,
 ) -> Reduced:
-    """Measure saliency on a batch with `vectors` prompt vectors.
+    """Measure saliency on a batch with `vectors` prompt vectors; batches of one prompt may share a `prefix`.
 
     `cuts[b]` are the rationale tokens in the former half by tokens and by steps (D7), `starts[b]` the first token of
-    the loss span; batches of one prompt may share a `prefix`. Raises DpcError for a model family the tap is not proved for, and where the loss is not finite.
+    the loss span. Raises DpcError for a model family the tap is not proved for, and where the loss is not finite.
     """
     config = lm.model.config
     if config.model_type not in FAMILIES:
