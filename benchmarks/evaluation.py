@@ -25,6 +25,7 @@ from dpc.lm.decoding import Generated, Limits, Request, generate
 from dpc.lm.layout import right_padded
 from dpc.lm.models import LanguageModel
 from dpc.lm.recorder import Request as Reading
+from dpc.lm.saliency import Prefix
 from dpc.lm.saliency import measure as measure_saliency
 
 
@@ -38,6 +39,7 @@ def _saliency(
 ) -> dict[int, int]:
     """Return the most salient prompt vector of every question."""
     located: dict[int, int] = {}
+    prefix = Prefix()
 
     def work(indices: Any) -> None:
         rationales = [answers[i].token_ids for i in indices]
@@ -45,7 +47,7 @@ def _saliency(
         batch = right_padded(lm, LAYOUT, asked[0].prompt_ND, questions, rationales)
         cuts = [(len(ids) // 2, len(ids) // 2) for ids in rationales]
         reading = Reading(rows=args.rows)
-        found = measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, [0] * len(cuts), reading)
+        found = measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, [0] * len(cuts), reading, prefix)
         column_BN = found.prompt_BLhRN[:, :, 0, 1].sum(1)
         located.update(zip(indices, column_BN.argmax(-1).tolist(), strict=True))
 

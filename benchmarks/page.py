@@ -32,7 +32,9 @@ ABOUT = {
     "attention matrix and its gradient (`retain_grad`); *ones-gate* multiplies a matrix of ones with a gradient onto "
     "the attention; the *floor* is the bare forward and backward pass through torch's fused attention to the first "
     "layer's attention output, nothing recorded: it yields no saliency, and no method that computes it can be "
-    "expected below. Seconds are the fastest of the passes of a run (three below 4,096 tokens, else one).",
+    "expected below. Seconds are the fastest of the passes of a run (three below 4,096 tokens, else one). What all "
+    "batches of a job begin with, BOS and prompt, goes through the model once a job, in *lean* before the clock "
+    "starts, where every batch of the others takes it along.",
     "decoding": "Greedy answers to questions of ragged length under one soft prompt, in the same batches of 32 by our "
     "loop and by transformers' `generate` with left padding. The texts are the same, token for token.",
     "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "

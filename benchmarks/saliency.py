@@ -3,7 +3,7 @@
 `python -m benchmarks.saliency --method lean` prints one line of JSON: seconds of a pass, peak memory, a checksum.
 
 - `lean`, `lean_suffix`, `lean_checkpoint`: `dpc.lm.saliency.measure`, as the study asks for it; from the rationale's
-  rows on; with activation checkpointing.
+  rows on; with activation checkpointing. BOS and prompt go through the model once a job, so not in a timed pass.
 - `floor`: forward and backward pass to the first attention output through torch's fused attention, nothing recorded.
 - `eager`: every attention matrix and its gradient kept (`retain_grad`), then reduced.
 - `ones_gate`: a matrix of ones with a gradient multiplied onto every attention matrix; its gradient is A * dL/dA.
@@ -29,8 +29,8 @@ from dpc.lm.layout import Layout, RightPadded, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
 from dpc.lm.recorder import Request
+from dpc.lm.saliency import Prefix, span_loss
 from dpc.lm.saliency import measure as measure_saliency
-from dpc.lm.saliency import span_loss
 
 LAYOUT = Layout("bos_first", has_bos=True)
 RAGGED = 8
@@ -55,7 +55,9 @@ def _lean(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Te
     cuts = [(len(ids) // 2, len(ids) // 3) for ids in batch.rationale_ids]
     rows: Literal["all", "rationale"] = "rationale" if args.method == "lean_suffix" else "all"
     request = Request(band=range(1, 3), rows=rows, checkpoint=args.method == "lean_checkpoint")
-    return measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, [0] * len(cuts), request).prompt_BLhRN[:, :, 0, 1]
+    starts = [0] * len(cuts)
+    found = measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, starts, request, args.prefix)
+    return found.prompt_BLhRN[:, :, 0, 1]
 
 
 def _floor(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Tensor:
@@ -142,6 +144,7 @@ def status_mb(name: str) -> float:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return the fastest pass's seconds, peak memory above what stood before it (MB), and the sum of what was found."""
     torch.set_num_threads(args.threads)
+    args.prefix = Prefix()
     attention = "eager" if args.method in ("eager", "ones_gate") else "sdpa"
     lm = with_words(llama(args.layers, args.heads, args.width, args.feed_forward, args.vocabulary, attention=attention))
     METHODS[args.method](lm, batch_of(lm, args, 64 + args.vectors), args)

@@ -302,6 +302,22 @@ def test_upper_triangle_padding_and_the_last_row_carry_nothing() -> None:
         assert float(map_BSS[b, end - 1].max()) > 0
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prefix_is_made_once_a_prompt_and_changes_no_bit(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, layout, prefix = tiny.model(family), Layout("bos_first", True), saliency.Prefix()
+    questions, rationales = sequences()
+    made = []
+    cache_of = saliency._cache_of
+    monkeypatch.setattr(saliency, "_cache_of", lambda *given: made.append(given) or cache_of(*given))
+    for prompt_ND in (prompt(lm), prompt(lm), 2 * prompt(lm)):
+        batch = right_padded(lm, layout, prompt_ND, questions, rationales)
+        alone = measure(lm, layout, batch, VECTORS, CUTS, STARTS, Request())
+        shared = measure(lm, layout, batch, VECTORS, CUTS, STARTS, Request(), prefix)
+        assert torch.equal(alone.groups_BLhSG, shared.groups_BLhSG)
+        assert torch.equal(alone.prompt_BLhRN, shared.prompt_BLhRN)
+    assert len(made) == 3 + 2
+
+
 def test_a_row_alone_equals_the_row_in_a_ragged_batch() -> None:
     lm, layout = tiny.model(dtype=torch.float64), Layout("bos_first", has_bos=True)
     questions, rationales = sequences()

@@ -73,7 +73,7 @@ def measure(lm: LanguageModel, prompt_ND: torch.Tensor) -> None:
     for request in (full, Request(), Request(rows="rationale", head_reduce="per_head")):
         recorder = Recorder(request, batch, slice(1, 1 + VECTORS), [(2, 2), (1, 1)], 3, 4)
         with mock.patch.object(saliency._Tap, "apply", tap), saliency._recording(lm, recorder), torch.no_grad():
-            nll, entropy = saliency._scores(lm, batch, recorder)
+            nll, entropy = saliency._scores(lm, batch, recorder, saliency.Prefix())
         recorder.reduced(nll, entropy)
     assert seen == ["card:0", "card:1", "card:1"] * 3, seen
 

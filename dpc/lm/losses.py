@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from dpc.lm.layout import RightPadded
 from dpc.lm.models import LanguageModel
@@ -68,12 +67,18 @@ class _TokenNll(torch.autograd.Function):
         for chunk_CD, targets_C in zip(hidden_KD.split(AT_ONCE), targets_K.split(AT_ONCE), strict=True):
             with torch.set_grad_enabled(is_wanted):
                 leaf_CD = chunk_CD.detach().requires_grad_(is_wanted)
-                logits_CV = _wide(lm.logits(leaf_CD))
-                nll_C = functional.cross_entropy(logits_CV, targets_C, reduction="none")
-                gradients += torch.autograd.grad(nll_C.sum(), leaf_CD) if is_wanted else ()
-            found.append(nll_C.detach())
+                logits_CV = lm.logits(leaf_CD)
+            log_CV = _wide(logits_CV.detach()).log_softmax(-1)
+            places = torch.arange(len(targets_C), device=targets_C.device), targets_C
+            found.append(-log_CV[places])
+            if not is_wanted and entropies is None:
+                continue
+            p_CV = log_CV.exp()
             if entropies is not None:
-                entropies.append(_entropy(logits_CV.detach()))
+                entropies.append(-torch.linalg.vecdot(p_CV, log_CV))
+            if is_wanted:  # dNLL / dlogits = p - 1 at the target
+                p_CV[places] -= 1
+                gradients += torch.autograd.grad(logits_CV, leaf_CD, p_CV.to(logits_CV.dtype))
         if is_wanted:
             ctx.save_for_backward(torch.cat(gradients))
         return torch.cat(found)
@@ -87,8 +92,3 @@ class _TokenNll(torch.autograd.Function):
 def _wide(logits_CV: Tensor) -> Tensor:
     """Return logits in float32, or in float64 where they are."""
     return logits_CV.to(logits_CV.dtype if logits_CV.dtype == torch.float64 else torch.float32)
-
-
-def _entropy(logits_CV: Tensor) -> Tensor:
-    """Return the entropy of each row's distribution: log Z - E[logit]."""
-    return logits_CV.logsumexp(-1) - (logits_CV.softmax(-1) * logits_CV).sum(-1)

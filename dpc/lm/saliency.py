@@ -9,7 +9,7 @@ Axes: B batch, H head, J key-value head, S position, Q query row, K key column, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
@@ -111,14 +111,31 @@ def span_loss(nll: list[Tensor], starts: list[int]) -> Tensor:
     return torch.stack([row[start:].mean() for row, start in zip(nll, starts, strict=True)]).sum()
 
 
-def _scores(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> tuple[list[Tensor], list[Tensor]]:
+class Prefix:
+    """Keys and values of what all rows of all batches under one prompt begin with: made once, and while it stays so."""
+
+    def __init__(self) -> None:
+        self._embeds_1KD: Tensor | None = None
+        self._cache: Any = None
+
+    def cache(self, embeds_1KD: Tensor, make: Callable[[Tensor], Any]) -> Any:
+        """Return the cache that `make` makes of `embeds_1KD`, the last one if they are the same."""
+        if self._embeds_1KD is None or not torch.equal(self._embeds_1KD, embeds_1KD):
+            self._embeds_1KD, self._cache = embeds_1KD, make(embeds_1KD)
+        return self._cache
+
+
+def _scores(
+    lm: LanguageModel, batch: RightPadded, recorder: Recorder, prefix: Prefix
+) -> tuple[list[Tensor], list[Tensor]]:
     """Return NLL and entropy at every rationale token, on a graph that begins at the recorder's first row."""
     embeds_BSD, decoder, first = batch.embeds_BSD.detach(), lm.model.get_decoder(), recorder.graph_start
     positions_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
-    cache = None
-    if first > 0:
-        rows = 1 if first <= batch.question_start else len(embeds_BSD)  # all rows have the same prompt
-        cache = _cache_of(decoder, embeds_BSD[:rows, :first], positions_1S[:, :first], recorder)
+    make, cache = partial(_cache_of, decoder, recorder), None
+    if first > batch.question_start:
+        cache = make(embeds_BSD[:, :first])
+    elif first > 0:  # all rows have the same prompt
+        cache = prefix.cache(embeds_BSD[:1, :first], make)
     hidden_BSD = decoder(
         inputs_embeds=embeds_BSD[:, first:],
         position_ids=positions_1S[:, first:],
@@ -128,12 +145,13 @@ def _scores(lm: LanguageModel, batch: RightPadded, recorder: Recorder) -> tuple[
     return rationale_scores(lm, batch, hidden_BSD, first, is_entropy_wanted=True)
 
 
-def _cache_of(decoder: Any, embeds_BSD: Tensor, positions_1S: Tensor, recorder: Recorder) -> Any:
+def _cache_of(decoder: Any, recorder: Recorder, embeds_BSD: Tensor) -> Any:
     """Return a cache of what goes before the graph; nothing is recorded of it."""
     from transformers import DynamicCache
 
     recorder.is_recording = False
     before = DynamicCache()  # without the model's config no layer forgets what is outside its window
+    positions_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
     with torch.no_grad():
         decoder(inputs_embeds=embeds_BSD, position_ids=positions_1S, past_key_values=before)
     recorder.is_recording = True
@@ -148,8 +166,9 @@ def measure(
     cuts: list[tuple[int, int]],
     starts: list[int],
     request: Request,
+    prefix: Prefix | None = None,
 ) -> Reduced:
-    """Measure saliency on a batch with `vectors` prompt vectors.
+    """Measure saliency on a batch with `vectors` prompt vectors; batches of one prompt may share a `prefix`.
 
     `cuts[b]` are the rationale tokens in the former half by tokens and by steps (D7), `starts[b]` the first token of
     the loss span. Raises DpcError for a model family the tap is not proved for, and where the loss is not finite.
@@ -162,7 +181,7 @@ def measure(
     prompt = slice(layout.prompt_start(), layout.prompt_start() + vectors)
     recorder = Recorder(request, batch, prompt, cuts, config.num_hidden_layers, config.num_attention_heads)
     with _recording(lm, recorder), _checkpointed(lm, request.checkpoint), torch.enable_grad():
-        nll, entropy = _scores(lm, batch, recorder)
+        nll, entropy = _scores(lm, batch, recorder, prefix or Prefix())
         loss = span_loss(nll, starts)
         if not bool(torch.isfinite(loss)):
             raise DpcError(f"saliency loss is {float(loss)}; expected a finite number: use models.NAME.dtype: float32")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dpc.lm.layout import RightPadded
     from dpc.lm.models import LanguageModel
     from dpc.lm.recorder import Reduced
+    from dpc.lm.saliency import Prefix
 
 STEP_END_TOKENS = 4
 """A step end reaches over so many tokens at most."""
@@ -48,12 +49,14 @@ def run(
     kept = Store(store, "saliency", context("extract_saliency", settings, model, prompt, texts), execution)
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        from dpc.lm import models, soft_prompt
+        from dpc.lm import models, saliency, soft_prompt
         from dpc.lm.batches import in_batches
 
         lm = models.load(model, settings.dtype, execution, settings.attention)
         prompt_ND = soft_prompt.load(prompt, lm)
-        measure = partial(measure_rows, lm, settings, prompt_ND, execution.checkpoint_activations)
+        measure = partial(
+            measure_rows, lm, settings, prompt_ND, execution.checkpoint_activations, prefix=saliency.Prefix()
+        )
         with progress(len(left), "saliency", "question") as bar:
             for batch, found in in_batches(longest_first(lm, left), execution.batch_size.saliency, measure):
                 bar.add(len(batch))
@@ -124,9 +127,17 @@ def former_lengths(steps: list[int]) -> tuple[int, int]:
 
 
 def measure_rows(
-    lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, is_checkpointed: bool, rows: Sequence[Any]
+    lm: LanguageModel,
+    settings: ExtractSaliencyStage,
+    prompt_ND: Any,
+    is_checkpointed: bool,
+    rows: Sequence[Any],
+    prefix: Prefix | None = None,
 ) -> list[dict[str, Any]]:
-    """Return rows of table `saliency` for one batch of `longest_first`'s rows, all under one prompt."""
+    """Return rows of table `saliency` for one batch of `longest_first`'s rows, all under one prompt.
+
+    Batches of one prompt may share a `prefix`.
+    """
     from dpc.lm import saliency
     from dpc.lm.layout import layout_of
     from dpc.lm.recorder import Request
@@ -138,7 +149,7 @@ def measure_rows(
     request = Request(head_reduce=settings.saliency.head_reduce, band=band, checkpoint=is_checkpointed)
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
-    reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request)
+    reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request, prefix)
     start = order.prompt_start()
     return [_row(rows[b], batch, b, start, steps[b], cuts[b], reduced) for b in range(len(rows))]
 

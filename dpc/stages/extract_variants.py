@@ -48,15 +48,15 @@ def run(
     kept = Store(store, "variant_saliency", context("extract_variants", settings, model, prompt, texts), execution)
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        from dpc.lm import models, soft_prompt
+        from dpc.lm import models, saliency, soft_prompt
         from dpc.lm.batches import in_batches
 
         lm = models.load(model, settings.dtype, execution, settings.attention)
-        prompt_ND = soft_prompt.load(prompt, lm)
+        prompt_ND, prefix = soft_prompt.load(prompt, lm), saliency.Prefix()
         with progress(len(left), "saliency", "question") as bar:
             for name, group in left.groupby("variant", sort=False):
                 stage = settings.model_copy(update={"saliency": ways[str(name)]})
-                measure = partial(measure_rows, lm, stage, prompt_ND, execution.checkpoint_activations)
+                measure = partial(measure_rows, lm, stage, prompt_ND, execution.checkpoint_activations, prefix=prefix)
                 own = _with_gold(lm, group, len(prompt_ND)) if name == GOLD else group
                 for batch, found in in_batches(longest_first(lm, own), execution.batch_size.saliency, measure):
                     bar.add(len(batch))
