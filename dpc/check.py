@@ -18,6 +18,7 @@ from dpc import cost
 from dpc.catalogue import Dataset, Model
 from dpc.errors import DpcError
 from dpc.fetch import is_commit, why
+from dpc.messages import snakemake
 from dpc.settings import Config, load_config
 
 SECONDS = 5
@@ -102,7 +103,7 @@ def _hub_model(config: Config, name: str, model: Model) -> dict[str, Any]:
     except DpcError:
         raise
     except Exception as error:
-        mend = f"fetch them where there is network: `snakemake -- {target}/config.json`, or write models.{name}.path"
+        mend = f"fetch them where there is network: `{snakemake(f'{target}/config.json')}`, or write models.{name}.path"
         raise DpcError(f"{where}, and {why(error, str(model.hub))}; {mend}") from None
 
 
@@ -119,7 +120,7 @@ def _check_dataset(name: str, dataset: Dataset, fetch: set[str] | None) -> None:
     try:
         found = HfApi().dataset_info(dataset.hub.id, revision=dataset.hub.revision, timeout=SECONDS)
     except Exception as error:
-        mend = f"`snakemake -- {DATASETS / name / missing[0]}` fetches it where there is network, or write `files`"
+        mend = f"`{snakemake(f'{DATASETS / name / missing[0]}')}` fetches it where there is network, or write `files`"
         absent = f"datasets.{name}: found no {missing[0]} in {DATASETS / name}"
         raise DpcError(f"{absent}, and {why(error, dataset.hub.id)}; {mend}") from None
     unknown = set(missing) - {file.rfilename for file in found.siblings or []}

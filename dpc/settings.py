@@ -338,9 +338,10 @@ class Config(Settings):
         for name in self.study.recipes if len(self.study.prompt_seeds) > 1 else ():
             adapter = self.recipes[name].adapter
             if adapter and "{seed}" not in adapter:
+                seeds = f"the {len(self.study.prompt_seeds)} seeds of study.prompt_seeds"
                 raise ValueError(
-                    f"recipes.{name}.adapter is {adapter!r}, one prompt for the {len(self.study.prompt_seeds)} seeds of "
-                    "study.prompt_seeds, whose spread would be none; write {seed} into it, or one seed"
+                    f"recipes.{name}.adapter is {adapter!r}, one prompt for {seeds}, whose spread would be none; "
+                    "write {seed} into it, or one seed"
                 )
         return self
 

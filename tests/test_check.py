@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from dpc import check
 from dpc.errors import DpcError
 from dpc.settings import Config, load_config
 from tests import config_tree as tree
-from tests.workflow import Workflow, nested, overlay
+from tests.workflow import ROOT, Workflow, nested, overlay
 
 CONTEXT = 4096
 
@@ -96,6 +97,19 @@ def test_what_is_wrong_on_the_hub_is_one_line(hub: SimpleNamespace, change: dict
     assert "\n" not in str(error.value)
 
 
+def test_what_to_type_has_the_users_configuration(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.error = ConnectionError("no route")
+    for files, words in (
+        ("", "snakemake --cores 1"),
+        ("a.yaml b.yaml", "snakemake --configfile a.yaml b.yaml --cores 1"),
+    ):
+        monkeypatch.setenv("DPC_CONFIGFILES", files)
+        with pytest.raises(DpcError, match=f"`{words} -- resources/models/llama2-13b/config.json`"):
+            check.check(paper())
+        with pytest.raises(DpcError, match=f"`{words} -- resources/datasets/aqua/raw/"):
+            check.check(paper(), {"aqua"})
+
+
 def test_a_local_folder_needs_weights_and_tokenizer(hub: SimpleNamespace, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
@@ -138,9 +152,12 @@ def test_a_nearly_full_disk_is_refused(hub: SimpleNamespace, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("target", "said"), [("check", "nothing in the way"), ("estimate", "CPU hours in all")])
-def test_both_targets_answer_in_seconds(tmp_path: Path, target: str, said: str) -> None:
+def test_both_targets_answer_in_seconds_when_typed_as_the_cluster_page_prints_them(
+    tmp_path: Path, target: str, said: str
+) -> None:
+    (words,) = re.findall(rf"^snakemake (.*{target}) +#", (ROOT / "docs/cluster.md").read_text(), re.MULTILINE)
     started = time.monotonic()
-    done = Workflow(tmp_path, {}).snakemake(target, "--cores", "1")
+    done = Workflow(tmp_path, {}).snakemake(*words.split())
     assert done.returncode == 0, done.stdout + done.stderr
     assert said in done.stdout
     assert time.monotonic() - started < 30

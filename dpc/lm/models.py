@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dpc.errors import DpcError
 from dpc.execution import Execution
 from dpc.lm.cards import check_spread, placement
+from dpc.messages import snakemake
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2")
 """Values of `model_type` whose attention the saliency of `dpc/lm/saliency.py` is proved for."""
@@ -129,7 +130,7 @@ def _family(folder: Path) -> str:
     if not file.is_file():
         raise DpcError(
             f"{folder}: found no config.json; expected a model folder (config, safetensors, tokenizer): "
-            f"correct models.NAME.path, or fetch it where there is network: `snakemake -- {file}` (rule fetch_model)"
+            f"correct models.NAME.path, or fetch it where there is network: `{snakemake(str(file))}` (rule fetch_model)"
         )
     try:
         return str(json.loads(file.read_text())["model_type"])

@@ -1,6 +1,7 @@
 # Names and paths that the rules share. Nothing heavy is imported here: every job reads this file again.
 import json
 import os
+import shlex
 import sys
 from itertools import product
 from pathlib import Path
@@ -40,6 +41,7 @@ os.environ.update(
     DPC_PYTHON="python" if in_conda else sys.executable,
     DPC_EXECUTION=CONFIG.execution.model_dump_json(),
     DPC_CONFIG=json.dumps(config),
+    DPC_CONFIGFILES=shlex.join(map(os.path.relpath, workflow.overwrite_configfiles)),
     PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.getenv("PYTHONPATH")])),
 )
 
