@@ -183,11 +183,11 @@ def shards(config: Config, stage: str, rule: str, place: Place) -> int:
 
 
 def gpus(config: Config, model: Model) -> int:
-    """Return the cards a GPU job asks for."""
-    if config.cluster.gpus != "auto":
-        return config.cluster.gpus
+    """Return the cards a GPU job asks for: none where torch runs on the CPU."""
     if config.execution.device != "cuda":
         return 0
+    if config.cluster.gpus != "auto":
+        return config.cluster.gpus
     return cards(weights_gb(model), config.cluster.gpu_memory_gb)
 
 

@@ -65,6 +65,8 @@ def test_cards_are_asked_for_where_torch_runs_on_them_or_by_name() -> None:
     for key, value, cards in (("execution.device", "cpu", 0), ("cluster.gpus", 3, 3), ("cluster.gpus", 0, 0)):
         config = paper(key, value)
         assert cost.gpus(config, config.models[model]) == cards
+    on_cpu = load_config(overlay(tree.config(), {"execution": {"device": "cpu"}, "cluster": {"gpus": 3}}))
+    assert cost.gpus(on_cpu, on_cpu.models[model]) == 0
 
 
 def test_memory_holds_the_weights_and_grows_with_attempts() -> None:
