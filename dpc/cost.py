@@ -9,16 +9,14 @@ hundredth of the rates is assumed.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from dpc.catalogue import Dataset, Model
-from dpc.errors import DpcError
+from dpc.model_files import counted
 from dpc.settings import Config
 
 Rate = Literal["generate", "saliency", "tune"]
@@ -80,22 +78,6 @@ def parameters(model: Model) -> float:
     if model.parameters is not None:
         return model.parameters
     return EMBEDDED if model.path is None else counted(Path(model.path))
-
-
-@cache
-def counted(folder: Path) -> float:
-    """Return billions of parameters of the safetensors files in `folder`, from their headers alone."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise DpcError(f"{folder}: found no safetensors file; expected the model's weights in this format")
-    return sum(math.prod(entry["shape"]) for file in files for entry in _header(file)) / 1e9
-
-
-def _header(file: Path) -> list[dict[str, list[int]]]:
-    """Return the entries of a safetensors header: eight bytes of length, then JSON."""
-    with file.open("rb") as stream:
-        entries = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return [entry for name, entry in entries.items() if name != "__metadata__"]
 
 
 def weights_gb(model: Model) -> float:

@@ -55,10 +55,13 @@ def files(folder: Path) -> set[str]:
 @pytest.fixture
 def workflow(tmp_path: Path) -> Workflow:
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    (tmp_path / "model" / "tokenizer.json").touch()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama", "num_hidden_layers": 4}')
     (tmp_path / "model" / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (tmp_path / "model" / "tokenizer.json").touch()
+    for name in ("pointer", "cut"):
+        shutil.copytree(tmp_path / "model", tmp_path / name)
+    (tmp_path / "pointer" / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d")
+    (tmp_path / "cut" / "config.json").write_text('{"model_type"')
     for pool in ("train", "test"):
         (tmp_path / f"{pool}.jsonl").write_text("\n".join(rows(pool, 6)))
     return Workflow(tmp_path, STUDY)
@@ -89,6 +92,17 @@ BAD_CONFIG = {
         "datasets.own.files.train",
         "tran.jsonl",
         "config: datasets.own.files.train is 'tran.jsonl': found no such file; write the path",
+    ),
+    "a pointer of Git LFS": (
+        "models.own.path",
+        "pointer",
+        "config: models.own: pointer/model.safetensors: found no safet",
+    ),
+    "a config cut short": ("models.own.path", "cut", "config: cut/config.json: found no JSON map"),
+    "layers": (
+        "sensitivity.layers",
+        [[1, 4]],
+        "config: sensitivity.layers[0], model own: layer range [1, 4] does not ",
     ),
 }
 

@@ -87,7 +87,9 @@ def test_auto_shards_last_about_an_hour_and_numbers_are_taken() -> None:
 
 
 def test_parameters_of_a_local_folder_are_counted_in_the_headers(tmp_path: Path) -> None:
-    header = {"__metadata__": {}, "a": {"shape": [1000, 2000]}, "b": {"shape": [500]}, "c": {"shape": []}}
+    shapes = {"a": [1000, 2000], "b": [500], "c": []}
+    entries = {name: {"shape": shape, "data_offsets": [0, 7]} for name, shape in shapes.items()}
+    header = {"__metadata__": {}, **entries}
     text = json.dumps(header).encode()
     (tmp_path / "model-1.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"weights")
     assert cost.counted(tmp_path) * 1e9 == pytest.approx(1000 * 2000 + 500 + 1)

@@ -13,9 +13,8 @@ from snakemake.settings.types import DeploymentMethod
 ROOT = str(Path(workflow.current_basedir).parents[1])
 sys.path.insert(0, ROOT)
 
-from dpc import cost
+from dpc import check, cost
 from dpc.errors import DpcError
-from dpc.layers import layer_range
 from dpc.settings import load_config
 from dpc.stage_settings import slice_for
 from dpc.versions import VERSIONS
@@ -216,28 +215,13 @@ def check_local_files():
             raise WorkflowError(f"config: models.{name}: {error}") from None
 
 
-def depth(model):
-    """The number of layers, where it can be known before the model is fetched."""
-    if model.builtin:
-        return model.builtin.layers
-    config_file = Path(model.path or "", "config.json")
-    return json.loads(config_file.read_text()).get("num_hidden_layers") if model.path else None
-
-
 def check_layer_ranges():
     """A range outside a model would show after hours of GPU work."""
-    chosen = {
-        "flow.shallow_layers": CONFIG.flow.shallow_layers,
-        "flow.deep_layers": CONFIG.flow.deep_layers,
-        "saliency.band": CONFIG.saliency.band,
-        "act.layers": CONFIG.act.layers,
-    }
-    for name, (key, spec) in product(STUDY.models, chosen.items()):
-        layers = depth(CONFIG.models[name])
+    for name in STUDY.models:
         try:
-            layers and layer_range(spec, layers)
+            check.check_layers(CONFIG, name, check.depth(name, CONFIG.models[name]))
         except DpcError as error:
-            raise WorkflowError(f"config: {key}, model {name}: {error}") from None
+            raise WorkflowError(f"config: {error}") from None
 
 
 def check_adapters():
