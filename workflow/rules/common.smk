@@ -17,6 +17,7 @@ from dpc import check, cost
 from dpc.errors import DpcError
 from dpc.settings import load_config
 from dpc.stage_settings import slice_for
+from dpc.tasks.splits import NAMES as SPLITS
 from dpc.versions import VERSIONS
 
 try:
@@ -27,9 +28,7 @@ except DpcError as error:
 STUDY = CONFIG.study
 R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
-SPLITS = ["tuning", "validation", "calibration", "act_select", "act_confirm", "test"]
-SWEEPS = CONFIG.sensitivity.gammas or CONFIG.sensitivity.mask_values
-PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else []), *(["sweep"] if SWEEPS else [])]
+PARTS = cost.parts(CONFIG)
 ACT = "act" in STUDY.plans
 ENVIRONMENT = "../../envs/dpc.yaml"
 
@@ -120,27 +119,26 @@ def adapter_files(wildcards):
 
 
 SHARDED = {
-    "unprompted": ("generate", "generate_unprompted"),
-    "generations": ("generate", "generate_base"),
-    "act_generations": ("generate", "generate_act"),
-    "regenerations": ("generate", "regenerate"),
-    "saliency": ("saliency", "extract_saliency"),
+    "unprompted": "generate_unprompted",
+    "generations": "generate_base",
+    "act_generations": "generate_act",
+    "regenerations": "regenerate",
+    "saliency": "extract_saliency",
 }
-"""Folders of shard files: the key of `shards` that counts them, and the rule that makes them."""
+"""Folders of shard files, and the rule that makes them."""
 
 
 def shards_of(folder, *parts):
     """A function of the wildcards: all shard files of `folder`, of these parts if it has parts."""
-    stage, rule = SHARDED[folder]
+    made_by = SHARDED[folder]
     root = f"{R}/{{model}}/{{dataset}}/unprompted" if folder == "unprompted" else f"{CELL}/{folder}"
 
     def of(wildcards):
         names = {"recipe": None, "seed": None} | dict(wildcards.items())
         files = []
         for part in parts or [None]:
-            count = cost.shards(
-                CONFIG, stage, rule, cost.Place(names["model"], names["dataset"], names["recipe"], part)
-            )
+            place = cost.Place(names["model"], names["dataset"], names["recipe"], part)
+            count = cost.shards(CONFIG, cost.SHARDED[made_by], made_by, place)
             within = Path(root.format(**names), part or "")
             files += [str(within / f"{shard}-of-{count}.parquet") for shard in range(1, count + 1)]
         return files
