@@ -11,7 +11,9 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Collection
 from fnmatch import filter as filter_names
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from dpc.catalogue import Dataset, Model
 from dpc.errors import DpcError
 from dpc.fetch import is_commit, wanted, why
 from dpc.layers import layer_range
+from dpc.lengths import Cut, counter, cut, longest, used
 from dpc.messages import snakemake
 from dpc.model_files import counted, kernel, read_config
 from dpc.settings import Config, load_config
@@ -32,6 +35,7 @@ MODELS, DATASETS = Path("resources/models"), Path("resources/datasets")
 
 def check(config: Config, fetch: set[str] | None = None) -> None:
     """Raise DpcError for the first thing that cannot work; `fetch` names what will be fetched, None: what is absent."""
+    own = {name: cut(config, name) for name in config.study.datasets if config.datasets[name].files}
     models = {name: config.models[name] for name in config.study.models}
     hub_models = {name: model for name, model in models.items() if model.hub and _is_absent(name, fetch)}
     for name, model in models.items():
@@ -40,7 +44,9 @@ def check(config: Config, fetch: set[str] | None = None) -> None:
         elif model.builtin:
             check_layers(config, name, model.builtin.layers)
         elif (_folder(name, model) / "config.json").is_file():
-            check_model(config, name, _local_model(config, name, _folder(name, model)))
+            found = _local_model(config, name, _folder(name, model))
+            measured = _check_lengths(config, name, found.get("max_position_embeddings"), own)
+            check_model(config, name, found, measured)
     for name in config.study.datasets:
         _check_dataset(name, config.datasets[name], fetch)
     check_disk(config, sum(cost.weights_gb(model) for model in hub_models.values()))
@@ -135,11 +141,14 @@ def _check_dataset(name: str, dataset: Dataset, fetch: set[str] | None) -> None:
         raise DpcError(f"datasets.{name}: {dataset.hub.id} has no file {min(unknown)!r}; correct hub.train or hub.test")
 
 
-def check_model(config: Config, name: str, model: dict[str, Any]) -> None:
-    """Raise DpcError where a model's config says that the workbench or this study cannot use it."""
+def check_model(config: Config, name: str, model: dict[str, Any], measured: Collection[str] = ()) -> None:
+    """Raise DpcError where a model's config says that the workbench or this study cannot use it.
+
+    Lengths are assumed for all datasets but those `measured`.
+    """
     kernel(f"models.{name}", model, config.models[name].attention)
     check_layers(config, name, model.get("num_hidden_layers"))
-    check_context(config, name, model)
+    check_context(config, name, model.get("max_position_embeddings"), set(config.study.datasets) - set(measured))
 
 
 def depth(name: str, model: Model) -> int | None:
@@ -166,20 +175,36 @@ def check_layers(config: Config, name: str, layers: int | None) -> None:
             raise DpcError(f"{key}, model {name}: {error}") from None
 
 
-def check_context(config: Config, name: str, model: dict[str, Any]) -> None:
-    """Raise DpcError where prompt, question and rationale do not fit into the model's context."""
-    context = model.get("max_position_embeddings")
-    for dataset in config.study.datasets:
-        for recipe in config.study.recipes:
-            vectors, new = config.recipes[recipe].vectors, config.datasets[dataset].max_new_tokens
-            question = cost.question_tokens(config, name, dataset)
-            length = vectors + question + new
-            if context and length > context:
-                raise DpcError(
-                    f"models.{name}: found a context of {context} tokens, expected {length} "
-                    f"({vectors} vectors, {question} for a question, {new} new); "
-                    f"lower datasets.{dataset}.max_new_tokens"
-                )
+def check_context(config: Config, name: str, context: int | None, datasets: Collection[str]) -> None:
+    """Raise DpcError where prompt, a question of the length assumed and rationale do not fit into the context."""
+    for dataset, recipe in product(sorted(datasets), config.study.recipes):
+        vectors, new = config.recipes[recipe].vectors, config.datasets[dataset].max_new_tokens
+        question = cost.question_tokens(config, name, dataset)
+        length = vectors + question + new
+        if context and length > context:
+            raise DpcError(
+                f"models.{name}: found a context of {context} tokens, expected {length} "
+                f"({vectors} vectors, {question} for a question, {new} new); "
+                f"lower datasets.{dataset}.max_new_tokens"
+            )
+
+
+def _check_lengths(config: Config, name: str, context: int | None, own: dict[str, Cut]) -> list[str]:
+    """Raise DpcError where the longest of one's own questions does not fit; return the datasets that were measured."""
+    file = _folder(name, config.models[name]) / "tokenizer.json"
+    if not file.is_file() or not context or not own:
+        return []
+    count, vectors = counter(file), max(config.recipes[recipe].vectors for recipe in config.study.recipes)
+    for dataset, splits in own.items():
+        new = config.datasets[dataset].max_new_tokens
+        tokens, row = longest(splits, used(config), config.format_of(name, dataset), new, count)
+        if vectors + tokens > context:
+            raise DpcError(
+                f"models.{name}: found a context of {context} tokens, expected {vectors + tokens} for {row} of "
+                f"datasets.{dataset} ({vectors} vectors, the rest question and rationale); shorten or remove that row, "
+                f"or lower datasets.{dataset}.max_new_tokens"
+            )
+    return list(own)
 
 
 def check_disk(config: Config, fetched_gb: float) -> None:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from dpc.catalogue import Dataset, Model
+from dpc.errors import DpcError
 from dpc.model_files import counted
 from dpc.settings import Config
 
@@ -34,7 +36,7 @@ RATES: dict[str, Rate] = {
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
 TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
-"""Rows of the benchmarks' test files, where `splits.test` is null."""
+"""Rows of the benchmarks' test files on the hub, where `splits.test` is null."""
 SHARDED = {
     "generate_unprompted": "generate",
     "generate_base": "generate",
@@ -94,8 +96,29 @@ def weights_gb(model: Model) -> float:
 
 
 def test_rows(dataset: Dataset) -> int:
-    """Return the number of test questions: given, or the benchmark's."""
-    return dataset.splits.test or TEST_ROWS[dataset.task]
+    """Return the number of test questions: given, counted in a local file, or the benchmark's."""
+    splits, source = dataset.splits, dataset.files or dataset.hub
+    if splits.test:
+        return splits.test
+    rows = counted_rows(Path(dataset.files.test)) if dataset.files else TEST_ROWS[dataset.task]
+    if source and not source.train:  # all splits are cut from these rows
+        rows -= splits.tuning + splits.validation + splits.calibration + splits.act_select + splits.act_confirm
+    return max(1, rows)
+
+
+@cache
+def counted_rows(file: Path) -> int:
+    """Return the number of rows of a JSONL or Parquet file. Raises DpcError where it is none."""
+    try:
+        if file.suffix.lower() == ".parquet":
+            from pyarrow import parquet
+
+            return int(parquet.read_metadata(file).num_rows)
+        with file.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
+        said = (str(error).splitlines() or [""])[0]
+        raise DpcError(f"{file}: cannot be read ({said}); expected rows as .jsonl or .parquet") from None
 
 
 def question_tokens(config: Config, model: str, dataset: str) -> int:

@@ -75,7 +75,11 @@ def stopped(workflow: Workflow, change: dict[str, Any] | None = None) -> str:
     assert done.returncode != 0
     assert files(workflow.folder) == before
     assert "Traceback" not in done.stderr
-    ours = [line for line in done.stderr.splitlines() if line.startswith("config: ") or " ERROR error: " in line]
+    ours = [
+        line
+        for line in done.stderr.splitlines()
+        if line.startswith(("config: ", "check: ")) or " ERROR error: " in line
+    ]
     assert len(ours) == 1, done.stderr
     return ours[0]
 
@@ -113,10 +117,17 @@ def test_the_workflow_does_not_start(fault: str, workflow: Workflow) -> None:
     assert stopped(workflow, nested(key, value)).startswith(message)
 
 
-def test_a_job_that_fails_says_so_once(workflow: Workflow) -> None:
+def test_rows_are_read_before_the_first_job(workflow: Workflow) -> None:
     (workflow.folder / "test.jsonl").write_text("\n".join([*rows("test", 3), "{not json"]))
     line = stopped(workflow)
-    assert re.search(r"ERROR error: test\.jsonl:4: not JSON \(.*\); expected one JSON object per line: correct", line)
+    assert re.match(r"check: test\.jsonl:4: not JSON \(.*\); expected one JSON object per line: correct the line", line)
+
+
+def test_a_job_that_fails_says_so_once(workflow: Workflow) -> None:
+    twice = json.dumps({"question": "How many?", "answer": "behind #### 8\n#### 7"})
+    (workflow.folder / "test.jsonl").write_text("\n".join([*rows("test", 3), twice]))
+    line = stopped(workflow)
+    assert re.search(r"ERROR error: test\.jsonl:4: gold answer '7' is not read from its own rationale; expected", line)
 
 
 # What a stage refuses.

@@ -200,6 +200,10 @@ def check_local_files():
                     f"config: datasets.{name}.files.{pool} is {path!r}: found no such file; "
                     "write the path of a JSONL or Parquet file"
                 )
+        try:
+            cost.test_rows(CONFIG.datasets[name])
+        except DpcError as error:
+            raise WorkflowError(f"config: datasets.{name}.files.test: {error}") from None
     for name in STUDY.models:
         path = CONFIG.models[name].path
         if path and not Path(path, "config.json").is_file():
