@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from argparse import Namespace
+from functools import cache
+
+import pytest
 import yaml
+from snakemake.cli import parse_args
 
 from dpc import estimate
 from dpc.settings import Config, load_config
@@ -37,6 +44,45 @@ def test_both_layouts_stand_side_by_side_with_the_same_recipes() -> None:
     for name in ("well_tuned", "over_reaching"):
         other = config.recipes[f"{name}_prompt_first"]
         assert other.model_copy(update={"layout": None}) == config.recipes[name]
+
+
+PAGES = ["README.md", "docs/cluster.md", "docs/choices.md", "config/README.md", *(
+    f"workflow/{name}.yaml" for name in ("demo", "one_cell", "both_layouts")
+)]  # fmt: skip
+
+
+@cache
+def commands() -> dict[str, Namespace]:
+    """Return every command line of Snakemake that a page prints with an option, and what Snakemake reads in it."""
+    text = "\n".join((ROOT / page).read_text() for page in PAGES)
+    lines = re.findall(
+        r"(?:^|^# +|`|: )snakemake ((?:\w+ )*--?\w[^`#\n]*)", text.replace("\nmine.", " mine."), re.MULTILINE
+    )
+    return {line.strip(): parse_args(shlex.split(line))[1] for line in lines}
+
+
+def test_every_printed_command_says_how_many_cores_and_takes_no_target_for_a_configuration() -> None:
+    assert len(commands()) > 10
+    for line, read in commands().items():
+        assert read.cores or read.dryrun or read.profile or read.report, line
+        for file in read.configfile or []:
+            assert file.suffix == ".yaml", line
+            assert file.name == "mine.yaml" or (ROOT / file).is_file(), line
+
+
+def test_a_printed_command_that_runs_on_this_machines_card_runs_one_job_there_at_a_time() -> None:
+    on_card = [
+        read
+        for line, read in commands().items()
+        if "--cores all" in line and {file.name for file in read.configfile or []} & {"mine.yaml", "one_cell.yaml"}
+    ]
+    assert len(on_card) == 2
+    assert [dict(read.resources)["gpu"].value for read in on_card] == [1, 1]
+
+
+@pytest.mark.parametrize("target", ["check", "estimate"])
+def test_the_targets_for_the_login_node_are_printed_with_one_core(target: str) -> None:
+    assert [read for read in commands().values() if target in read.targets and read.cores == 1]
 
 
 def test_the_catalogue_finds_its_files() -> None:
