@@ -11,7 +11,7 @@ VERSIONS: dict[str, int] = {
     "tune_prompt": 1,
     "evidence": 1,
     "evidence_figures": 1,
-    "evidence_tables": 1,
+    "evidence_tables": 2,
     "plan_sweep": 1,
     "sensitivity": 1,
     "generate_base": 1,
