@@ -276,7 +276,7 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
         "claims": ["Look for the verdict", "supported", "too little data", "not run", "toy", "1.36", "Holm"],
         "trigger": ["Look for precision", "test − calibration", "too little data"],
         "sensitivity": ["Look for gains", "configured and best", "never"],
-        "confounds": ["Look for correlations", "given NLL, length, steps", "position 1, behind BOS"],
+        "confounds": ["Look for correlations", "given NLL, length, steps", "position 1 behind BOS"],
     }.items():
         page = (written / "tables" / f"{name}.html").read_text()
         assert [phrase for phrase in phrases if phrase not in page] == []

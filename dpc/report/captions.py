@@ -120,13 +120,15 @@ def names(values: list[str], one: str) -> str:
 
 
 def layout(settings: ReportStage) -> str:
-    """Return the order of the input."""
-    return _by_layout(settings, {"bos_first": "[BOS, prompt, question]", "prompt_first": "[prompt, BOS, question]"})
+    """Return the order of the input. Whether a model's family has a BOS is not known here."""
+    return _by_layout(
+        settings, {"bos_first": "[BOS if any, prompt, question]", "prompt_first": "[prompt, BOS if any, question]"}
+    )
 
 
 def first_vector(settings: ReportStage) -> str:
     """Return where the prompt's first vector stands."""
-    return _by_layout(settings, {"bos_first": "position 1, behind BOS", "prompt_first": "position 0"})
+    return _by_layout(settings, {"bos_first": "position 1 behind BOS, 0 without one", "prompt_first": "position 0"})
 
 
 def _by_layout(settings: ReportStage, words: dict[str, str]) -> str:
