@@ -298,5 +298,6 @@ def _exemplars_caption(maps: dict[tuple[str, str], pd.Series], settings: Figures
         "Saliency of every query row on every key column, mean over the layers named (counted from 0), of "
         f"one instance prompt tuning answers right and one it answers wrong ({'; '.join(shown)}). Lines part "
         f"{'BOS, ' * ('BOS' in stretches)}prompt p, question q and rationale r; one colour scale, "
-        f"{_DECADES:g} decades below the largest value. {captions.saliency(settings)} First seed. {captions.run(settings, all_seeds=False)}"
+        f"{_DECADES:g} decades below the largest value. {captions.saliency(settings)} First seed. "
+        f"{captions.run(settings, all_seeds=False)}"
     )

@@ -16,7 +16,7 @@ from dpc import cost
 from dpc.errors import DpcError
 from dpc.layers import layer_range
 from dpc.settings import load_config
-from dpc.stage_settings import slice_for
+from dpc.stage_settings import refuse_unfollowed, slice_for
 from dpc.versions import VERSIONS
 
 try:
