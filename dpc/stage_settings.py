@@ -184,6 +184,8 @@ class ValidationStage(Settings):
     study: str
     models: list[str]
     datasets: list[str]
+    cut_from_test: list[str]
+    """Datasets whose splits are all cut from their test rows."""
     recipe: str
     harmful_recipe: str | None
     choosing_seeds: list[int]

@@ -29,7 +29,7 @@ VERSIONS: dict[str, int] = {
     "mechanism": 1,
     "mechanism_figure": 2,
     "validate": 1,
-    "validation": 1,
+    "validation": 2,
     "figures": 3,
     "overview": 3,
     "tables": 3,

@@ -18,6 +18,7 @@ from dpc.errors import DpcError
 from dpc.lm.layout import Layout
 from dpc.lm.planting import Planting, _harm, plant
 from dpc.lm.training import Example
+from dpc.report.validation import validation_table
 from dpc.settings import Flow, Locate, Statistics, Trigger, load_config
 from dpc.stage_settings import ValidationStage
 from dpc.stages import validation
@@ -141,13 +142,26 @@ def test_a_fixed_share_fires_as_it_says_whatever_would_be_fitted() -> None:
     assert {share: one["fire_rate"].iloc[0] for share, one in found.items()} == {0.1: 1.0, 0.5: 0.5, 0.9: 0.0}
 
 
+def stage_settings(**changes: Any) -> ValidationStage:
+    values: dict[str, Any] = {
+        "study": "s", "models": ["m"], "datasets": ["d"], "cut_from_test": [], "recipe": "r", "harmful_recipe": None,
+        "choosing_seeds": [3], "held_out_seeds": [0], "planting": settings.Planting(), "locate": Locate(),
+        "trigger": Trigger(), "statistics": Statistics(),
+    }  # fmt: skip
+    return ValidationStage(**values | changes)
+
+
+def test_the_caption_says_where_splits_are_cut_from_test_rows() -> None:
+    numbers = summary(rows(0, -1, "test", [1] * 4), "rationale", Trigger(), 0.95)
+    for cut, said in (([], False), (["other"], False), (["d"], True)):
+        made = validation_table(numbers.assign(model="m", dataset="d", recipe="r"), stage_settings(cut_from_test=cut))
+        assert ("All splits of d are cut from its test rows" in made.caption) == said
+
+
 def test_where_nothing_could_be_planted_the_table_is_empty_and_the_log_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage = ValidationStage(
-        study="s", models=["m"], datasets=["d"], recipe="r", harmful_recipe=None, choosing_seeds=[3],
-        held_out_seeds=[0], planting=settings.Planting(), locate=Locate(), trigger=Trigger(), statistics=Statistics(),
-    )  # fmt: skip
+    stage = stage_settings()
     asked = rows(0, -1, "calibration", [1] * 4).drop(columns=["seed", "part", "is_planted"])
     files = [tmp_path / f"{seed}.parquet" for seed in (3, 0)]
     for file in files:
