@@ -237,7 +237,7 @@ REACH: dict[str, tuple[Any, str]] = {
         "builtin_model",
     ),
     "models.builtin.builtin.question_loss_weight": (0.7, "builtin_model"),
-    "datasets.arithmetic": ({"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}}, TASK),
+    "datasets.arithmetic": ({"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}}, f"{TASK} validation"),
     "datasets.arithmetic.generate": (7, "problems"),
     "datasets.arithmetic.template": ("Ask : {question}", "problems render"),
     "datasets.arithmetic.formats": ({"builtin": "plain_4_shot"}, "render"),

@@ -120,13 +120,15 @@ def names(values: list[str], one: str) -> str:
 
 
 def layout(settings: ReportStage) -> str:
-    """Return the order of the input."""
-    return _by_layout(settings, {"bos_first": "[BOS, prompt, question]", "prompt_first": "[prompt, BOS, question]"})
+    """Return the order of the input. Whether a model's family has a BOS is not known here."""
+    return _by_layout(
+        settings, {"bos_first": "[BOS if any, prompt, question]", "prompt_first": "[prompt, BOS if any, question]"}
+    )
 
 
 def first_vector(settings: ReportStage) -> str:
     """Return where the prompt's first vector stands."""
-    return _by_layout(settings, {"bos_first": "position 1, behind BOS", "prompt_first": "position 0"})
+    return _by_layout(settings, {"bos_first": "position 1 behind BOS, 0 without one", "prompt_first": "position 0"})
 
 
 def _by_layout(settings: ReportStage, words: dict[str, str]) -> str:
@@ -147,9 +149,13 @@ def run(settings: ReportStage, *, all_seeds: bool = True) -> str:
         shown,
         f"input {layout(settings)}",
     ]
-    cut = [name for name in settings.datasets if name in settings.cut_from_test]
-    note = f" All splits of {' and '.join(cut)} are cut from its test rows, by hash." if cut else ""
-    return f"Study {settings.study}: {'; '.join(parts)}.{note}"
+    return f"Study {settings.study}: {'; '.join(parts)}.{cut_note(settings.datasets, settings.cut_from_test)}"
+
+
+def cut_note(datasets: list[str], cut_from_test: list[str]) -> str:
+    """Return the sentence that names the datasets, of those shown, whose splits are all cut from their test rows."""
+    cut = [name for name in datasets if name in cut_from_test]
+    return f" All splits of {' and '.join(cut)} are cut from its test rows, by hash." if cut else ""
 
 
 def layer_setting(value: str | list[int], band: Band | None) -> str:

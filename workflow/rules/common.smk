@@ -16,7 +16,7 @@ sys.path.insert(0, ROOT)
 from dpc import check, cost
 from dpc.errors import DpcError
 from dpc.settings import load_config
-from dpc.stage_settings import slice_for
+from dpc.stage_settings import refuse_unfollowed, slice_for
 from dpc.tasks.splits import NAMES as SPLITS
 from dpc.versions import VERSIONS
 
