@@ -175,6 +175,22 @@ def check_layers(config: Config, name: str, layers: int | None) -> None:
             raise DpcError(f"{key}, model {name}: {error}") from None
 
 
+def check_validation(config: Config) -> None:
+    """Raise DpcError for a setting that planted harm, `snakemake validate`, would not follow."""
+    followed = {
+        "trigger.baseline": (config.trigger.baseline, "former"),
+        "trigger.rule": (config.trigger.rule, "share"),
+        "trigger.share": (config.trigger.share, "fitted"),
+        "locate.masked_vectors": (config.locate.masked_vectors, 1),
+    }
+    for key, (found, expected) in followed.items():
+        if found != expected:
+            raise DpcError(
+                f"{key} is {found}, expected {expected}: planted harm is looked for in this way alone; "
+                "write it for `snakemake validate`, and give that another study.results"
+            )
+
+
 def check_context(config: Config, name: str, context: int | None, datasets: Collection[str]) -> None:
     """Raise DpcError where prompt, a question of the length assumed and rationale do not fit into the context."""
     for dataset, recipe in product(sorted(datasets), config.study.recipes):

@@ -243,6 +243,31 @@ def test_a_config_that_is_no_map_is_one_line(text: str, hub: SimpleNamespace, tm
             look()
 
 
+UNFOLLOWED = [
+    ("trigger.baseline", "detrend", "trigger.baseline is detrend, expected former: planted harm is looked for"),
+    ("trigger.rule", "share_and_accumulation", "trigger.rule is share_and_accumulation, expected share: planted harm"),
+    ("trigger.share", 0.4, "trigger.share is 0.4, expected fitted: planted harm is looked for in this way alone"),
+    ("locate.masked_vectors", 2, "locate.masked_vectors is 2, expected 1: planted harm is looked for in this way"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "said"), UNFOLLOWED)
+def test_what_planted_harm_does_not_follow_is_refused(key: str, value: Any, said: str) -> None:
+    with pytest.raises(DpcError, match=re.escape(said)):
+        check.check_validation(paper((key, value)))
+
+
+def test_planted_harm_refuses_before_the_first_job_and_the_study_does_not(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, {"study": {"results": "results"}})
+    assert workflow.planned("validate")["plant_harm"] > 1
+    change = nested("trigger.rule", "share_and_accumulation")
+    refused = workflow.snakemake("--dry-run", "validate", change=change)
+    assert refused.returncode != 0
+    assert "config: trigger.rule is share_and_accumulation, expected share" in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "plant_harm" not in workflow.planned(change=change)
+
+
 def test_worked_examples_count_to_the_context(hub: SimpleNamespace) -> None:
     long = paper(("datasets.gsm8k.formats", {"llama2-13b": "plain_4_shot"}), ("formats.plain_4_shot.shots", 10))
     with pytest.raises(DpcError, match=r"expected 4272 \(100 vectors, 3660 for a question, 512 new\)"):
