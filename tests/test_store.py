@@ -25,7 +25,7 @@ from dpc.versions import VERSIONS
 from tests import resumable
 from tests.workflow import Workflow
 
-STORED = ("unprompted", "generate_base", "select_act_heads", "extract_saliency", "regenerate")
+STORED = ("unprompted", "generate_base", "select_act_heads", "extract_saliency", "extract_corrupted", "regenerate")
 
 
 class Cut(BaseException):
