@@ -11,7 +11,7 @@ import pytest
 import yaml
 from snakemake.cli import parse_args
 
-from dpc import estimate
+from dpc import cost, estimate
 from dpc.settings import Config, load_config
 from tests import config_tree as tree
 from tests.workflow import ROOT, overlay
@@ -83,6 +83,23 @@ def test_a_printed_command_that_runs_on_this_machines_card_runs_one_job_there_at
 @pytest.mark.parametrize("target", ["check", "estimate"])
 def test_the_targets_for_the_login_node_are_printed_with_one_core(target: str) -> None:
     assert [read for read in commands().values() if target in read.targets and read.cores == 1]
+
+
+def rules() -> dict[str, str]:
+    """Return the text of every rule."""
+    text = "\n".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
+    return dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.MULTILINE))
+
+
+def test_only_rules_that_can_save_are_warned_of_their_time_limit() -> None:
+    """And just those with a rate ask for a card, as the cluster page says."""
+    torch = {name: body for name, body in rules().items() if "torch_job(" in body}
+    assert set(torch) == set(cost.RATES)
+    (unsaved,) = re.findall(r"^UNSAVED = {(.*)}$", (ROOT / "workflow/rules/cluster.smk").read_text(), re.MULTILINE)
+    saving = {name for name, body in torch.items() if "--store" in body or "--checkpoint" in body}
+    assert set(torch) - saving == set(re.findall(r"\w+", unsaved))
+    (on_card,) = re.findall(r"^\| (.*) \| yes \|", (ROOT / "docs/cluster.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\w+", on_card)) == set(torch)
 
 
 def test_the_catalogue_finds_its_files() -> None:

@@ -183,6 +183,15 @@ def own_cells(name, first_seed=False):
     return of
 
 
+def planted_cells(wildcards):
+    """Planted harm of every prompt. Settings it would not follow are refused where it is asked for, and only there."""
+    try:
+        refuse_unfollowed(trigger=CONFIG.trigger, locate=CONFIG.locate)
+    except DpcError as error:
+        raise WorkflowError(f"config: {error}") from None
+    return cell_files("planted.parquet", recipes=VALIDATED, seeds=VALIDATION_SEEDS)
+
+
 def validated_splits(wildcards):
     """Return the splits that planted harm is tried on: prompts for choosing never meet a test question."""
     is_held_out = int(wildcards.seed) in CONFIG.validation.held_out_seeds
