@@ -28,7 +28,7 @@ log = logging.getLogger("dpc")
 
 
 def provenance(stage: str, settings: Settings, *, model: Path | None = None, **more: Any) -> dict[str, Any]:
-    """Return who made a table: stage and its version, code and package versions, settings, host, time, and what else is given.
+    """Return who made a table: stage and its version, package versions, settings, host, time, and what else is given.
 
     `model` is the folder of the model: its hub id and commit, where it was fetched.
     """
