@@ -274,6 +274,7 @@ class ReportStage(Settings):
     act: Act
     flow: Flow
     trigger: Trigger
+    locate: Locate
     corrupt: Corrupt
     saliency: Saliency
     statistics: Statistics

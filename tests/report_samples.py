@@ -10,7 +10,7 @@ import pandas as pd
 from dpc import tables
 from dpc.methods import Act
 from dpc.report import captions, drawing
-from dpc.settings import Corrupt, Figures, Flow, Saliency, Statistics, Trigger
+from dpc.settings import Corrupt, Figures, Flow, Locate, Saliency, Statistics, Trigger
 from dpc.stage_settings import FiguresStage
 
 PLANS = [name for name in drawing.PLAN_LABELS if name != "act" and not name.startswith("oracle")]
@@ -50,6 +50,7 @@ def settings(kind=FiguresStage, **changes):
         "act": Act(),
         "flow": Flow(),
         "trigger": Trigger(),
+        "locate": Locate(),
         "corrupt": Corrupt(),
         "saliency": Saliency(),
         "statistics": Statistics(),

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from dpc import tables
 from dpc.report import captions, cases, drawing, figures_analysis, figures_flow, figures_main
-from dpc.settings import Figures
+from dpc.settings import Figures, Flow, Locate, Trigger
 from dpc.stage_settings import TablesStage
 from dpc.stages import figures as figures_stage
 from dpc.stages import overview as overview_stage
@@ -297,6 +297,20 @@ def test_wrapped_lines_fit_and_lose_nothing():
     assert max(drawing.text_width(line, 7) for line in lines) <= 2.0
     assert "".join(lines).replace(" ", "") == "".join(text.split())
     assert drawing.wrap("a\tb\x00c", 2.0, 7) == ["a b c"]
+
+
+def test_captions_say_what_is_set_otherwise_than_by_default():
+    assert "Otherwise" not in captions.method(settings())
+    assert "Otherwise" not in captions.method(settings(trigger=Trigger(kappa=2, share=0.3, granularity="step")))
+    changed = settings(
+        flow=Flow(shallow_layers=[1, 2], deep_layers="all"),
+        trigger=Trigger(baseline="detrend", min_tokens=9),
+        locate=Locate(receivers="rationale", masked_vectors=3),
+    )
+    assert captions.method(changed).endswith(
+        " Otherwise than by default: flow.shallow_layers [1, 2], flow.deep_layers all, trigger.baseline detrend, "
+        "trigger.min_tokens 9, locate.receivers rationale, locate.masked_vectors 3."
+    )
 
 
 def test_a_caption_names_the_layout_of_each_recipe_where_they_differ():

@@ -174,6 +174,9 @@ def saliency(settings: ReportStage) -> str:
     return f"Saliency |A·∂L/∂A|: {heads}; loss of the model's own tokens over the {span}."
 
 
+_SAID = {"trigger.kappa", "trigger.granularity", "trigger.share", "trigger.choose_by", "trigger.rule"}
+
+
 def method(settings: ReportStage) -> str:
     """Return the sentence that says how DPC was set."""
     trigger, corrupt = settings.trigger, settings.corrupt
@@ -182,8 +185,20 @@ def method(settings: ReportStage) -> str:
     return (
         f"DPC: κ = {trigger.kappa:g}, flow per {trigger.granularity}, fires on "
         f"{trigger.rule.replace('_', ' ')}, {share}; mask {mask}; Γ = {corrupt.gamma:g} % × "
-        f"{corrupt.gamma_scale:g} ({corrupt.gamma_scope.replace('_', ' ')})."
+        f"{corrupt.gamma_scale:g} ({corrupt.gamma_scope.replace('_', ' ')}).{_unusual(settings)}"
     )
+
+
+def _unusual(settings: ReportStage) -> str:
+    """Return the sentence that names what is set otherwise than by default and not said in any case."""
+    groups = {"flow": settings.flow, "trigger": settings.trigger, "locate": settings.locate}
+    changed = [
+        f"{group}.{name} {getattr(values, name)}"
+        for group, values in groups.items()
+        for name, field in type(values).model_fields.items()
+        if f"{group}.{name}" not in _SAID and getattr(values, name) != field.default
+    ]
+    return f" Otherwise than by default: {', '.join(changed)}." if changed else ""
 
 
 def counted(number: int, word: str) -> str:

@@ -79,6 +79,11 @@ def plan_label(name: str) -> str:
     return PLAN_LABELS.get(name, name)
 
 
+def series_look(number: int) -> tuple[str, str]:
+    """Return colour and marker of series `number` (a seed, a plan); they begin again after the last."""
+    return SEED_COLOURS[number % len(SEED_COLOURS)], SEED_MARKERS[number % len(SEED_MARKERS)]
+
+
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """Return an empty figure of `width` x `height` inches whose axes make room for their labels."""
     figure = Figure(figsize=(width, height), layout="constrained")
