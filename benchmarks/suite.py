@@ -115,9 +115,10 @@ def _decoding(sizes: Mapping[str, int], questions: int, **more: int) -> Pair:
     return Pair("decoding", label, work, "ours", "generate", Targets(time=0.75))
 
 
-def _tuning(sizes: Mapping[str, int]) -> Pair:
-    work = Work("tuning", {"batch": 8, "vectors": 20, **sizes})
-    return Pair("tuning", f"batch 8, {_model(sizes)}", work, "ours", "trainer", Targets(time=0.70))
+def _tuning(sizes: Mapping[str, int], vectors: int) -> Pair:
+    work = Work("tuning", {"batch": 8, "vectors": vectors, **sizes})
+    label = f"batch 8, {vectors} vectors, {_model(sizes)}"
+    return Pair("tuning", label, work, "ours", "trainer", Targets(time=0.70))
 
 
 def _evaluation(sizes: Mapping[str, int], most: float | None, **more: int) -> Pair:
@@ -131,7 +132,8 @@ def full() -> Suite:
     """Return what the published page holds."""
     pairs = _saliency(STANDARD, (256, 512, 1024, 2048, 4096), (1, 4), special=2048)
     pairs += [_decoding(sizes, 256) for sizes in (STANDARD, TOY)]
-    pairs += [*(_tuning(sizes) for sizes in (STANDARD, TOY)), _evaluation(STANDARD, 1.5), _evaluation(TOY, None)]
+    pairs += [_tuning(STANDARD, 100), _tuning(STANDARD, 20), _tuning(TOY, 100)]
+    pairs += [_evaluation(STANDARD, 1.5), _evaluation(TOY, None)]
     depths = [{**STANDARD, "layers": layers} for layers in (4, 8, 16)]
     prompts = (10, 100, 200)
     lengths = tuple(_saliency_work(STANDARD, length, 1) for length in (256, 512, 1024, 2048))
@@ -157,7 +159,7 @@ def quick() -> Suite:
     """Return the same kinds of run at sizes that take seconds: to see that all is in order, not to quote."""
     short = {"steps": 48, "rationale": 16, "question": 24}
     pairs = _saliency(TOY, (256, 512), (1,), special=512)
-    pairs += [_decoding(TOY, 64, **short), _tuning(TOY), _evaluation(TOY, None, questions=16, **short, least=8)]
+    pairs += [_decoding(TOY, 64, **short), _tuning(TOY, 20), _evaluation(TOY, None, questions=16, **short, least=8)]
     lengths = tuple(_saliency_work(TOY, length, 1) for length in (256, 512))
     return Suite(tuple(pairs), (Growth("Saliency (batch 1): length S", lengths, "lean", "length"),))
 
