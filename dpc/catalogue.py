@@ -193,7 +193,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _adapter_is_a_path(self) -> Recipe:
-        strange = set(re.findall(r"{([^{}]*)}", self.adapter or "")) - {"model", "dataset", "seed"}
+        strange = re.findall(r"{[^{}]*}?|}", re.sub(r"{(model|dataset|seed)}", "", self.adapter or ""))
         if strange:
-            raise ValueError(f"`adapter` has {{{min(strange)}}}; known are {{model}}, {{dataset}} and {{seed}}")
+            raise ValueError(f"`adapter` has {strange[0]}; known are {{model}}, {{dataset}} and {{seed}}")
         return self

@@ -14,7 +14,6 @@ from pathlib import Path
 from dpc import slurm
 
 BLOCK = re.compile(r"^Error in (?:group|rule) (?P<rule>\w+)[^\n]*:\n(?P<body>(?:    [^\n]*\n)+)", re.MULTILINE)
-FINISHED = re.compile(r"^Finished jobid: (\d+) ", re.MULTILINE)
 STATES = {
     "TIMEOUT": "its time limit was reached",
     "OUT_OF_MEMORY": "out of memory",

@@ -11,13 +11,20 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Collection
+from fnmatch import filter as filter_names
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from dpc import cost
 from dpc.catalogue import Dataset, Model
 from dpc.errors import DpcError
-from dpc.fetch import is_commit, why
+from dpc.fetch import is_commit, wanted, why
+from dpc.layers import layer_range
+from dpc.lengths import Cut, counter, cut, longest, used
+from dpc.messages import snakemake
+from dpc.model_files import counted, kernel, read_config
 from dpc.settings import Config, load_config
 
 SECONDS = 5
@@ -28,13 +35,18 @@ MODELS, DATASETS = Path("resources/models"), Path("resources/datasets")
 
 def check(config: Config, fetch: set[str] | None = None) -> None:
     """Raise DpcError for the first thing that cannot work; `fetch` names what will be fetched, None: what is absent."""
-    wanted = {name: config.models[name] for name in config.study.models}
-    hub_models = {name: model for name, model in wanted.items() if model.hub and _is_absent(name, fetch)}
-    for name, model in wanted.items():
+    own = {name: cut(config, name) for name in config.study.datasets if config.datasets[name].files}
+    models = {name: config.models[name] for name in config.study.models}
+    hub_models = {name: model for name, model in models.items() if model.hub and _is_absent(name, fetch)}
+    for name, model in models.items():
         if name in hub_models:
-            check_context(config, name, _hub_model(config, name, model))
-        elif not model.builtin and (_folder(name, model) / "config.json").is_file():
-            check_context(config, name, _local_model(config, name, _folder(name, model)))
+            check_model(config, name, _hub_model(config, name, model))
+        elif model.builtin:
+            check_layers(config, name, model.builtin.layers)
+        elif (_folder(name, model) / "config.json").is_file():
+            found = _local_model(config, name, _folder(name, model))
+            measured = _check_lengths(config, name, found.get("max_position_embeddings"), own)
+            check_model(config, name, found, measured)
     for name in config.study.datasets:
         _check_dataset(name, config.datasets[name], fetch)
     check_disk(config, sum(cost.weights_gb(model) for model in hub_models.values()))
@@ -68,7 +80,8 @@ def _local_model(config: Config, name: str, folder: Path) -> dict[str, Any]:
         if not list(folder.glob(pattern)):
             raise DpcError(f"models.{name}: found no {kind} in {folder}; expected config, safetensors and tokenizer")
     _check_template(config, name, folder)
-    return dict(json.loads((folder / "config.json").read_text()))
+    counted(folder)
+    return read_config(folder / "config.json")
 
 
 def _check_template(config: Config, name: str, folder: Path) -> None:
@@ -91,18 +104,19 @@ def _hub_model(config: Config, name: str, model: Model) -> dict[str, Any]:
     where = f"models.{name}: found no weights in {target}"
     try:
         found = HfApi().model_info(str(model.hub), revision=model.revision, timeout=SECONDS)
-        files = [file.rfilename for file in found.siblings or []]
-        if not any(file.endswith(".safetensors") for file in files):
-            raise DpcError(f"models.{name}: {model.hub} has no safetensors file; write a model that has")
+        files = wanted([file.rfilename for file in found.siblings or []])
+        for kind, pattern in (("safetensors file", "*.safetensors"), ("tokenizer", "tokenizer*")):
+            if not filter_names(files, pattern):
+                raise DpcError(f"models.{name}: {model.hub} has no {kind}; write a model that has")
         with tempfile.TemporaryDirectory() as folder:
             for file in {"config.json", "tokenizer_config.json", "chat_template.jinja"} & {"config.json", *files}:
                 hf_hub_download(str(model.hub), file, revision=model.revision, local_dir=folder)
             _check_template(config, name, Path(folder))
-            return dict(json.loads(Path(folder, "config.json").read_text()))
+            return read_config(Path(folder, "config.json"))
     except DpcError:
         raise
     except Exception as error:
-        mend = f"fetch them where there is network: `snakemake -- {target}/config.json`, or write models.{name}.path"
+        mend = f"fetch them where there is network: `{snakemake(f'{target}/config.json')}`, or write models.{name}.path"
         raise DpcError(f"{where}, and {why(error, str(model.hub))}; {mend}") from None
 
 
@@ -119,7 +133,7 @@ def _check_dataset(name: str, dataset: Dataset, fetch: set[str] | None) -> None:
     try:
         found = HfApi().dataset_info(dataset.hub.id, revision=dataset.hub.revision, timeout=SECONDS)
     except Exception as error:
-        mend = f"`snakemake -- {DATASETS / name / missing[0]}` fetches it where there is network, or write `files`"
+        mend = f"`{snakemake(f'{DATASETS / name / missing[0]}')}` fetches it where there is network, or write `files`"
         absent = f"datasets.{name}: found no {missing[0]} in {DATASETS / name}"
         raise DpcError(f"{absent}, and {why(error, dataset.hub.id)}; {mend}") from None
     unknown = set(missing) - {file.rfilename for file in found.siblings or []}
@@ -127,20 +141,70 @@ def _check_dataset(name: str, dataset: Dataset, fetch: set[str] | None) -> None:
         raise DpcError(f"datasets.{name}: {dataset.hub.id} has no file {min(unknown)!r}; correct hub.train or hub.test")
 
 
-def check_context(config: Config, name: str, model: dict[str, Any]) -> None:
-    """Raise DpcError where prompt, question and rationale do not fit into the model's context."""
-    context = model.get("max_position_embeddings")
-    for dataset in config.study.datasets:
-        for recipe in config.study.recipes:
-            vectors, new = config.recipes[recipe].vectors, config.datasets[dataset].max_new_tokens
-            question = cost.question_tokens(config, name, dataset)
-            wanted = vectors + question + new
-            if context and wanted > context:
-                raise DpcError(
-                    f"models.{name}: found a context of {context} tokens, expected {wanted} "
-                    f"({vectors} vectors, {question} for a question, {new} new); "
-                    f"lower datasets.{dataset}.max_new_tokens"
-                )
+def check_model(config: Config, name: str, model: dict[str, Any], measured: Collection[str] = ()) -> None:
+    """Raise DpcError where a model's config says that the workbench or this study cannot use it.
+
+    Lengths are assumed for all datasets but those `measured`.
+    """
+    kernel(f"models.{name}", model, config.models[name].attention)
+    check_layers(config, name, model.get("num_hidden_layers"))
+    check_context(config, name, model.get("max_position_embeddings"), set(config.study.datasets) - set(measured))
+
+
+def depth(name: str, model: Model) -> int | None:
+    """Return the number of layers, where it can be known without a network."""
+    file = _folder(name, model) / "config.json"
+    if model.builtin:
+        return model.builtin.layers
+    return read_config(file).get("num_hidden_layers") if file.is_file() else None
+
+
+def check_layers(config: Config, name: str, layers: int | None) -> None:
+    """Raise DpcError for a layer range outside a model of so many layers: it would show after hours of GPU work."""
+    chosen = {
+        "flow.shallow_layers": config.flow.shallow_layers,
+        "flow.deep_layers": config.flow.deep_layers,
+        "saliency.band": config.saliency.band,
+        "act.layers": config.act.layers,
+        **{f"sensitivity.layers[{number}]": spec for number, spec in enumerate(config.sensitivity.layers)},
+    }
+    for key, spec in chosen.items() if layers else ():
+        try:
+            layer_range(spec, layers or 0)
+        except DpcError as error:
+            raise DpcError(f"{key}, model {name}: {error}") from None
+
+
+def check_context(config: Config, name: str, context: int | None, datasets: Collection[str]) -> None:
+    """Raise DpcError where prompt, a question of the length assumed and rationale do not fit into the context."""
+    for dataset, recipe in product(sorted(datasets), config.study.recipes):
+        vectors, new = config.recipes[recipe].vectors, config.datasets[dataset].max_new_tokens
+        question = cost.question_tokens(config, name, dataset)
+        length = vectors + question + new
+        if context and length > context:
+            raise DpcError(
+                f"models.{name}: found a context of {context} tokens, expected {length} "
+                f"({vectors} vectors, {question} for a question, {new} new); "
+                f"lower datasets.{dataset}.max_new_tokens"
+            )
+
+
+def _check_lengths(config: Config, name: str, context: int | None, own: dict[str, Cut]) -> list[str]:
+    """Raise DpcError where the longest of one's own questions does not fit; return the datasets that were measured."""
+    file = _folder(name, config.models[name]) / "tokenizer.json"
+    if not file.is_file() or not context or not own:
+        return []
+    count, vectors = counter(file), max(config.recipes[recipe].vectors for recipe in config.study.recipes)
+    for dataset, splits in own.items():
+        new = config.datasets[dataset].max_new_tokens
+        tokens, row = longest(splits, used(config), config.format_of(name, dataset), new, count)
+        if vectors + tokens > context:
+            raise DpcError(
+                f"models.{name}: found a context of {context} tokens, expected {vectors + tokens} for {row} of "
+                f"datasets.{dataset} ({vectors} vectors, the rest question and rationale); shorten or remove that row, "
+                f"or lower datasets.{dataset}.max_new_tokens"
+            )
+    return list(own)
 
 
 def check_disk(config: Config, fetched_gb: float) -> None:

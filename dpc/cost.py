@@ -9,7 +9,6 @@ hundredth of the rates is assumed.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Literal
 
 from dpc.catalogue import Dataset, Model
 from dpc.errors import DpcError
+from dpc.model_files import counted
 from dpc.settings import Config
 
 Rate = Literal["generate", "saliency", "tune"]
@@ -37,8 +37,16 @@ RATES: dict[str, Rate] = {
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
 TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
-"""Rows of the benchmarks' test files, where `splits.test` is null."""
-OWN_GENERATIONS = ("no_prompt", "prompt_tuning", "act")
+"""Rows of the benchmarks' test files on the hub, where `splits.test` is null."""
+SHARDED = {
+    "generate_unprompted": "generate",
+    "generate_base": "generate",
+    "generate_act": "generate",
+    "regenerate": "generate",
+    "extract_saliency": "saliency",
+}
+"""The key of `shards` that counts a rule's jobs in a cell; other rules have one."""
+OWN_GENERATIONS = frozenset({"no_prompt", "prompt_tuning", "act"})
 """Plans whose answers no edit of the prompt makes."""
 QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS, VARIANTS = 100, 0.5, 4, 4
 MEASURING = frozenset({"extract_saliency", "extract_corrupted", "extract_exemplars", "extract_variants"})
@@ -47,12 +55,12 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 EMBEDDED = 0.001
 """Billions of parameters that no embedded model exceeds."""
 CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 3.0
-HOST_MB, LIGHT_MB, LIGHT_MINUTES, START_MINUTES, SAFETY = 4000, 4000, 60, 15, 2.0
+HOST_MB, START_MINUTES, SAFETY = 4000, 15, 2.0
 CPU_SHARE = 0.01
 HEAD_SHARE = 1 / 6
 """Of a pass forward and backward, per head tried: forward is a third of it, through half of the layers on average."""
-TOKEN_BYTES = 16
-"""A token in a table: its id, its text, its likelihood."""
+TOKEN_BYTES, FLOAT_BYTES = 16, 4.6
+"""A token in a table (its id, its text, its likelihood), and a float32 in a list, with what Parquet adds."""
 
 DPCS_EDIT = frozenset({"dpc", "random_trigger", "entropy_trigger", "nll_trigger", "attention_trigger"})
 """Plans that ask for some of what `always` asks for."""
@@ -83,30 +91,35 @@ def parameters(model: Model) -> float:
     return EMBEDDED if model.path is None else counted(Path(model.path))
 
 
-@cache
-def counted(folder: Path) -> float:
-    """Return billions of parameters of the safetensors files in `folder`, from their headers alone."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise DpcError(f"{folder}: found no safetensors file; expected the model's weights in this format")
-    return sum(math.prod(entry["shape"]) for file in files for entry in _header(file)) / 1e9
-
-
-def _header(file: Path) -> list[dict[str, list[int]]]:
-    """Return the entries of a safetensors header: eight bytes of length, then JSON."""
-    with file.open("rb") as stream:
-        entries = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return [entry for name, entry in entries.items() if name != "__metadata__"]
-
-
 def weights_gb(model: Model) -> float:
     """Return the size of the weights in memory."""
     return parameters(model) * BYTES[model.dtype]
 
 
 def test_rows(dataset: Dataset) -> int:
-    """Return the number of test questions: given, or the benchmark's."""
-    return dataset.splits.test or TEST_ROWS[dataset.task]
+    """Return the number of test questions: given, counted in a local file, or the benchmark's."""
+    splits, source = dataset.splits, dataset.files or dataset.hub
+    if splits.test:
+        return splits.test
+    rows = counted_rows(Path(dataset.files.test)) if dataset.files else TEST_ROWS[dataset.task]
+    if source and not source.train:  # all splits are cut from these rows
+        rows -= splits.tuning + splits.validation + splits.calibration + splits.act_select + splits.act_confirm
+    return max(1, rows)
+
+
+@cache
+def counted_rows(file: Path) -> int:
+    """Return the number of rows of a JSONL or Parquet file. Raises DpcError where it is none."""
+    try:
+        if file.suffix.lower() == ".parquet":
+            from pyarrow import parquet
+
+            return int(parquet.read_metadata(file).num_rows)
+        with file.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
+        said = (str(error).splitlines() or [""])[0]
+        raise DpcError(f"{file}: cannot be read ({said}); expected rows as .jsonl or .parquet") from None
 
 
 def question_tokens(config: Config, model: str, dataset: str) -> int:
@@ -118,7 +131,7 @@ def question_tokens(config: Config, model: str, dataset: str) -> int:
 def work(config: Config, rule: str, place: Place) -> Work:
     """Return what the jobs of a rule do in one cell, all shards together."""
     dataset = config.datasets[place.dataset]
-    rationale = round(dataset.max_new_tokens * RATIONALE_SHARE)
+    rationale = _rationale(config, place)
     vectors = config.recipes[place.recipe].vectors if place.recipe else 0
     sequence = vectors + question_tokens(config, place.model, place.dataset) + rationale
     rows = _rows(config, rule, dataset, vectors, str(place.part))
@@ -135,12 +148,16 @@ def work(config: Config, rule: str, place: Place) -> Work:
     return Work(rows, rows * (sequence if rule in MEASURING else rationale))
 
 
+def _rationale(config: Config, place: Place) -> int:
+    return round(config.datasets[place.dataset].max_new_tokens * RATIONALE_SHARE)
+
+
 def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) -> int:
     """Return how many rationales a rule makes or measures."""
     splits, how = dataset.splits, config.validation.planting
     counts = {
         "regenerate": _edits(config, dataset, vectors, part),
-        "extract_corrupted": len(config.mechanism.plans) * test_rows(dataset),
+        "extract_corrupted": _measured(config) * test_rows(dataset),
         "extract_exemplars": EXEMPLARS,
         "extract_variants": VARIANTS * min(config.variants.rows, splits.calibration),
         "generate_act": test_rows(dataset),
@@ -148,6 +165,13 @@ def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) 
         "plant_harm": (1 + how.positions) * 2 * how.questions * 4,  # the answer, and about three masks
     }
     return counts.get(rule, splits.calibration + test_rows(dataset))
+
+
+def _measured(config: Config) -> int:
+    """Return how many plans are measured again after corruption: those that run and edit the prompt."""
+    if config.corrupt.mask == "attention":
+        return 0
+    return len(set(config.mechanism.plans) & set(config.study.plans) - OWN_GENERATIONS)
 
 
 def _layers(billions: float) -> float:
@@ -168,7 +192,7 @@ def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
         new = 0 if "always" in config.study.plans else test_rows(dataset)
         asked = {"oracle_trigger": new, "oracle_token": controls.oracle_questions * vectors}
         return sum(asked[name] for name in config.study.oracles)
-    ready = {"no_prompt", "prompt_tuning", "act", *(DPCS_EDIT if "always" in config.study.plans else ())}
+    ready = OWN_GENERATIONS | (DPCS_EDIT if "always" in config.study.plans else frozenset())
     return test_rows(dataset) * len(set(config.study.plans) - ready)
 
 
@@ -185,11 +209,11 @@ def shards(config: Config, stage: str, rule: str, place: Place) -> int:
 
 
 def gpus(config: Config, model: Model) -> int:
-    """Return the cards a GPU job asks for."""
-    if config.cluster.gpus != "auto":
-        return config.cluster.gpus
+    """Return the cards a GPU job asks for: none where torch runs on the CPU."""
     if config.execution.device != "cuda":
         return 0
+    if config.cluster.gpus != "auto":
+        return config.cluster.gpus
     return cards(weights_gb(model), config.cluster.gpu_memory_gb)
 
 
@@ -219,27 +243,45 @@ def cells(config: Config) -> Iterator[tuple[str, str, str, int]]:
                 yield model, dataset, recipe, len(config.study.prompt_seeds)
 
 
+def parts(config: Config) -> list[str]:
+    """Return what answers are made anew for: each part has plans and regenerations of its own."""
+    swept = config.sensitivity.gammas or config.sensitivity.mask_values
+    return ["calibration", "test", *(["oracles"] if config.study.oracles else []), *(["sweep"] if swept else [])]
+
+
+def grid(config: Config) -> Iterator[tuple[str, Place, int]]:
+    """Yield every torch rule of the study with where it runs, and for how many seeds there.
+
+    Planted harm is no part of the study: `snakemake validate` is asked for apart.
+    """
+    act = ("select_act_heads", "generate_act") if "act" in config.study.plans else ()
+    rules = ("tune_prompt", "generate_base", "extract_saliency", "extract_corrupted", "extract_variants", *act)
+    for model, dataset, recipe, seeds in cells(config):
+        place = Place(model, dataset, recipe)
+        if recipe == config.study.recipes[0]:
+            yield "generate_unprompted", Place(model, dataset), 1
+        for rule in rules:
+            yield rule, place, seeds
+        yield "extract_exemplars", place, 1
+        for part in parts(config):
+            yield "regenerate", Place(model, dataset, recipe, part), seeds
+
+
 def output_gb(config: Config, rule: str, place: Place) -> float:
-    """Return the size of what a rule writes in one cell: saliency per layer, texts and token ids."""
+    """Return the size of what a rule writes in one cell, and leaves in its store: saliency, texts and token ids."""
     done = work(config, rule, place)
     if rule in ("tune_prompt", "select_act_heads"):
         return 0.01
     if rule not in MEASURING:
-        return done.tokens * TOKEN_BYTES / 1e9
-    billions, vectors = parameters(config.models[place.model]), config.recipes[str(place.recipe)].vectors
-    layers = _layers(billions)
-    rationale = config.datasets[place.dataset].max_new_tokens * RATIONALE_SHARE
-    floats = layers * (4 * rationale + 3 * vectors) + rationale * vectors
+        return done.rows * _rationale(config, place) * TOKEN_BYTES * (2 if rule == "regenerate" else 1) / 1e9
+    layers, vectors = _layers(parameters(config.models[place.model])), config.recipes[str(place.recipe)].vectors
+    rationale = _rationale(config, place)
+    floats = layers * (6 * rationale + 4 * vectors) + rationale * vectors  # columns of table `saliency`, the long ones
     if rule == "extract_exemplars":
-        floats = layers * (vectors + QUESTION_TOKENS + rationale) ** 2
-    return done.rows * floats * 4 / 1e9
+        floats = layers * (vectors + question_tokens(config, place.model, place.dataset) + rationale) ** 2
+    return done.rows * floats * FLOAT_BYTES / 1e9
 
 
 def disk_gb(config: Config) -> float:
     """Return the size of all results."""
-    total = 0.0
-    for model, dataset, recipe, seeds in cells(config):
-        for rule in ("generate_base", "extract_saliency", "tune_prompt"):
-            total += seeds * output_gb(config, rule, Place(model, dataset, recipe))
-        total += seeds * 2 * output_gb(config, "regenerate", Place(model, dataset, recipe, "test"))  # and its store
-    return total
+    return sum(times * output_gb(config, rule, place) for rule, place, times in grid(config))

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from dpc import cost
 from dpc.settings import Config, load_config
 
-SHARDED = {"extract_saliency": "saliency", "generate_unprompted": "generate", "generate_base": "generate",
-           "generate_act": "generate", "regenerate": "generate"}  # fmt: skip
-"""The key of `shards` that counts a rule's jobs."""
-
 
 @dataclass
 class Line:
@@ -29,7 +25,7 @@ class Line:
     def add(self, config: Config, rule: str, place: cost.Place, times: int) -> None:
         """Count the jobs of a rule in one cell, `times` over."""
         work, hours = cost.work(config, rule, place), cost.hours(config, rule, place)
-        shards = cost.shards(config, SHARDED[rule], rule, place) if rule in SHARDED else 1
+        shards = cost.shards(config, cost.SHARDED[rule], rule, place) if rule in cost.SHARDED else 1
         self.jobs += times * shards
         self.rows += times * work.rows
         self.tokens += times * work.tokens
@@ -40,17 +36,9 @@ class Line:
 
 def lines(config: Config) -> dict[str, Line]:
     """Return a line per torch rule, in the order of the work."""
-    found = {rule: Line() for rule in cost.RATES if rule != "plant_harm"}  # `snakemake validate` is asked for apart
-    parts = ["calibration", "test", *(["oracles"] if config.study.oracles else [])]
-    for model, dataset, recipe, seeds in cost.cells(config):
-        if recipe == config.study.recipes[0]:
-            found["generate_unprompted"].add(config, "generate_unprompted", cost.Place(model, dataset), 1)
-        act = ("select_act_heads", "generate_act") if "act" in config.study.plans else ()
-        for rule in ("tune_prompt", "generate_base", "extract_saliency", "extract_corrupted", "extract_variants", *act):
-            found[rule].add(config, rule, cost.Place(model, dataset, recipe), seeds)
-        found["extract_exemplars"].add(config, "extract_exemplars", cost.Place(model, dataset, recipe), 1)
-        for part in parts:
-            found["regenerate"].add(config, "regenerate", cost.Place(model, dataset, recipe, part), seeds)
+    found = {rule: Line() for rule in cost.RATES if rule != "plant_harm"}
+    for rule, place, times in cost.grid(config):
+        found[rule].add(config, rule, place, times)
     return found
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
+from fnmatch import filter as filter_names
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +43,15 @@ def is_commit(revision: str | None) -> bool:
     return revision is not None and len(revision) == 40 and set(revision) <= set("0123456789abcdef")
 
 
+def wanted(names: Iterable[str]) -> list[str]:
+    """Return the files of a model's repository that are fetched."""
+    return [
+        name
+        for name in names
+        if any(fnmatch(name, pattern) for pattern in WANTED) and not any(fnmatch(name, pattern) for pattern in UNWANTED)
+    ]
+
+
 def fetch(kind: Kind, hub: str, revision: str, folder: Path, file: str | None = None) -> None:
     """Download a model's files, or one file of a dataset, at `revision` into `folder`.
 
@@ -61,7 +73,7 @@ def _download(kind: Kind, hub: str, revision: str, folder: Path, file: str | Non
     info: Any = (api.model_info if kind == "model" else api.dataset_info)(hub, revision=revision)
     place = {"repo_id": hub, "repo_type": kind, "revision": info.sha, "local_dir": folder}
     if kind == "model":
-        if not any(sibling.rfilename.endswith(".safetensors") for sibling in info.siblings or []):
+        if not filter_names(wanted(sibling.rfilename for sibling in info.siblings or []), "*.safetensors"):
             raise DpcError(f"{hub}: found no safetensors file at {revision}; name a model or revision that has them")
         snapshot_download(**place, allow_patterns=WANTED, ignore_patterns=[*UNWANTED, "config.json"])
     else:

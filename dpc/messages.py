@@ -1,8 +1,9 @@
-"""One line for every wrong setting: the key, what was found, what was expected, and the nearest right name."""
+"""One line for every wrong setting: the key, what was found, what was expected, the nearest name; what to type."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from typing import Any, get_args
 
@@ -25,6 +26,12 @@ def did_you_mean(name: object, known: Any) -> str:
     """Return `; did you mean 'x'?` for the nearest known name, or the list of known names."""
     near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(map(str, known)))}"
+
+
+def snakemake(target: str) -> str:
+    """Return the command that makes `target` with this run's configuration files (from the environment)."""
+    files = os.environ.get("DPC_CONFIGFILES")
+    return f"snakemake {f'--configfile {files} ' if files else ''}--cores 1 -- {target}"
 
 
 def one_line(error: ValidationError, group: type[BaseModel], raw: Any) -> str:

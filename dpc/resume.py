@@ -52,7 +52,10 @@ def _log_of(results: Path) -> str:
 
 
 def orphans(results: Path) -> list[str]:
-    """Return the queued or running Slurm jobs that the last run for `results` submitted."""
+    """Return the queued or running Slurm jobs that the last run for `results` submitted.
+
+    Raises DpcError where Slurm does not tell.
+    """
     submitted = set(re.findall(r"submitted with SLURM jobid (\d+)", _log_of(results)))
     return [job for job in slurm.queued(Path.cwd()) if job in submitted] if submitted else []
 
@@ -83,14 +86,22 @@ def _killed_run(results: Path | None) -> Path:
 
 
 def _wait(results: Path, cancel: bool) -> None:
-    """Return when none of the earlier run's jobs is left."""
-    said: list[str] = []
-    while jobs := orphans(results):
-        if cancel and not said:
-            slurm.cancel(jobs)
-        if jobs != said:
-            print(f"{'cancelled' if cancel else 'waiting for'} Slurm job {', '.join(jobs)}", flush=True)
-            said = jobs
+    """Return when Slurm says that none of the earlier run's jobs is left; while it says nothing, ask again."""
+    cancelled, said = False, ""
+    while True:
+        try:
+            jobs = orphans(results)
+            if not jobs:
+                return
+            if cancel and not cancelled:
+                slurm.cancel(jobs)
+                cancelled = True
+            news = f"{'cancelled' if cancel else 'waiting for'} Slurm job {', '.join(jobs)}"
+        except DpcError as error:
+            news = f"waiting: {error}"
+        if news != said:
+            print(news, flush=True)
+            said = news
         time.sleep(POLL_SECONDS)
 
 

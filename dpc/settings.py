@@ -341,6 +341,18 @@ class Config(Settings):
             raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")
         return self
 
+    @model_validator(mode="after")
+    def _seeds_have_prompts_of_their_own(self) -> Config:
+        for name in self.study.recipes if len(self.study.prompt_seeds) > 1 else ():
+            adapter = self.recipes[name].adapter
+            if adapter and "{seed}" not in adapter:
+                seeds = f"the {len(self.study.prompt_seeds)} seeds of study.prompt_seeds"
+                raise ValueError(
+                    f"recipes.{name}.adapter is {adapter!r}, one prompt for {seeds}, whose spread would be none; "
+                    "write {seed} into it, or one seed"
+                )
+        return self
+
     def _act_has_questions(self) -> None:
         for name in self.study.datasets if "act" in self.study.plans else ():
             splits = self.datasets[name].splits

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, get_type_hints
 
 from dpc.catalogue import BuiltinModel, Format, Recipe, Splits
+from dpc.errors import DpcError
 from dpc.kinds import Layout, Settings
 from dpc.methods import Act
 from dpc.settings import (
@@ -163,12 +164,29 @@ class ValidateStage(Settings):
     is_planted: bool
 
 
+FOLLOWED = {"trigger.baseline": "former", "trigger.rule": "share", "locate.masked_vectors": 1}
+"""Choices that planted harm makes no other way; `snakemake validate` is refused where they are set otherwise."""
+
+
+def refuse_unfollowed(**groups: Settings) -> None:
+    """Raise DpcError unless planted harm can follow the groups `trigger` and `locate`, as far as they are given."""
+    for key, expected in FOLLOWED.items():
+        group, name = key.split(".")
+        found = getattr(groups[group], name) if group in groups else expected
+        if found != expected:
+            raise DpcError(
+                f"validate: {key} is {found}, which planted harm does not follow; write {expected} to run it"
+            )
+
+
 class ValidationStage(Settings):
     """Sum planted harm up over prompts and places."""
 
     study: str
     models: list[str]
     datasets: list[str]
+    cut_from_test: list[str]
+    """Datasets whose splits are all cut from their test rows."""
     recipe: str
     harmful_recipe: str | None
     choosing_seeds: list[int]
@@ -256,6 +274,7 @@ class ReportStage(Settings):
     act: Act
     flow: Flow
     trigger: Trigger
+    locate: Locate
     corrupt: Corrupt
     saliency: Saliency
     statistics: Statistics

@@ -10,7 +10,7 @@ import pandas as pd
 from dpc import tables
 from dpc.methods import Act
 from dpc.report import captions, drawing
-from dpc.settings import Corrupt, Figures, Flow, Saliency, Statistics, Trigger
+from dpc.settings import Corrupt, Figures, Flow, Locate, Saliency, Statistics, Trigger
 from dpc.stage_settings import FiguresStage
 
 PLANS = [name for name in drawing.PLAN_LABELS if name != "act" and not name.startswith("oracle")]
@@ -50,6 +50,7 @@ def settings(kind=FiguresStage, **changes):
         "act": Act(),
         "flow": Flow(),
         "trigger": Trigger(),
+        "locate": Locate(),
         "corrupt": Corrupt(),
         "saliency": Saliency(),
         "statistics": Statistics(),
@@ -215,11 +216,14 @@ def curve_rows(rng, fires=True):
     return pd.DataFrame({**counts, "accuracy": 0.5, "youden": math.nan, "chosen": chosen})
 
 
-def exemplar_rows(rng, size=30, vectors=8, roles=("right", "wrong"), prompt_start=1):
+def exemplar_rows(rng, size=30, vectors=8, roles=("right", "wrong"), order=("BOS", "prompt")):
+    """Maps of inputs that begin as `order` says."""
+    parts = {"BOS": ["BOS"], "prompt": [f"p{n}" for n in range(vectors)]}
+    head = [token for part in order for token in parts[part]]
     rows = []
     for role, layer in itertools.product(roles, range(5)):
         values = np.tril(10 ** rng.normal(-3.5, 0.8, (size, size)))
-        tokens = ["<s>", *(f"[p{n}]" for n in range(vectors)), *TOY_QUESTION.split(), *TOY[0].split()]
+        tokens = [*head, *(20 * [*TOY_QUESTION.split(), *TOY[0].split()])]
         rows.append(
             {
                 "problem_id": f"toy-{role}",
@@ -227,9 +231,9 @@ def exemplar_rows(rng, size=30, vectors=8, roles=("right", "wrong"), prompt_star
                 "layer": layer,
                 "size": size,
                 "vectors": vectors,
-                "question_tokens": (size - vectors - 1) // 2,
-                "prompt_start": prompt_start,
-                "tokens": (tokens * 20)[:size],
+                "question_tokens": (size - len(head)) // 2,
+                "prompt_start": head.index("p0"),
+                "tokens": tokens[:size],
                 "saliency": values.ravel(),
             }
         )

@@ -69,6 +69,15 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
             f"--base={base}",
             *stored("act", "act"),
         ),
+        "extract_corrupted": line(
+            "extract_corrupted",
+            {**measured, "mechanism": {"plans": ["always"]}},
+            prompt,
+            f"--plans={made}/plans.parquet",
+            f"--regenerations={made}/edits.parquet",
+            f"--store={out}/store/corrupted",
+            f"--out={out}/corrupted.parquet",
+        ),
         "regenerate": line(
             "regenerate",
             GENERATE,
@@ -119,6 +128,15 @@ def make(folder: Path) -> None:
     asked = list(tables.read(folder / "generations.parquet", "generations")["problem_id"])
     _write_plans(folder / "earlier.parquet", asked[:9], EDITS[:1])
     _write_plans(folder / "plans.parquet", asked[:11], EDITS)
+    write_heads(folder, [(0, 1), (2, 3)])
+    assert main(lines["regenerate"]) == 0
+
+
+def write_heads(folder: Path, heads: list[tuple[int, int]]) -> None:
+    """Write table `act_heads` that confirms these layers' heads."""
+    about = {"gain": 0.1, "se": 0.01, "questions": 9, "kept": True, "confirmed": True}
+    rows = [{"layer": layer, "head": head, **about} for layer, head in heads]
+    tables.write(folder / "heads.parquet", "act_heads", pd.DataFrame(rows, columns=["layer", "head", *about]), {})
 
 
 def _write_plans(file: Path, asked: list[str], edits: list[Edit]) -> None:

@@ -55,10 +55,13 @@ def files(folder: Path) -> set[str]:
 @pytest.fixture
 def workflow(tmp_path: Path) -> Workflow:
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    (tmp_path / "model" / "tokenizer.json").touch()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama", "num_hidden_layers": 4}')
     (tmp_path / "model" / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (tmp_path / "model" / "tokenizer.json").touch()
+    for name in ("pointer", "cut"):
+        shutil.copytree(tmp_path / "model", tmp_path / name)
+    (tmp_path / "pointer" / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d")
+    (tmp_path / "cut" / "config.json").write_text('{"model_type"')
     for pool in ("train", "test"):
         (tmp_path / f"{pool}.jsonl").write_text("\n".join(rows(pool, 6)))
     return Workflow(tmp_path, STUDY)
@@ -72,7 +75,11 @@ def stopped(workflow: Workflow, change: dict[str, Any] | None = None) -> str:
     assert done.returncode != 0
     assert files(workflow.folder) == before
     assert "Traceback" not in done.stderr
-    ours = [line for line in done.stderr.splitlines() if line.startswith("config: ") or " ERROR error: " in line]
+    ours = [
+        line
+        for line in done.stderr.splitlines()
+        if line.startswith(("config: ", "check: ")) or " ERROR error: " in line
+    ]
     assert len(ours) == 1, done.stderr
     return ours[0]
 
@@ -90,6 +97,17 @@ BAD_CONFIG = {
         "tran.jsonl",
         "config: datasets.own.files.train is 'tran.jsonl': found no such file; write the path",
     ),
+    "a pointer of Git LFS": (
+        "models.own.path",
+        "pointer",
+        "config: models.own: pointer/model.safetensors: found no safet",
+    ),
+    "a config cut short": ("models.own.path", "cut", "config: cut/config.json: found no JSON map"),
+    "layers": (
+        "sensitivity.layers",
+        [[1, 4]],
+        "config: sensitivity.layers[0], model own: layer range [1, 4] does not ",
+    ),
 }
 
 
@@ -99,10 +117,17 @@ def test_the_workflow_does_not_start(fault: str, workflow: Workflow) -> None:
     assert stopped(workflow, nested(key, value)).startswith(message)
 
 
-def test_a_job_that_fails_says_so_once(workflow: Workflow) -> None:
+def test_rows_are_read_before_the_first_job(workflow: Workflow) -> None:
     (workflow.folder / "test.jsonl").write_text("\n".join([*rows("test", 3), "{not json"]))
     line = stopped(workflow)
-    assert re.search(r"ERROR error: test\.jsonl:4: not JSON \(.*\); expected one JSON object per line: correct", line)
+    assert re.match(r"check: test\.jsonl:4: not JSON \(.*\); expected one JSON object per line: correct the line", line)
+
+
+def test_a_job_that_fails_says_so_once(workflow: Workflow) -> None:
+    twice = json.dumps({"question": "How many?", "answer": "behind #### 8\n#### 7"})
+    (workflow.folder / "test.jsonl").write_text("\n".join([*rows("test", 3), twice]))
+    line = stopped(workflow)
+    assert re.search(r"ERROR error: test\.jsonl:4: gold answer '7' is not read from its own rationale; expected", line)
 
 
 # What a stage refuses.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from dpc import cost, estimate
+from dpc import cost, estimate, tables
 from dpc.errors import DpcError
 from dpc.settings import Config, load_config
 from tests import config_tree as tree
-from tests.workflow import nested, overlay
+from tests.workflow import ROOT, Workflow, nested, overlay
 
 
 def paper(key: str = "study.name", value: Any = "x") -> Config:
@@ -67,6 +70,8 @@ def test_cards_are_asked_for_where_torch_runs_on_them_or_by_name() -> None:
     for key, value, cards in (("execution.device", "cpu", 0), ("cluster.gpus", 3, 3), ("cluster.gpus", 0, 0)):
         config = paper(key, value)
         assert cost.gpus(config, config.models[model]) == cards
+    on_cpu = load_config(overlay(tree.config(), {"execution": {"device": "cpu"}, "cluster": {"gpus": 3}}))
+    assert cost.gpus(on_cpu, on_cpu.models[model]) == 0
 
 
 def test_memory_holds_the_weights_and_grows_with_attempts() -> None:
@@ -87,7 +92,9 @@ def test_auto_shards_last_about_an_hour_and_numbers_are_taken() -> None:
 
 
 def test_parameters_of_a_local_folder_are_counted_in_the_headers(tmp_path: Path) -> None:
-    header = {"__metadata__": {}, "a": {"shape": [1000, 2000]}, "b": {"shape": [500]}, "c": {"shape": []}}
+    shapes = {"a": [1000, 2000], "b": [500], "c": []}
+    entries = {name: {"shape": shape, "data_offsets": [0, 7]} for name, shape in shapes.items()}
+    header = {"__metadata__": {}, **entries}
     text = json.dumps(header).encode()
     (tmp_path / "model-1.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"weights")
     assert cost.counted(tmp_path) * 1e9 == pytest.approx(1000 * 2000 + 500 + 1)
@@ -95,7 +102,71 @@ def test_parameters_of_a_local_folder_are_counted_in_the_headers(tmp_path: Path)
         cost.counted(tmp_path / "elsewhere")
 
 
-def test_the_estimate_counts_every_job_of_the_grid() -> None:
+@pytest.mark.parametrize("over", [("workflow/demo.yaml",), ()], ids=["embedded", "paper"])
+def test_the_estimate_and_the_cluster_page_count_the_jobs_that_a_dry_run_plans(
+    over: tuple[str, ...], tmp_path: Path
+) -> None:
+    workflow = Workflow(tmp_path, {"study": {"results": "results"}}, over)
+    planned = workflow.planned()
+    lines = estimate.lines(load_config(tree.demo() if over else tree.config()))
+    assert {rule: line.jobs for rule, line in lines.items()} == {rule: planned[rule] for rule in lines}
+    if not over:
+        (said,) = re.findall(r"for the paper's grid that is some (\d+) jobs", (ROOT / "docs/cluster.md").read_text())
+        assert sum(planned.values()) == pytest.approx(int(said), rel=0.1)
+
+
+def test_a_sweep_is_work_and_room() -> None:
+    config, swept = paper(), paper("sensitivity.gammas", [0, 30])
+    once = 400 * 2  # calibration questions of a cell, each pair of settings but the one that runs anyway
+    more = estimate.lines(swept)["regenerate"].rows - estimate.lines(config)["regenerate"].rows
+    assert more == 27 * once
+    assert cost.disk_gb(swept) > cost.disk_gb(config)
+
+
+def test_the_disk_check_asks_for_what_the_estimate_says() -> None:
+    for config in (
+        paper(),
+        paper("study.oracles", ["oracle_token"]),
+        paper("mechanism.plans", ["dpc", "random_token"]),
+    ):
+        said = sum(line.disk_gb for line in estimate.lines(config).values())
+        assert cost.disk_gb(config) == pytest.approx(said)
+    parts = {
+        line: estimate.lines(paper())[line].disk_gb
+        for line in ("generate_act", "extract_corrupted", "extract_exemplars")
+    }
+    assert all(gigabytes > 0.01 for gigabytes in parts.values()), parts
+
+
+def test_saliency_takes_as_much_room_as_its_table(tmp_path: Path) -> None:
+    """Columns and axes as dpc/tables.py names them, filled with noise, which does not compress."""
+    config = paper("models.tiny", {"builtin": {"layers": 4}})
+    axes = {"L": 4, "N": config.recipes["paper"].vectors, "T": config.datasets["gsm8k"].max_new_tokens // 2}
+    schema = (ROOT / "dpc/tables.py").read_text().split('"saliency": {')[1].split("},")[0]
+    columns = re.findall(r'"(\w+)": (_INTS|_FLOATS),  # \[([LNT, ]+)\]', schema)
+    assert len(columns) > 10
+    noise = np.random.default_rng(0)
+    sizes = {name: math.prod(axes[axis] for axis in found.split(", ")) for name, _, found in columns}
+    row: dict[str, Any] = dict.fromkeys(tables.SCHEMAS["saliency"], 0) | {"problem_id": "x", "split": "test"}
+    rows = [row | {name: noise.random(size).astype(np.float32) for name, size in sizes.items()} for _ in range(30)]
+    whole = pd.DataFrame(rows).assign(step_of_token=[[0] * axes["T"]] * len(rows))
+    tables.write(tmp_path / "saliency.parquet", "saliency", whole, {})
+    place = cost.Place("tiny", "gsm8k", "paper")
+    said = cost.output_gb(config, "extract_saliency", place) / cost.work(config, "extract_saliency", place).rows
+    assert said * 1e9 == pytest.approx((tmp_path / "saliency.parquet").stat().st_size / len(rows), rel=0.1)
+
+
+def test_only_plans_that_run_and_edit_the_prompt_are_measured_again() -> None:
+    def rows(plans: list[str], mask: str = "scale") -> int:
+        config = load_config(overlay(tree.config(), {"mechanism": {"plans": plans}, "corrupt": {"mask": mask}}))
+        return cost.work(config, "extract_corrupted", GSM8K).rows
+
+    assert rows(["dpc"]) == 1319
+    assert rows(["dpc", "act", "no_prompt", "always"]) == 2 * 1319
+    assert rows(["dpc"], "attention") == rows([]) == 0
+
+
+def test_the_estimate_counts_every_cell_of_the_grid() -> None:
     config = paper()
     lines = estimate.lines(config)
     assert lines["tune_prompt"].jobs == 27

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 
 import yaml
 
@@ -19,6 +21,30 @@ def test_conda_and_pip_pin_the_same_versions() -> None:
     assert sorted(pinned) == sorted(project["dependencies"])
     everything = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     assert all("==" in requirement for requirement in everything)
+
+
+def imported(folder: str) -> set[str]:
+    """Return the top-level packages that the files of `folder` import, lazily or not."""
+    found = set()
+    for file in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"dpc"}
+
+
+def test_every_imported_package_is_pinned_at_the_version_that_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = dict(re.findall(r"([\w-]+)(?:\[.*\])?==(.*)", "\n".join(project["dependencies"])))
+    pinned = {name.replace("-", "_"): version for name, version in pins.items()}
+    packages = imported("dpc")
+    assert len(packages) > 10
+    assert packages <= set(pinned)
+    assert {name: metadata.version(name).split("+")[0] for name in packages} == {
+        name: pinned[name] for name in packages
+    }
 
 
 def test_the_snakefile_imports_nothing_heavy() -> None:

@@ -14,6 +14,7 @@ import pytest
 from dpc import tables
 from dpc.analysis import claims, evidence, trigger
 from dpc.analysis.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE
+from dpc.methods import Act
 from dpc.report import evidence_tables as report
 from dpc.settings import Flow, Locate, Trigger
 from dpc.stage_settings import EvidenceStage, ReportStage, TablesStage
@@ -162,6 +163,26 @@ def test_what_was_not_run_has_no_verdict() -> None:
     assert set(found.loc[["g", "h"], "reason"]) == {"not run"}
 
 
+def with_act(made: dict[str, Any], fired_seeds: tuple[int, ...]) -> dict[str, Any]:
+    """Add plan `act`: prompt tuning's answers in seeds where no head was confirmed, wrong answers in the others."""
+    base = made["outcomes"][made["outcomes"]["plan"] == "prompt_tuning"]
+    fired = base["seed"].isin(fired_seeds)
+    act = base.assign(plan="act", fired=fired, correct=base["correct"] & ~fired)
+    return made | {"outcomes": pd.concat([made["outcomes"], act])}
+
+
+def test_act_is_held_against_dpc_only_where_its_heads_were_confirmed() -> None:
+    made = cell(np.random.default_rng(4), gain=0.3)
+    found = {
+        fired: claims.judge_all({("m", "d", "r"): claims.Cell(**with_act(made, fired))}).set_index("claim").loc["g"]
+        for fired in ((), (0, 2), SEEDS)
+    }
+    assert (found[()]["verdict"], found[()]["reason"]) == ("", "not run")
+    dpc = made["outcomes"][made["outcomes"]["plan"] == "dpc"].groupby("seed")["correct"].mean()
+    for fired in ((0, 2), SEEDS):  # ACT is always wrong there
+        assert found[fired]["value"] == pytest.approx(100 * dpc.loc[list(fired)].mean())
+
+
 def test_the_flow_after_corruption_is_read_where_it_was_measured() -> None:
     draw = np.random.default_rng(0)
     before = draw.random(120) + 1
@@ -222,6 +243,14 @@ def test_the_stage_puts_readings_and_outcomes_side_by_side(tmp_path: Path) -> No
     assert trigger.target(found, "broken").tolist() == [False, True, True]
 
 
+def complete(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Fill in the columns of table `outcomes` that claims do not look at."""
+    return outcomes.assign(
+        correct_lenient=True, answer="1", extracted="1", text="", question="", stop_reason="end", tokens=1,
+        seconds=0.1, grader="1",
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cells of three seeds, written as tables and drawn by the stages."""
@@ -230,10 +259,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files: dict[str, list[Path]] = {"evidence": [], "instances": [], "outcomes": [], "sensitivity": [], "variants": []}
     for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
         made = cell(np.random.default_rng(2), **effects)
-        made["outcomes"] = made["outcomes"].assign(
-            correct_lenient=True, answer="1", extracted="1", text="", question="", stop_reason="end", tokens=1,
-            seconds=0.1, grader="1",
-        )  # fmt: skip
+        made["outcomes"] = complete(made["outcomes"])
         for seed, name in itertools.product(SEEDS, made):
             rows = made[name][made[name]["seed"] == seed]
             files[name].append(table(folder / f"{name}-{recipe}-{seed}.parquet", name, rows))
@@ -255,7 +281,7 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
         "trigger": ["Look for precision", "test − calibration", "too little data"],
         "sensitivity": ["Look for gains", "configured and best", "never"],
         "variants": ["Look for rows", "loss: the answer alone", "unknown", "too little data"],
-        "confounds": ["Look for correlations", "given NLL, length, steps", "position 1, behind BOS"],
+        "confounds": ["Look for correlations", "given NLL, length, steps", "position 1 behind BOS"],
     }.items():
         page = (written / "tables" / f"{name}.html").read_text()
         assert [phrase for phrase in phrases if phrase not in page] == []
@@ -263,6 +289,22 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
     numbers = pd.read_csv(written / "tables" / "claims.csv")
     assert len(numbers) == 2 * len(claims.CLAIMS)
     assert numbers.set_index(["recipe", "claim"]).loc[("good", "e"), "verdict"] == SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [("released", "not run"), ("prefill_sets", "over questions and over seeds")]
+)
+def test_the_published_function_is_nothing_to_beat(tmp_path: Path, mode: str, reason: str) -> None:
+    made = with_act(cell(np.random.default_rng(2), gain=0.3), SEEDS)
+    made["outcomes"] = complete(made["outcomes"])
+    files = {
+        name: [table(tmp_path / f"{name}-{s}.parquet", name, rows[rows["seed"] == s]) for s in SEEDS]
+        for name, rows in made.items()
+    }
+    files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
+    chosen = settings(TablesStage, recipes=["good"], act=Act(mode=mode))
+    evidence_tables.run(chosen, **files, mechanism=[], folder=tmp_path / "tables")
+    assert pd.read_csv(tmp_path / "tables" / "claims.csv").set_index("claim").loc["g", "reason"] == reason
 
 
 def test_figures_say_what_to_look_for(written: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,14 @@ def test_the_rules_fetch_what_the_configuration_names(hub: Path, tmp_path: Path)
     assert [(workflow.folder / file).read_text() for file in wanted] == ["config.json", "main/test.parquet"]
     assert fetch.origin(workflow.folder / wanted[1])["commit"] == COMMIT
     assert not (workflow.folder / "resources/datasets/own/main/train.parquet").exists()
+
+
+def test_the_check_prints_a_command_with_the_users_configuration(hub: Path, tmp_path: Path) -> None:
+    absent = {"hub": "own/nothing", "revision": "main", "parameters": 0.001}
+    workflow = Workflow(tmp_path / "work", {"models": {"own": absent}, "study": {"models": ["own"]}})
+    done = workflow.snakemake("--cores", "1", "check")
+    (said,) = re.findall(r"`(snakemake .*)`", done.stdout)
+    assert re.fullmatch(r"snakemake --configfile .* overlay\.yaml --cores 1 -- resources/models/own/config\.json", said)
 
 
 def test_without_a_network_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

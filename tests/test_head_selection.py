@@ -178,12 +178,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def chosen_heads(folder: Path, heads: list[tuple[int, int]]) -> None:
-    about = {"gain": 0.1, "se": 0.01, "questions": 9, "kept": True, "confirmed": True}
-    rows = [{"layer": layer, "head": head, **about} for layer, head in heads]
-    tables.write(folder / "heads.parquet", "act_heads", pd.DataFrame(rows, columns=["layer", "head", *about]), {})
-
-
 def test_the_stage_writes_every_head_and_keeps_none_unconfirmed(made: Path, tmp_path: Path) -> None:
     assert main(resumable.commands(made, tmp_path)["select_act_heads"]) == 0
     heads = tables.read(tmp_path / "heads.parquet", "act_heads")
@@ -212,7 +206,7 @@ def test_generations_are_made_with_confirmed_heads_only(
     base = tables.read(made / "generations.parquet", "generations").set_index("problem_id")["text"]
     said = {}
     for name, heads in (("all", [(la, h) for la in range(3) for h in range(4)]), ("none", [])):
-        chosen_heads(made, heads)
+        resumable.write_heads(made, heads)
         assert main(resumable.commands(made, tmp_path / name)["generate_act"]) == 0
         said[name] = tables.read(tmp_path / name / "act.parquet", "generations")
     assert len(said["none"]) == 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ import pytest
 
 from dpc import tables
 from dpc.analysis.mechanism import before_and_after, fired_rows, goes_with_repair, summary
+from dpc.kinds import PlanName
+from dpc.report import drawing
 from dpc.report import mechanism as report
 from dpc.settings import Flow
 from dpc.stage_settings import MechanismReportStage
@@ -97,6 +100,20 @@ def many(count: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     drawn = [(float(rng.lognormal(-0.5)), bool(rng.random() < 0.3), bool(rng.random() < 0.4)) for _ in range(count)]
     return pd.concat([rows(*drawn), rows(*drawn, plan="random_token")])
+
+
+def test_more_plans_than_colours_are_drawn_side_by_side() -> None:
+    drawn = many(40, 0)
+    plans = list(get_args(PlanName))
+    whole = pd.concat([drawn[drawn["plan"] == "dpc"].assign(plan=name) for name in plans], ignore_index=True)
+    falls = summary(whole, 0.95)
+    compared = report.Comparison(whole, fired_rows(whole), falls, goes_with_repair(whole, 0.95))
+    made = report.figure(compared, report_samples.settings(MechanismReportStage))
+    assert_legible(made.figure)
+    points = [line for line in made.figure.axes[1].lines if line.get_label() in map(drawing.plan_label, plans)]
+    assert len(points) == len(plans) > len(drawing.SEED_COLOURS)
+    ends = [(min(x), max(x)) for x in zip(*(line.get_xdata() for line in points), strict=True)]
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(ends))
 
 
 @pytest.mark.parametrize("kind", ["many", "one", "idle", "empty"])

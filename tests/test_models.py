@@ -53,7 +53,7 @@ def test_a_family_that_is_not_proved_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_model_that_was_not_fetched_names_the_rule(tmp_path: Path) -> None:
-    with pytest.raises(DpcError, match=r"where there is network: `snakemake -- .*config\.json` \(rule fetch_model\)"):
+    with pytest.raises(DpcError, match=r"is network: `snakemake --cores 1 -- .*config\.json` \(rule fetch_model\)"):
         models.load(tmp_path / "absent", "float32", CPU)
 
 

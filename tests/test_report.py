@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from dpc import tables
 from dpc.report import captions, cases, drawing, figures_analysis, figures_flow, figures_main
-from dpc.settings import Figures
+from dpc.settings import Figures, Flow, Locate, Trigger
 from dpc.stage_settings import TablesStage
 from dpc.stages import figures as figures_stage
 from dpc.stages import overview as overview_stage
@@ -61,7 +61,7 @@ def test_the_stage_writes_every_figure_with_its_caption(drawn):
         first_only = name in ("cases", "accumulation", "exemplars")
         assert ("prompt seed 0;" if first_only else "prompt seeds 0, 1, 2") in caption
         assert "Study test: model toy; dataset arithmetic; recipe good" in caption
-        assert "[BOS, prompt, question]" in caption
+        assert "[BOS if any, prompt, question]" in caption
 
 
 @pytest.mark.parametrize(
@@ -240,11 +240,17 @@ def test_zero_saliency_is_drawn():
     assert_legible(figures_flow.exemplars(maps, settings(), (0, 2), (3, 4)).figure)
 
 
-@pytest.mark.parametrize(("start", "order"), [(1, ["BOS", "prompt"]), (0, ["prompt", "BOS"])])
-def test_segments_cover_the_input_in_order(start, order):
-    row = exemplar_rows(np.random.default_rng(0), prompt_start=start).iloc[0]
+@pytest.mark.parametrize("order", [["BOS", "prompt"], ["prompt", "BOS"], ["prompt"]])
+def test_segments_cover_the_input_in_order(order):
+    rows = exemplar_rows(np.random.default_rng(0), order=order)
+    row = rows.iloc[0]
     parts = figures_flow.segments(row)
     assert [name for name, _, _ in parts] == [*order, "question", "rationale"]
+    assert [end - begin for name, begin, end in parts if name == "question"] == [row["question_tokens"]]
+    drawn = figures_flow.exemplars(rows, settings(), (0, 2), (3, 4))
+    assert any(text.get_text() == "BOS" for text in drawn.figure.findobj(Text)) == ("BOS" in order)
+    assert ("Lines part BOS, prompt" in drawn.caption) == ("BOS" in order)
+    assert_legible(drawn.figure)
     assert [begin for _, begin, _ in parts] == [0, *(end for _, _, end in parts[:-1])]
     assert parts[-1][2] == row["size"]
 
@@ -293,12 +299,26 @@ def test_wrapped_lines_fit_and_lose_nothing():
     assert drawing.wrap("a\tb\x00c", 2.0, 7) == ["a b c"]
 
 
+def test_captions_say_what_is_set_otherwise_than_by_default():
+    assert "Otherwise" not in captions.method(settings())
+    assert "Otherwise" not in captions.method(settings(trigger=Trigger(kappa=2, share=0.3, granularity="step")))
+    changed = settings(
+        flow=Flow(shallow_layers=[1, 2], deep_layers="all"),
+        trigger=Trigger(baseline="detrend", min_tokens=9),
+        locate=Locate(receivers="rationale", masked_vectors=3),
+    )
+    assert captions.method(changed).endswith(
+        " Otherwise than by default: flow.shallow_layers [1, 2], flow.deep_layers all, trigger.baseline detrend, "
+        "trigger.min_tokens 9, locate.receivers rationale, locate.masked_vectors 3."
+    )
+
+
 def test_a_caption_names_the_layout_of_each_recipe_where_they_differ():
     same = settings(recipes=["good", "over"])
-    assert captions.layout(same) == "[BOS, prompt, question]"
+    assert captions.layout(same) == "[BOS if any, prompt, question]"
     mixed = settings(recipes=["good", "over"], layouts={"good": "bos_first", "over": "prompt_first"})
-    assert captions.layout(mixed) == "[BOS, prompt, question] (good), [prompt, BOS, question] (over)"
-    assert captions.first_vector(mixed) == "position 1, behind BOS (good), position 0 (over)"
+    assert captions.layout(mixed) == "[BOS if any, prompt, question] (good), [prompt, BOS if any, question] (over)"
+    assert captions.first_vector(mixed) == "position 1 behind BOS, 0 without one (good), position 0 (over)"
 
 
 def test_the_overview_puts_recipes_side_by_side(tmp_path):

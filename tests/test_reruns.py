@@ -126,8 +126,9 @@ def test_an_edit_reruns_exactly_what_uses_it(made: Workflow, key: str, value: An
 def test_another_path_of_a_dataset_reads_it_again(tmp_path: Path) -> None:
     rows = {name: tmp_path / f"{name}.jsonl" for name in ("here", "there")}
     for file in rows.values():
-        file.write_text("{}\n")
-    local = {"task": "gsm8k", "files": {"test": str(rows["here"])}, "template": "{question}"}
+        file.write_text("\n".join(f'{{"question": "How many are {n}?", "answer": "#### {n}"}}' for n in range(10)))
+    splits = {"tuning": 1, "validation": 1, "calibration": 1, "act_select": 2, "act_confirm": 2}
+    local = {"task": "gsm8k", "files": {"test": str(rows["here"])}, "template": "{question}", "splits": splits}
     more = {"study": {"datasets": ["local"], "results": "results"}, "datasets": {"local": local}}
     workflow = Workflow(tmp_path / "study", overlay(GRID, more))
     workflow.pretend()

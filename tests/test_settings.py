@@ -97,6 +97,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.arithmetic.files", {"test": "x"}, DATASET + "a dataset needs exactly one of `files`, `hub`, "),
     ("study.plans", ["dpc"], "study.plans lacks prompt_tuning"),
     ("recipes.paper.adapter", "a/{modle}", "recipes.paper: `adapter` has {modle}; known are {model}, {dataset} and"),
+    ("recipes.paper.adapter", "a/{seed", "recipes.paper: `adapter` has {seed; known are {model}, {dataset} and {seed}"),
+    ("recipes.paper.adapter", "a/{seed}}", "recipes.paper: `adapter` has }; known are {model}, {dataset} and {seed}"),
+    ("recipes.well_tuned.adapter", "a/{model}", "recipes.well_tuned.adapter is 'a/{model}', one prompt for the 3 seeds "
+     "of study.prompt_seeds, whose spread would be none; write {seed} into it, or one seed"),
     ("formats.chat.template", "Q:", "formats.chat: `template` must contain {question}"),
     ("formats.chat.shots", -1, "`formats.chat.shots` is -1: expected a value greater than or equal to 0"),
     ("datasets.gsm8k.formats", {"llama3-8b": "cat"}, "datasets.gsm8k.formats names 'cat', which is not in `formats`; "
@@ -125,6 +129,14 @@ def test_a_recipes_layout_goes_before_the_studys() -> None:
     for name, layout in (("well_tuned", "prompt_first"), ("over_reaching", "bos_first")):
         wanted = {"model_name": "builtin", "dataset_name": "arithmetic", "recipe": config.recipes[name], "seed": 0}
         assert json.loads(slice_for("tune_prompt", config, **wanted))["layout"] == config.layouts[name] == layout
+
+
+@pytest.mark.parametrize(
+    ("adapter", "seeds"), [("a/{model}/{dataset}/{seed}", [0, 1, 2]), ("a/{model}", [0]), (None, [0, 1, 2])]
+)
+def test_an_adapter_stands_for_one_seed_or_names_it(adapter: str | None, seeds: list[int]) -> None:
+    study = {"study": {"prompt_seeds": seeds}, "recipes": {"well_tuned": {"adapter": adapter}}}
+    assert load_config(overlay(BASE, study)).recipes["well_tuned"].adapter == adapter
 
 
 @pytest.mark.parametrize("catalogue", ["models", "datasets", "recipes"])
@@ -225,7 +237,7 @@ REACH: dict[str, tuple[Any, str]] = {
         "builtin_model",
     ),
     "models.builtin.builtin.question_loss_weight": (0.7, "builtin_model"),
-    "datasets.arithmetic": ({"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}}, TASK),
+    "datasets.arithmetic": ({"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}}, f"{TASK} validation"),
     "datasets.arithmetic.generate": (7, "problems"),
     "datasets.arithmetic.template": ("Ask : {question}", "problems render"),
     "datasets.arithmetic.formats": ({"builtin": "plain_4_shot"}, "render"),
@@ -245,7 +257,7 @@ REACH: dict[str, tuple[Any, str]] = {
     ),
     "recipes.well_tuned.init": ("normal", "tune_prompt"),
     "recipes.well_tuned.layout": ("prompt_first", f"{LM} {REPORT}"),
-    "recipes.well_tuned.adapter": ("adapters/{model}", "tune_prompt"),
+    "recipes.well_tuned.adapter": ("adapters/{seed}", "tune_prompt"),
     "recipes.well_tuned.keep": ("last", "tune_prompt"),
     "recipes.paper.steps": (7, ""),
     "layout": ("prompt_first", f"{LM} {REPORT}"),
@@ -260,8 +272,8 @@ REACH: dict[str, tuple[Any, str]] = {
     "trigger.choose_by": ("youden", f"thresholds validate validation {STORED} {PLANNED}"),
     "trigger.rule": ("share_and_accumulation", f"thresholds validate validation {STORED} {PLANNED}"),
     "trigger.min_tokens": (7, f"thresholds validate validation {STORED} {PLANNED}"),
-    "locate.receivers": ("rationale", f"study thresholds plan validation {STORED}"),
-    "locate.masked_vectors": (2, f"study thresholds plan validation {STORED}"),
+    "locate.receivers": ("rationale", f"study thresholds validation {STORED} {PLANNED}"),
+    "locate.masked_vectors": (2, f"study thresholds validation {STORED} {PLANNED}"),
     "corrupt.mask": ("attention", f"variants {SWEEP} {PLANNED} validate"),
     "corrupt.mask_value": (0.5, f"variants {SWEEP} {PLANNED} validate"),
     "corrupt.gamma": (7.0, f"variants {SWEEP} {PLANNED} validate"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -9,9 +12,11 @@ from hypothesis import strategies as st
 
 from dpc.settings import Saliency
 from dpc.stage_settings import ExtractSaliencyStage
+from dpc.stages import common
 from dpc.stages.choose_exemplars import choose
-from dpc.stages.common import of_shard
+from dpc.stages.common import of_shard, provenance
 from dpc.stages.extract_saliency import former_lengths, loss_start, steps_of
+from dpc.versions import VERSIONS
 from tests import tiny
 
 LM = tiny.model()
@@ -28,6 +33,15 @@ class Characters:
 def stage(span: str) -> ExtractSaliencyStage:
     saliency = Saliency.model_validate({"loss_span": span})
     return ExtractSaliencyStage(dtype="float32", layout="bos_first", task="arithmetic", saliency=saliency)
+
+
+def test_footers_carry_the_version_of_their_stage() -> None:
+    assert {name: provenance(name, stage("all"))["version"] for name in VERSIONS} == VERSIONS
+    calls = [text for file in Path(common.__file__).parent.glob("*.py") for text in re.findall(
+        r'provenance\("(\w+)"(.*)', file.read_text()
+    )]  # fmt: skip
+    assert {name for name, _ in calls} <= set(VERSIONS)
+    assert not [name for name, more in calls if "version=" in more]
 
 
 def test_a_step_ends_with_its_mark() -> None:

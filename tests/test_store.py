@@ -25,7 +25,10 @@ from dpc.versions import VERSIONS
 from tests import resumable
 from tests.workflow import Workflow
 
-STORED = ("unprompted", "generate_base", "select_act_heads", "extract_saliency", "extract_variants", "regenerate")
+STORED = (
+    "unprompted", "generate_base", "select_act_heads", "extract_saliency", "extract_corrupted", "extract_variants",
+    "regenerate",
+)  # fmt: skip
 
 
 class Cut(BaseException):

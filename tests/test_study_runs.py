@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from dpc import tables
+from dpc.versions import VERSIONS
 from tests.workflow import SMALLEST, Workflow, overlay
 
 TIMES = {"seconds", "batch"}
@@ -146,6 +147,7 @@ def test_logs_and_footers_say_how_a_table_was_made(study: Workflow) -> None:
     assert "peak memory" in lines[-1]
     footer = tables.provenance(next(cell(study).glob("saliency/*.parquet")))
     assert footer["settings"]["saliency"]["head_reduce"] == "abs_mean"
+    assert footer["version"] == VERSIONS["extract_saliency"]
     assert {"dpc", "packages", "device", "host", "made"} <= set(footer)
 
 

@@ -11,14 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-from dpc import tables
+from dpc import settings, tables
 from dpc.analysis.locating import NORM, RULES, located
 from dpc.analysis.planted import summary
 from dpc.errors import DpcError
 from dpc.lm.layout import Layout
 from dpc.lm.planting import Planting, _harm, plant
 from dpc.lm.training import Example
-from dpc.settings import Flow, Trigger, load_config
+from dpc.report.validation import validation_table
+from dpc.settings import Flow, Locate, Statistics, Trigger, load_config
+from dpc.stage_settings import ValidationStage
+from dpc.stages import validation
 from tests import config_tree, tiny
 from tests.saliency_rows import Places, instance
 from tests.workflow import SMALLEST, Workflow, nested, overlay
@@ -130,6 +133,59 @@ def test_natural_harm_has_no_true_place() -> None:
     assert (row["kind"], row["planted"], row["masked"]) == ("natural", 0.5, 0.75)
     assert math.isnan(row["hit"])
     assert math.isnan(row["restored_true"])
+
+
+def test_a_fixed_share_fires_as_it_says_whatever_would_be_fitted() -> None:
+    table = rows(0, 2, "calibration", [2, 2, 2, 2], planted=HARMED)
+    table = pd.concat([table, rows(0, -1, "calibration", [1] * 4)])
+    found = {share: summary(table, "rationale", Trigger(grid=[0.5], share=share), 0.95) for share in (0.1, 0.5, 0.9)}
+    assert {share: one["fire_rate"].iloc[0] for share, one in found.items()} == {0.1: 1.0, 0.5: 0.5, 0.9: 0.0}
+
+
+def stage_settings(**changes: Any) -> ValidationStage:
+    values: dict[str, Any] = {
+        "study": "s", "models": ["m"], "datasets": ["d"], "cut_from_test": [], "recipe": "r", "harmful_recipe": None,
+        "choosing_seeds": [3], "held_out_seeds": [0], "planting": settings.Planting(), "locate": Locate(),
+        "trigger": Trigger(), "statistics": Statistics(),
+    }  # fmt: skip
+    return ValidationStage(**values | changes)
+
+
+def test_the_caption_says_where_splits_are_cut_from_test_rows() -> None:
+    numbers = summary(rows(0, -1, "test", [1] * 4), "rationale", Trigger(), 0.95)
+    for cut, said in (([], False), (["other"], False), (["d"], True)):
+        made = validation_table(numbers.assign(model="m", dataset="d", recipe="r"), stage_settings(cut_from_test=cut))
+        assert ("All splits of d are cut from its test rows" in made.caption) == said
+
+
+def test_where_nothing_could_be_planted_the_table_is_empty_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = stage_settings()
+    asked = rows(0, -1, "calibration", [1] * 4).drop(columns=["seed", "part", "is_planted"])
+    files = [tmp_path / f"{seed}.parquet" for seed in (3, 0)]
+    for file in files:
+        tables.write(file, "planted", asked, {})
+    with caplog.at_level("WARNING"):
+        validation.run(stage, planted=files, out=tmp_path / "validation.parquet", folder=tmp_path)
+    assert "harm was planted nowhere" in caplog.text
+    assert tables.read(tmp_path / "validation.parquet", "validation").empty
+    assert (tmp_path / "validation.html").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("trigger.baseline", "detrend"), ("trigger.rule", "share_and_accumulation"), ("locate.masked_vectors", 2)],
+)
+def test_choices_that_planted_harm_cannot_follow_are_refused_before_the_first_job(
+    key: str, value: Any, tmp_path: Path
+) -> None:
+    workflow = Workflow(tmp_path, overlay(SMALLEST, nested(key, value)))
+    done = workflow.snakemake("validate", "--dry-run")
+    assert done.returncode != 0
+    said = f"config: validate: {key} is {value}, which planted harm does not follow; write "
+    assert [line for line in (done.stdout + done.stderr).splitlines() if line.strip().startswith(said)]
+    assert workflow.planned("problems")  # other targets run
 
 
 @pytest.mark.parametrize(

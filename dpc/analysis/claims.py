@@ -132,11 +132,14 @@ def strongest_layers(cell: Cell) -> Found:
 def gain(over: str) -> Callable[[Cell], Found | None]:
     """Return the test of DPC against plan `over`, paired by seed and question.
 
-    It is about the questions that either plan gets wrong: nothing else can change.
+    It is about the questions that either plan gets wrong: nothing else can change. Seeds under which ACT fires on no
+    question (no head was confirmed) are left out where it is ACT that DPC is held against: prompt tuning stands there.
     """
 
     def measure(cell: Cell) -> Found | None:
         single = cell.outcomes[cell.outcomes["candidate"] < 0]
+        if over == "act":
+            single = single[single["seed"].isin(_applied(single, over))]
         keys = ["seed", "problem_id"]
         plans = {name: single[single["plan"] == name].set_index(keys)["correct"].astype(bool) for name in ("dpc", over)}
         if plans["dpc"].empty or plans[over].empty:
@@ -147,6 +150,11 @@ def gain(over: str) -> Callable[[Cell], Found | None]:
         return Found(made, _counted(open_), verdicts.detectable(made.error, cell.confidence))
 
     return measure
+
+
+def _applied(outcomes: pd.DataFrame, plan: str) -> set[int]:
+    """Return the seeds under which `plan` fires."""
+    return set(outcomes.loc[(outcomes["plan"] == plan) & outcomes["fired"].astype(bool), "seed"])
 
 
 def flow_fell(cell: Cell) -> Found | None:

@@ -250,4 +250,4 @@ def _per_problem(ids: pd.Series[Any], table: pd.DataFrame, column: str, name: st
         raise DpcError(
             f"{name}: found no problem_id {lost.iloc[0]!r} ({lost.nunique()} missing); expected one row each"
         )
-    return ids.map(values)
+    return ids.map(values).astype(values.dtype)  # no ids at all would keep theirs

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dpc import tables
 from dpc.analysis.statistics import mean_interval
-from dpc.analysis.thresholds import best_limit, threshold_curve
+from dpc.analysis.thresholds import choose_share, threshold_curve
 from dpc.settings import Trigger
 from dpc.tasks.base import hash_order
 
@@ -38,7 +39,8 @@ def summary(rows: pd.DataFrame, default: str, trigger: Trigger, confidence: floa
 
     `rows` are tables `planted` of several prompts, with columns `part` (choosing or held_out), `is_planted` (the recipe
     that harm is planted in) and `seed`. R is fitted in each cell on calibration rows, with the mask of rule `default`
-    (D31); all else is of the test rows, or where a part has none of the calibration rows.
+    (D31), or fixed (D10); all else is of the test rows, or where a part has none of the calibration rows. A part whose
+    prompts can spare no vector has no row.
     """
     found = []
     for (part, is_planted), group in rows.groupby(["part", "is_planted"], sort=False):
@@ -46,7 +48,8 @@ def summary(rows: pd.DataFrame, default: str, trigger: Trigger, confidence: floa
         for rule, here in cells.groupby("rule", sort=False):
             about = {"part": part, "kind": "planted" if is_planted else "natural", "rule": rule}
             found.append({**about, "is_default": rule == default, **_over_cells(here, confidence)})
-    return pd.DataFrame(found)
+    columns = [name for name in tables.SCHEMAS["validation"] if name not in ("model", "dataset", "recipe")]
+    return pd.DataFrame(found, columns=columns).astype({"is_default": bool})
 
 
 def _over_cells(cells: pd.DataFrame, confidence: float) -> dict[str, Any]:
@@ -140,5 +143,5 @@ def _fires(cell: pd.DataFrame, default: str, trigger: Trigger) -> set[str]:
     cases = pd.DataFrame({"base_correct": tried["planted_correct"], "corrupted_correct": tried["located_correct"]})
     fired_at = {share: tried["eligible"] & (tried["share"] > share) for share in sorted(set(trigger.grid))}
     curve = threshold_curve(cases.astype(bool), fired_at)
-    share = best_limit(curve, float(np.mean(cases["base_correct"])), trigger)
+    share = choose_share(curve, float(np.mean(cases["base_correct"])), trigger)[0]
     return set() if share is None else set(rows.loc[rows["eligible"] & (rows["share"] > share), "problem_id"])

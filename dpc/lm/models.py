@@ -14,11 +14,8 @@ from torch import Tensor, nn
 from dpc.errors import DpcError
 from dpc.execution import Execution
 from dpc.lm.cards import check_spread, placement
-
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2")
-"""Values of `model_type` whose attention the saliency of `dpc/lm/saliency.py` is proved for."""
-_EAGER = ("gemma2",)
-"""Families that torch's fused attention cannot run: scores are capped before the softmax."""
+from dpc.messages import snakemake
+from dpc.model_files import kernel, read_config
 
 
 @dataclass(frozen=True)
@@ -91,10 +88,7 @@ def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto"
     the cards cannot hold the weights.
     """
     device = set_up_torch(execution)
-    family = _family(folder)
-    if family not in FAMILIES:
-        raise DpcError(f"{folder}: model_type {family!r} is not supported; expected one of {', '.join(FAMILIES)}")
-    kernel, where = _kernel(folder, family, attention), placement(folder, dtype, device)
+    implementation, where = kernel(folder, _config(folder), attention), placement(folder, dtype, device)
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -103,7 +97,7 @@ def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto"
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            attn_implementation=kernel,
+            attn_implementation=implementation,
             use_safetensors=True,
             local_files_only=True,
             **where,
@@ -116,25 +110,14 @@ def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto"
     return wrap(model if where else model.to(device), tokenizer)
 
 
-def _kernel(folder: Path, family: str, attention: str) -> str:
-    if attention == "sdpa" and family in _EAGER:
-        raise DpcError(f"{folder}: {family} caps its scores, which sdpa cannot; write models.NAME.attention: eager")
-    return ("eager" if family in _EAGER else "sdpa") if attention == "auto" else attention
-
-
-def _family(folder: Path) -> str:
-    import json
-
+def _config(folder: Path) -> dict[str, Any]:
     file = Path(folder) / "config.json"
     if not file.is_file():
         raise DpcError(
             f"{folder}: found no config.json; expected a model folder (config, safetensors, tokenizer): "
-            f"correct models.NAME.path, or fetch it where there is network: `snakemake -- {file}` (rule fetch_model)"
+            f"correct models.NAME.path, or fetch it where there is network: `{snakemake(str(file))}` (rule fetch_model)"
         )
-    try:
-        return str(json.loads(file.read_text())["model_type"])
-    except (ValueError, KeyError):
-        raise DpcError(f"{file}: found no `model_type`; expected transformers' model config") from None
+    return read_config(file)
 
 
 def wrap(model: Any, tokenizer: Any) -> LanguageModel:

@@ -23,8 +23,9 @@ from dpc.lm.attention import Sight, attend
 from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, RightPadded
 from dpc.lm.losses import rationale_scores
-from dpc.lm.models import FAMILIES, LanguageModel, other_forwards
+from dpc.lm.models import LanguageModel, other_forwards
 from dpc.lm.recorder import Recorder, Reduced, Request
+from dpc.model_files import FAMILIES
 
 ATTENTION = "dpc_saliency"
 _active: list[Recorder] = []

@@ -120,13 +120,15 @@ def names(values: list[str], one: str) -> str:
 
 
 def layout(settings: ReportStage) -> str:
-    """Return the order of the input."""
-    return _by_layout(settings, {"bos_first": "[BOS, prompt, question]", "prompt_first": "[prompt, BOS, question]"})
+    """Return the order of the input. Whether a model's family has a BOS is not known here."""
+    return _by_layout(
+        settings, {"bos_first": "[BOS if any, prompt, question]", "prompt_first": "[prompt, BOS if any, question]"}
+    )
 
 
 def first_vector(settings: ReportStage) -> str:
     """Return where the prompt's first vector stands."""
-    return _by_layout(settings, {"bos_first": "position 1, behind BOS", "prompt_first": "position 0"})
+    return _by_layout(settings, {"bos_first": "position 1 behind BOS, 0 without one", "prompt_first": "position 0"})
 
 
 def _by_layout(settings: ReportStage, words: dict[str, str]) -> str:
@@ -147,9 +149,13 @@ def run(settings: ReportStage, *, all_seeds: bool = True) -> str:
         shown,
         f"input {layout(settings)}",
     ]
-    cut = [name for name in settings.datasets if name in settings.cut_from_test]
-    note = f" All splits of {' and '.join(cut)} are cut from its test rows, by hash." if cut else ""
-    return f"Study {settings.study}: {'; '.join(parts)}.{note}"
+    return f"Study {settings.study}: {'; '.join(parts)}.{cut_note(settings.datasets, settings.cut_from_test)}"
+
+
+def cut_note(datasets: list[str], cut_from_test: list[str]) -> str:
+    """Return the sentence that names the datasets, of those shown, whose splits are all cut from their test rows."""
+    cut = [name for name in datasets if name in cut_from_test]
+    return f" All splits of {' and '.join(cut)} are cut from its test rows, by hash." if cut else ""
 
 
 def layer_setting(value: str | list[int], band: Band | None) -> str:
@@ -168,6 +174,9 @@ def saliency(settings: ReportStage) -> str:
     return f"Saliency |A·∂L/∂A|: {heads}; loss of the model's own tokens over the {span}."
 
 
+_SAID = {"trigger.kappa", "trigger.granularity", "trigger.share", "trigger.choose_by", "trigger.rule"}
+
+
 def method(settings: ReportStage) -> str:
     """Return the sentence that says how DPC was set."""
     trigger, corrupt = settings.trigger, settings.corrupt
@@ -176,8 +185,20 @@ def method(settings: ReportStage) -> str:
     return (
         f"DPC: κ = {trigger.kappa:g}, flow per {trigger.granularity}, fires on "
         f"{trigger.rule.replace('_', ' ')}, {share}; mask {mask}; Γ = {corrupt.gamma:g} % × "
-        f"{corrupt.gamma_scale:g} ({corrupt.gamma_scope.replace('_', ' ')})."
+        f"{corrupt.gamma_scale:g} ({corrupt.gamma_scope.replace('_', ' ')}).{_unusual(settings)}"
     )
+
+
+def _unusual(settings: ReportStage) -> str:
+    """Return the sentence that names what is set otherwise than by default and not said in any case."""
+    groups = {"flow": settings.flow, "trigger": settings.trigger, "locate": settings.locate}
+    changed = [
+        f"{group}.{name} {getattr(values, name)}"
+        for group, values in groups.items()
+        for name, field in type(values).model_fields.items()
+        if f"{group}.{name}" not in _SAID and getattr(values, name) != field.default
+    ]
+    return f" Otherwise than by default: {', '.join(changed)}." if changed else ""
 
 
 def counted(number: int, word: str) -> str:

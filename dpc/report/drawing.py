@@ -79,6 +79,11 @@ def plan_label(name: str) -> str:
     return PLAN_LABELS.get(name, name)
 
 
+def series_look(number: int) -> tuple[str, str]:
+    """Return colour and marker of series `number` (a seed, a plan); they begin again after the last."""
+    return SEED_COLOURS[number % len(SEED_COLOURS)], SEED_MARKERS[number % len(SEED_MARKERS)]
+
+
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """Return an empty figure of `width` x `height` inches whose axes make room for their labels."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -133,8 +138,11 @@ def _pieces(word: str, width: float, size: float, weight: str) -> list[str]:
     return [*pieces, word] if word else pieces
 
 
-def finish(figure: Figure, caption: str) -> Drawing:
-    """Print `caption` under the axes, growing the figure by the room it needs."""
+def finish(figure: Figure, caption: str, passes: int = 1) -> Drawing:
+    """Print `caption` under the axes, growing the figure by the room it needs.
+
+    `passes`: of the layout's solver; axes of a fixed aspect need two.
+    """
     width, height = (float(size) for size in figure.get_size_inches())
     lines = wrap(caption, width - 2 * MARGIN, CAPTION_SIZE)
     room = len(lines) * line_height(CAPTION_SIZE) + 2 * MARGIN
@@ -145,8 +153,9 @@ def finish(figure: Figure, caption: str) -> Drawing:
     for number, line in enumerate(lines):
         below = room - MARGIN - (number + 1) * line_height(CAPTION_SIZE)
         text_at(figure, MARGIN, below, line, CAPTION_SIZE, gid="caption")
-    # Laid out once, at one resolution: PDF and SVG show the same picture, and neither pays for it again.
-    figure.draw_without_rendering()
+    # Laid out here, at one resolution: PDF and SVG show the same picture, and neither pays for it again.
+    for _ in range(passes):
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
         # the layout's solver differs in the last digits from run to run, and the bytes of an SVG would show it

@@ -72,11 +72,11 @@ def _dodge(number: int, count: int, room: float) -> float:
 
 
 def _colour(seed: int) -> str:
-    return drawing.SEED_COLOURS[seed % len(drawing.SEED_COLOURS)]
+    return drawing.series_look(seed)[0]
 
 
 def _marker(seed: int) -> str:
-    return drawing.SEED_MARKERS[seed % len(drawing.SEED_MARKERS)]
+    return drawing.series_look(seed)[1]
 
 
 def _seed_marks(settings: FiguresStage) -> str:

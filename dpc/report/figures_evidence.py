@@ -45,14 +45,13 @@ def _curves(axes: Axes, curves: pd.DataFrame, x: str, y: str, settings: ReportSt
     if curves.empty:
         drawing.say(axes, "no question at hand")
     for number, seed in enumerate(settings.prompt_seeds):
-        colour = drawing.SEED_COLOURS[number % len(drawing.SEED_COLOURS)]
+        colour, marker = drawing.series_look(number)
         for split, style in _SPLITS:
             rows = curves[(curves["seed"] == seed) & (curves["split"] == split)]
             faint = 1.0 if split == "test" else 0.55
             axes.plot(rows[x], rows[y], style, color=colour, linewidth=1.1, alpha=faint)
             chosen = rows[rows["fired"].astype(bool)]
             face = colour if split == "test" else "white"
-            marker = drawing.SEED_MARKERS[number % len(drawing.SEED_MARKERS)]
             axes.plot(chosen[x], chosen[y], marker, color=colour, markerfacecolor=face, markersize=5, zorder=4)
 
 
@@ -79,8 +78,7 @@ def _chance(axes: Axes, quality: pd.DataFrame, target: str, kind: str) -> None:
 
 def _legend(axes: Axes, settings: ReportStage) -> None:
     for number, seed in enumerate(settings.prompt_seeds):
-        colour = drawing.SEED_COLOURS[number % len(drawing.SEED_COLOURS)]
-        marker = drawing.SEED_MARKERS[number % len(drawing.SEED_MARKERS)]
+        colour, marker = drawing.series_look(number)
         axes.plot([], [], "-", marker=marker, color=colour, markersize=5, label=f"seed {seed}")
     axes.plot([], [], "-", color=drawing.BLACK, label="test")
     axes.plot([], [], "--", color=drawing.BLACK, alpha=0.55, label="calibration")

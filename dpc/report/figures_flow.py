@@ -210,7 +210,7 @@ def exemplars(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None,
         bar = figure.colorbar(scale, ax=panels, shrink=0.5, pad=0.02, format=FuncFormatter(power_of_ten))
         bar.set_label("saliency (log scale)")
         bar.ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, position: ""))
-    return drawing.finish(figure, _exemplars_caption(maps, settings))
+    return drawing.finish(figure, _exemplars_caption(maps, settings), passes=2)
 
 
 def _common_norm(maps: list[np.ndarray]) -> LogNorm:
@@ -238,13 +238,18 @@ def _exemplar_panel(axes: Axes, row: pd.Series | None, role: str, band: str, nor
 
 
 def segments(row: pd.Series) -> list[tuple[str, int, int]]:
-    """Return name, first and one-past-last column of the stretches of an exemplar, from left to right."""
+    """Return name, first and one-past-last column of the stretches of an exemplar, from left to right.
+
+    Behind a prompt at position 0 comes BOS or, in families without one, the question: the tokens tell.
+    """
     start, vectors, question = int(row["prompt_start"]), int(row["vectors"]), int(row["question_tokens"])
-    prompt = ("prompt", start, start + vectors)
-    bos = ("BOS", 0, start) if start else ("BOS", vectors, vectors + 1)
-    first = max(prompt[2], bos[2])
-    rest = [("question", first, first + question), ("rationale", first + question, int(row["size"]))]
-    return [*sorted((bos, prompt), key=lambda part: part[1]), *rest]
+    head = [("prompt", start, start + vectors)]
+    if start:
+        head.insert(0, ("BOS", 0, start))
+    elif row["tokens"][vectors] == "BOS":
+        head.append(("BOS", vectors, vectors + 1))
+    first = head[-1][2]
+    return [*head, ("question", first, first + question), ("rationale", first + question, int(row["size"]))]
 
 
 def _segments(axes: Axes, parts: list[tuple[str, int, int]], size: int) -> None:
@@ -283,7 +288,7 @@ def _token_labels(axes: Axes, tokens: list[str], size: int) -> None:
 
 
 def _exemplars_caption(maps: dict[tuple[str, str], pd.Series], settings: FiguresStage) -> str:
-    shown = []
+    shown, stretches = [], {name for row in maps.values() for name, _, _ in segments(row)}
     for role in ("right", "wrong"):
         row = maps.get((role, "shallow"), maps.get((role, "deep")))
         shown.append(
@@ -292,6 +297,7 @@ def _exemplars_caption(maps: dict[tuple[str, str], pd.Series], settings: Figures
     return (
         "Saliency of every query row on every key column, mean over the layers named (counted from 0), of "
         f"one instance prompt tuning answers right and one it answers wrong ({'; '.join(shown)}). Lines part "
-        f"BOS, prompt p, question q and rationale r; one colour scale, {_DECADES:g} decades below the "
-        f"largest value. {captions.saliency(settings)} First seed. {captions.run(settings, all_seeds=False)}"
+        f"{'BOS, ' * ('BOS' in stretches)}prompt p, question q and rationale r; one colour scale, "
+        f"{_DECADES:g} decades below the largest value. {captions.saliency(settings)} First seed. "
+        f"{captions.run(settings, all_seeds=False)}"
     )

@@ -40,8 +40,7 @@ def thresholds(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawin
 
 
 def _curve(axes: Axes, curve: pd.DataFrame, seed: int, label: str) -> None:
-    colour = drawing.SEED_COLOURS[seed % len(drawing.SEED_COLOURS)]
-    marker = drawing.SEED_MARKERS[seed % len(drawing.SEED_MARKERS)]
+    colour, marker = drawing.series_look(seed)
     style = _LINE_STYLES[seed % len(_LINE_STYLES)]
     x, y = curve["share"].to_numpy(), curve["net"].to_numpy()
     axes.plot(x, y, style, marker=marker, color=colour, label=label, markersize=3.5)

@@ -21,7 +21,7 @@ SWEEPS = {
     ),
     "deep": ("deep layers", "flow of tokens, halves cut by …"),
     "shallow": ("shallow layers", "rows whose saliency locates the vector"),
-    "edit": ("Γ: % of entries set to 0", "factor on the located vector"),
+    "edit": ("Γ: % of entries reduced", "factor on the located vector"),
 }
 """Each sweep's choices in words: rows and columns."""
 _TITLES = {

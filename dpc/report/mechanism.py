@@ -79,15 +79,17 @@ def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
 
 def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
     axes.set_title("b  Answers whose flow fell")
-    groups = ["all", *_LOOKS]
+    groups, step = ["all", *_LOOKS], min(0.22, 0.8 / max(len(plans), 1))
     for number, plan in enumerate(plans):
         rows = falls[falls["plan"] == plan].set_index("outcome").reindex(groups)
-        x = np.arange(len(groups)) + (number - (len(plans) - 1) / 2) * 0.22
-        colour, marker = drawing.SEED_COLOURS[number], drawing.SEED_MARKERS[number]
+        x = np.arange(len(groups)) + (number - (len(plans) - 1) / 2) * step
+        colour, marker = drawing.series_look(number)
         axes.vlines(x, 100 * rows["low"], 100 * rows["high"], color=colour, linewidth=1.2)
         axes.plot(x, 100 * rows["fell"], marker, color=colour, markersize=4.5, label=drawing.plan_label(plan))
     axes.axhline(50, color=drawing.GREY, linewidth=0.8, linestyle="--")
-    axes.set(ylim=(-3, 118), xlim=(-0.6, len(groups) - 0.4), ylabel="share whose flow fell (%)")
+    axes.set(
+        ylim=(-3, 103 + 7.5 * max(len(plans), 2)), xlim=(-0.6, len(groups) - 0.4), ylabel="share whose flow fell (%)"
+    )
     axes.set_yticks((0, 25, 50, 75, 100))
     axes.set_xticks(range(len(groups)), [name.replace(" ", "\n") for name in groups])
     axes.tick_params(axis="x", labelsize=6.5)

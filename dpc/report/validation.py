@@ -70,5 +70,5 @@ def _caption(numbers: pd.DataFrame, settings: ValidationStage) -> str:
         f"{', '.join(map(str, settings.held_out_seeds))} and test questions. Intervals: "
         f"{100 * settings.statistics.confidence:g} %, Student's, over prompts x places. R is fitted on each planted "
         f"prompt's calibration questions. {natural if (numbers['kind'] == 'natural').any() else ''}"
-        f"Study {settings.study}."
+        f"Study {settings.study}.{captions.cut_note(settings.datasets, settings.cut_from_test)}"
     )

@@ -20,6 +20,7 @@ from dpc import __version__
 from dpc.fetch import origin
 from dpc.kinds import Settings
 from dpc.tasks.base import hash_order
+from dpc.versions import VERSIONS
 
 _PACKAGES = ("torch", "transformers", "pandas", "pyarrow", "snakemake")
 _LOG_EVERY_SECONDS = 10.0
@@ -27,7 +28,7 @@ log = logging.getLogger("dpc")
 
 
 def provenance(stage: str, settings: Settings, *, model: Path | None = None, **more: Any) -> dict[str, Any]:
-    """Return who made a table: stage, code and package versions, settings, host, time, and what else is given.
+    """Return who made a table: stage, its version, code and packages, settings, host, time, and what else is given.
 
     `model` is the folder of the model: its hub id and commit, where it was fetched.
     """
@@ -35,6 +36,7 @@ def provenance(stage: str, settings: Settings, *, model: Path | None = None, **m
         more["model"] = origin(model)
     return {
         "stage": stage,
+        "version": VERSIONS[stage],
         "dpc": __version__,
         "settings": settings.model_dump(mode="json"),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},

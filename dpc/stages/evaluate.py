@@ -41,6 +41,6 @@ def run(
     summary.loc[bound, "note"] = "upper bound: looks at test gold"
     for row in tables.rows(summary):
         log.info("%s: accuracy %.4f, fixed %s, broken %s", row.plan, row.accuracy, row.fixed, row.broken)
-    about = provenance("evaluate", settings, version=1)
+    about = provenance("evaluate", settings)
     tables.write(outcomes, "outcomes", results, about)
     tables.write(out, "evaluation", summary, about)

@@ -17,9 +17,8 @@ from dpc.analysis.evaluation import grade
 from dpc.analysis.flow import Instance
 from dpc.analysis.planted import NATURAL
 from dpc.edits import Edit
-from dpc.errors import DpcError
 from dpc.execution import Execution
-from dpc.stage_settings import ExtractSaliencyStage, GenerateStage, ValidateStage
+from dpc.stage_settings import ExtractSaliencyStage, GenerateStage, ValidateStage, refuse_unfollowed
 from dpc.stages.common import log, progress, provenance
 from dpc.stages.extract_saliency import longest_first, measure_rows
 from dpc.stages.generation import Job, generate_rows
@@ -53,8 +52,7 @@ def run(
     """
     from dpc.lm import models, soft_prompt
 
-    if settings.trigger.baseline != "former":
-        raise DpcError(f"validate: found trigger.baseline: {settings.trigger.baseline}; expected former: write it")
+    refuse_unfollowed(trigger=settings.trigger)
     lm = models.load(model, settings.dtype, execution, settings.attention)
     asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
     bench = Bench(lm, settings, execution, _sampled(asked, settings), answers)

@@ -30,6 +30,8 @@ def run(settings: ValidationStage, *, planted: list[Path], out: Path, folder: Pa
         made = summary(rows, settings.locate.receivers, settings.trigger, settings.statistics.confidence)
         found.append(made.assign(**dict(zip(CELL, (model, dataset, recipe), strict=True))))
     table = pd.concat(found, ignore_index=True)
+    if "planted" not in set(table["kind"]):
+        log.warning("harm was planted nowhere: under none of the prompts is there a vector that its answers can spare")
     for row in tables.rows(table[table["is_default"]]):
         log.info("%s, %s: located %.3f, restored %.3f", row.kind, row.part, row.hit, row.restored_located)
     tables.write(out, "validation", table, provenance("validation", settings))

@@ -4,8 +4,8 @@ import signal
 from dpc import cost
 
 WARNING_SECONDS = 120
-# Short stages, which keep nothing before their end: a warning would be of no use to them.
-UNSAVED = {"extract_exemplars"}
+# Stages that keep nothing before their end: a warning would be of no use to them.
+UNSAVED = {"extract_exemplars", "plant_harm"}
 # Slurm's warning reaches every process of the step. It is meant for the stage: a Snakemake in between that died of it
 # would take the stage along. Ignored is inherited; a stage that can stop early installs its own handler.
 if not workflow.is_main_process:

@@ -1,6 +1,7 @@
 # Names and paths that the rules share. Nothing heavy is imported here: every job reads this file again.
 import json
 import os
+import shlex
 import sys
 from itertools import product
 from pathlib import Path
@@ -12,11 +13,11 @@ from snakemake.settings.types import DeploymentMethod
 ROOT = str(Path(workflow.current_basedir).parents[1])
 sys.path.insert(0, ROOT)
 
-from dpc import cost
+from dpc import check, cost
 from dpc.errors import DpcError
-from dpc.layers import layer_range
 from dpc.settings import load_config
-from dpc.stage_settings import slice_for
+from dpc.stage_settings import refuse_unfollowed, slice_for
+from dpc.tasks.splits import NAMES as SPLITS
 from dpc.versions import VERSIONS
 
 try:
@@ -27,9 +28,7 @@ except DpcError as error:
 STUDY = CONFIG.study
 R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
-SPLITS = ["tuning", "validation", "calibration", "act_select", "act_confirm", "test"]
-SWEEPS = CONFIG.sensitivity.gammas or CONFIG.sensitivity.mask_values
-PARTS = ["calibration", "test", *(["oracles"] if STUDY.oracles else []), *(["sweep"] if SWEEPS else [])]
+PARTS = cost.parts(CONFIG)
 ACT = "act" in STUDY.plans
 ENVIRONMENT = "../../envs/dpc.yaml"
 
@@ -40,6 +39,7 @@ os.environ.update(
     DPC_PYTHON="python" if in_conda else sys.executable,
     DPC_EXECUTION=CONFIG.execution.model_dump_json(),
     DPC_CONFIG=json.dumps(config),
+    DPC_CONFIGFILES=shlex.join(map(os.path.relpath, workflow.overwrite_configfiles)),
     PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.getenv("PYTHONPATH")])),
 )
 
@@ -119,27 +119,26 @@ def adapter_files(wildcards):
 
 
 SHARDED = {
-    "unprompted": ("generate", "generate_unprompted"),
-    "generations": ("generate", "generate_base"),
-    "act_generations": ("generate", "generate_act"),
-    "regenerations": ("generate", "regenerate"),
-    "saliency": ("saliency", "extract_saliency"),
+    "unprompted": "generate_unprompted",
+    "generations": "generate_base",
+    "act_generations": "generate_act",
+    "regenerations": "regenerate",
+    "saliency": "extract_saliency",
 }
-"""Folders of shard files: the key of `shards` that counts them, and the rule that makes them."""
+"""Folders of shard files, and the rule that makes them."""
 
 
 def shards_of(folder, *parts):
     """A function of the wildcards: all shard files of `folder`, of these parts if it has parts."""
-    stage, rule = SHARDED[folder]
+    made_by = SHARDED[folder]
     root = f"{R}/{{model}}/{{dataset}}/unprompted" if folder == "unprompted" else f"{CELL}/{folder}"
 
     def of(wildcards):
         names = {"recipe": None, "seed": None} | dict(wildcards.items())
         files = []
         for part in parts or [None]:
-            count = cost.shards(
-                CONFIG, stage, rule, cost.Place(names["model"], names["dataset"], names["recipe"], part)
-            )
+            place = cost.Place(names["model"], names["dataset"], names["recipe"], part)
+            count = cost.shards(CONFIG, cost.SHARDED[made_by], made_by, place)
             within = Path(root.format(**names), part or "")
             files += [str(within / f"{shard}-of-{count}.parquet") for shard in range(1, count + 1)]
         return files
@@ -184,6 +183,15 @@ def own_cells(name, first_seed=False):
     return of
 
 
+def planted_cells(wildcards):
+    """Planted harm of every prompt. Settings it would not follow are refused where it is asked for, and only there."""
+    try:
+        refuse_unfollowed(trigger=CONFIG.trigger, locate=CONFIG.locate)
+    except DpcError as error:
+        raise WorkflowError(f"config: {error}") from None
+    return cell_files("planted.parquet", recipes=VALIDATED, seeds=VALIDATION_SEEDS)
+
+
 def validated_splits(wildcards):
     """Return the splits that planted harm is tried on: prompts for choosing never meet a test question."""
     is_held_out = int(wildcards.seed) in CONFIG.validation.held_out_seeds
@@ -201,6 +209,10 @@ def check_local_files():
                     f"config: datasets.{name}.files.{pool} is {path!r}: found no such file; "
                     "write the path of a JSONL or Parquet file"
                 )
+        try:
+            cost.test_rows(CONFIG.datasets[name])
+        except DpcError as error:
+            raise WorkflowError(f"config: datasets.{name}.files.test: {error}") from None
     for name in STUDY.models:
         path = CONFIG.models[name].path
         if path and not Path(path, "config.json").is_file():
@@ -214,28 +226,13 @@ def check_local_files():
             raise WorkflowError(f"config: models.{name}: {error}") from None
 
 
-def depth(model):
-    """The number of layers, where it can be known before the model is fetched."""
-    if model.builtin:
-        return model.builtin.layers
-    config_file = Path(model.path or "", "config.json")
-    return json.loads(config_file.read_text()).get("num_hidden_layers") if model.path else None
-
-
 def check_layer_ranges():
     """A range outside a model would show after hours of GPU work."""
-    chosen = {
-        "flow.shallow_layers": CONFIG.flow.shallow_layers,
-        "flow.deep_layers": CONFIG.flow.deep_layers,
-        "saliency.band": CONFIG.saliency.band,
-        "act.layers": CONFIG.act.layers,
-    }
-    for name, (key, spec) in product(STUDY.models, chosen.items()):
-        layers = depth(CONFIG.models[name])
+    for name in STUDY.models:
         try:
-            layers and layer_range(spec, layers)
+            check.check_layers(CONFIG, name, check.depth(name, CONFIG.models[name]))
         except DpcError as error:
-            raise WorkflowError(f"config: {key}, model {name}: {error}") from None
+            raise WorkflowError(f"config: {error}") from None
 
 
 def check_adapters():

@@ -1,7 +1,7 @@
 # Before the first job and after the last: one run per results folder, and the cause of every failure as the last lines.
 import atexit
 
-from dpc import causes, check, resume
+from dpc import causes, resume
 from dpc.claim import Claim
 
 RUN = {}

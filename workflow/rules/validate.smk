@@ -39,7 +39,7 @@ rule plant_harm:
 
 rule write_validation:
     input:
-        cell_files("planted.parquet", recipes=VALIDATED, seeds=VALIDATION_SEEDS),
+        planted_cells,
     output:
         report(
             f"{R}/tables/validation.html",
