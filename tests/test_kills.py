@@ -25,10 +25,10 @@ KILLS = 5
 """Of each stage, at one event of every kind or more; then one job of each that is killed again and again."""
 STAGES = (
     "tune_prompt", "unprompted", "generate_base", "select_act_heads", "generate_act", "extract_saliency",
-    "extract_corrupted", "regenerate",
+    "extract_corrupted", "extract_variants", "regenerate",
 )  # fmt: skip
 BATCHES = dict.fromkeys(STAGES, 6) | {
-    "tune_prompt": 8, "select_act_heads": 5, "generate_act": 4, "extract_corrupted": 9,
+    "tune_prompt": 8, "select_act_heads": 5, "generate_act": 4, "extract_corrupted": 9, "extract_variants": 8,
 }  # fmt: skip
 """Batches or steps of an undisturbed run; `regenerate` has those of earlier plans in its store."""
 
