@@ -184,7 +184,14 @@ def own_cells(name, first_seed=False):
 
 
 def validated_splits(wildcards):
-    """Return the splits that planted harm is tried on: prompts for choosing never meet a test question."""
+    """Return the splits that planted harm is tried on: prompts for choosing never meet a test question.
+
+    Settings that it would not follow are refused here, where its jobs are planned.
+    """
+    try:
+        check.check_validation(CONFIG)
+    except DpcError as error:
+        raise WorkflowError(f"config: {error}") from None
     is_held_out = int(wildcards.seed) in CONFIG.validation.held_out_seeds
     return ["calibration", "test"] if is_held_out else ["calibration"]
 

@@ -4,22 +4,13 @@ VALIDATED = [name for name in (VALIDATION.recipe, VALIDATION.harmful_recipe) if 
 VALIDATION_SEEDS = [*VALIDATION.choosing_seeds, *VALIDATION.held_out_seeds]
 
 
-def validated_gold(wildcards):
-    """The gold of the splits that are tried. Settings that would not be followed are refused before the first job."""
-    try:
-        check.check_validation(CONFIG)
-    except DpcError as error:
-        raise WorkflowError(f"config: {error}") from None
-    return expand(f"{R}/problems/{wildcards.dataset}/gold/{{split}}.parquet", split=validated_splits(wildcards))
-
-
 rule plant_harm:
     input:
         model=model_ready,
         questions=questions_of,
         prompt=f"{CELL}/prompt/adapter_model.safetensors",
         tuning=f"{R}/problems/{{dataset}}/gold/tuning.parquet",
-        gold=validated_gold,
+        gold=lambda w: expand(f"{R}/problems/{w.dataset}/gold/{{split}}.parquet", split=validated_splits(w)),
     output:
         f"{CELL}/planted.parquet",
     log:
