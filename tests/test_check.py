@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dpc import check
+from dpc import check, cost
 from dpc.errors import DpcError
 from dpc.model_files import counted
 from dpc.settings import Config, load_config
@@ -257,6 +257,19 @@ def test_what_planted_harm_does_not_follow_is_refused(key: str, value: Any, said
         check.check_validation(paper((key, value)))
 
 
+@pytest.mark.parametrize("key", ["recipe", "harmful_recipe"])
+def test_planted_harm_needs_a_prompt_of_its_own_for_every_seed(key: str) -> None:
+    for adapter in (None, "a/{seed}", "a/{model}"):
+        config = paper(("recipes.brought", {"adapter": adapter}), (f"validation.{key}", "brought"))
+        if adapter != "a/{model}":
+            check.check_validation(config)
+            continue
+        with pytest.raises(
+            DpcError, match=rf"recipes\.brought\.adapter is 'a/{{model}}', .* or another validation\.{key}"
+        ):
+            check.check_validation(config)
+
+
 def test_planted_harm_refuses_before_the_first_job_and_the_study_does_not(tmp_path: Path) -> None:
     workflow = Workflow(tmp_path, {"study": {"results": "results"}})
     assert workflow.planned("validate")["plant_harm"] > 1
@@ -278,6 +291,21 @@ def test_a_nearly_full_disk_is_refused(hub: SimpleNamespace, monkeypatch: pytest
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1.5e9))
     with pytest.raises(DpcError, match=r"results/paper: found 1\.5 GB free, expected .* GB; make room"):
         check.check(paper())
+
+
+def test_what_is_made_already_needs_no_room(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = cost.disk_gb(paper()) * 1e9
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=wanted / 2))
+    made = Path("results/paper/m/d/saliency.parquet")
+    made.parent.mkdir(parents=True)
+    for size, fits in ((wanted / 3, False), (wanted * 2 / 3, True), (wanted * 2, True)):
+        with made.open("wb") as file:
+            file.truncate(int(size))
+        if fits:
+            check.check_disk(paper(), 0.0)
+        else:
+            with pytest.raises(DpcError, match="make room"):
+                check.check_disk(paper(), 0.0)
 
 
 @pytest.mark.parametrize(("target", "said"), [("check", "nothing in the way"), ("estimate", "CPU hours in all")])
