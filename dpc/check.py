@@ -6,6 +6,7 @@ Every run does the same before its first job, for what it is about to fetch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from dpc.lengths import Cut, counter, cut, longest, used
 from dpc.messages import snakemake
 from dpc.model_files import counted, kernel, read_config
 from dpc.settings import Config, load_config
+from dpc.stage_settings import refuse_unfollowed
 
 SECONDS = 5
 """Patience with the hub."""
@@ -175,6 +177,19 @@ def check_layers(config: Config, name: str, layers: int | None) -> None:
             raise DpcError(f"{key}, model {name}: {error}") from None
 
 
+def check_validation(config: Config) -> None:
+    """Raise DpcError for what planted harm, `snakemake validate`, would not follow."""
+    refuse_unfollowed(trigger=config.trigger, locate=config.locate)
+    for key in ("recipe", "harmful_recipe"):
+        name = getattr(config.validation, key)
+        adapter = config.recipes[name].adapter if name else None
+        if adapter and "{seed}" not in adapter:
+            raise DpcError(
+                f"recipes.{name}.adapter is {adapter!r}, one prompt for all seeds of `validation`; write {{seed}} into "
+                f"it, or another validation.{key}"
+            )
+
+
 def check_context(config: Config, name: str, context: int | None, datasets: Collection[str]) -> None:
     """Raise DpcError where prompt, a question of the length assumed and rationale do not fit into the context."""
     for dataset, recipe in product(sorted(datasets), config.study.recipes):
@@ -208,8 +223,10 @@ def _check_lengths(config: Config, name: str, context: int | None, own: dict[str
 
 
 def check_disk(config: Config, fetched_gb: float) -> None:
-    """Raise DpcError where the results, or what is fetched, will not fit."""
-    for place, needed in ((Path(config.study.results), cost.disk_gb(config)), (MODELS, fetched_gb)):
+    """Raise DpcError where what the results still lack, or what is fetched, will not fit."""
+    results = Path(config.study.results)
+    lacking = max(0.0, cost.disk_gb(config) - _made_gb(results))
+    for place, needed in ((results, lacking), (MODELS, fetched_gb)):
         there = next(folder for folder in (place, *place.parents) if folder.exists())
         free = shutil.disk_usage(there).free / 1e9
         if free < needed + SPARE_GB:
@@ -217,6 +234,15 @@ def check_disk(config: Config, fetched_gb: float) -> None:
                 f"{place}: found {free:.1f} GB free, expected {needed + SPARE_GB:.1f} GB; "
                 "make room, or write another study.results"
             )
+
+
+def _made_gb(results: Path) -> float:
+    """Return the size of the tables that are there. Jobs of a run beside this check may delete some meanwhile."""
+    size = 0
+    for file in results.rglob("*.parquet"):
+        with contextlib.suppress(FileNotFoundError):
+            size += file.stat().st_size
+    return size / 1e9
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dpc import check
+from dpc import check, cost
 from dpc.errors import DpcError
 from dpc.model_files import counted
 from dpc.settings import Config, load_config
@@ -243,6 +243,19 @@ def test_a_config_that_is_no_map_is_one_line(text: str, hub: SimpleNamespace, tm
             look()
 
 
+@pytest.mark.parametrize("key", ["recipe", "harmful_recipe"])
+def test_planted_harm_needs_a_prompt_of_its_own_for_every_seed(key: str) -> None:
+    for adapter in (None, "a/{seed}", "a/{model}"):
+        config = paper(("recipes.brought", {"adapter": adapter}), (f"validation.{key}", "brought"))
+        if adapter != "a/{model}":
+            check.check_validation(config)
+            continue
+        with pytest.raises(
+            DpcError, match=rf"recipes\.brought\.adapter is 'a/{{model}}', .* or another validation\.{key}"
+        ):
+            check.check_validation(config)
+
+
 def test_worked_examples_count_to_the_context(hub: SimpleNamespace) -> None:
     long = paper(("datasets.gsm8k.formats", {"llama2-13b": "plain_4_shot"}), ("formats.plain_4_shot.shots", 10))
     with pytest.raises(DpcError, match=r"expected 4272 \(100 vectors, 3660 for a question, 512 new\)"):
@@ -253,6 +266,21 @@ def test_a_nearly_full_disk_is_refused(hub: SimpleNamespace, monkeypatch: pytest
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1.5e9))
     with pytest.raises(DpcError, match=r"results/paper: found 1\.5 GB free, expected .* GB; make room"):
         check.check(paper())
+
+
+def test_what_is_made_already_needs_no_room(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = cost.disk_gb(paper()) * 1e9
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=wanted / 2))
+    made = Path("results/paper/m/d/saliency.parquet")
+    made.parent.mkdir(parents=True)
+    for size, fits in ((wanted / 3, False), (wanted * 2 / 3, True), (wanted * 2, True)):
+        with made.open("wb") as file:
+            file.truncate(int(size))
+        if fits:
+            check.check_disk(paper(), 0.0)
+        else:
+            with pytest.raises(DpcError, match="make room"):
+                check.check_disk(paper(), 0.0)
 
 
 @pytest.mark.parametrize(("target", "said"), [("check", "nothing in the way"), ("estimate", "CPU hours in all")])

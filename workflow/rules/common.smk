@@ -16,7 +16,7 @@ sys.path.insert(0, ROOT)
 from dpc import check, cost
 from dpc.errors import DpcError
 from dpc.settings import load_config
-from dpc.stage_settings import refuse_unfollowed, slice_for
+from dpc.stage_settings import slice_for
 from dpc.tasks.splits import NAMES as SPLITS
 from dpc.versions import VERSIONS
 
@@ -186,14 +186,21 @@ def own_cells(name, first_seed=False):
 def planted_cells(wildcards):
     """Planted harm of every prompt. Settings it would not follow are refused where it is asked for, and only there."""
     try:
-        refuse_unfollowed(trigger=CONFIG.trigger, locate=CONFIG.locate)
+        check.check_validation(CONFIG)
     except DpcError as error:
         raise WorkflowError(f"config: {error}") from None
     return cell_files("planted.parquet", recipes=VALIDATED, seeds=VALIDATION_SEEDS)
 
 
 def validated_splits(wildcards):
-    """Return the splits that planted harm is tried on: prompts for choosing never meet a test question."""
+    """Return the splits that planted harm is tried on: prompts for choosing never meet a test question.
+
+    Settings that it would not follow are refused here, where its jobs are planned.
+    """
+    try:
+        check.check_validation(CONFIG)
+    except DpcError as error:
+        raise WorkflowError(f"config: {error}") from None
     is_held_out = int(wildcards.seed) in CONFIG.validation.held_out_seeds
     return ["calibration", "test"] if is_held_out else ["calibration"]
 
