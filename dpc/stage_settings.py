@@ -1,7 +1,7 @@
 """What each stage is told: the slice of `config.yaml` that its result depends on, and nothing else.
 
 A slice becomes a rule's `params`, so an edit of `config.yaml` reruns the stages whose slice it changes. Batch sizes,
-device and threads are passed beside it, see `Execution` in `dpc/settings.py`.
+device and threads are passed beside it, see `Execution` in `dpc/execution.py`.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     },
     # one row per point of a sweep and split; shares of 0 to 1
     "sensitivity": {
-        "sweep": _S,  # threshold | deep | shallow
+        "sweep": _S,  # threshold | deep | shallow | edit
         "row": _S,  # value of the first choice
         "column": _S,  # value of the second
         "split": _S,  # calibration | test
