@@ -29,11 +29,9 @@ def run(
 ) -> None:
     """Write `folder`/{claims,trigger,confounds,sensitivity}.{tex,csv,md,html}.
 
-    `mechanism` may be empty: its claim is then a dash. Lists go through models, then datasets, recipes and
-    seeds, as `itertools.product` of those settings.
+    Lists go through models, then datasets, recipes and seeds, as `itertools.product` of those settings.
     """
-    lists = {"evidence": evidence, "instances": instances, "outcomes": outcomes}
-    lists |= {"mechanism": mechanism} if mechanism else {}
+    lists = {"evidence": evidence, "instances": instances, "outcomes": outcomes, "mechanism": mechanism}
     read = {name: by_cell(paths, name, settings) for name, paths in lists.items()}
     if settings.act.mode == "released":  # for the record, nothing to beat
         read["outcomes"] = {cell: rows[rows["plan"] != "act"] for cell, rows in read["outcomes"].items()}

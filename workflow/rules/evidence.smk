@@ -137,7 +137,7 @@ rule write_evidence:
         instances=cell_files("study/instances.parquet"),
         outcomes=cell_files("evaluation/outcomes.parquet"),
         sensitivity=cell_files("study/sensitivity.parquet"),
-        mechanism=cell_files("mechanism/mechanism.parquet") if workflow.is_rule("compare_flows") else [],
+        mechanism=cell_files("mechanism/mechanism.parquet"),
     output:
         [
             report(
