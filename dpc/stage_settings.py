@@ -10,7 +10,7 @@ from typing import Literal, get_type_hints
 
 from dpc.catalogue import BuiltinModel, Format, Recipe, Splits
 from dpc.errors import DpcError
-from dpc.kinds import Layout, Settings
+from dpc.kinds import Layout, Settings, TaskName
 from dpc.methods import Act
 from dpc.settings import (
     Config,
@@ -31,7 +31,6 @@ from dpc.settings import (
 
 Dtype = Literal["float32", "bfloat16", "float64"]
 Attention = Literal["auto", "sdpa", "eager"]
-TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
 
 
 class ProblemsStage(Settings):

@@ -31,7 +31,6 @@ _EDIT = {
     "gamma_scope": _S,  # others | all | located | per_vector
     "gamma_seed": _I,  # -1: the smallest entries; else the seed that draws them at random
 }
-EDIT_COLUMNS = tuple(_EDIT)
 
 _GENERATION = {
     "problem_id": _S,
