@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dpc import tables
 from dpc.analysis import claims, confounds, trigger
 from dpc.analysis.verdicts import planned_detectable
 from dpc.report import evidence_tables as report
 from dpc.report import render
 from dpc.report.tables import CELL
 from dpc.stage_settings import TablesStage
+from dpc.stages.cells import by_cell
 
 
 def run(
@@ -49,15 +48,6 @@ def run(
         report.sensitivity_table(_each(by_cell(sensitivity, "sensitivity", settings), lambda rows: rows), settings),
     ):
         render.write(table, folder)
-
-
-def by_cell(paths: list[Path], name: str, settings: TablesStage) -> dict[tuple[str, ...], pd.DataFrame]:
-    """Return the tables of each cell, its seeds below each other, with a column `seed`."""
-    found: dict[tuple[str, ...], list[pd.DataFrame]] = {}
-    lists = (settings.models, settings.datasets, settings.recipes, settings.prompt_seeds)
-    for (*cell, seed), path in zip(itertools.product(*lists), paths, strict=True):
-        found.setdefault(tuple(map(str, cell)), []).append(tables.read(path, name).assign(seed=seed))
-    return {cell: pd.concat(parts, ignore_index=True) for cell, parts in found.items()}
 
 
 def _each(cells: dict[tuple[str, ...], pd.DataFrame], make: Any) -> pd.DataFrame:
