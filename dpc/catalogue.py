@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dpc.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, one_of
+from dpc.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, TaskName, one_of
 
 
 class BuiltinModel(Settings):
@@ -130,7 +130,7 @@ class Format(Settings):
 class Dataset(Settings):
     """One dataset: rows, splits, prompt format and decoding. One of `files`, `hub`, `generate`."""
 
-    task: Literal["gsm8k", "aqua", "math", "arithmetic"]
+    task: TaskName
     """How rows are read, answers extracted and graded."""
     files: Files | None = None
     """Local files."""

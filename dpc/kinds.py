@@ -62,6 +62,8 @@ PlanName = Literal[
     "first_vector", "mask_only", "gamma_only", "identity", "static_mask", "entropy_trigger", "nll_trigger",
     "attention_trigger",
 ]  # fmt: skip
+TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
+"""The modules of `dpc/tasks`."""
 Layout = Literal["bos_first", "prompt_first"]
 """`[BOS, prompt, question]` or `[prompt, BOS, question]` (D3)."""
 OracleName = Literal["oracle_trigger", "oracle_token"]

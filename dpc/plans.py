@@ -1,7 +1,8 @@
 """The registry of interventions: each plan is a pure function from readings to one row per question.
 
 A row says whether the plan fires, and if so which edit of the prompt answers the question again; where it does not
-fire, prompt tuning's generation stands. Adding a plan is one function here.
+fire, prompt tuning's generation stands. A new plan is one function here, its name in `PlanName` of `dpc/kinds.py` (then
+`make schema`) and in `PLAN_LABELS` of `dpc/report/drawing.py`; `ONE_PASS` and `dpc/cost.py` where it costs less.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What each stage is told: the slice of `config.yaml` that its result depends on, and nothing else.
 
 A slice becomes a rule's `params`, so an edit of `config.yaml` reruns the stages whose slice it changes. Batch sizes,
-device and threads are passed beside it, see `Execution` in `dpc/settings.py`.
+device and threads are passed beside it, see `Execution` in `dpc/execution.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal, get_type_hints
 
 from dpc.catalogue import BuiltinModel, Format, Recipe, Splits
 from dpc.errors import DpcError
-from dpc.kinds import Layout, Settings
+from dpc.kinds import Layout, Settings, TaskName
 from dpc.methods import Act
 from dpc.settings import (
     Config,
@@ -32,7 +32,6 @@ from dpc.settings import (
 
 Dtype = Literal["float32", "bfloat16", "float64"]
 Attention = Literal["auto", "sdpa", "eager"]
-TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
 
 
 class ProblemsStage(Settings):

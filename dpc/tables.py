@@ -31,7 +31,6 @@ _EDIT = {
     "gamma_scope": _S,  # others | all | located | per_vector
     "gamma_seed": _I,  # -1: the smallest entries; else the seed that draws them at random
 }
-EDIT_COLUMNS = tuple(_EDIT)
 
 _GENERATION = {
     "problem_id": _S,
@@ -195,7 +194,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     },
     # one row per point of a sweep and split; shares of 0 to 1
     "sensitivity": {
-        "sweep": _S,  # threshold | deep | shallow
+        "sweep": _S,  # threshold | deep | shallow | edit
         "row": _S,  # value of the first choice
         "column": _S,  # value of the second
         "split": _S,  # calibration | test

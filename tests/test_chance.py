@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pandas as pd
 import pytest
 
 from dpc.analysis import chance
+from dpc.kinds import TaskName
 from dpc.report import tables as report
-from dpc.tasks import NAMES, get_task
+from dpc.tasks import get_task
 from dpc.tasks.base import AT_CHANCE
 
 
@@ -38,4 +41,9 @@ def test_the_table_says_it() -> None:
 
 
 def test_only_options_can_be_guessed() -> None:
-    assert {name: get_task(name).CHANCE for name in NAMES} == {"gsm8k": 0, "aqua": 0.2, "math": 0, "arithmetic": 0}
+    assert {name: get_task(name).CHANCE for name in get_args(TaskName)} == {
+        "gsm8k": 0,
+        "aqua": 0.2,
+        "math": 0,
+        "arithmetic": 0,
+    }

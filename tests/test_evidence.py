@@ -136,6 +136,7 @@ def cell(draw: np.random.Generator, gain: float = 0.0, separation: float = 0.0, 
             pd.DataFrame({"problem_id": ids, "plan": name, "candidate": -1, "fired": True, "correct": right})
             for name, right in plans.items()
         ]))  # fmt: skip
+    found["mechanism"] = [tables.empty("mechanism")] * len(SEEDS)
     return {
         name: pd.concat([t.assign(seed=s) for s, t in zip(SEEDS, parts, strict=True)]) for name, parts in found.items()
     }
@@ -190,7 +191,7 @@ def test_the_flow_after_corruption_is_read_where_it_was_measured() -> None:
     ids = [f"q{n}" for n in range(40)] * 3
     columns = {"seed": np.repeat(SEEDS, 40), "problem_id": ids, "flow_before": before, "flow_after": after}
     mechanism = pd.DataFrame(columns).assign(plan="dpc", fired=True)
-    one = claims.Cell(**cell(np.random.default_rng(4)), mechanism=mechanism)
+    one = claims.Cell(**{**cell(np.random.default_rng(4)), "mechanism": mechanism})
     found = claims.judge_all({("m", "d", "r"): one}).set_index("claim").loc["h"]
     assert found["value"] == pytest.approx(2, abs=0.1)
     assert found["verdict"] == SUPPORTED
@@ -251,12 +252,21 @@ def complete(outcomes: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def compared_in(folder: Path) -> Path:
+    """Write table `variants` of one cell and seed into a new folder."""
+    folder.mkdir()
+    compared(folder)
+    return folder / "out.parquet"
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cells of three seeds, written as tables and drawn by the stages."""
     folder = tmp_path_factory.mktemp("evidence")
     chosen = settings(TablesStage, recipes=["good", "bad"])
-    files: dict[str, list[Path]] = {"evidence": [], "instances": [], "outcomes": [], "sensitivity": [], "variants": []}
+    files: dict[str, list[Path]] = {
+        name: [] for name in ("evidence", "instances", "outcomes", "mechanism", "sensitivity", "variants")
+    }
     for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
         made = cell(np.random.default_rng(2), **effects)
         made["outcomes"] = complete(made["outcomes"])
@@ -266,10 +276,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in SEEDS:
             path = folder / f"sensitivity-{recipe}-{seed}.parquet"
             files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
-            (folder / f"variants-{recipe}-{seed}").mkdir()
-            compared(folder / f"variants-{recipe}-{seed}")
-            files["variants"].append(folder / f"variants-{recipe}-{seed}" / "out.parquet")
-    evidence_tables.run(chosen, **files, mechanism=[], folder=folder / "tables")
+            files["variants"].append(compared_in(folder / f"variants-{recipe}-{seed}"))
+    evidence_tables.run(chosen, **files, folder=folder / "tables")
     own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
     evidence_figures.run(settings(ReportStage, recipes=["good"]), **own, folder=folder / "figures")
     return folder
@@ -302,8 +310,9 @@ def test_the_published_function_is_nothing_to_beat(tmp_path: Path, mode: str, re
         for name, rows in made.items()
     }
     files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
+    files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
     chosen = settings(TablesStage, recipes=["good"], act=Act(mode=mode))
-    evidence_tables.run(chosen, **files, mechanism=[], folder=tmp_path / "tables")
+    evidence_tables.run(chosen, **files, folder=tmp_path / "tables")
     assert pd.read_csv(tmp_path / "tables" / "claims.csv").set_index("claim").loc["g", "reason"] == reason
 
 

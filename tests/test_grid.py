@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from dpc import tables
-from dpc.report.published import published
 from dpc.tasks.base import AT_CHANCE
 from tests import small_grid
 from tests.workflow import ROOT, Workflow, overlay
@@ -49,18 +48,16 @@ def test_every_figure_and_table_is_there(grid: Workflow) -> None:
         )
 
 
-def test_every_cell_of_the_main_table_stands_beside_the_papers(grid: Workflow) -> None:
+def test_every_cell_stands_in_the_main_table_and_says_that_its_test_set_is_not_the_papers(grid: Workflow) -> None:
     numbers = pd.read_csv(grid.folder / "results/tables/main.csv")
     ours = numbers
     assert set(zip(ours["model"], ours["dataset"], ours["plan"], strict=True)) == {
         (m, d, plan) for m in MODELS for d in DATASETS for plan in ("no_prompt", "prompt_tuning", "act", "dpc")
     }
     assert ours["accuracy"].notna().all()
-    for row in ours.itertuples():
-        known = published(row.model, row.dataset, row.plan)
-        assert known is not None
-        assert row.published == pytest.approx(known.accuracy / 100)
-        assert row.difference == pytest.approx(row.accuracy - row.published)
+    assert ours["published"].isna().all()
+    page = (grid.folder / "results/tables/main.html").read_text()
+    assert all(f"{name} was evaluated on 8 test questions" in page for name in DATASETS)
     assert ((ours["accuracy"] > 0) & (ours["accuracy"] < 1)).any(), "no cell has right and wrong answers"
 
 

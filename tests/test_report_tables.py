@@ -29,6 +29,14 @@ def tables_files(folder, chosen, rng):
     return files
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_test_questions():
+    """The samples have 40 test questions, which the published numbers are to stand beside all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(published.TEST_ROWS, "gsm8k", 40)
+        yield
+
+
 @pytest.fixture(scope="module")
 def tabled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
@@ -124,10 +132,10 @@ def test_missing_cells_are_dashes(tabled):
     assert act.split("|")[5:9] == [" – ", " – ", " – ", " 52.6 "]
 
 
-def main_rows(fired, mode="prefill_sets", model="mistral-7b"):
+def main_rows(fired, mode="prefill_sets", model="mistral-7b", questions=40):
     """Return the rows of ACT and prompt tuning in the main table of one cell, and its caption."""
     chosen = settings(TablesStage, models=[model], datasets=["gsm8k"], plans=[*PLANS, "act"], act=Act(mode=mode))
-    cell = {"model": model, "dataset": "gsm8k", "recipe": "good", "questions": 9, "low": 0.4, "high": 0.6}
+    cell = {"model": model, "dataset": "gsm8k", "recipe": "good", "questions": questions, "low": 0.4, "high": 0.6}
     seeds = {"seed_low": 0.4, "seed_high": 0.6}
     rows = [{**cell, **seeds, "plan": plan, "accuracy": 0.5, "fired": fired} for plan in ("prompt_tuning", "act")]
     made = report.main_table(pd.DataFrame(rows), chosen)
@@ -155,6 +163,27 @@ def test_published_act_of_mistral_was_not_applied():
     assert made.numbers.query("recipe == 'good' and plan == 'act'")["source"].item() == "poster; ACT not applied"
     assert "ACT was not applied" in made.caption
     assert main_rows(1.0, model="llama3-8b")[0].loc["act", "published (%)"] == "52.6"
+
+
+def test_other_test_questions_have_no_published_value_beside_them():
+    text, made = main_rows(1.0, questions=39)
+    assert (text["published (%)"] == "–").all()
+    assert (text["ours − published (points)"] == "–").all()
+    assert "Not compared: gsm8k was evaluated on 39 test questions, the published numbers on 40." in made.caption
+    assert "Not compared" not in main_rows(1.0)[1].caption
+    rows = evaluation_rows(np.random.default_rng(0), questions=39, plans=["prompt_tuning", "always"])
+    labels = {"model": "llama3-8b", "dataset": "gsm8k", "recipe": "good", "seed": 0}
+    none = pd.DataFrame(columns=[*report.CELL, "plan", "low", "high"])
+    chosen = settings(TablesStage, models=["llama3-8b"], datasets=["gsm8k"], prompt_seeds=[0])
+    made = report.ablation_table(rows.assign(**labels), none, chosen)
+    assert made.numbers["published"].isna().all()
+    assert "published (%)" not in made.text
+
+
+def test_published_numbers_belong_to_the_whole_test_sets():
+    for dataset, count in (("math", 5000), ("aqua", 254)):
+        assert published.published("llama3-8b", dataset, "dpc", count) is not None
+        assert published.published("llama3-8b", dataset, "dpc", 500) is None
 
 
 def test_the_released_function_is_never_the_headline():

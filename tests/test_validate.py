@@ -21,7 +21,7 @@ from dpc.lm.training import Example
 from dpc.report.validation import validation_table
 from dpc.settings import Flow, Locate, Statistics, Trigger, load_config
 from dpc.stage_settings import ValidationStage
-from dpc.stages import validation
+from dpc.stages import validate, validation
 from tests import config_tree, tiny
 from tests.saliency_rows import Places, instance
 from tests.workflow import SMALLEST, Workflow, nested, overlay
@@ -49,6 +49,19 @@ def test_a_planted_vector_does_harm_and_does_not_stand_out_by_length() -> None:
     with torch.no_grad():
         before, after = (float(_harm(lm, layout, p, examples())) for p in (prompt_ND, harmed_ND))
     assert after < before - 0.1
+
+
+def test_harm_is_optimised_on_rationales_that_fit_the_context() -> None:
+    lm = tiny.model()
+    asked = pd.DataFrame({"problem_id": ["a"], "prompt_text": ["Tom has 3 shells ."]})
+    gold = pd.DataFrame({"problem_id": ["a"], "rationale": ["Mon buys 7 = 17 ; #### 17"]})
+    (example,) = validate._examples(lm, 5, asked, gold)
+    assert example.question_ids == lm.encode("Tom has 3 shells .")
+    assert example.rationale_ids == [*lm.encode("Mon buys 7 = 17 ; #### 17"), lm.end_ids[0]]
+    fits = lm.context - len(example) - 1
+    assert validate._examples(lm, fits, asked, gold) == [example]
+    with pytest.raises(DpcError, match=f"the model's context is {lm.context}"):
+        validate._examples(lm, fits + 1, asked, gold)
 
 
 def maps(shallow: int, deep: int, late: int) -> Any:

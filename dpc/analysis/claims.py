@@ -24,7 +24,7 @@ class Cell:
     evidence: pd.DataFrame
     instances: pd.DataFrame
     outcomes: pd.DataFrame
-    mechanism: pd.DataFrame | None = None
+    mechanism: pd.DataFrame
     confidence: float = 0.95
 
 
@@ -157,10 +157,8 @@ def _applied(outcomes: pd.DataFrame, plan: str) -> set[int]:
     return set(outcomes.loc[(outcomes["plan"] == plan) & outcomes["fired"].astype(bool), "seed"])
 
 
-def flow_fell(cell: Cell) -> Found | None:
+def flow_fell(cell: Cell) -> Found:
     """Log of the flow from the prompt to late steps before corruption to that after it, over fired questions."""
-    if cell.mechanism is None:
-        return None
     fired = cell.mechanism[(cell.mechanism["plan"] == "dpc") & cell.mechanism["fired"].astype(bool)]
     rows = fired[(fired["flow_before"] > 0) & (fired["flow_after"] > 0)]
     fall = (rows["flow_before"] / rows["flow_after"]).map(math.log)

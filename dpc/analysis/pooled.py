@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -256,8 +255,3 @@ def difference(one: Pooled, other: Pooled) -> tuple[float, float, float]:
     low = gap - math.hypot(one.value - one.low, other.high - other.value)
     high = gap + math.hypot(one.high - one.value, other.value - other.low)
     return gap, low, high
-
-
-def groups(*columns: Any) -> NDArray[np.int64]:
-    """Return one number per different combination of the columns, in the order of the rows."""
-    return np.asarray(np.unique(np.array([np.asarray(c).astype(str) for c in columns]), axis=1, return_inverse=True)[1])

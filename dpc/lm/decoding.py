@@ -54,7 +54,6 @@ class Generated:
     """`end`, `stop_text` or `length`."""
     seconds: float
     """Its batch's wall-clock seconds divided by the batch's rows."""
-    batch: int
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,8 @@ def generate(
         return rows, (time.perf_counter() - started) / len(indices)
 
     order = order_of_work(requests)
-    for number, (indices, (rows, seconds)) in enumerate(in_batches(order, batch_size, timed)):
-        yield list(indices), [_finish(lm, row, limits, seconds, number) for row in rows]
+    for indices, (rows, seconds) in in_batches(order, batch_size, timed):
+        yield list(indices), [_finish(lm, row, limits, seconds) for row in rows]
 
 
 @torch.inference_mode()
@@ -212,7 +211,7 @@ class Ending:
         return any(text in near for text in self.stop) and any(text in self.lm.decode(tokens) for text in self.stop)
 
 
-def _finish(lm: LanguageModel, tokens: list[int], limits: Limits, seconds: float, batch: int) -> Generated:
+def _finish(lm: LanguageModel, tokens: list[int], limits: Limits, seconds: float) -> Generated:
     """Say why a generation ended, and cut it before a stop text."""
     if not tokens:
         raise DpcError("a generation came back empty; expected at least one token: raise datasets.NAME.max_new_tokens")
@@ -222,6 +221,6 @@ def _finish(lm: LanguageModel, tokens: list[int], limits: Limits, seconds: float
         text = text[: min(found)]
         while len(tokens) > 1 and len(lm.decode(tokens[:-1])) >= len(text):
             tokens = tokens[:-1]
-        return Generated(tokens, text, "stop_text", seconds, batch)
+        return Generated(tokens, text, "stop_text", seconds)
     reason = "end" if tokens[-1] in lm.end_ids else "length"
-    return Generated(tokens, text, reason, seconds, batch)
+    return Generated(tokens, text, reason, seconds)

@@ -23,7 +23,7 @@ from dpc.lm import soft_prompt
 from dpc.lm.batches import in_batches
 from dpc.lm.cache import causal_masks
 from dpc.lm.given import given_cache
-from dpc.lm.layout import Layout, right_padded, shared_prefix
+from dpc.lm.layout import Layout, check_length, right_padded, shared_prefix
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
 
@@ -41,6 +41,13 @@ class Example:
 
     def __len__(self) -> int:
         return len(self.question_ids) + len(self.rationale_ids)
+
+
+def gold_example(lm: LanguageModel, vectors: int, question: str, rationale: str) -> Example:
+    """Return a question and its gold rationale as token ids; raises DpcError where they are too long."""
+    example = Example(lm.encode(question), [*lm.encode(rationale), lm.end_ids[0]])
+    check_length(lm, vectors, len(example.question_ids), len(example.rationale_ids))
+    return example
 
 
 @dataclass(frozen=True)

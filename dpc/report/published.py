@@ -5,6 +5,7 @@ Sources: `poster`, the paper's poster page; `review`, quoted in the paper's publ
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 
@@ -26,6 +27,8 @@ FLOW_RIGHT, FLOW_WRONG = 0.014, 0.019
 """Mean flow of right and wrong instances (figure 4c, from a review): only the ratio can be compared."""
 
 _DATASETS = ("gsm8k", "math", "aqua")
+TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
+"""Test questions behind the published numbers: MATH-500, say, is another test set, whatever its name."""
 _POSTER = {
     ("no_prompt", "llama2-13b"): (29.5, 2.0, 21.0),
     ("no_prompt", "llama3-8b"): (64.9, 30.0, 34.0),
@@ -60,9 +63,17 @@ def not_run(models: list[str], datasets: list[str]) -> list[tuple[str, str]]:
     return [cell for cell in cells if cell not in ours] if ours & set(cells) else []
 
 
-def published(model: str, dataset: str, plan: str) -> Published | None:
-    """Return the published accuracy of `plan` for config names `model` and `dataset`, or None."""
-    for row in PUBLISHED:
+def comparable(dataset: str, questions: float) -> bool:
+    """Say whether a cell of so many test questions may stand beside published numbers; nan: it was not run."""
+    return math.isnan(questions) or questions == TEST_ROWS.get(dataset.lower())
+
+
+def published(model: str, dataset: str, plan: str, questions: float = math.nan) -> Published | None:
+    """Return the published accuracy of `plan` for config names `model` and `dataset`, or None.
+
+    `questions` of a cell that was run: another number of them than the published one has no published value.
+    """
+    for row in PUBLISHED if comparable(dataset, questions) else ():
         if (row.model, row.dataset, row.plan) == (model.lower(), dataset.lower(), plan):
             return row
     return None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from dpc.files import atomic
 from dpc.report.tables import Table
-from dpc.tables import atomic
 
 _LONGEST_FLOAT = 40  # rows that fit on a page; longer tables break over pages
 _LATEX = {

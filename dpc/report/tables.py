@@ -19,7 +19,16 @@ import pandas as pd
 from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.drawing import PLAN_LABELS, plan_label
-from dpc.report.published import ACT_NOT_APPLIED, FLOW_RIGHT, FLOW_WRONG, not_run, published
+from dpc.report.published import (
+    ACT_NOT_APPLIED,
+    FLOW_RIGHT,
+    FLOW_WRONG,
+    TEST_ROWS,
+    Published,
+    comparable,
+    not_run,
+    published,
+)
 from dpc.stage_settings import TablesStage
 from dpc.tasks.base import AT_CHANCE
 
@@ -66,12 +75,14 @@ def points(value: Any, low: Any, high: Any) -> str:
 def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
     """Return accuracy of the methods, per model, dataset and recipe, beside the published values."""
     found = {tuple(row[name] for name in [*CELL, "plan"]): row for row in accuracies.to_dict("records")}
+    asked = {tuple(key): count for *key, count in accuracies[[*CELL, "questions"]].itertuples(index=False)}
     rows = []
     cells = list(itertools.product(settings.models, settings.datasets, settings.recipes))
     for cell in [*cells, *((*pair, "") for pair in not_run(settings.models, settings.datasets))]:
         for plan in METHODS:
             hidden = plan == "act" and settings.act.mode == "released"  # for the record, never the headline
-            rows.append(_main_row(cell, plan, None if hidden else found.get((*cell, plan))))
+            known = published(cell[0], cell[1], plan, asked.get(cell, math.nan))
+            rows.append(_main_row(cell, plan, None if hidden else found.get((*cell, plan)), known))
     numbers = pd.DataFrame(rows)
     for ours, name in (("accuracy", "difference"), ("low", "difference_low"), ("high", "difference_high")):
         numbers[name] = numbers[ours] - numbers["published"]
@@ -82,7 +93,7 @@ def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
     text[f"{captions.level(settings)} interval"] = _spans(numbers, "low", "high")
     text["seeds, lowest to highest"] = _spans(numbers, "seed_low", "seed_high")
     text["published (%)"] = [
-        f"{percent(value)} (not applied)" if _not_applied(model, plan) else percent(value)
+        f"{percent(value)} (not applied)" if _not_applied(model, plan) and not math.isnan(value) else percent(value)
         for model, plan, value in zip(numbers["model"], numbers["plan"], numbers["published"], strict=True)
     ]
     text["ours − published (points)"] = [
@@ -92,9 +103,10 @@ def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
     return Table("main", "Accuracy of the methods", numbers, text, _main_caption(numbers, settings))
 
 
-def _main_row(cell: tuple[str, str, str], plan: str, ours: dict[Any, Any] | None) -> dict[str, Any]:
+def _main_row(
+    cell: tuple[str, str, str], plan: str, ours: dict[Any, Any] | None, known: Published | None
+) -> dict[str, Any]:
     columns = ("questions", "accuracy", "low", "high", "seed_low", "seed_high", "fired")
-    known = published(cell[0], cell[1], plan)
     return {
         **dict(zip(CELL, cell, strict=True)),
         "plan": plan,
@@ -136,8 +148,20 @@ def _main_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         f"{captions.counted(cells, 'cell')}, mean over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}. The {captions.level(settings)} interval is "
         "over questions, conditional on these seeds: each question counts with its mean over seeds. "
-        f"{beside}{note}. A dash: no such cell. {captions.method(settings)} {captions.run(settings)}"
+        f"{beside}{note}. {_other_test_sets(numbers)}A dash: no such cell. {captions.method(settings)} "
+        f"{captions.run(settings)}"
     )
+
+
+def _other_test_sets(numbers: pd.DataFrame) -> str:
+    """Return the sentence on datasets of a published name whose test questions are not the published ones."""
+    sizes = numbers.groupby("dataset", sort=False)["questions"].max()
+    other = [
+        f"{name} was evaluated on {size:.0f} test questions, the published numbers on {TEST_ROWS[name.lower()]}"
+        for name, size in zip(map(str, sizes.index), sizes, strict=True)
+        if name.lower() in TEST_ROWS and not comparable(name, size)
+    ]
+    return f"Not compared: {'; '.join(other)}. " if other else ""
 
 
 def _counts(rows: pd.DataFrame) -> list[int]:
@@ -196,7 +220,7 @@ def ablation_table(evaluations: pd.DataFrame, accuracies: pd.DataFrame, settings
     for row, key in enumerate(zip(*(numbers[name] for name in [*CELL, "plan"]), strict=True)):
         if key in pooled.index:
             numbers.loc[row, ["low", "high"]] = pooled.loc[key, ["low", "high"]].astype(float).to_numpy()
-    known = [published(*key) for key in zip(numbers["model"], numbers["dataset"], numbers["plan"], strict=True)]
+    known = [published(*key) for key in numbers[["model", "dataset", "plan", "questions"]].itertuples(index=False)]
     numbers["published"] = [row.accuracy / 100 if row else math.nan for row in known]
     numbers["source"] = [row.source if row else "" for row in known]
     return Table(

@@ -97,3 +97,8 @@ def of_shard(table: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
     """Return the rows of shard `shard` (from 1) of `shards`: a question's shard depends on its id alone."""
     number = [int(hash_order(key, "shard")[:8], 16) % shards for key in table["problem_id"]]
     return table[np.array(number, dtype=int) == shard - 1].reset_index(drop=True)
+
+
+def number(value: float | None) -> float | None:
+    """Return a number of a table, None for null."""
+    return None if value is None or pd.isna(value) else float(value)

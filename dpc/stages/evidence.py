@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-
-import pandas as pd
 
 from dpc import plans, tables
 from dpc.analysis import evidence, flow
 from dpc.analysis.baseline import of_row
 from dpc.analysis.evaluation import grade
 from dpc.stage_settings import EvidenceStage
-from dpc.stages.common import log, provenance
+from dpc.stages.common import log, number, provenance
 from dpc.tasks import get_task
 
 
@@ -41,13 +38,9 @@ def run(
         right,
         alone,
         answers.set_index("problem_id")["steps"],
-        plans.fires(readings, settings.trigger, _number(fitted["share"]), _number(fitted["accumulation_z"])),
-        _number(fitted["flow_change"]),
+        plans.fires(readings, settings.trigger, number(fitted["share"]), number(fitted["accumulation_z"])),
+        number(fitted["flow_change"]),
     )
     broken = table["correct_unprompted"] & ~table["correct"]
     log.info("%d questions, %d wrong, %d broken by the prompt", len(table), (~table["correct"]).sum(), broken.sum())
     tables.write(out, "evidence", table, provenance("evidence", settings))
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or pd.isna(value) or math.isnan(value) else float(value)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dpc import tables
 from dpc.analysis import claims, confounds, trigger
 from dpc.analysis import variants as ways
 from dpc.analysis.verdicts import planned_detectable
@@ -16,6 +14,7 @@ from dpc.report import evidence_tables as report
 from dpc.report import render
 from dpc.report.tables import CELL
 from dpc.stage_settings import TablesStage
+from dpc.stages.cells import by_cell
 
 
 def run(
@@ -31,11 +30,9 @@ def run(
 ) -> None:
     """Write `folder`/{claims,trigger,confounds,sensitivity,variants}.{tex,csv,md,html}.
 
-    `mechanism` may be empty: its claim is then a dash. Lists go through models, then datasets, recipes and
-    seeds, as `itertools.product` of those settings.
+    Lists go through models, then datasets, recipes and seeds, as `itertools.product` of those settings.
     """
-    lists = {"evidence": evidence, "instances": instances, "outcomes": outcomes}
-    lists |= {"mechanism": mechanism} if mechanism else {}
+    lists = {"evidence": evidence, "instances": instances, "outcomes": outcomes, "mechanism": mechanism}
     read = {name: by_cell(paths, name, settings) for name, paths in lists.items()}
     if settings.act.mode == "released":  # for the record, nothing to beat
         read["outcomes"] = {cell: rows[rows["plan"] != "act"] for cell, rows in read["outcomes"].items()}
@@ -56,15 +53,6 @@ def run(
         ),
     ):
         render.write(table, folder)
-
-
-def by_cell(paths: list[Path], name: str, settings: TablesStage) -> dict[tuple[str, ...], pd.DataFrame]:
-    """Return the tables of each cell, its seeds below each other, with a column `seed`."""
-    found: dict[tuple[str, ...], list[pd.DataFrame]] = {}
-    lists = (settings.models, settings.datasets, settings.recipes, settings.prompt_seeds)
-    for (*cell, seed), path in zip(itertools.product(*lists), paths, strict=True):
-        found.setdefault(tuple(map(str, cell)), []).append(tables.read(path, name).assign(seed=seed))
-    return {cell: pd.concat(parts, ignore_index=True) for cell, parts in found.items()}
 
 
 def _each(cells: dict[tuple[str, ...], pd.DataFrame], make: Any) -> pd.DataFrame:

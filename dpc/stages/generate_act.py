@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,6 +16,11 @@ from dpc.stage_settings import GenerateActStage
 from dpc.stages.common import log, of_shard, provenance
 from dpc.stages.generation import Job, generate_rows
 from dpc.stages.store import Store, context
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dpc.lm.models import LanguageModel
 
 
 def run(
@@ -48,21 +54,22 @@ def run(
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
         from dpc.lm import models, soft_prompt
-        from dpc.lm.decoding import Calibrated, Request
+        from dpc.lm.decoding import Calibrated
 
         lm = models.load(model, settings.dtype, execution, settings.attention)
-        prompt_ND = soft_prompt.load(prompt, lm)
-        jobs = [
-            Job(
-                row.problem_id,
-                row.split,
-                ACT,
-                Request(lm.encode(row.prompt_text), prompt_ND, (), length[row.problem_id]),
-            )
-            for row in tables.rows(left)
-        ]
+        jobs = _jobs(lm, soft_prompt.load(prompt, lm), left, length)
         yield from generate_rows(lm, settings, jobs, execution, "generate act", Calibrated(settings.act, switched_on))
 
     rows, device = kept.complete(texts, make)
     tables.write(out, "generations", rows, provenance("generate_act", settings, device=device, heads=switched_on))
     kept.remove()
+
+
+def _jobs(lm: LanguageModel, prompt_ND: Tensor, left: pd.DataFrame, length: pd.Series[int]) -> list[Job]:
+    """Return the questions to answer; `length` guesses how long each rationale gets."""
+    from dpc.lm.decoding import Request
+
+    return [
+        Job(row.problem_id, row.split, ACT, Request(lm.encode(row.prompt_text), prompt_ND, (), length[row.problem_id]))
+        for row in tables.rows(left)
+    ]

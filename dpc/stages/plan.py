@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from dpc.analysis.baseline import of_row
 from dpc.analysis.evaluation import grade
 from dpc.analysis.head_selection import heads_of
 from dpc.stage_settings import PlanStage
-from dpc.stages.common import log, provenance
+from dpc.stages.common import log, number, provenance
 from dpc.tasks import get_task
 
 
@@ -55,9 +54,6 @@ def run(
 
 def _fitted(thresholds: Path) -> dict[str, Any]:
     row = tables.read(thresholds, "thresholds").iloc[0]
-
-    def number(value: float) -> float | None:
-        return None if value is None or math.isnan(value) else float(value)
 
     return {
         "share": number(row["share"]),

@@ -129,12 +129,10 @@ class _Work:
         return [nll for before, _ in found for nll in before], [nll for _, after in found for nll in after]
 
     def _longest_first(self, rows: pd.DataFrame) -> list[tuple[str, Example]]:
-        from dpc.lm.layout import check_length
-        from dpc.lm.training import Example
+        from dpc.lm.training import gold_example
 
-        made = []
-        for row in tables.rows(rows):
-            example = Example(self.lm.encode(row.prompt_text), [*self.lm.encode(row.rationale), self.lm.end_ids[0]])
-            check_length(self.lm, self.vectors, len(example.question_ids), len(example.rationale_ids))
-            made.append((row.problem_id, example))
+        made = [
+            (row.problem_id, gold_example(self.lm, self.vectors, row.prompt_text, row.rationale))
+            for row in tables.rows(rows)
+        ]
         return sorted(made, key=lambda pair: (-len(pair[1]), pair[0]))

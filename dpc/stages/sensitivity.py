@@ -13,7 +13,7 @@ from dpc.analysis.evaluation import grade
 from dpc.analysis.sensitivity import Answers, Cases
 from dpc.settings import Corrupt
 from dpc.stage_settings import SensitivityStage
-from dpc.stages.common import log, provenance
+from dpc.stages.common import log, number, provenance
 from dpc.tasks import get_task
 
 
@@ -34,7 +34,7 @@ def run(
     again = grade(tables.read(regenerations, "regenerations"), answers, task)
     after = known_answers(tables.read(plans, "plans"), again, settings.corrupt)
     fitted = tables.read(thresholds, "thresholds").iloc[0]
-    share, limit = (None if pd.isna(fitted[name]) else float(fitted[name]) for name in ("share", "accumulation_z"))
+    share, limit = (number(fitted[name]) for name in ("share", "accumulation_z"))
     right = grade(made, answers, task).set_index("problem_id")
     split = {name: _cases(settings, measured[measured["split"] == name], right, after, limit)
              for name in ("calibration", "test")}  # fmt: skip

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dpc import tables
 from dpc.analysis.statistics import seed_mean
 from dpc.report import render
 from dpc.report import tables as report
 from dpc.stage_settings import TablesStage
+from dpc.stages.cells import labelled
 
 
 def run(
@@ -23,24 +22,14 @@ def run(
     Lists go through models, then datasets, recipes and seeds, as `itertools.product` of those settings.
     """
     accuracies = _accuracies(outcomes, settings)
-    evaluations = _labelled(evaluation, "evaluation", settings)
+    evaluations = labelled(evaluation, "evaluation", settings)
     for table in (
         report.main_table(accuracies, settings),
         report.ablation_table(evaluations, accuracies, settings),
         report.cost_table(evaluations, settings),
-        report.findings_table(_labelled(findings, "findings", settings), settings),
+        report.findings_table(labelled(findings, "findings", settings), settings),
     ):
         render.write(table, folder)
-
-
-def _labelled(paths: list[Path], name: str, settings: TablesStage) -> pd.DataFrame:
-    """Return the tables at `paths` one after the other, with columns for model, dataset, recipe and seed."""
-    lists = (settings.models, settings.datasets, settings.recipes, settings.prompt_seeds)
-    read = []
-    for cell, path in zip(itertools.product(*lists), paths, strict=True):
-        labels: dict[str, Any] = dict(zip((*report.CELL, "seed"), cell, strict=True))
-        read.append(tables.read(path, name).assign(**labels))
-    return pd.concat(read, ignore_index=True)
 
 
 def _accuracies(paths: list[Path], settings: TablesStage) -> pd.DataFrame:
@@ -49,7 +38,7 @@ def _accuracies(paths: list[Path], settings: TablesStage) -> pd.DataFrame:
     Plans that try several candidates per question are upper bounds without such an interval: left out.
     """
     rows: list[dict[str, Any]] = []
-    whole = _labelled(paths, "outcomes", settings)
+    whole = labelled(paths, "outcomes", settings)
     for cell, seeds in whole.groupby(report.CELL, sort=False):
         for plan, group in seeds.groupby("plan", sort=False):
             if (group["candidate"] < 0).all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,35 +41,42 @@ def run(
     if (again["split"] != SPLIT).any():
         raise DpcError("thresholds: found regenerations of another split; expected calibration only")
     cases = _cases(settings, made, again, planned, tables.read(gold, "gold"))
-    is_right = measured["problem_id"].isin(cases.loc[cases["base_correct"], "problem_id"])
-    right = [flow.Instance.of(row) for row in tables.rows(measured[is_right])]
-    usual = flow.baseline_of(right, settings.flow, settings.trigger, settings.significance.min_cases)
+    right = set(cases.loc[cases["base_correct"], "problem_id"])
+    instances = [flow.Instance.of(row) for row in tables.rows(measured[measured["problem_id"].isin(right)])]
+    usual = flow.baseline_of(instances, settings.flow, settings.trigger, settings.significance.min_cases)
     readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, usual)
-    limits = thresholds.limits(
-        readings[readings["problem_id"].isin(cases.loc[cases["base_correct"], "problem_id"])], settings.significance
-    )
+    limits = thresholds.limits(readings[readings["problem_id"].isin(right)], settings.significance)
     rows = _fit(settings, readings, cases, limits)
-    share, reason = thresholds.choose_share(
-        rows, float(_tried(cases, "always")["base_correct"].mean()), settings.trigger
-    )
+    fitted = _chosen(settings, readings, cases, limits, rows) | (usual.columns() if usual else NOTHING)
+    about = provenance("thresholds", settings)
+    tables.write(out, "thresholds", pd.DataFrame([fitted]), about)
+    tables.write(curve, "threshold_curve", rows.assign(chosen=rows["share"] == fitted["share"]), about)
+
+
+def _chosen(
+    settings: ThresholdsStage,
+    readings: pd.DataFrame,
+    cases: pd.DataFrame,
+    limits: thresholds.Limits,
+    rows: pd.DataFrame,
+) -> dict[str, Any]:
+    """Return the row of table `thresholds`, the baseline of D9 aside, and log it; `rows` is the curve."""
+    before = float(_tried(cases, "always")["base_correct"].mean())
+    share, reason = thresholds.choose_share(rows, before, settings.trigger)
     vector, static_reason = thresholds.static_vector(_tried(cases, "static_candidates"))
     note = "; ".join(text for text in (reason, static_reason, limits.note) if text)
     log.info("R %s, static vector %d: %s", "never fires" if share is None else f"= {share:g}", vector, note)
-    fitted = {
+    return {
         "share": share,
         "net": int(rows.loc[rows["share"] == share, "net"].sum()) if share is not None else 0,
         "accumulation_z": limits.accumulation_z,
         "flow_change": limits.flow_change,
         "static_vector": vector,
-        **(usual.columns() if usual else NOTHING),
         **_score_limits(settings, readings, cases),
         "right_cases": limits.right_cases,
         "calibration_questions": len(readings),
         "note": note,
     }
-    about = provenance("thresholds", settings)
-    tables.write(out, "thresholds", pd.DataFrame([fitted]), about)
-    tables.write(curve, "threshold_curve", rows.assign(chosen=rows["share"] == share), about)
 
 
 def _cases(

@@ -91,13 +91,7 @@ def _read(questions: Path, gold: dict[str, Path]) -> pd.DataFrame:
 
 
 def _examples(lm: LanguageModel, settings: TunePromptStage, rows: pd.DataFrame) -> list[Example]:
-    """Return the token ids of each question and its gold rationale, the end mark included."""
-    from dpc.lm.layout import check_length
-    from dpc.lm.training import Example
+    from dpc.lm.training import gold_example
 
-    examples = []
-    for row in tables.rows(rows):
-        example = Example(lm.encode(row.prompt_text), [*lm.encode(row.rationale), lm.end_ids[0]])
-        check_length(lm, settings.recipe.vectors, len(example.question_ids), len(example.rationale_ids))
-        examples.append(example)
-    return examples
+    vectors = settings.recipe.vectors
+    return [gold_example(lm, vectors, row.prompt_text, row.rationale) for row in tables.rows(rows)]

@@ -57,7 +57,7 @@ def run(
     asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
     bench = Bench(lm, settings, execution, _sampled(asked, settings), answers)
     base_ND = soft_prompt.load(prompt, lm)
-    examples = _examples(lm, asked, tables.read(tuning, "gold"))
+    examples = _examples(lm, len(base_ND), asked, tables.read(tuning, "gold"))
     clean = bench.right("clean", base_ND)
     planted = [_plant(bench, base_ND, position, examples) for position in _positions(bench, base_ND, clean)]
     found = []
@@ -97,11 +97,11 @@ def _positions(bench: Bench, base_ND: Tensor, clean: pd.Series[Any]) -> list[int
     return found
 
 
-def _examples(lm: LanguageModel, asked: pd.DataFrame, gold: pd.DataFrame) -> list[Example]:
-    from dpc.lm.training import Example
+def _examples(lm: LanguageModel, vectors: int, asked: pd.DataFrame, gold: pd.DataFrame) -> list[Example]:
+    from dpc.lm.training import gold_example
 
     rows = tables.rows(gold.merge(asked, on="problem_id", validate="one_to_one"))
-    return [Example(lm.encode(row.prompt_text), [*lm.encode(row.rationale), lm.end_ids[0]]) for row in rows]
+    return [gold_example(lm, vectors, row.prompt_text, row.rationale) for row in rows]
 
 
 def _plant(bench: Bench, base_ND: Tensor, position: int, examples: list[Example]) -> tuple[int, Tensor]:

@@ -7,9 +7,7 @@ from typing import cast
 
 from dpc.tasks.base import Problem, Task
 
-__all__ = ["NAMES", "Problem", "Task", "get_task"]
-
-NAMES = ("gsm8k", "aqua", "math", "arithmetic")
+__all__ = ["Problem", "Task", "get_task"]
 
 
 def get_task(name: str) -> Task:

@@ -139,7 +139,7 @@ rule write_evidence:
         outcomes=cell_files("evaluation/outcomes.parquet"),
         sensitivity=cell_files("study/sensitivity.parquet"),
         variants=cell_files("variants/variants.parquet"),
-        mechanism=cell_files("mechanism/mechanism.parquet") if workflow.is_rule("compare_flows") else [],
+        mechanism=cell_files("mechanism/mechanism.parquet"),
     output:
         [
             report(
