@@ -209,11 +209,11 @@ def shards(config: Config, stage: str, rule: str, place: Place) -> int:
 
 
 def gpus(config: Config, model: Model) -> int:
-    """Return the cards a GPU job asks for: none where torch runs on the CPU."""
-    if config.execution.device != "cuda":
-        return 0
+    """Return the cards a GPU job asks for: a number as it is given; else none where torch runs on the CPU."""
     if config.cluster.gpus != "auto":
         return config.cluster.gpus
+    if config.execution.device != "cuda":
+        return 0
     return cards(weights_gb(model), config.cluster.gpu_memory_gb)
 
 

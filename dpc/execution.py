@@ -63,7 +63,7 @@ class Cluster(Settings):
     """What jobs ask a scheduler for: nothing of a result, and a change reruns nothing but `auto` shards."""
 
     gpus: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Cards of every GPU job; `auto` is as many as hold the weights. Where `execution.device` is cpu: none."""
+    """Cards of every GPU job; `auto` is as many as hold the weights, none where `execution.device` is cpu."""
     gpu_memory_gb: Positive = 80
     """Memory of one card."""
     max_hours: Positive = 24
