@@ -251,6 +251,13 @@ def complete(outcomes: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def variants_of(folder: Path) -> Path:
+    """Table `variants` of four questions, made in a new folder."""
+    folder.mkdir()
+    compared(folder)
+    return folder / "out.parquet"
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cells of three seeds, written as tables and drawn by the stages."""
@@ -266,9 +273,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in SEEDS:
             path = folder / f"sensitivity-{recipe}-{seed}.parquet"
             files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
-            (folder / f"variants-{recipe}-{seed}").mkdir()
-            compared(folder / f"variants-{recipe}-{seed}")
-            files["variants"].append(folder / f"variants-{recipe}-{seed}" / "out.parquet")
+            files["variants"].append(variants_of(folder / f"variants-{recipe}-{seed}"))
     evidence_tables.run(chosen, **files, mechanism=[], folder=folder / "tables")
     own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
     evidence_figures.run(settings(ReportStage, recipes=["good"]), **own, folder=folder / "figures")
@@ -302,6 +307,7 @@ def test_the_published_function_is_nothing_to_beat(tmp_path: Path, mode: str, re
         for name, rows in made.items()
     }
     files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
+    files["variants"] = [variants_of(tmp_path / f"variants-{s}") for s in SEEDS]
     chosen = settings(TablesStage, recipes=["good"], act=Act(mode=mode))
     evidence_tables.run(chosen, **files, mechanism=[], folder=tmp_path / "tables")
     assert pd.read_csv(tmp_path / "tables" / "claims.csv").set_index("claim").loc["g", "reason"] == reason
