@@ -38,12 +38,12 @@ ABOUT = {
     "decoding": "Greedy answers to questions of ragged length under one soft prompt, in the same batches of 32 by our "
     "loop and by transformers' `generate` with left padding. The texts are the same, token for token.",
     "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "
-    "same batches in the same order; losses of every step agree within 0.0001. What is saved is the prompt's rows, which "
-    "go through the model once for all rows of a batch, and logits where no target is: little where the prompt is short.",
+    "same batches in the same order; losses of every step agree within 0.0001. What is saved is the prompt's rows, "
+    "which go through the model once for a batch, and logits where no target is: little where the prompt is short.",
     "evaluation": "Answers, their saliency, and a quarter of the answers generated anew under corrupted prompts, "
     "against the answers alone. DPC does all that prompt tuning does and more: the question is how much above 1 "
-    "it comes. Saliency is a forward and a backward pass over all that was read and written, about twice the arithmetic "
-    "of writing it, though in larger pieces. Peak memory is not taken.",
+    "it comes. Saliency is a forward and a backward pass over all that was read and written, about twice the "
+    "arithmetic of writing it, though in larger pieces. Peak memory is not taken.",
 }
 
 
