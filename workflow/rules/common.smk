@@ -190,6 +190,15 @@ def validated_splits(wildcards):
     return ["calibration", "test"] if is_held_out else ["calibration"]
 
 
+def planted_cells(wildcards):
+    """Planted harm of every prompt; asked for where this target is planned, and only there."""
+    try:
+        refuse_unfollowed(trigger=CONFIG.trigger, locate=CONFIG.locate)
+    except DpcError as error:
+        raise WorkflowError(f"config: {error}") from None
+    return cell_files("planted.parquet", recipes=VALIDATED, seeds=VALIDATION_SEEDS)
+
+
 def check_local_files():
     """What would fail at once on a compute node fails here, before the first job."""
     for name in STUDY.datasets:

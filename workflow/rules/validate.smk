@@ -4,15 +4,6 @@ VALIDATED = [name for name in (VALIDATION.recipe, VALIDATION.harmful_recipe) if 
 VALIDATION_SEEDS = [*VALIDATION.choosing_seeds, *VALIDATION.held_out_seeds]
 
 
-def planted_cells(wildcards):
-    """Planted harm of every prompt; asked for where this target is planned, and only there."""
-    try:
-        refuse_unfollowed(trigger=CONFIG.trigger, locate=CONFIG.locate)
-    except DpcError as error:
-        raise WorkflowError(f"config: {error}") from None
-    return cell_files("planted.parquet", recipes=VALIDATED, seeds=VALIDATION_SEEDS)
-
-
 rule plant_harm:
     input:
         model=model_ready,
