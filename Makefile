@@ -32,7 +32,7 @@ unit: .venv/test
 	$(BIN)/pytest -n $(CORES) --dist loadfile
 
 proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole studies
-	$(BIN)/pytest -n $(CORES) --dist loadfile -m proof
+	$(BIN)/pytest -n $(CORES) -m proof
 
 bench: .venv/test  ## measure speed and memory against the usual ways (about two hours): docs/benchmarks.md
 	$(BIN)/python -m benchmarks
