@@ -3,6 +3,8 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake
+# A file stays with one worker, which makes what its tests share once; files go out in the order of tests/conftest.py.
+PYTEST := $(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 # Loads torch once for all jobs of a run; results are the same.
 WARM := $(BIN)/python -m dpc.warm --
 DEMO := --configfile workflow/demo.yaml
@@ -29,10 +31,10 @@ lint: .venv/test
 	$(SNAKEMAKE) --lint
 
 unit: .venv/test
-	$(BIN)/pytest -n $(CORES) --dist loadfile
+	$(PYTEST)
 
 proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole studies
-	$(BIN)/pytest -n $(CORES) -m proof
+	$(PYTEST) -m proof
 
 bench: .venv/test  ## measure speed and memory against the usual ways (about two hours): docs/benchmarks.md
 	$(BIN)/python -m benchmarks

@@ -13,6 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DPC_DATA", ROOT.parent / "shared" / "data"))
 """Folder with gsm8k/, aqua/, math/; tests that need it skip where it is absent."""
 
+LONGEST = ("test_proofs.py", "test_grid.py", "test_kills.py", "test_cluster.py", "test_study_runs.py", "test_tasks.py")
+"""Files that take minutes, begun first: one that begins last is what all workers wait for."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

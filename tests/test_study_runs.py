@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -159,18 +160,17 @@ def assert_same_rows(one: pd.DataFrame, other: pd.DataFrame, rtol: float) -> Non
 
 
 @pytest.mark.proof
-def test_the_same_config_twice_gives_the_same_tables_and_figure_bytes(tmp_path: Path) -> None:
-    one, other = Workflow(tmp_path / "one", SMALLEST), Workflow(tmp_path / "other", SMALLEST)
-    one.run()
-    other.run()
-    first, second = every_table(one), every_table(other)
+def test_the_same_config_twice_gives_the_same_tables_and_figure_bytes(study: Workflow, tmp_path: Path) -> None:
+    again = Workflow(tmp_path, SMALLEST)
+    again.run()
+    first, second = every_table(study), every_table(again)
     assert first.keys() == second.keys()
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, second[name], check_exact=True)
-    assert figures(one) == figures(other)
-    assert len(figures(one)) == 43
+    assert figures(study) == figures(again)
+    assert len(figures(study)) == 43
     for name in ("main.csv", "ablation.tex", "findings.md", "claims.csv"):
-        paths = [w.folder / "results/tables" / name for w in (one, other)]
+        paths = [w.folder / "results/tables" / name for w in (study, again)]
         assert paths[0].read_text() == paths[1].read_text()
 
 
@@ -180,16 +180,15 @@ def blind(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.proof
-def test_shards_and_batch_sizes_change_no_row(tmp_path: Path) -> None:
-    whole, split = Workflow(tmp_path / "whole", SMALLEST), Workflow(tmp_path / "split", SMALLEST)
-    whole.run("evaluation")
+def test_shards_and_batch_sizes_change_no_row(study: Workflow, tmp_path: Path) -> None:
+    split = Workflow(tmp_path, SMALLEST)
     change = {
         "shards": {"generate": 4, "saliency": 2},
         "execution": {"batch_size": {"generate": 1, "saliency": 1}},
         "study": {"oracles": []},
     }
     split.run("evaluation", change=change)
-    folders = [cell(w) for w in (whole, split)]
+    folders = [cell(w) for w in (study, split)]
     for name, pattern in (("generations", "generations"), ("regenerations", "regenerations/test")):
         pair = [tables.read(sorted(f.glob(f"{pattern}/*.parquet")), name).drop(columns=list(TIMES)) for f in folders]
         assert_same_rows(*pair, rtol=0)
@@ -200,10 +199,10 @@ def test_shards_and_batch_sizes_change_no_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
-def test_shuffled_test_gold_changes_no_plan_and_no_prediction(tmp_path: Path) -> None:
+def test_shuffled_test_gold_changes_no_plan_and_no_prediction(study: Workflow, tmp_path: Path) -> None:
     """Gold is shuffled where it lies; everything between prompt and evaluation is then made anew."""
+    shutil.copytree(study.folder, tmp_path, dirs_exist_ok=True)
     workflow = Workflow(tmp_path, SMALLEST)
-    workflow.run("evaluation")
     folder = cell(workflow)
     keep = ["plans/test.parquet", "thresholds.parquet", "generations/1-of-1.parquet"]
     before = {name: pd.read_parquet(folder / name) for name in keep}
