@@ -175,7 +175,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "problem_id": _S,
         "split": _S,
         "correct": _B,  # under prompt tuning
-        "correct_unprompted": _B,
+        "correct_unprompted": _B,  # read leniently
         "eligible": _B,  # D27
         "share": _F,  # of affected tokens, what R is compared with
         "fired": _B,  # at the seed's R
@@ -311,7 +311,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "fire_rate": _F,
         "precision_wrong": _F,  # of fired, prompt tuning was wrong
         "recall_wrong": _F,
-        "precision_broken": _F,  # of fired, the prompt broke it: right without, wrong with
+        "precision_broken": _F,  # of fired, the prompt broke it: right without (read leniently), wrong with
         "recall_broken": _F,
         "truncated": _I,
         "tokens": _F,  # per question

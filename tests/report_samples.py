@@ -86,7 +86,7 @@ def outcome(number, plan, right, fired, real, text, candidate=-1):
         "candidate": candidate,
         "fired": fired,
         "correct": right,
-        "correct_lenient": right,
+        "correct_lenient": right or number % 10 == 3,
         "answer": "82.5" if real else "34",
         "extracted": ("82.5" if real else "34") if right else (None if number % 5 == 0 else "20"),
         "text": REAL * 3 if real else text,

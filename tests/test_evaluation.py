@@ -288,6 +288,15 @@ def test_evaluation_without_no_prompt_knows_nothing_of_broken_questions(
     assert row["recall_wrong"] == 1
 
 
+def test_right_without_the_prompt_is_read_leniently(planted: dict[str, pd.DataFrame]) -> None:
+    """A model without a prompt was never told the answer's form: d's answer is right but for that."""
+    rows = joined(planted)
+    bare_d = (rows["plan"] == "no_prompt") & (rows["problem_id"] == "d")
+    rows.loc[bare_d, "correct_lenient"] = True
+    row = evaluate(rows, STATISTICS, ONE_PASS).set_index("plan").loc["dpc"]
+    assert (row["precision_broken"], row["recall_broken"]) == (2 / 3, 1)
+
+
 def test_one_pass_plan_that_fires_on_some_has_no_trigger(planted: dict[str, pd.DataFrame]) -> None:
     row = evaluate(joined(planted), STATISTICS, {*ONE_PASS, "dpc"}).set_index("plan").loc["dpc"]
     assert math.isnan(row["precision_wrong"])

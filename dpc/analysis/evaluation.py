@@ -80,9 +80,10 @@ def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[
 
     Shares are of 0 to 1, tokens and seconds per question. Fixed and broken count questions against plan
     `prompt_tuning`. A trigger is judged against "prompt tuning was wrong" and "the prompt broke it" (right
-    under `no_prompt`, wrong under `prompt_tuning`); nan without `no_prompt`, for plans in `one_pass`, and
-    where all or no questions fire. A plan with candidates is an upper bound over a sample of wrong questions,
-    see `_upper_bound`. Raises DpcError if `prompt_tuning` is missing, or a plan has another set of questions.
+    under `no_prompt`, read leniently, wrong under `prompt_tuning`); nan without `no_prompt`, for plans in
+    `one_pass`, and where all or no questions fire. A plan with candidates is an upper bound over a sample of
+    wrong questions, see `_upper_bound`. Raises DpcError if `prompt_tuning` is missing, or a plan has another
+    set of questions.
     """
     if outcomes.empty:
         return tables.empty("evaluation")
@@ -108,7 +109,7 @@ class _Reference:
     base: pd.DataFrame
     """Outcomes of prompt tuning."""
     broken: pd.Series[bool] | None
-    """Right without the prompt and wrong with it; None without plan `no_prompt`."""
+    """Right without the prompt, read leniently, and wrong with it; None without plan `no_prompt`."""
 
 
 def _reference(groups: dict[Any, pd.DataFrame]) -> _Reference:
@@ -119,7 +120,7 @@ def _reference(groups: dict[Any, pd.DataFrame]) -> _Reference:
     if WITHOUT_PROMPT not in groups:
         return alone
     unprompted = _by_question(groups[WITHOUT_PROMPT], alone)
-    return _Reference(base, unprompted["correct"] & ~base["correct"])
+    return _Reference(base, unprompted["correct_lenient"] & ~base["correct"])  # it was never told the form
 
 
 def _by_question(group: pd.DataFrame, reference: _Reference) -> pd.DataFrame:

@@ -44,7 +44,9 @@ KINDS = (
 def verdicts(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Return right or wrong per question (rows) and plan of the page (columns); complete questions only."""
     rows = outcomes[outcomes["plan"].isin(PLANS)].drop_duplicates(["problem_id", "plan"])
-    table = rows.pivot(index="problem_id", columns="plan", values="correct").reindex(columns=list(PLANS))
+    right = rows["correct_lenient"].where(rows["plan"] == "no_prompt", rows["correct"])  # it was never told the form
+    rows = rows.assign(right=right)
+    table = rows.pivot(index="problem_id", columns="plan", values="right").reindex(columns=list(PLANS))
     return table.dropna().astype(bool)
 
 

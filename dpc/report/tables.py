@@ -92,6 +92,7 @@ def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
     text[f"{captions.level(settings)} interval"] = _spans(numbers, "low", "high")
     text["seeds, lowest to highest"] = _spans(numbers, "seed_low", "seed_high")
+    text["read leniently (%)"] = numbers["lenient"].map(percent)
     text["published (%)"] = [
         f"{percent(value)} (not applied)" if _not_applied(model, plan) and not math.isnan(value) else percent(value)
         for model, plan, value in zip(numbers["model"], numbers["plan"], numbers["published"], strict=True)
@@ -106,7 +107,7 @@ def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
 def _main_row(
     cell: tuple[str, str, str], plan: str, ours: dict[Any, Any] | None, known: Published | None
 ) -> dict[str, Any]:
-    columns = ("questions", "accuracy", "low", "high", "seed_low", "seed_high", "fired")
+    columns = ("questions", "accuracy", "low", "high", "seed_low", "seed_high", "lenient", "fired")
     return {
         **dict(zip(CELL, cell, strict=True)),
         "plan": plan,
@@ -147,8 +148,10 @@ def _main_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         f"Accuracy in % on {captions.count_range(_counts(numbers))} test questions per cell, "
         f"{captions.counted(cells, 'cell')}, mean over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}. The {captions.level(settings)} interval is "
-        "over questions, conditional on these seeds: each question counts with its mean over seeds. "
-        f"{beside}{note}. {_other_test_sets(numbers)}A dash: no such cell. {captions.method(settings)} "
+        "over questions, conditional on these seeds: each question counts with its mean over seeds. Read leniently: "
+        "where no answer stands in the form the task asks for, the last that could be one counts; a model without "
+        f"a prompt was never told that form. {beside}{note}. {_other_test_sets(numbers)}"
+        f"A dash: no such cell. {captions.method(settings)} "
         f"{captions.run(settings)}"
     )
 

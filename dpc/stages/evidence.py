@@ -28,8 +28,8 @@ def run(
     answers, task = tables.read(gold, "gold"), get_task(settings.task)
     fitted = tables.read(thresholds, "thresholds").iloc[0]
     right, alone = (
-        grade(table, answers, task).set_index("problem_id")["correct"]
-        for table in (made, tables.read(unprompted, "generations"))
+        grade(table, answers, task).set_index("problem_id")[reading]
+        for table, reading in ((made, "correct"), (tables.read(unprompted, "generations"), "correct_lenient"))
     )
     readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, of_row(fitted))
     table = evidence.gather(

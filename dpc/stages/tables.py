@@ -49,8 +49,8 @@ def _accuracies(paths: list[Path], settings: TablesStage) -> pd.DataFrame:
                         **_pool(group, settings),
                     }
                 )
-    columns = [*report.CELL, "plan", "questions", "accuracy", "low", "high", "seed_low", "seed_high", "fired"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = [*report.CELL, "plan", "questions", "accuracy", "low", "high", "seed_low", "seed_high"]
+    return pd.DataFrame(rows, columns=[*columns, "lenient", "fired"])
 
 
 def _pool(group: pd.DataFrame, settings: TablesStage) -> dict[str, Any]:
@@ -65,5 +65,6 @@ def _pool(group: pd.DataFrame, settings: TablesStage) -> dict[str, Any]:
         "high": found.high,
         "seed_low": by_seed.min(),
         "seed_high": by_seed.max(),
+        "lenient": group["correct_lenient"].mean(),
         "fired": group["fired"].mean(),
     }
