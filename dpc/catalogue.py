@@ -37,6 +37,16 @@ class BuiltinModel(Settings):
     question_loss_weight: Share = 0.1
     """Weight of question tokens in the loss; rationale tokens weigh 1."""
 
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> BuiltinModel:
+        if self.width % (2 * self.heads):  # rotary positions turn pairs
+            raise ValueError(f"`width` is {self.width}, expected a multiple of 2 x `heads`, {2 * self.heads}")
+        if self.heads % self.key_value_heads:
+            raise ValueError(
+                f"`heads` is {self.heads}, expected a multiple of {self.key_value_heads} `key_value_heads`"
+            )
+        return self
+
 
 class Model(Settings):
     """One language model: exactly one of `path`, `hub`, `builtin`."""

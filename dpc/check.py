@@ -51,6 +51,7 @@ def check(config: Config, fetch: set[str] | None = None) -> None:
             check_model(config, name, found, measured)
     for name in config.study.datasets:
         _check_dataset(name, config.datasets[name], fetch)
+    check_adapters(config)
     check_disk(config, sum(cost.weights_gb(model) for model in hub_models.values()))
 
 
@@ -188,6 +189,24 @@ def check_validation(config: Config) -> None:
                 f"recipes.{name}.adapter is {adapter!r}, one prompt for all seeds of `validation`; write {{seed}} into "
                 f"it, or another validation.{key}"
             )
+
+
+def check_adapters(config: Config) -> None:
+    """Raise DpcError where a prompt that is brought in is not there, or has other vectors than its recipe says."""
+    study = config.study
+    for name, model, dataset, seed in product(study.recipes, study.models, study.datasets, study.prompt_seeds):
+        recipe = config.recipes[name]
+        if recipe.adapter is None:
+            continue
+        file = Path(recipe.adapter.format(model=model, dataset=dataset, seed=seed), "adapter_config.json")
+        try:
+            vectors = json.loads(file.read_text())["num_virtual_tokens"]
+        except (OSError, ValueError, KeyError):
+            raise DpcError(
+                f"recipes.{name}.adapter: found no PEFT prompt-tuning adapter's {file}; expected the folder PEFT wrote"
+            ) from None
+        if vectors != recipe.vectors:
+            raise DpcError(f"recipes.{name}.vectors is {recipe.vectors}, but {file} has {vectors}; write {vectors}")
 
 
 def check_context(config: Config, name: str, context: int | None, datasets: Collection[str]) -> None:

@@ -55,7 +55,7 @@ def table(config: Config) -> str:
     hub = {name: config.models[name] for name in config.study.models if config.models[name].hub}
     weights = sum(cost.weights_gb(model) for model in hub.values())
     total = sum(line.hours for line in found.values())
-    closing = f"{total:,.0f} {unit} in all"
+    closing = f"{total:,.0f} {unit} in all" if total >= 1 else f"less than one of the {unit} in all"
     if hub:
         closing += f", {weights:,.0f} GB of weights to fetch ({', '.join(hub)})"
     return "\n".join([head, *rows, closing, "Rates: config.yaml, cluster.rates; lengths assumed: dpc/cost.py."])

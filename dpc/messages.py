@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 LONGEST_VALUE = 60
 NAME_RULE = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
+SYNONYMS = {"gpu": "cuda"}
 PLAIN = {
     "missing": "is missing: add it",
     "dict_type": "expected a map of keys",
@@ -77,8 +78,12 @@ def _wanted(fault: Any) -> str:
         return NAME_RULE if fault["loc"][-1] == "[key]" else "expected text without { and }"
     if fault["type"] == "literal_error":
         names = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+        meant = SYNONYMS.get(str(fault["input"]).lower())
         near = difflib.get_close_matches(str(fault["input"]), names, n=1, cutoff=0.6) if len(names) > 1 else []
+        near = [meant] if meant in names else near
         return f"expected {fault['ctx']['expected']}" + (f"; did you mean {near[0]!r}?" if near else "")
+    if fault["type"] == "too_short":
+        return f"expected {fault['ctx']['min_length']} or more in it"
     known = PLAIN.get(fault["type"])
     message = fault["msg"].removeprefix("Input should be ")
     return known or f"expected {'' if message.startswith('a ') else 'a value '}{message[0].lower()}{message[1:]}"

@@ -256,6 +256,19 @@ def test_planted_harm_needs_a_prompt_of_its_own_for_every_seed(key: str) -> None
             check.check_validation(config)
 
 
+def test_a_prompt_brought_in_has_the_vectors_its_recipe_says(hub: SimpleNamespace, tmp_path: Path) -> None:
+    brought = {"adapter": f"{tmp_path}/adapter/seed{{seed}}", "vectors": 20}
+    config = paper(("recipes.brought", brought), ("study.recipes", ["brought"]), ("study.prompt_seeds", [0, 1]))
+    for seed, vectors in enumerate((20, 4)):
+        with pytest.raises(DpcError, match=rf"recipes\.brought\.adapter: found no .*seed{seed}/adapter_config\.json"):
+            check.check(config)
+        file = tmp_path / f"adapter/seed{seed}/adapter_config.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"num_virtual_tokens": vectors}))
+    with pytest.raises(DpcError, match=r"recipes\.brought\.vectors is 20, but .*seed1.* has 4; write 4"):
+        check.check(config)
+
+
 def test_worked_examples_count_to_the_context(hub: SimpleNamespace) -> None:
     long = paper(("datasets.gsm8k.formats", {"llama2-13b": "plain_4_shot"}), ("formats.plain_4_shot.shots", 10))
     with pytest.raises(DpcError, match=r"expected 4272 \(100 vectors, 3660 for a question, 512 new\)"):
@@ -283,7 +296,7 @@ def test_what_is_made_already_needs_no_room(hub: SimpleNamespace, monkeypatch: p
                 check.check_disk(paper(), 0.0)
 
 
-@pytest.mark.parametrize(("target", "said"), [("check", "nothing in the way"), ("estimate", "CPU hours in all")])
+@pytest.mark.parametrize(("target", "said"), [("check", "nothing in the way"), ("estimate", "less than one of")])
 def test_both_targets_answer_in_seconds_when_typed_as_the_cluster_page_prints_them(
     tmp_path: Path, target: str, said: str
 ) -> None:
