@@ -306,3 +306,10 @@ def test_both_targets_answer_in_seconds_when_typed_as_the_cluster_page_prints_th
     assert done.returncode == 0, done.stdout + done.stderr
     assert said in done.stdout
     assert time.monotonic() - started < 30
+
+
+def test_what_it_costs_may_be_asked_where_it_cannot_run(tmp_path: Path) -> None:
+    wrong = {"flow": {"deep_layers": [0, 99]}}
+    checked, estimated = (Workflow(tmp_path, wrong).snakemake("--cores", "1", name) for name in ("check", "estimate"))
+    assert (checked.returncode, estimated.returncode) == (1, 0)
+    assert "flow.deep_layers, model builtin: " in checked.stderr
