@@ -51,7 +51,6 @@ def check(config: Config, fetch: set[str] | None = None) -> None:
             check_model(config, name, found, measured)
     for name in config.study.datasets:
         _check_dataset(name, config.datasets[name], fetch)
-    check_adapters(config)
     check_disk(config, sum(cost.weights_gb(model) for model in hub_models.values()))
 
 
@@ -196,17 +195,23 @@ def check_adapters(config: Config) -> None:
     study = config.study
     for name, model, dataset, seed in product(study.recipes, study.models, study.datasets, study.prompt_seeds):
         recipe = config.recipes[name]
-        if recipe.adapter is None:
-            continue
-        file = Path(recipe.adapter.format(model=model, dataset=dataset, seed=seed), "adapter_config.json")
-        try:
-            vectors = json.loads(file.read_text())["num_virtual_tokens"]
-        except (OSError, ValueError, KeyError):
+        if recipe.adapter:
+            _check_adapter(name, Path(recipe.adapter.format(model=model, dataset=dataset, seed=seed)), recipe.vectors)
+
+
+def _check_adapter(name: str, folder: Path, vectors: int) -> None:
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / file).is_file():
             raise DpcError(
-                f"recipes.{name}.adapter: found no PEFT prompt-tuning adapter's {file}; expected the folder PEFT wrote"
-            ) from None
-        if vectors != recipe.vectors:
-            raise DpcError(f"recipes.{name}.vectors is {recipe.vectors}, but {file} has {vectors}; write {vectors}")
+                f"recipes.{name}.adapter: found no {str(folder / file)!r}; write the folder of a PEFT prompt-tuning "
+                "adapter in safetensors, with {model}, {dataset} and {seed} where cells have adapters of their own"
+            )
+    try:
+        found = json.loads((folder / "adapter_config.json").read_text()).get("num_virtual_tokens", vectors)
+    except (ValueError, AttributeError):
+        raise DpcError(f"recipes.{name}.adapter: {folder}/adapter_config.json is no JSON map; copy it again") from None
+    if found != vectors:
+        raise DpcError(f"recipes.{name}.vectors is {vectors}, but the adapter in {folder} has {found}; write {found}")
 
 
 def check_context(config: Config, name: str, context: int | None, datasets: Collection[str]) -> None:

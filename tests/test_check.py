@@ -256,17 +256,18 @@ def test_planted_harm_needs_a_prompt_of_its_own_for_every_seed(key: str) -> None
             check.check_validation(config)
 
 
-def test_a_prompt_brought_in_has_the_vectors_its_recipe_says(hub: SimpleNamespace, tmp_path: Path) -> None:
-    brought = {"adapter": f"{tmp_path}/adapter/seed{{seed}}", "vectors": 20}
+def test_a_prompt_brought_in_has_the_vectors_its_recipe_says(tmp_path: Path) -> None:
+    brought = {"adapter": f"{tmp_path}/seed{{seed}}", "vectors": 20}
     config = paper(("recipes.brought", brought), ("study.recipes", ["brought"]), ("study.prompt_seeds", [0, 1]))
     for seed, vectors in enumerate((20, 4)):
-        with pytest.raises(DpcError, match=rf"recipes\.brought\.adapter: found no .*seed{seed}/adapter_config\.json"):
-            check.check(config)
-        file = tmp_path / f"adapter/seed{seed}/adapter_config.json"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps({"num_virtual_tokens": vectors}))
-    with pytest.raises(DpcError, match=r"recipes\.brought\.vectors is 20, but .*seed1.* has 4; write 4"):
-        check.check(config)
+        folder = tmp_path / f"seed{seed}"
+        folder.mkdir()
+        for name, text in (("config.json", json.dumps({"num_virtual_tokens": vectors})), ("model.safetensors", "")):
+            with pytest.raises(DpcError, match=rf"recipes\.brought\.adapter: found no '.*seed{seed}/adapter_{name}'"):
+                check.check_adapters(config)
+            (folder / f"adapter_{name}").write_text(text)
+    with pytest.raises(DpcError, match=r"recipes\.brought\.vectors is 20, but the adapter in .*seed1 has 4; write 4"):
+        check.check_adapters(config)
 
 
 def test_worked_examples_count_to_the_context(hub: SimpleNamespace) -> None:
@@ -308,8 +309,8 @@ def test_both_targets_answer_in_seconds_when_typed_as_the_cluster_page_prints_th
     assert time.monotonic() - started < 30
 
 
-def test_what_it_costs_may_be_asked_where_it_cannot_run(tmp_path: Path) -> None:
-    wrong = {"flow": {"deep_layers": [0, 99]}}
-    checked, estimated = (Workflow(tmp_path, wrong).snakemake("--cores", "1", name) for name in ("check", "estimate"))
-    assert (checked.returncode, estimated.returncode) == (1, 0)
-    assert "flow.deep_layers, model builtin: " in checked.stderr
+def test_what_it_costs_may_be_asked_where_it_would_not_fit(tmp_path: Path) -> None:
+    large = Workflow(tmp_path, {"datasets": {"arithmetic": {"splits": {"test": 10**9}}}})
+    checked, estimated = (large.snakemake("--cores", "1", name) for name in ("check", "estimate"))
+    assert "GB free, expected" in checked.stderr
+    assert (checked.returncode, estimated.returncode) == (1, 0), estimated.stderr

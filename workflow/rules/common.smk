@@ -233,27 +233,19 @@ def check_local_files():
             raise WorkflowError(f"config: models.{name}: {error}") from None
 
 
+def refuse(look):
+    """What would show after hours of GPU work is refused when the configuration is read."""
+    try:
+        look()
+    except DpcError as error:
+        raise WorkflowError(f"config: {error}") from None
+
+
 def check_layer_ranges():
-    """A range outside a model would show after hours of GPU work."""
     for name in STUDY.models:
-        try:
-            check.check_layers(CONFIG, name, check.depth(name, CONFIG.models[name]))
-        except DpcError as error:
-            raise WorkflowError(f"config: {error}") from None
-
-
-def check_adapters():
-    """An adapter to bring in must lie there for every cell."""
-    for model, dataset, recipe, seed in product(STUDY.models, STUDY.datasets, STUDY.recipes, STUDY.prompt_seeds):
-        cell = SimpleNamespace(model=model, dataset=dataset, recipe=recipe, seed=seed)
-        missing = [file for file in adapter_files(cell) if not Path(file).is_file()]
-        if missing:
-            raise WorkflowError(
-                f"config: recipes.{recipe}.adapter: found no {missing[0]!r}; write the folder of a PEFT prompt-tuning "
-                "adapter in safetensors, with {model}, {dataset} and {seed} where cells have adapters of their own"
-            )
+        check.check_layers(CONFIG, name, check.depth(name, CONFIG.models[name]))
 
 
 check_local_files()
-check_adapters()
-check_layer_ranges()
+refuse(lambda: check.check_adapters(CONFIG))
+refuse(check_layer_ranges)
