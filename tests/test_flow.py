@@ -138,8 +138,8 @@ def test_helper_rows_are_what_the_saliency_stage_stores() -> None:
     recorder = Recorder(Request(band=band), batch, slice(1, 4), [cut], LAYERS, 1)
     everything = Rectangle(slice(0, places.size), slice(0, places.size))
     for layer in range(LAYERS):
-        recorder.add(layer, everything, 0, torch.tensor(maps[layer])[None, None].clone())
-        recorder.look(layer, everything, 0, torch.tensor(maps[layer])[None, None])
+        map_BHQK = torch.tensor(maps[layer])[None, None]
+        recorder.gather(layer, 0, [(everything, map_BHQK, map_BHQK.clone())])
     reduced = recorder.reduced([torch.full((places.tokens,), 0.5)], [torch.full((places.tokens,), 0.25)])
     stored = _row(SimpleNamespace(problem_id="x", split="test"), batch, 0, 1, list(places.steps), cut, reduced)
     oracle = saliency_row(maps, places, band=band)

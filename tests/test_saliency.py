@@ -236,12 +236,12 @@ def test_a_log_sum_exp_off_by_a_hundredth_is_noticed(monkeypatch: pytest.MonkeyP
 
 
 def test_heads_beside_the_wrong_keys_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = attention.Scratch.rows
+    plain = recorder.Recorder.take
 
-    def shifted(scratch: Any, name: str, states_BHQD: Tensor, *more: Any) -> Tensor:
-        return plain(scratch, name, states_BHQD.roll(1, 1) if name == "dL/dO" else states_BHQD, *more)
+    def shifted(own: Any, layer: int, sight: Any, saved: Any, slope_BHQD: Tensor) -> None:
+        plain(own, layer, sight, saved, slope_BHQD.roll(1, 1))  # of dL/dO only: one head's index off
 
-    monkeypatch.setattr(attention.Scratch, "rows", shifted)  # of dL/dO only: one head's index off
+    monkeypatch.setattr(recorder.Recorder, "take", shifted)
     assert max(errors("llama-gqa", "bos_first", "abs_mean", "rows").values()) > 1e-3
 
 
@@ -307,8 +307,8 @@ def test_a_prefix_is_made_once_a_prompt_and_changes_no_bit(family: str, monkeypa
     lm, layout, prefix = tiny.model(family), Layout("bos_first", True), saliency.Prefix()
     questions, rationales = sequences()
     made = []
-    cache_of = saliency._cache_of
-    monkeypatch.setattr(saliency, "_cache_of", lambda *given: made.append(given) or cache_of(*given))
+    given_of = saliency._given
+    monkeypatch.setattr(saliency, "_given", lambda *given: made.append(given) or given_of(*given))
     for prompt_ND in (prompt(lm), prompt(lm), 2 * prompt(lm)):
         batch = right_padded(lm, layout, prompt_ND, questions, rationales)
         alone = measure(lm, layout, batch, VECTORS, CUTS, STARTS, Request())

@@ -7,7 +7,7 @@ D head width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from torch import Tensor
 _CPU_TILE, _CUDA_TILE = 2**20, 2**25
 """Entries of A (over batch and heads) in one tile: what a CPU's cache holds, and what keeps a GPU busy."""
 _FLASH_DTYPES = (torch.bfloat16, torch.float16)
+Given = tuple[Tensor, Tensor]
+"""Keys and values (B or 1, J, K, D) of the columns before the rows' own; nothing is differentiated there."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,23 @@ class Scratch:
         torch.mul(states_PgQD, factor, out=room[..., :width])
         return room
 
-    def columns(self, name: str, states_BJKD: Tensor, more: int = 0) -> Tensor:
-        """Return (P, D, K), contiguous, with `more` rows of ones after the D of each.
+    def columns(self, name: str, parts_BJKD: Sequence[Tensor], more: int = 0) -> Tensor:
+        """Return the parts side by side (P, D, K), contiguous, with `more` rows of ones after the D of each.
 
-        A product with it takes half the time of one with a transposed view; and a product with the identity, which is
-        exact, transposes faster than torch's copy does.
+        The last part says the batch; one that is the same for all of it may come once. A product with the result takes
+        half the time of one with a transposed view; and a product with the identity, which is exact, transposes faster
+        than torch's copy does.
         """
-        states_PKD = states_BJKD.to(wide(states_BJKD.dtype)).flatten(0, 1)
-        heads, length, width = states_PKD.shape
-        room = self.room(name, (heads, width + more, length), states_PKD)
-        identity_DD = torch.eye(width + more, width, dtype=room.dtype, device=room.device)
-        torch.bmm(identity_DD.expand(heads, -1, -1), states_PKD.transpose(1, 2), out=room)
+        batch, shared, _, width = parts_BJKD[-1].shape
+        dtype, device = wide(parts_BJKD[-1].dtype), parts_BJKD[-1].device
+        identity_DD = torch.eye(width + more, width, dtype=dtype, device=device)
+        room = self.room(name, (batch * shared, width + more, sum(part.shape[2] for part in parts_BJKD)), identity_DD)
+        start = 0
+        for part_BJKD in parts_BJKD:
+            states_PKD = part_BJKD.to(dtype).expand(batch, -1, -1, -1).flatten(0, 1)
+            own = room[:, :, start : start + part_BJKD.shape[2]]
+            torch.bmm(identity_DD.expand(len(room), -1, -1), states_PKD.transpose(1, 2), out=own)
+            start += part_BJKD.shape[2]
         room[:, width:].fill_(1)
         return room
 
@@ -113,12 +121,15 @@ class Scratch:
 class Probabilities:
     """A = exp(scores - lse), rebuilt where it is asked for; one at a time in a `Scratch`."""
 
-    def __init__(self, query_BHQD: Tensor, key_BJKD: Tensor, lse_BHQ: Tensor, sight: Sight, scratch: Scratch):
+    def __init__(
+        self, query_BHQD: Tensor, keys_BJKD: Sequence[Tensor], lse_BHQ: Tensor, sight: Sight, scratch: Scratch
+    ):
+        """`keys_BJKD` are the columns in parts, as in `Scratch.columns`."""
         self.sight, self.scratch = sight, scratch
-        shared, more = key_BJKD.shape[1], int(sight.softcap is None)
+        shared, more = keys_BJKD[-1].shape[1], int(sight.softcap is None)
         self.lse_PgQ1 = by_key_head(lse_BHQ.to(wide(query_BHQD.dtype))[..., None], shared)
         self.query_PgQD = scratch.rows("query", query_BHQD, shared, sight.scale, more)
-        self.key_PDK = scratch.columns("key", key_BJKD, more)
+        self.key_PDK = scratch.columns("key", keys_BJKD, more)
         if more:  # the product then subtracts lse on its way
             torch.neg(self.lse_PgQ1, out=self.query_PgQD[..., -1:])
 
@@ -154,16 +165,27 @@ def visible(rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor:
 
 
 def attend(
-    query_BHQD: Tensor, key_BJKD: Tensor, value_BJKD: Tensor, sight: Sight, mask_QK: Tensor | None
+    query_BHQD: Tensor,
+    key_BJKD: Tensor,
+    value_BJKD: Tensor,
+    sight: Sight,
+    mask_QK: Tensor | None,
+    given: Given | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return attention's output (B, H, Q, D) and the log-sum-exp of each row's scores (B, H, Q); differentiable.
 
-    `mask_QK` is the additive mask of `visible`, or None where plain causal attention is meant. Fused kernels are used
-    where torch has one that tells its log-sum-exp; elsewhere the same thing is done tile by tile.
+    `given` are the columns before `key_BJKD`, if there are any. `mask_QK` is the additive mask of `visible`, or None
+    where plain causal attention is meant. Fused kernels are used where torch has one that tells its log-sum-exp;
+    elsewhere the same thing is done tile by tile.
     """
     is_plain = sight.softcap is None
-    if sight.offset > 0 and goes_on(query_BHQD.device, sight):
-        return Continued.apply(query_BHQD, key_BJKD, value_BJKD, sight)
+    if given is not None:
+        if goes_on(query_BHQD.device, sight):
+            return Continued.apply(query_BHQD, key_BJKD, value_BJKD, *given, sight)
+        key_BJKD, value_BJKD = (
+            torch.cat([before.expand(len(own), -1, -1, -1), own], 2)
+            for before, own in zip(given, (key_BJKD, value_BJKD), strict=True)
+        )
     if query_BHQD.device.type == "cpu" and is_plain:
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         mask = None if mask_QK is None else mask_QK.to(query_BHQD.dtype)[None, None]
@@ -182,7 +204,7 @@ def goes_on(device: torch.device, sight: Sight) -> bool:
 
 
 class Continued(torch.autograd.Function):
-    """Fused attention of rows behind `sight.offset` given columns: once to those, once causal to their own, joined.
+    """Fused attention of rows behind given columns: once to those, once causal to their own, joined.
 
     With o_i and lse_i of the two: lse = log(e^lse_1 + e^lse_2), o = sum of o_i e^(lse_i - lse). The backward pass of
     either is that of plain attention with the joint o and lse in place of its own.
@@ -190,37 +212,38 @@ class Continued(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query_BHQD: Tensor, key_BJKD: Tensor, value_BJKD: Tensor, sight: Sight
+        ctx: Any,
+        query_BHQD: Tensor,
+        key_BJKD: Tensor,
+        value_BJKD: Tensor,
+        given_key: Tensor,
+        given_value: Tensor,
+        sight: Sight,
     ) -> tuple[Tensor, Tensor]:
         """Return the output (B, H, Q, D) and the log-sum-exp (B, H, Q), which has no gradient."""
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        output_BHQD, lse_BHQ = kernel(
-            query_BHQD, key_BJKD[:, :, sight.offset :], value_BJKD[:, :, sight.offset :], 0.0, True, scale=sight.scale
-        )
-        given_BHQD, given_BHQ = kernel(
-            query_BHQD, key_BJKD[:, :, : sight.offset], value_BJKD[:, :, : sight.offset], 0.0, False, scale=sight.scale
-        )
+        before = [states.expand(len(query_BHQD), -1, -1, -1) for states in (given_key, given_value)]
+        output_BHQD, lse_BHQ = kernel(query_BHQD, key_BJKD, value_BJKD, 0.0, True, scale=sight.scale)
+        given_BHQD, given_BHQ = kernel(query_BHQD, *before, 0.0, False, scale=sight.scale)
         share_BHQ1 = torch.sigmoid(given_BHQ - lse_BHQ)[..., None]
         output_BHQD = torch.lerp(output_BHQD.to(share_BHQ1), given_BHQD.to(share_BHQ1), share_BHQ1).to(query_BHQD)
         lse_BHQ = torch.logaddexp(lse_BHQ, given_BHQ)
-        ctx.save_for_backward(query_BHQD, key_BJKD, value_BJKD, output_BHQD, lse_BHQ)
-        ctx.sight = sight
+        ctx.save_for_backward(query_BHQD, key_BJKD, value_BJKD, *before, output_BHQD, lse_BHQ)
+        ctx.scale = sight.scale
         ctx.mark_non_differentiable(lse_BHQ)
         return output_BHQD, lse_BHQ
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        """Return dL/dQ, dL/dK and dL/dV."""
-        query_BHQD, key_BJKD, value_BJKD, output_BHQD, lse_BHQ = ctx.saved_tensors
-        offset, scale = ctx.sight.offset, ctx.sight.scale
+        """Return dL/dQ, and dL/dK and dL/dV of the rows' own columns."""
+        query_BHQD, key_BJKD, value_BJKD, *before, output_BHQD, lse_BHQ = ctx.saved_tensors
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        found = []
-        for columns, is_own in ((slice(offset), False), (slice(offset, None), True)):
-            states = (query_BHQD, key_BJKD[:, :, columns], value_BJKD[:, :, columns])
-            found.append(kernel(gradients[0], *states, output_BHQD, lse_BHQ, 0.0, is_own, scale=scale))
-        (given_query, *given), (own_query, *own) = found
-        to_key_BJKD, to_value_BJKD = (torch.cat(parts, 2) for parts in zip(given, own, strict=True))
-        return given_query + own_query, to_key_BJKD, to_value_BJKD, None
+        joint = (output_BHQD, lse_BHQ, 0.0)
+        to_query, to_key, to_value = kernel(
+            gradients[0], query_BHQD, key_BJKD, value_BJKD, *joint, True, scale=ctx.scale
+        )
+        to_query += kernel(gradients[0], query_BHQD, *before, *joint, False, scale=ctx.scale)[0]
+        return to_query, to_key, to_value, None, None, None
 
 
 class Tiled(torch.autograd.Function):
@@ -237,7 +260,7 @@ class Tiled(torch.autograd.Function):
         output_PgQD = torch.empty_like(query_PgQD)
         lse_PgQ = query_PgQD.new_empty(query_PgQD.shape[:3])
         scratch = Scratch()
-        key_PDK = scratch.columns("key", key_BJKD)
+        key_PDK = scratch.columns("key", [key_BJKD])
         for tile in _all_tiles(query_BHQD, key_BJKD, sight):
             scores_PgQK = scratch.product("A", query_PgQD, key_PDK, tile)
             if sight.softcap is not None:
@@ -259,9 +282,9 @@ class Tiled(torch.autograd.Function):
         query_BHQD, key_BJKD, value_BJKD, output_BHQD, lse_BHQ = ctx.saved_tensors
         sight, shared, dtype = ctx.sight, key_BJKD.shape[1], wide(query_BHQD.dtype)
         scratch = Scratch()
-        probabilities = Probabilities(query_BHQD, key_BJKD, lse_BHQ, sight, scratch)
+        probabilities = Probabilities(query_BHQD, [key_BJKD], lse_BHQ, sight, scratch)
         query_PgQD, slope_PgQD = (by_key_head(states.to(dtype), shared) for states in (query_BHQD, gradients[0]))
-        key_PKD, value_PDK = key_BJKD.to(dtype).flatten(0, 1), scratch.columns("value", value_BJKD)
+        key_PKD, value_PDK = key_BJKD.to(dtype).flatten(0, 1), scratch.columns("value", [value_BJKD])
         mean_PgQ1 = (slope_PgQD * by_key_head(output_BHQD.to(dtype), shared)).sum(-1, keepdim=True)
         to_query_PgQD = torch.empty_like(query_PgQD)
         to_key_PKD, to_value_PKD = torch.zeros_like(key_PKD), torch.zeros_like(key_PKD)

@@ -6,14 +6,25 @@ vector, G group of columns, R group of rows, D head width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from dpc.lm.attention import Probabilities, Rectangle, Scratch, Sight, goes_on, tile_rows, tiles, visible, wide
+from dpc.lm.attention import (
+    Given,
+    Probabilities,
+    Rectangle,
+    Scratch,
+    Sight,
+    goes_on,
+    tile_rows,
+    tiles,
+    visible,
+    wide,
+)
 from dpc.lm.layout import RightPadded
 
 GROUPS = ("prompt", "question", "rationale", "former_tokens", "former_steps")
@@ -87,6 +98,8 @@ class Recorder:
         self.leaf = new(())
         """The first measured attention output: where the graph begins."""
         self.is_recording = True
+        self.given: Sequence[Given] = ()
+        """Per layer, what goes before the graph; empty where nothing does."""
         self._scratch = Scratch()
         self._masks: dict[tuple[int, int, int | None, torch.device], Tensor] = {}
 
@@ -109,18 +122,26 @@ class Recorder:
     @torch.no_grad()
     def take(self, layer: int, sight: Sight, saved: tuple[Tensor, ...], slope_BHQD: Tensor) -> None:
         """Reduce |A * dL/dA| of one layer from its queries, keys, values, log-sum-exp and dL/dO (`slope`)."""
-        query_BHQD, key_BJKD, value_BJKD, lse_BHQ = saved
-        batch, heads, shared = *query_BHQD.shape[:2], key_BJKD.shape[1]
-        probabilities = Probabilities(query_BHQD, key_BJKD, lse_BHQ, sight, self._scratch)
+        self.gather(layer, sight.offset, self._pieces(layer, sight, saved, slope_BHQD))
+
+    def _pieces(
+        self, layer: int, sight: Sight, saved: tuple[Tensor, ...], slope_BHQD: Tensor
+    ) -> Iterator[tuple[Rectangle, Tensor, Tensor]]:
+        """Yield rectangles with A and A * dL/dA on them, the latter over the number of heads unless all are kept."""
+        query_BHQD, *own_BJKD, lse_BHQ = saved
+        batch, heads, shared = *query_BHQD.shape[:2], own_BJKD[0].shape[1]
+        keys, values = zip(self.given[layer], own_BJKD, strict=True) if self.given else ((own,) for own in own_BJKD)
+        probabilities = Probabilities(query_BHQD, keys, lse_BHQ, sight, self._scratch)
         share = 1 if self.request.head_reduce == "per_head" else 1 / heads
         slope_PgQD = self._scratch.rows("dL/dO", slope_BHQD, shared, share)
-        value_PDK = self._scratch.columns("value", value_BJKD)
-        for rectangle in self._rectangles(batch * heads, key_BJKD.shape[2], sight, query_BHQD.device):
+        value_PDK = self._scratch.columns("value", values)
+        columns = value_PDK.shape[2]
+        for rectangle in self._rectangles(batch * heads, columns, sight, query_BHQD.device):
             slope_PgQK = self._scratch.product("slope", slope_PgQD, value_PDK, rectangle)
             a_PgQK = probabilities.on(rectangle)
-            self.look(layer, rectangle, sight.offset, a_PgQK.view(batch, heads, *a_PgQK.shape[2:]))
             signed_PgQK = slope_PgQK.mul_(a_PgQK)
-            self.add(layer, rectangle, sight.offset, signed_PgQK.view(batch, heads, *signed_PgQK.shape[2:]))
+            shape = (batch, heads, *a_PgQK.shape[2:])
+            yield rectangle, a_PgQK.view(shape), signed_PgQK.view(shape)
 
     def _rectangles(self, heads: int, columns: int, sight: Sight, device: torch.device) -> Iterator[Rectangle]:
         """Yield prompt columns only where nothing else is kept, and tiles of every column elsewhere."""
@@ -130,14 +151,25 @@ class Recorder:
             yield Rectangle(slice(start, min(start + step, first)), self.prompt)
         yield from tiles(range(first, self.end - sight.offset), tile_rows(heads, columns, device), sight)
 
-    def look(self, layer: int, rectangle: Rectangle, offset: int, a_BHQK: Tensor) -> None:
-        """Reduce one rectangle of plain attention A: what its rows give to the prompt's columns."""
-        columns, vectors = self._prompt_in(rectangle)
-        if columns.start < columns.stop:
+    def gather(self, layer: int, offset: int, pieces: Iterable[tuple[Rectangle, Tensor, Tensor]]) -> None:
+        """Reduce one layer from rectangles of A and A * dL/dA (B, H, Q, K), the latter overwritten.
+
+        The rows of a rectangle are counted from `offset`, the first row of the graph.
+        """
+        flow_BhSN = torch.zeros_like(self.band_BhSN)
+        attention_BSN = torch.zeros_like(flow_BhSN[:, 0])
+        for rectangle, a_BHQK, signed_BHQK in pieces:
             rows = slice(rectangle.rows.start + offset, rectangle.rows.stop + offset)
-            a_BQN = a_BHQK[..., columns].mean(1).to(self.device)
-            self.attention_BLS[:, layer, rows] += a_BQN.sum(-1)
-            self.attention_BLRN[:, layer, :, vectors] += self.rows_BRS[:, :, rows] @ a_BQN
+            within, vectors = self._prompt_in(rectangle)
+            attention_BSN[:, rows, vectors] = a_BHQK[..., within].mean(1)
+            tile_BhQK = self._over_heads(signed_BHQK)
+            self._add(layer, rows, rectangle.columns, tile_BhQK)
+            flow_BhSN[:, :, rows, vectors] = tile_BhQK[..., within]
+        self.attention_BLS[:, layer] = attention_BSN.sum(-1)
+        self.attention_BLRN[:, layer] = self.rows_BRS @ attention_BSN
+        self.prompt_BLhRN[:, layer] = self.rows_BRS[:, None] @ flow_BhSN
+        if layer in self.request.band:
+            self.band_BhSN += flow_BhSN
 
     def _prompt_in(self, rectangle: Rectangle) -> tuple[slice, slice]:
         """Return the prompt's columns within a rectangle, and which vectors they are; empty where there are none."""
@@ -146,24 +178,15 @@ class Recorder:
         start = rectangle.columns.start
         return slice(first - start, last - start), slice(first - self.prompt.start, last - self.prompt.start)
 
-    def add(self, layer: int, rectangle: Rectangle, offset: int, signed_BHQK: Tensor) -> None:
-        """Reduce one rectangle of A * dL/dA, its heads already divided by their number unless all are kept."""
-        tile_BhQK = self._over_heads(signed_BHQK)
-        columns = rectangle.columns
-        rows = slice(rectangle.rows.start + offset, rectangle.rows.stop + offset)
+    def _add(self, layer: int, rows: slice, columns: slice, tile_BhQK: Tensor) -> None:
+        """Add a tile to full maps and, if it holds every column, to column groups, its diagonal then set to 0."""
         for full_BhSS, layers in zip(self.full_BhSS, self.request.full, strict=True):
             if layer in layers:
                 full_BhSS[:, :, rows, columns] += (tile_BhQK / len(layers)).to(self.device)
-        if columns.stop == rows.stop:  # a whole tile
+        if columns.stop == rows.stop:
             tile_BhQK.diagonal(rows.start - columns.start, 2, 3).zero_()  # its own column is no flow between tokens
             groups_BSG = self.columns_BSG.to(tile_BhQK.device)
             self.groups_BLhSG[:, layer, :, rows] = tile_BhQK @ groups_BSG[:, None, columns]
-        within, vectors = self._prompt_in(rectangle)
-        if within.start < within.stop:
-            prompt_BhQN = tile_BhQK[..., within].to(self.device)
-            self.prompt_BLhRN[:, layer, :, :, vectors] += self.rows_BRS[:, None, :, rows] @ prompt_BhQN
-            if layer in self.request.band:
-                self.band_BhSN[:, :, rows, vectors] += prompt_BhQN
 
     def _over_heads(self, signed_BHQK: Tensor) -> Tensor:
         if self.request.head_reduce == "per_head":

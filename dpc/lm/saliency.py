@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dpc.errors import DpcError
-from dpc.lm.attention import Sight, attend
-from dpc.lm.given import given_cache
+from dpc.lm.attention import Given, Sight, attend
 from dpc.lm.layout import Layout, RightPadded
 from dpc.lm.losses import rationale_scores
 from dpc.lm.models import LanguageModel, other_forwards
@@ -63,11 +62,13 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """Causal attention of right-padded rows, with the tap; transformers' attention interface (B, H, S, D)."""
     recorder, layer = _active[-1], module.layer_idx
-    rows, columns = query.shape[2], key.shape[2]
+    given = recorder.given[layer] if recorder.given else None
+    rows = query.shape[2]
+    columns = rows if given is None else rows + given[0].shape[2]
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     window = sliding_window if sliding_window is not None and sliding_window < columns else None
     sight = Sight(scale, window, softcap, columns - rows)
-    output, lse = attend(query, key, value, sight, recorder.mask(rows, columns, sight, query))
+    output, lse = attend(query, key, value, sight, recorder.mask(rows, columns, sight, query), given)
     if recorder.is_recording and layer in recorder.layers:
         if layer == recorder.layers.start:  # nothing below the first measured output has to be differentiated
             output = recorder.leaf = output.detach().requires_grad_(True)
@@ -117,13 +118,13 @@ class Prefix:
 
     def __init__(self) -> None:
         self._embeds_1KD: Tensor | None = None
-        self._cache: Any = None
+        self._given: list[Given] = []
 
-    def cache(self, embeds_1KD: Tensor, make: Callable[[Tensor], Any]) -> Any:
-        """Return the cache that `make` makes of `embeds_1KD`, the last one if they are the same."""
+    def given(self, embeds_1KD: Tensor, make: Callable[[Tensor], list[Given]]) -> list[Given]:
+        """Return what `make` makes of `embeds_1KD`, the last of it if they are the same."""
         if self._embeds_1KD is None or not torch.equal(self._embeds_1KD, embeds_1KD):
-            self._embeds_1KD, self._cache = embeds_1KD, make(embeds_1KD)
-        return self._cache
+            self._embeds_1KD, self._given = embeds_1KD, make(embeds_1KD)
+        return self._given
 
 
 def _scores(
@@ -131,23 +132,18 @@ def _scores(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return NLL and entropy at every rationale token, on a graph that begins at the recorder's first row."""
     embeds_BSD, decoder, first = batch.embeds_BSD.detach(), lm.model.get_decoder(), recorder.graph_start
-    positions_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
-    make, cache = partial(_cache_of, decoder, recorder), None
+    make = partial(_given, decoder, recorder)
     if first > batch.question_start:
-        cache = make(embeds_BSD[:, :first])
+        recorder.given = make(embeds_BSD[:, :first])
     elif first > 0:  # all rows have the same prompt
-        cache = prefix.cache(embeds_BSD[:1, :first], make)
-    hidden_BSD = decoder(
-        inputs_embeds=embeds_BSD[:, first:],
-        position_ids=positions_1S[:, first:],
-        past_key_values=cache,
-        use_cache=cache is not None,
-    ).last_hidden_state
-    return rationale_scores(lm, batch, hidden_BSD, first, is_entropy_wanted=True)
+        recorder.given = prefix.given(embeds_BSD[:1, :first], make)
+    positions_1S = torch.arange(first, embeds_BSD.shape[1], device=embeds_BSD.device)[None]
+    hidden_BSD = decoder(inputs_embeds=embeds_BSD[:, first:], position_ids=positions_1S, use_cache=False)
+    return rationale_scores(lm, batch, hidden_BSD.last_hidden_state, first, is_entropy_wanted=True)
 
 
-def _cache_of(decoder: Any, recorder: Recorder, embeds_BSD: Tensor) -> Any:
-    """Return a cache of what goes before the graph; nothing is recorded of it."""
+def _given(decoder: Any, recorder: Recorder, embeds_BSD: Tensor) -> list[Given]:
+    """Return every layer's keys and values of what goes before the graph; nothing is recorded of it."""
     from transformers import DynamicCache
 
     recorder.is_recording = False
@@ -156,7 +152,7 @@ def _cache_of(decoder: Any, recorder: Recorder, embeds_BSD: Tensor) -> Any:
     with torch.no_grad():
         decoder(inputs_embeds=embeds_BSD, position_ids=positions_1S, past_key_values=before)
     recorder.is_recording = True
-    return given_cache(before)
+    return [(kept.keys, kept.values) for kept in before.layers]
 
 
 def measure(
