@@ -240,6 +240,22 @@ def test_zero_saliency_is_drawn():
     assert_legible(figures_flow.exemplars(maps, settings(), (0, 2), (3, 4)).figure)
 
 
+@pytest.mark.parametrize("silent", [5, 2])
+def test_every_band_of_the_layers_encloses_its_line(silent):
+    """A layer without any flow leaves a gap: a corner at 0 would pull the band away from its line."""
+    rows = layer_rows(np.random.default_rng(0))
+    rows.loc[(rows["block"] == "p→q") & (rows["layer"] == silent), ["mean", "low", "high"]] = 0.0
+    axes = figures_flow.layers([rows], settings(prompt_seeds=[0])).figure.axes[0]
+    assert len(axes.lines) == len(axes.collections) == 4
+    for line, band in zip(axes.lines, axes.collections, strict=True):
+        points = axes.transData.transform(line.get_xydata()[np.isfinite(line.get_ydata())])
+        corners = [path.transformed(axes.transData).vertices for path in band.get_paths()]
+        assert np.isfinite(np.concatenate(corners)).all()
+        for x, y in points:
+            heights = [corner[1] for path in corners for corner in path if abs(corner[0] - x) < 1e-6]
+            assert min(heights) < y < max(heights)
+
+
 @pytest.mark.parametrize("order", [["BOS", "prompt"], ["prompt", "BOS"], ["prompt"]])
 def test_segments_cover_the_input_in_order(order):
     rows = exemplar_rows(np.random.default_rng(0), order=order)

@@ -75,10 +75,10 @@ def _layer_line(axes: Axes, rows: pd.DataFrame, label: str, colour: str, style: 
     if rows.empty:
         return
     x = rows["layer"].to_numpy()
-    mean = rows["mean"].where(rows["mean"] > 0).to_numpy()
-    axes.plot(x, mean, style, color=colour, alpha=opacity, label=label)
+    flows = (rows["mean"] > 0).to_numpy()  # else a gap: 0 has no place on a log scale, nor a band's corner at it
+    axes.plot(x, rows["mean"].where(flows).to_numpy(), style, color=colour, alpha=opacity, label=label)
     low, high = rows["low"].clip(lower=1e-30).to_numpy(), rows["high"].to_numpy()
-    axes.fill_between(x, low, high, color=colour, alpha=0.2 * opacity, linewidth=0)
+    axes.fill_between(x, low, high, where=flows, color=colour, alpha=0.2 * opacity, linewidth=0)
 
 
 def _finish_layer_axes(axes: Axes, pooled: pd.DataFrame) -> None:
