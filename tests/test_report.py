@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from dpc import tables
 from dpc.report import captions, cases, drawing, figures_analysis, figures_flow, figures_main
-from dpc.settings import Figures, Flow, Locate, Trigger
+from dpc.settings import Corrupt, Figures, Flow, Locate, Trigger
 from dpc.stage_settings import TablesStage
 from dpc.stages import figures as figures_stage
 from dpc.stages import overview as overview_stage
@@ -67,7 +67,7 @@ def test_the_stage_writes_every_figure_with_its_caption(drawn):
 @pytest.mark.parametrize(
     ("name", "phrases"),
     [
-        ("cases", ["3 of 40 test questions", "DPC fired on", "κ = 1", "Γ = 10 %"]),
+        ("cases", ["3 of 40 test questions", "DPC fired on", "κ = 1 times", "Γ = 10 %"]),
         (
             "layers",
             [
@@ -82,7 +82,7 @@ def test_the_stage_writes_every_figure_with_its_caption(drawn):
         ("exemplars", ["right: toy-right, 16 tokens; wrong: toy-wrong, 16 tokens"]),
         ("analysis", ["50 test instances", "49 right and 50 wrong", "10 bins", "10 of them"]),
         ("confidence", ["100 test instances per seed", "95 %"]),
-        ("thresholds", ["9 values of R", "chosen by net", "never fire, because no R gained: 1 of 3"]),
+        ("thresholds", ["9 values of R", "most answers fixed minus broken", "never fire, because no R gained: 1 of 3"]),
         ("plans", ["40 test questions", "3 seeds", "upper bound"]),
     ],
 )
@@ -315,17 +315,57 @@ def test_wrapped_lines_fit_and_lose_nothing():
     assert drawing.wrap("a\tb\x00c", 2.0, 7) == ["a b c"]
 
 
+def test_captions_say_in_words_what_dpc_does():
+    assert captions.method(settings()) == (
+        "DPC fires on an answer where more than a share R of the latter half's tokens get more flow from the prompt "
+        "than κ = 1 times the former half's mean (flow: saliency per token, deep layers; R: per seed, chosen on "
+        "calibration for most answers fixed minus broken; never below 4 tokens or without an answer). It multiplies "
+        "the prompt vector with most saliency in the shallow layers by 0, multiplies the smallest Γ = 10 % of the "
+        "other vectors' entries by 0 (smallest in absolute value), and answers again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "unsaid"),
+    [
+        ({"trigger": Trigger(kappa=2, share=0.3)}, ["a share R = 0.3 of", "κ = 2 times"], ["chosen on"]),
+        ({"trigger": Trigger(granularity="step", choose_by="youden")}, ["half's steps", "per step", "Youden's J"], []),
+        ({"trigger": Trigger(choose_by="accuracy")}, ["the highest accuracy"], ["minus broken"]),
+        (
+            {"trigger": Trigger(baseline="constant")},
+            ["in former halves of right calibration"],
+            ["the former half's mean"],
+        ),
+        ({"trigger": Trigger(baseline="detrend")}, ["the former half's mean", "divided by what right"], []),
+        (
+            {"trigger": Trigger(rule="share_and_accumulation", min_tokens=9)},
+            ["whose accumulation is significant", "never below 9 tokens"],
+            [],
+        ),
+        ({"locate": Locate(masked_vectors=3)}, ["the 3 prompt vectors with"], ["the prompt vector with"]),
+        ({"corrupt": Corrupt(mask_value=0.5, gamma_scale=0.25)}, ["shallow layers by 0.5", "entries by 0.25"], []),
+        ({"corrupt": Corrupt(mask="vocabulary_mean")}, ["It replaces", "by the vocabulary's mean"], ["layers by 0"]),
+        ({"corrupt": Corrupt(mask="attention", gamma=0)}, ["It hides", "from attention (Γ = 0: nothing"], ["multipl"]),
+        ({"corrupt": Corrupt(gamma=5, gamma_scope="all")}, ["smallest Γ = 5 % of all vectors' entries"], ["other"]),
+        ({"corrupt": Corrupt(gamma_scope="located")}, ["of the located vectors' entries"], ["other"]),
+        ({"corrupt": Corrupt(gamma_scope="per_vector")}, ["of each other vector's entries"], []),
+    ],
+)
+def test_captions_stay_true_for_other_settings(changes, said, unsaid):
+    caption = captions.method(settings(**changes))
+    assert [phrase for phrase in said if phrase not in caption] == []
+    assert [phrase for phrase in unsaid if phrase in caption] == []
+    assert "Otherwise" not in caption
+
+
 def test_captions_say_what_is_set_otherwise_than_by_default():
-    assert "Otherwise" not in captions.method(settings())
-    assert "Otherwise" not in captions.method(settings(trigger=Trigger(kappa=2, share=0.3, granularity="step")))
     changed = settings(
-        flow=Flow(shallow_layers=[1, 2], deep_layers="all"),
-        trigger=Trigger(baseline="detrend", min_tokens=9),
+        flow=Flow(shallow_layers=[1, 2], deep_layers="all", halves="steps"),
         locate=Locate(receivers="rationale", masked_vectors=3),
     )
     assert captions.method(changed).endswith(
-        " Otherwise than by default: flow.shallow_layers [1, 2], flow.deep_layers all, trigger.baseline detrend, "
-        "trigger.min_tokens 9, locate.receivers rationale, locate.masked_vectors 3."
+        " Otherwise than by default: flow.shallow_layers [1, 2], flow.deep_layers all, flow.halves steps, "
+        "locate.receivers rationale."
     )
 
 
