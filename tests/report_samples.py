@@ -13,6 +13,7 @@ from dpc.report import captions, drawing
 from dpc.settings import Corrupt, Figures, Flow, Locate, Saliency, Statistics, Trigger
 from dpc.stage_settings import FiguresStage
 
+FIGURES = ["cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans"]
 PLANS = [name for name in drawing.PLAN_LABELS if name != "act" and not name.startswith("oracle")]
 """Without ACT: a table has to show its published numbers beside a dash."""
 TOY_QUESTION = "Tom has 10 shells . Mon buys 7 . Eve loses 3 . Tue doubles it . A :"
