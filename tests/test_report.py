@@ -14,16 +14,19 @@ from matplotlib.text import Text
 
 from dpc import tables
 from dpc.report import cases, drawing, figures_analysis, figures_flow, figures_main
+from dpc.report import tables as report
 from dpc.settings import Figures
 from dpc.stage_settings import TablesStage
 from dpc.stages import figures as figures_stage
 from dpc.stages import overview as overview_stage
+from dpc.stages.cells import accuracies
 from dpc.tasks.base import hash_order
 from tests.report_samples import (
     FIGURES,
     REAL,
     TOY,
     accumulation_rows,
+    accuracy_rows,
     cell_files,
     curve_rows,
     digest,
@@ -163,8 +166,10 @@ def every_drawing(rng, chosen, real=False, layers=6, vectors=8, size=30, bad=Fal
         ),
         "confidence": figures_analysis.confidence(found, chosen),
         "thresholds": figures_main.thresholds(curves, chosen),
-        "plans": figures_main.plans(evaluations, chosen),
-        "overview": figures_main.overview({"good": evaluations, "over_reaching": evaluations}, chosen),
+        "plans": figures_main.plans(evaluations, accuracy_rows(evaluations), chosen),
+        "overview": figures_main.overview(
+            {"good": evaluations, "over_reaching": evaluations}, accuracy_rows(evaluations), chosen
+        ),
     }
 
 
@@ -317,22 +322,51 @@ def test_the_overview_puts_recipes_side_by_side(tmp_path):
     chosen = settings(TablesStage, recipes=["good", "over"], prompt_seeds=[0, 1])
     rng = np.random.default_rng(1)
     files = [table(tmp_path / f"{n}.parquet", "evaluation", evaluation_rows(rng)) for n in range(4)]
-    overview_stage.run(chosen, evaluation=files, folder=tmp_path / "out")
+    drawn = [table(tmp_path / f"{n}.outcomes", "outcomes", outcome_rows(rng)) for n in range(4)]
+    overview_stage.run(chosen, evaluation=files, outcomes=drawn, folder=tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"overview.{e}" for e in ("pdf", "svg", "txt")}
     assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
 
 
 def test_an_unknown_plan_keeps_its_name_and_an_oracle_is_labelled():
     rows = evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "my_plan", "oracle_mine"))
-    shown = texts(figures_main.plans([rows], settings(prompt_seeds=[0])).figure)
+    shown = texts(figures_main.plans([rows], accuracy_rows([rows]), settings(prompt_seeds=[0])).figure)
     assert "my_plan" in shown
     assert "oracle_mine (upper bound)" in shown
+
+
+def test_whiskers_are_the_intervals_of_the_main_table(drawn):
+    """An oracle of many tries has none there and keeps the mean of its seeds'."""
+    _, files = drawn
+    chosen = settings()
+    evaluations = [tables.read(path, "evaluation") for path in files["evaluation"]]
+    shares = accuracies(files["outcomes"], chosen)
+    shown = report.main_table(shares, chosen).numbers.dropna(subset="accuracy").set_index("plan")
+    figure = figures_main.plans(evaluations, shares, chosen).figure
+    whiskers = {line.get_gid(): line.get_xdata() for line in figure.axes[0].lines}
+    for plan in ("no_prompt", "prompt_tuning", "dpc"):
+        assert whiskers[f"whisker {plan}"] == pytest.approx(100 * shown.loc[plan, ["low", "high"]].to_numpy(float))
+    oracle = pd.concat(evaluations).query("plan == 'oracle_token'")[["low", "high"]].mean()
+    assert whiskers["whisker oracle_token"] == pytest.approx(100 * oracle.to_numpy())
+
+
+def test_a_plan_that_does_nothing_says_so():
+    rows = [evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "act", "dpc")) for _ in range(2)]
+    for seed, plan in ((0, "act"), (0, "prompt_tuning"), (0, "dpc"), (1, "dpc")):
+        rows[seed].loc[rows[seed]["plan"] == plan, "fire_rate"] = 0.0
+    figure = figures_main.plans(rows, accuracy_rows(rows), settings(prompt_seeds=[0, 1])).figure
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert [text for text in said if "seeds" in text or "fires" in text] == [
+        "no head confirmed\nunder 1 of 2 seeds",
+        "never fires",
+    ]
+    assert "mean (%)" in said
 
 
 def test_accuracy_of_options_stands_beside_chance():
     rows = [evaluation_rows(np.random.default_rng(0))]
     for datasets, wanted in ((["aqua"], [20.0]), (["gsm8k"], [])):
-        drawn = figures_main.plans(rows, settings(prompt_seeds=[0], datasets=datasets))
+        drawn = figures_main.plans(rows, accuracy_rows(rows), settings(prompt_seeds=[0], datasets=datasets))
         lines = [line for axes in drawn.figure.axes for line in axes.lines if line.get_gid() == "chance"]
         assert [line.get_xdata()[0] for line in lines] == pytest.approx(wanted)
         assert ("Dashed line: 20 %, what guessing reaches." in drawn.caption) == bool(wanted)
