@@ -20,11 +20,10 @@ from dpc.stage_settings import TablesStage
 from dpc.stages import figures as figures_stage
 from dpc.stages import overview as overview_stage
 from dpc.stages.cells import accuracies
-from dpc.tasks.base import hash_order
+from dpc.tasks.base import AT_CHANCE
 from tests.report_samples import (
     FIGURES,
     REAL,
-    TOY,
     accumulation_rows,
     accuracy_rows,
     cell_files,
@@ -35,7 +34,6 @@ from tests.report_samples import (
     finding_rows,
     instance_rows,
     layer_rows,
-    outcome,
     outcome_rows,
     position_rows,
     settings,
@@ -63,6 +61,7 @@ def test_the_stage_writes_every_figure_with_its_caption(drawn):
         assert ("prompt seed 0;" if first_only else "prompt seeds 0, 1, 2") in caption
         assert "Study test: model toy; dataset arithmetic; recipe good" in caption
         assert "[BOS if any, prompt, question]" in caption
+        assert caption.startswith("Look for ") or name == "confidence"
 
 
 @pytest.mark.parametrize(
@@ -235,6 +234,40 @@ def test_empty_tables_are_drawn_and_said():
     assert "Not evaluated: No prompt, Prompt tuning, DPC" in page.caption
 
 
+def test_chance_and_a_missing_group_are_not_written_over_each_other():
+    found = finding_rows(np.random.default_rng(0), known=False).assign(note=AT_CHANCE)
+    instances = instance_rows(np.random.default_rng(0), right=0)
+    made = figures_analysis.analysis([found], instances, position_rows(np.random.default_rng(0)), settings())
+    made.figure.draw_without_rendering()
+    said = [text for text in made.figure.axes[1].texts if "right" in text.get_text() or "chance" in text.get_text()]
+    assert [text.get_text().split()[0] for text in said] == ["no", "not"]
+    assert not overlap(*said)
+
+
+def test_colours_of_right_and_wrong_stand_for_nothing_else(made):
+    panel = made[1]["analysis"].figure.axes[0]
+    assert {line.get_color() for line in panel.lines} <= {drawing.BLACK}
+
+
+def test_numbers_of_one_seed_say_which(made):
+    which, drawn = made
+    above = [text.get_text().split("\n")[0] for axes in drawn["analysis"].figure.axes for text in axes.texts]
+    assert above.count("seed 7:" if which == "bad" else "seed 0:") == 3
+
+
+@pytest.mark.parametrize(("sizes", "labels"), [((30, 31), "key position"), ((29, 30), "key token")])
+def test_both_exemplars_are_labelled_alike(sizes, labels):
+    rng = np.random.default_rng(0)
+    rows = [exemplar_rows(rng, size, 8, [role]) for size, role in zip(sizes, ("right", "wrong"), strict=True)]
+    made = figures_flow.exemplars(pd.concat(rows), settings(), (0, 1), (2, 2))
+    shown = [axes.get_xlabel() for axes in made.figure.axes if axes.get_xlabel()]
+    assert len(shown) == 4
+    assert all(label.startswith(labels) for label in shown)
+    assert "Right instance, deep layer 2" in [axes.get_title("left") for axes in made.figure.axes]
+    ticks = [tick for axes in made.figure.axes[:4] for tick in axes.get_xticklabels()]
+    assert min(tick.get_fontsize() for tick in ticks) > 4.5
+
+
 def test_zero_saliency_is_drawn():
     rows = layer_rows(np.random.default_rng(0)).assign(mean=0.0, low=0.0, high=0.0)
     assert_legible(figures_flow.layers([rows], settings(prompt_seeds=[0])).figure)
@@ -272,42 +305,6 @@ def test_segments_cover_the_input_in_order(order):
     assert_legible(drawn.figure)
     assert [begin for _, begin, _ in parts] == [0, *(end for _, _, end in parts[:-1])]
     assert parts[-1][2] == row["size"]
-
-
-def hand_made(verdicts):
-    """One question per (right without, right with, right under DPC)."""
-    rows = []
-    for number, right in enumerate(verdicts):
-        for plan, good in zip(cases.PLANS, right, strict=True):
-            rows.append(outcome(number, plan, good, True, False, TOY[0]))
-    return pd.DataFrame(rows), [outcome(n, "dpc", True, True, False, "")["problem_id"] for n in range(len(verdicts))]
-
-
-MENDED, NOT_MENDED, HELPED = (True, False, True), (True, False, False), (False, True, True)
-BROKE, WRONG, RIGHT = (True, True, False), (False, False, False), (True, True, True)
-
-
-def test_kinds_of_cases_take_turns_in_order():
-    outcomes, ids = hand_made([WRONG, BROKE, HELPED, RIGHT, NOT_MENDED, MENDED])
-    assert [problem for _, problem in cases.choose(outcomes, 6)] == [ids[n] for n in (5, 4, 2, 1, 0)]
-    assert cases.choose(outcomes, 3)[0][0] == "Right without the prompt, wrong with it, right again with DPC"
-    assert "Only 5 of the 6 cases" in cases.cases(outcomes, settings(figures=Figures(cases=6))).caption
-
-
-def test_within_a_kind_the_hash_of_the_id_decides():
-    outcomes, ids = hand_made([HELPED, NOT_MENDED, NOT_MENDED, NOT_MENDED])
-    broken = sorted(ids[1:], key=hash_order)
-    assert [problem for _, problem in cases.choose(outcomes, 4)] == [broken[0], ids[0], *broken[1:]]
-    shuffled = outcomes.sample(frac=1, random_state=1)
-    assert cases.choose(shuffled, 4) == cases.choose(outcomes, 4)
-
-
-def test_long_texts_are_cut_and_say_so():
-    assert cases.cut("one two three", 3) == "one two three"
-    assert cases.cut("one two three", 2) == "one two … (cut)"
-    assert cases.cut("one two\nthree", 2) == "one two … (cut)"
-    assert cases.cut("one\n\ntwo\n", 2) == "one\n\ntwo"
-    assert len(cases.cut(REAL * 3, 120).split()) == 122
 
 
 def test_wrapped_lines_fit_and_lose_nothing():

@@ -161,8 +161,13 @@ def cut_note(datasets: list[str], cut_from_test: list[str]) -> str:
 def layer_setting(value: str | list[int], band: Band | None) -> str:
     """Return `2–10`, or the setting itself where the number of layers is not known."""
     if band is not None:
-        return f"{band[0]}–{band[1]}"
+        return f"{band[0]}–{band[1]}" if band[0] < band[1] else f"{band[0]}"
     return value.replace("_", " ") if isinstance(value, str) else f"{value[0]}–{value[1]}"
+
+
+def layers_named(name: str, band: Band) -> str:
+    """Return `deep layers 2–10`, or `deep layer 2` where it is one."""
+    return f"{name} layer{'s' * (band[0] < band[1])} {layer_setting('', band)}"
 
 
 def saliency(settings: ReportStage) -> str:

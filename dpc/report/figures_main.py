@@ -63,7 +63,8 @@ def _thresholds_caption(curves: Sequence[pd.DataFrame], settings: FiguresStage) 
     rule = f"by {trigger.choose_by}" if trigger.share == "fitted" else f"in advance (R = {trigger.share:g})"
     tried = captions.count_range([len(curve) for curve in curves])
     return (
-        f"Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. Large open "
+        "Look for a curve that stays above 0 around its marker: a lone peak is luck, and below 0 DPC breaks more than "
+        f"it fixes. Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. Large open "
         f"markers: the R that was chosen {rule}. Seeds that never fire, because no R gained: {never} of "
         f"{len(curves)}. {captions.method(settings)} {captions.run(settings)}"
     )
