@@ -1,5 +1,6 @@
 """What captions say of the run and its settings stays true whatever is set."""
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -94,3 +95,11 @@ def test_report_captions_render():
         text = environment.from_string(path.read_text()).render(snakemake=handed)
         assert "0, 1" in text
         assert "{{" not in text
+
+
+def test_the_report_says_where_the_claims_stand():
+    """The category is the rule's: a reader finds the table by it."""
+    workflow = Path(__file__).parent.parent / "workflow"
+    category = re.search(r'"claims": "([^"]+)"', (workflow / "rules" / "evidence.smk").read_text())
+    assert category
+    assert f'claims table (under "{category[1]}"' in (workflow / "report" / "workflow.rst").read_text()

@@ -144,6 +144,7 @@ def test_missing_cells_are_dashes(tabled):
     text = (tabled[0] / "out" / "main.md").read_text()
     act = next(line for line in text.splitlines() if line.startswith("| llama3-8b | gsm8k | paper | ACT"))
     assert act.split("|")[5:9] == [" – ", " – ", " – ", " 52.6 "]
+    assert "A dash under accuracy: not run here; under published and the difference: nothing published" in text
 
 
 def main_rows(fired, mode="prefill_sets", model="mistral-7b", questions=40):

@@ -148,8 +148,8 @@ def _main_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         f"{captions.counted(cells, 'cell')}, mean over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}. The {captions.level(settings)} interval is "
         "over questions, conditional on these seeds: each question counts with its mean over seeds. "
-        f"{beside}{note}. {_other_test_sets(numbers)}A dash: no such cell. {captions.method(settings)} "
-        f"{captions.run(settings)}"
+        f"{beside}{note}. {_other_test_sets(numbers)}A dash under accuracy: not run here; under published and the "
+        f"difference: nothing published to set beside it. {captions.method(settings)} {captions.run(settings)}"
     )
 
 
