@@ -28,7 +28,11 @@ NAMES = {
     "prompt_tuning": "prompt tuning",
 }
 ABOUT = {
-    "saliency": "One pass over a batch gives prompt columns and flow blocks of every layer. *Eager* keeps every "
+    "saliency": "One pass over a batch gives prompt columns and flow blocks of every layer. *Lean* is the "
+    "workbench's own way: fused attention forward, each attention matrix rebuilt in the backward pass and summed up at "
+    "once, so that none is kept; with *checkpointing* it keeps no more than each layer's input and computes the rest "
+    "again; in *suffix mode* it measures only the rows that predict the rationale, on a graph that begins with them. "
+    "*Eager* keeps every "
     "attention matrix and its gradient (`retain_grad`); *ones-gate* multiplies a matrix of ones with a gradient onto "
     "the attention; the *floor* is the bare forward and backward pass through torch's fused attention to the first "
     "layer's attention output, nothing recorded: it yields no saliency, and no method that computes it can be "
@@ -72,10 +76,14 @@ def number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
-def _ratio(found: Spread | None) -> str:
+def _ratio(found: Spread | None, target: float | None = None) -> str:
+    """Write a ratio with two digits, or as many more as show on which side of its target it lies."""
     if found is None:
         return "–"
-    median, least, most = (f"{round(value, 2) + 0.0:.2f}" for value in found[:3])  # no -0.00
+    digits = 2
+    while target is not None and target != found.median and round(found.median, digits) == target and digits < 6:
+        digits += 1
+    median, least, most = (f"{round(value, digits) + 0.0:.{digits}f}" for value in found[:3])  # no -0.00
     return f"{median} ({least}–{most})" if found.least >= 0 else f"{median} ({least} to {most})"
 
 
@@ -100,7 +108,7 @@ def _row(runs: Runs, pair: Pair) -> list[str]:
     for column, target in (("seconds", pair.targets.time), ("peak_mb", pair.targets.memory)):
         found = table.ratio(runs, pair, column)
         cells += [_figure(runs, pair, method, column) for method in (pair.ours, pair.other)]
-        cells += [_ratio(found), _target(target, found)]
+        cells += [_ratio(found, target), _target(target, found)]
     return cells
 
 
@@ -158,7 +166,8 @@ def losses(runs: Runs, pairs: Sequence[Pair]) -> list[Loss]:
 
 def _loss_row(loss: Loss) -> list[str]:
     pair = loss.pair
-    ratio = _ratio(loss.found) if loss.found else "does not fit" + ("; the other does" if loss.other_fits else "")
+    unfit = "does not fit" + "; the other does" * loss.other_fits
+    ratio = _ratio(loss.found, loss.target) if loss.found else unfit
     row = [pair.part, pair.label, NAMES[pair.ours], NAMES[pair.other], loss.quantity, ratio]
     return [*row, _target(loss.target, loss.found)]
 
@@ -236,8 +245,8 @@ def _missing(runs: Runs, chosen: suite.Suite) -> str:
     """Name the parts of which the table lacks runs."""
     without = [p for p in chosen.pairs if None in (table.fits(runs, p.work, p.ours), table.fits(runs, p.work, p.other))]
     parts = [*dict.fromkeys(pair.part for pair in without)]
-    parts += ["growth"] if any(table.slope(runs, growth) is None for growth in chosen.growths) else []
-    return f"**Not, or not wholly, in this table: {', '.join(parts)}.**" if parts else ""
+    parts += ["how cost grows"] if any(table.slope(runs, growth) is None for growth in chosen.growths) else []
+    return f"**This page is not complete: runs are missing for {', '.join(parts)}.**" if parts else ""
 
 
 def _refuse_unequal(rows: Sequence[Row]) -> None:

@@ -117,12 +117,13 @@ def draw(runs: Runs, pairs: Sequence[Pair], names: Mapping[str, str]) -> Figure:
     )
     figure = drawing.new_figure(2.9 * bool(lengths) + (0.8 + 0.34 * len(rest)) * bool(rest))
     heights = [2.9] * bool(lengths) + [0.8 + 0.34 * len(rest)] * bool(rest)
-    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
+    # Parts of their own: the lower one's long labels must not narrow the upper one's panels.
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     if lengths:
-        panels = [figure.add_subplot(grid[0, i]) for i in range(2)]
+        panels = parts[0].subplots(1, 2)
         for axes, column, quantity in zip(panels, ("seconds", "peak_mb"), ("time", "memory"), strict=True):
             _over_length(axes, runs, lengths, column, quantity, names)
         panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     if rest:
-        _dots(figure.add_subplot(grid[len(heights) - 1, :]), runs, rest, names)
+        _dots(parts[-1].add_subplot(), runs, rest, names)
     return drawing.finish(figure, caption).figure

@@ -10,8 +10,8 @@ VERSIONS: dict[str, int] = {
     "builtin_model": 1,
     "tune_prompt": 1,
     "evidence": 2,
-    "evidence_figures": 2,
-    "evidence_tables": 3,
+    "evidence_figures": 3,
+    "evidence_tables": 4,
     "plan_sweep": 1,
     "sensitivity": 1,
     "extract_variants": 2,
@@ -33,6 +33,6 @@ VERSIONS: dict[str, int] = {
     "validate": 1,
     "validation": 2,
     "figures": 4,
-    "overview": 3,
+    "overview": 4,
     "tables": 4,
 }

@@ -13,6 +13,7 @@ from dpc.report import captions, drawing
 from dpc.settings import Corrupt, Figures, Flow, Locate, Saliency, Statistics, Trigger
 from dpc.stage_settings import FiguresStage
 
+FIGURES = ["cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans"]
 PLANS = [name for name in drawing.PLAN_LABELS if name != "act" and not name.startswith("oracle")]
 """Without ACT: a table has to show its published numbers beside a dash."""
 TOY_QUESTION = "Tom has 10 shells . Mon buys 7 . Eve loses 3 . Tue doubles it . A :"
@@ -127,6 +128,13 @@ def evaluation_rows(rng, questions=40, plans=(*PLANS, "oracle_token")):
             }
         )
     return pd.DataFrame(rows)
+
+
+def accuracy_rows(evaluations, **cell):
+    """Accuracies of a cell, as the tables have them; no oracle is among them."""
+    rows = pd.concat(evaluations).groupby("plan", as_index=False)[["accuracy", "low", "high"]].mean()
+    rows["low"] += 0.03
+    return rows[~rows["plan"].str.startswith("oracle")].assign(**{"recipe": "good", **cell})
 
 
 def instance_rows(rng, right=50, wrong=50):

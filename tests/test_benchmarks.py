@@ -1,5 +1,6 @@
 """The benchmark's runner and page, on made-up runs: no model is measured here."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import page, running, suite, table
+from benchmarks import page, plot, running, suite, table
 from benchmarks.suite import Growth, Pair, Targets, Work
 from dpc.errors import DpcError
 
@@ -198,6 +199,30 @@ def test_missed_targets_and_ratios_over_one_are_listed():
     assert "1.20 (1.20–1.20) | ≤ 1.50: met" in said
 
 
+def test_a_ratio_shows_on_which_side_of_its_target_it_lies():
+    """0.40 against a limit of 0.40 is missed or met: the third digit tells."""
+    said = page.text(whole({"ours": 0.7004}), "p.svg")
+    assert "0.700 (" not in said
+    assert "0.7004 (0.7004–0.7004) | ≤ 0.70: **missed**" in said
+    assert "0.700 (0.700–0.700)" not in page.text(whole({"ours": 0.70}), "p.svg")
+    assert "0.697 (0.697–0.697) | ≤ 0.70: met" in page.text(whole({"ours": 0.697}), "p.svg")
+
+
+def test_the_page_explains_its_words():
+    said = page.text(whole(), "p.svg")
+    assert all(word in said for word in ("*Lean* is", "*checkpointing* it keeps", "*suffix mode* it measures"))
+
+
+def test_lengths_do_not_touch_in_the_plot():
+    runs = table.index(whole())
+    figure = plot.draw(runs, page.measured_pairs(runs, suite.full().pairs), page.NAMES)
+    figure.draw_without_rendering()
+    for axes in figure.axes[:2]:
+        ends = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert len(ends) > 4
+        assert all(right.x0 - left.x1 > 0.01 * figure.bbox.width for left, right in itertools.pairwise(ends))
+
+
 def test_ours_that_does_not_fit_is_listed():
     rows = whole({"lean": None})
     pairs = {loss.pair.label for loss in losing(rows) if loss.found is None}
@@ -215,7 +240,8 @@ def test_page_refuses_unequal_work():
 def test_page_says_what_is_missing_and_where_it_was_busy():
     rows = [r | {"load": 9.0} for r in whole() if r["script"] != "evaluation"]
     said = page.text(rows, "p.svg")
-    assert "Not, or not wholly, in this table: evaluation." in said
+    assert "This page is not complete: runs are missing for evaluation." in said
+    assert "not complete" not in page.text(whole(), "p.svg")
     assert "The machine was busy" in said
     assert "Abacus, 4 cores" in said
     assert "The machine was busy" not in page.text(whole(), "p.svg")

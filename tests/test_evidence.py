@@ -294,6 +294,8 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
         page = (written / "tables" / f"{name}.html").read_text()
         assert [phrase for phrase in phrases if phrase not in page] == []
         assert (written / "tables" / f"{name}.tex").read_text().startswith("% needs")
+    head = (written / "tables" / "claims.md").read_text().split("\n")[2]
+    assert "| claim | verdict |" in head
     numbers = pd.read_csv(written / "tables" / "claims.csv")
     assert len(numbers) == 2 * len(claims.CLAIMS)
     assert numbers.set_index(["recipe", "claim"]).loc[("good", "e"), "verdict"] == SUPPORTED

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,16 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from dpc import tables
-from dpc.report import captions, cases, drawing, figures_analysis, figures_flow, figures_main
-from dpc.settings import Figures, Flow, Locate, Trigger
+from dpc.report import cases, drawing, figures_analysis, figures_flow, figures_main
+from dpc.report import tables as report
+from dpc.settings import Figures
 from dpc.stage_settings import TablesStage
 from dpc.stages import figures as figures_stage
 from dpc.stages import overview as overview_stage
-from dpc.tasks.base import hash_order
+from dpc.stages.cells import accuracies
+from dpc.tasks.base import AT_CHANCE
 from tests.report_samples import (
+    FIGURES,
     REAL,
-    TOY,
     accumulation_rows,
+    accuracy_rows,
     cell_files,
     curve_rows,
     digest,
@@ -32,14 +34,11 @@ from tests.report_samples import (
     finding_rows,
     instance_rows,
     layer_rows,
-    outcome,
     outcome_rows,
     position_rows,
     settings,
     table,
 )
-
-FIGURES = ["cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans"]
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +61,13 @@ def test_the_stage_writes_every_figure_with_its_caption(drawn):
         assert ("prompt seed 0;" if first_only else "prompt seeds 0, 1, 2") in caption
         assert "Study test: model toy; dataset arithmetic; recipe good" in caption
         assert "[BOS if any, prompt, question]" in caption
+        assert caption.startswith("Look for ") or name == "confidence"
 
 
 @pytest.mark.parametrize(
     ("name", "phrases"),
     [
-        ("cases", ["3 of 40 test questions", "DPC fired on", "κ = 1", "Γ = 10 %"]),
+        ("cases", ["3 of 40 test questions", "DPC fired on", "κ = 1 times", "Γ = 10 %"]),
         (
             "layers",
             [
@@ -82,7 +82,7 @@ def test_the_stage_writes_every_figure_with_its_caption(drawn):
         ("exemplars", ["right: toy-right, 16 tokens; wrong: toy-wrong, 16 tokens"]),
         ("analysis", ["50 test instances", "49 right and 50 wrong", "10 bins", "10 of them"]),
         ("confidence", ["100 test instances per seed", "95 %"]),
-        ("thresholds", ["9 values of R", "chosen by net", "never fire, because no R gained: 1 of 3"]),
+        ("thresholds", ["9 values of R", "most answers fixed minus broken", "never fire, because no R gained: 1 of 3"]),
         ("plans", ["40 test questions", "3 seeds", "upper bound"]),
     ],
 )
@@ -165,8 +165,10 @@ def every_drawing(rng, chosen, real=False, layers=6, vectors=8, size=30, bad=Fal
         ),
         "confidence": figures_analysis.confidence(found, chosen),
         "thresholds": figures_main.thresholds(curves, chosen),
-        "plans": figures_main.plans(evaluations, chosen),
-        "overview": figures_main.overview({"good": evaluations, "over_reaching": evaluations}, chosen),
+        "plans": figures_main.plans(evaluations, accuracy_rows(evaluations), chosen),
+        "overview": figures_main.overview(
+            {"good": evaluations, "over_reaching": evaluations}, accuracy_rows(evaluations), chosen
+        ),
     }
 
 
@@ -232,12 +234,62 @@ def test_empty_tables_are_drawn_and_said():
     assert "Not evaluated: No prompt, Prompt tuning, DPC" in page.caption
 
 
+def test_chance_and_a_missing_group_are_not_written_over_each_other():
+    found = finding_rows(np.random.default_rng(0), known=False).assign(note=AT_CHANCE)
+    instances = instance_rows(np.random.default_rng(0), right=0)
+    made = figures_analysis.analysis([found], instances, position_rows(np.random.default_rng(0)), settings())
+    made.figure.draw_without_rendering()
+    said = [text for text in made.figure.axes[1].texts if "right" in text.get_text() or "chance" in text.get_text()]
+    assert [text.get_text().split()[0] for text in said] == ["no", "not"]
+    assert not overlap(*said)
+
+
+def test_colours_of_right_and_wrong_stand_for_nothing_else(made):
+    panel = made[1]["analysis"].figure.axes[0]
+    assert {line.get_color() for line in panel.lines} <= {drawing.BLACK}
+
+
+def test_numbers_of_one_seed_say_which(made):
+    which, drawn = made
+    above = [text.get_text().split("\n")[0] for axes in drawn["analysis"].figure.axes for text in axes.texts]
+    assert above.count("seed 7:" if which == "bad" else "seed 0:") == 3
+
+
+@pytest.mark.parametrize(("sizes", "labels"), [((30, 31), "key position"), ((29, 30), "key token")])
+def test_both_exemplars_are_labelled_alike(sizes, labels):
+    rng = np.random.default_rng(0)
+    rows = [exemplar_rows(rng, size, 8, [role]) for size, role in zip(sizes, ("right", "wrong"), strict=True)]
+    made = figures_flow.exemplars(pd.concat(rows), settings(), (0, 1), (2, 2))
+    shown = [axes.get_xlabel() for axes in made.figure.axes if axes.get_xlabel()]
+    assert len(shown) == 4
+    assert all(label.startswith(labels) for label in shown)
+    assert "Right instance, deep layer 2" in [axes.get_title("left") for axes in made.figure.axes]
+    ticks = [tick for axes in made.figure.axes[:4] for tick in axes.get_xticklabels()]
+    assert min(tick.get_fontsize() for tick in ticks) > 4.5
+
+
 def test_zero_saliency_is_drawn():
     rows = layer_rows(np.random.default_rng(0)).assign(mean=0.0, low=0.0, high=0.0)
     assert_legible(figures_flow.layers([rows], settings(prompt_seeds=[0])).figure)
     maps = exemplar_rows(np.random.default_rng(0), size=12)
     maps["saliency"] = [np.zeros(144)] * len(maps)
     assert_legible(figures_flow.exemplars(maps, settings(), (0, 2), (3, 4)).figure)
+
+
+@pytest.mark.parametrize("silent", [5, 2])
+def test_every_band_of_the_layers_encloses_its_line(silent):
+    """A layer without any flow leaves a gap: a corner at 0 would pull the band away from its line."""
+    rows = layer_rows(np.random.default_rng(0))
+    rows.loc[(rows["block"] == "p→q") & (rows["layer"] == silent), ["mean", "low", "high"]] = 0.0
+    axes = figures_flow.layers([rows], settings(prompt_seeds=[0])).figure.axes[0]
+    assert len(axes.lines) == len(axes.collections) == 4
+    for line, band in zip(axes.lines, axes.collections, strict=True):
+        points = axes.transData.transform(line.get_xydata()[np.isfinite(line.get_ydata())])
+        corners = [path.transformed(axes.transData).vertices for path in band.get_paths()]
+        assert np.isfinite(np.concatenate(corners)).all()
+        for x, y in points:
+            heights = [corner[1] for path in corners for corner in path if abs(corner[0] - x) < 1e-6]
+            assert min(heights) < y < max(heights)
 
 
 @pytest.mark.parametrize("order", [["BOS", "prompt"], ["prompt", "BOS"], ["prompt"]])
@@ -255,42 +307,6 @@ def test_segments_cover_the_input_in_order(order):
     assert parts[-1][2] == row["size"]
 
 
-def hand_made(verdicts):
-    """One question per (right without, right with, right under DPC)."""
-    rows = []
-    for number, right in enumerate(verdicts):
-        for plan, good in zip(cases.PLANS, right, strict=True):
-            rows.append(outcome(number, plan, good, True, False, TOY[0]))
-    return pd.DataFrame(rows), [outcome(n, "dpc", True, True, False, "")["problem_id"] for n in range(len(verdicts))]
-
-
-MENDED, NOT_MENDED, HELPED = (True, False, True), (True, False, False), (False, True, True)
-BROKE, WRONG, RIGHT = (True, True, False), (False, False, False), (True, True, True)
-
-
-def test_kinds_of_cases_take_turns_in_order():
-    outcomes, ids = hand_made([WRONG, BROKE, HELPED, RIGHT, NOT_MENDED, MENDED])
-    assert [problem for _, problem in cases.choose(outcomes, 6)] == [ids[n] for n in (5, 4, 2, 1, 0)]
-    assert cases.choose(outcomes, 3)[0][0] == "Right without the prompt, wrong with it, right again with DPC"
-    assert "Only 5 of the 6 cases" in cases.cases(outcomes, settings(figures=Figures(cases=6))).caption
-
-
-def test_within_a_kind_the_hash_of_the_id_decides():
-    outcomes, ids = hand_made([HELPED, NOT_MENDED, NOT_MENDED, NOT_MENDED])
-    broken = sorted(ids[1:], key=hash_order)
-    assert [problem for _, problem in cases.choose(outcomes, 4)] == [broken[0], ids[0], *broken[1:]]
-    shuffled = outcomes.sample(frac=1, random_state=1)
-    assert cases.choose(shuffled, 4) == cases.choose(outcomes, 4)
-
-
-def test_long_texts_are_cut_and_say_so():
-    assert cases.cut("one two three", 3) == "one two three"
-    assert cases.cut("one two three", 2) == "one two … (cut)"
-    assert cases.cut("one two\nthree", 2) == "one two … (cut)"
-    assert cases.cut("one\n\ntwo\n", 2) == "one\n\ntwo"
-    assert len(cases.cut(REAL * 3, 120).split()) == 122
-
-
 def test_wrapped_lines_fit_and_lose_nothing():
     text = REAL + "x" * 400
     lines = drawing.wrap(text, 2.0, 7)
@@ -299,72 +315,55 @@ def test_wrapped_lines_fit_and_lose_nothing():
     assert drawing.wrap("a\tb\x00c", 2.0, 7) == ["a b c"]
 
 
-def test_captions_say_what_is_set_otherwise_than_by_default():
-    assert "Otherwise" not in captions.method(settings())
-    assert "Otherwise" not in captions.method(settings(trigger=Trigger(kappa=2, share=0.3, granularity="step")))
-    changed = settings(
-        flow=Flow(shallow_layers=[1, 2], deep_layers="all"),
-        trigger=Trigger(baseline="detrend", min_tokens=9),
-        locate=Locate(receivers="rationale", masked_vectors=3),
-    )
-    assert captions.method(changed).endswith(
-        " Otherwise than by default: flow.shallow_layers [1, 2], flow.deep_layers all, trigger.baseline detrend, "
-        "trigger.min_tokens 9, locate.receivers rationale, locate.masked_vectors 3."
-    )
-
-
-def test_a_caption_names_the_layout_of_each_recipe_where_they_differ():
-    same = settings(recipes=["good", "over"])
-    assert captions.layout(same) == "[BOS if any, prompt, question]"
-    mixed = settings(recipes=["good", "over"], layouts={"good": "bos_first", "over": "prompt_first"})
-    assert captions.layout(mixed) == "[BOS if any, prompt, question] (good), [prompt, BOS if any, question] (over)"
-    assert captions.first_vector(mixed) == "position 1 behind BOS, 0 without one (good), position 0 (over)"
-
-
 def test_the_overview_puts_recipes_side_by_side(tmp_path):
     chosen = settings(TablesStage, recipes=["good", "over"], prompt_seeds=[0, 1])
     rng = np.random.default_rng(1)
     files = [table(tmp_path / f"{n}.parquet", "evaluation", evaluation_rows(rng)) for n in range(4)]
-    overview_stage.run(chosen, evaluation=files, folder=tmp_path / "out")
+    drawn = [table(tmp_path / f"{n}.outcomes", "outcomes", outcome_rows(rng)) for n in range(4)]
+    overview_stage.run(chosen, evaluation=files, outcomes=drawn, folder=tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"overview.{e}" for e in ("pdf", "svg", "txt")}
     assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
 
 
 def test_an_unknown_plan_keeps_its_name_and_an_oracle_is_labelled():
     rows = evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "my_plan", "oracle_mine"))
-    shown = texts(figures_main.plans([rows], settings(prompt_seeds=[0])).figure)
+    shown = texts(figures_main.plans([rows], accuracy_rows([rows]), settings(prompt_seeds=[0])).figure)
     assert "my_plan" in shown
     assert "oracle_mine (upper bound)" in shown
+
+
+def test_whiskers_are_the_intervals_of_the_main_table(drawn):
+    """An oracle of many tries has none there and keeps the mean of its seeds'."""
+    _, files = drawn
+    chosen = settings()
+    evaluations = [tables.read(path, "evaluation") for path in files["evaluation"]]
+    shares = accuracies(files["outcomes"], chosen)
+    shown = report.main_table(shares, chosen).numbers.dropna(subset="accuracy").set_index("plan")
+    figure = figures_main.plans(evaluations, shares, chosen).figure
+    whiskers = {line.get_gid(): line.get_xdata() for line in figure.axes[0].lines}
+    for plan in ("no_prompt", "prompt_tuning", "dpc"):
+        assert whiskers[f"whisker {plan}"] == pytest.approx(100 * shown.loc[plan, ["low", "high"]].to_numpy(float))
+    oracle = pd.concat(evaluations).query("plan == 'oracle_token'")[["low", "high"]].mean()
+    assert whiskers["whisker oracle_token"] == pytest.approx(100 * oracle.to_numpy())
+
+
+def test_a_plan_that_does_nothing_says_so():
+    rows = [evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "act", "dpc")) for _ in range(2)]
+    for seed, plan in ((0, "act"), (0, "prompt_tuning"), (0, "dpc"), (1, "dpc")):
+        rows[seed].loc[rows[seed]["plan"] == plan, "fire_rate"] = 0.0
+    figure = figures_main.plans(rows, accuracy_rows(rows), settings(prompt_seeds=[0, 1])).figure
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert [text for text in said if "seeds" in text or "fires" in text] == [
+        "no head confirmed\nunder 1 of 2 seeds",
+        "never fires",
+    ]
+    assert "mean (%)" in said
 
 
 def test_accuracy_of_options_stands_beside_chance():
     rows = [evaluation_rows(np.random.default_rng(0))]
     for datasets, wanted in ((["aqua"], [20.0]), (["gsm8k"], [])):
-        drawn = figures_main.plans(rows, settings(prompt_seeds=[0], datasets=datasets))
+        drawn = figures_main.plans(rows, accuracy_rows(rows), settings(prompt_seeds=[0], datasets=datasets))
         lines = [line for axes in drawn.figure.axes for line in axes.lines if line.get_gid() == "chance"]
         assert [line.get_xdata()[0] for line in lines] == pytest.approx(wanted)
         assert ("Dashed line: 20 %, what guessing reaches." in drawn.caption) == bool(wanted)
-
-
-def test_every_caption_says_that_splits_were_cut_from_test_rows():
-    note = "All splits of aqua are cut from its test rows, by hash."
-    for cut, is_said in (([], False), (["aqua", "math"], True)):
-        assert (note in captions.run(settings(datasets=["gsm8k", "aqua"], cut_from_test=cut))) == is_said
-
-
-def test_report_captions_render():
-    folder = Path(__file__).parent.parent / "workflow" / "report"
-
-    study = {"name": "demo", "models": ["toy"], "datasets": ["arithmetic"], "recipes": ["good"]}
-    wildcards = {"model": "toy", "dataset": "arithmetic", "recipe": "good"}
-    handed = {
-        "config": {"study": {**study, "prompt_seeds": [0, 1], "plans": ["dpc"]}},
-        "wildcards": wildcards,
-    }
-    found = {path.stem for path in folder.glob("*.rst")}
-    assert found >= {*FIGURES, "overview", "main", "ablation", "cost", "findings", "workflow"}
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    for path in folder.glob("*.rst"):
-        text = environment.from_string(path.read_text()).render(snakemake=handed)
-        assert "0, 1" in text
-        assert "{{" not in text

@@ -77,6 +77,20 @@ def test_latex_is_escaped(tabled):
     )
 
 
+def test_web_pages_wrap_sentences_and_keep_intervals_whole():
+    """What does not wrap pushes the columns behind it off the screen."""
+    words = "a claim in many words, that would fill the screen if it could not wrap"
+    text = pd.DataFrame([["m", "d", "r", words, "0.68 [0.57, 0.78]", "36.0 to 40.2", "from here to there"]])
+    text.columns = ["model", "dataset", "recipe", "claim", "value", "over seeds", "why"]
+    page = render.web_page(report.Table("x", "X", text, text, ""))
+    style = page[: page.index("</style>")]
+    assert [line for line in style.split("\n") if "nowrap" in line] == [".whole { white-space: nowrap; }"]
+    assert f'<td class="text long">{words}</td>' in page
+    assert '<td>0.68 <span class="whole">[0.57, 0.78]</span></td>' in page
+    assert '<td><span class="whole">36.0 to 40.2</span></td>' in page
+    assert '<td class="text">from here to there</td>' in page
+
+
 @pytest.mark.parametrize(("rows", "form"), [(5, "tabular"), (200, "longtable")])
 def test_long_tables_break_over_pages(rows, form):
     cell = {"model": "m", "dataset": "d", "recipe": "r"}
@@ -132,6 +146,7 @@ def test_missing_cells_are_dashes(tabled):
     text = (tabled[0] / "out" / "main.md").read_text()
     act = next(line for line in text.splitlines() if line.startswith("| llama3-8b | gsm8k | paper | ACT"))
     assert act.split("|")[5:10] == [" – ", " – ", " – ", " – ", " 52.6 "]
+    assert "A dash under accuracy: not run here; under published and the difference: nothing published" in text
 
 
 def main_rows(fired, mode="prefill_sets", model="mistral-7b", questions=40):

@@ -161,8 +161,13 @@ def cut_note(datasets: list[str], cut_from_test: list[str]) -> str:
 def layer_setting(value: str | list[int], band: Band | None) -> str:
     """Return `2–10`, or the setting itself where the number of layers is not known."""
     if band is not None:
-        return f"{band[0]}–{band[1]}"
+        return f"{band[0]}–{band[1]}" if band[0] < band[1] else f"{band[0]}"
     return value.replace("_", " ") if isinstance(value, str) else f"{value[0]}–{value[1]}"
+
+
+def layers_named(name: str, band: Band) -> str:
+    """Return `deep layers 2–10`, or `deep layer 2` where it is one."""
+    return f"{name} layer{'s' * (band[0] < band[1])} {layer_setting('', band)}"
 
 
 def saliency(settings: ReportStage) -> str:
@@ -174,19 +179,61 @@ def saliency(settings: ReportStage) -> str:
     return f"Saliency |A·∂L/∂A|: {heads}; loss of the model's own tokens over the {span}."
 
 
-_SAID = {"trigger.kappa", "trigger.granularity", "trigger.share", "trigger.choose_by", "trigger.rule"}
+_SAID = {
+    *(f"trigger.{name}" for name in ("kappa", "baseline", "granularity", "share", "choose_by", "rule", "min_tokens")),
+    "locate.masked_vectors",
+}
+_CHOSEN_BY = {
+    "net": "most answers fixed minus broken",
+    "accuracy": "the highest accuracy",
+    "youden": "Youden's J against wrong answers",
+}
+_GAMMA_SCOPES = {
+    "others": "the smallest {share} of the other vectors' entries",
+    "all": "the smallest {share} of all vectors' entries",
+    "located": "the smallest {share} of the located vectors' entries",
+    "per_vector": "the smallest {share} of each other vector's entries",
+}
 
 
 def method(settings: ReportStage) -> str:
-    """Return the sentence that says how DPC was set."""
-    trigger, corrupt = settings.trigger, settings.corrupt
-    share = f"R chosen on calibration by {trigger.choose_by}" if trigger.share == "fitted" else f"R = {trigger.share:g}"
-    mask = f"scale × {corrupt.mask_value:g}" if corrupt.mask == "scale" else corrupt.mask.replace("_", " ")
+    """Return the sentences that say, in words, when DPC fires and what it does, as it is set."""
+    return f"{_firing(settings)} {_corruption(settings)}{_unusual(settings)}"
+
+
+def _firing(settings: ReportStage) -> str:
+    trigger = settings.trigger
+    unit = trigger.granularity
+    share = "a share R" if trigger.share == "fitted" else f"a share R = {trigger.share:g}"
+    also = ", and whose accumulation is significant" * (trigger.rule == "share_and_accumulation")
+    usual = "the former half's mean"
+    if trigger.baseline == "constant":
+        usual = "the mean in former halves of right calibration answers"
+    notes = [f"flow: saliency per {unit}, deep layers"]
+    if trigger.baseline == "detrend":
+        notes.append("each token's first divided by what right calibration answers have at its place")
+    if trigger.share == "fitted":
+        notes.append(f"R: per seed, chosen on calibration for {_CHOSEN_BY[trigger.choose_by]}")
+    notes.append(f"never below {counted(trigger.min_tokens, 'token')} or without an answer")
     return (
-        f"DPC: κ = {trigger.kappa:g}, flow per {trigger.granularity}, fires on "
-        f"{trigger.rule.replace('_', ' ')}, {share}; mask {mask}; Γ = {corrupt.gamma:g} % × "
-        f"{corrupt.gamma_scale:g} ({corrupt.gamma_scope.replace('_', ' ')}).{_unusual(settings)}"
+        f"DPC fires on an answer where more than {share} of the latter half's {unit}s get more flow from the "
+        f"prompt than κ = {trigger.kappa:g} times {usual}{also} ({'; '.join(notes)})."
     )
+
+
+def _corruption(settings: ReportStage) -> str:
+    corrupt, count = settings.corrupt, settings.locate.masked_vectors
+    located = "the prompt vector" if count == 1 else f"the {count} prompt vectors"
+    located += " with most saliency in the shallow layers"
+    mask = {
+        "scale": f"multiplies {located} by {corrupt.mask_value:g}",
+        "vocabulary_mean": f"replaces {located} by the vocabulary's mean embedding",
+        "attention": f"hides {located} from attention",
+    }[corrupt.mask]
+    if corrupt.gamma == 0:
+        return f"It {mask} (Γ = 0: nothing else) and answers again."
+    least = _GAMMA_SCOPES[corrupt.gamma_scope].format(share=f"Γ = {corrupt.gamma:g} %")
+    return f"It {mask}, multiplies {least} by {corrupt.gamma_scale:g} (smallest in absolute value), and answers again."
 
 
 def _unusual(settings: ReportStage) -> str:

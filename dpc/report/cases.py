@@ -182,9 +182,11 @@ def _caption(outcomes: pd.DataFrame, chosen: list[tuple[str, str]], settings: Fi
     missing = [drawing.plan_label(plan) for plan in PLANS if not (outcomes["plan"] == plan).any()]
     short += f"Not evaluated: {', '.join(missing)}. " if missing else ""
     return (
+        "Look for the step at which the columns part: where the prompt leads astray, and whether DPC mends that step. "
         f"Cases, {len(chosen)} of {len(table)} test questions. Rule: the kinds of case take turns, and "
         f"within a kind the hash of the question's id decides. How many there are of each kind: {told}. "
-        f"{short}DPC fired on {fired} of {len(table)} questions. Texts are cut after "
-        f"{settings.figures.max_case_tokens} words. {captions.method(settings)} "
-        f"{captions.run(settings, all_seeds=False)}"
+        f"{short}DPC fired on {fired} of {len(table)} questions. A text is cut after "
+        f"{captions.counted(settings.figures.max_case_tokens, 'word')} (figures.max_case_tokens, here words between "
+        "spaces, not the model's tokens). "
+        f"{captions.method(settings)} {captions.run(settings, all_seeds=False)}"
     )

@@ -190,9 +190,9 @@ def heading(axes: Axes, title: str, notes: Sequence[str], lines: int) -> None:
         axes.annotate(text, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=size, va="bottom", color=BLACK)
 
 
-def say(axes: Axes, text: str) -> None:
-    """Write `text` in the middle of `axes`: what is missing, and why the panel is empty."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, style="italic")
+def say(axes: Axes, text: str, height: float = 0.5) -> None:
+    """Write `text` in the middle of `axes`, or at another share of their height: what is missing, and why."""
+    axes.text(0.5, height, text, transform=axes.transAxes, ha="center", va="center", color=GREY, style="italic")
 
 
 def mark_band(axes: Axes, band: tuple[int, int], label: str, color: str = LIGHT) -> None:

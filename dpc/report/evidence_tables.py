@@ -54,13 +54,13 @@ def claims_table(claims: pd.DataFrame, settings: TablesStage, planned: dict[str,
     numbers = claims.reset_index(drop=True)
     text = numbers[CELL].astype(str)
     text["claim"] = [f"({key}) {says}" for key, says in zip(numbers["claim"], numbers["says"], strict=True)]
+    text["verdict"] = [value or DASH for value in numbers["verdict"]]
     text["test"] = numbers["test"]
     text["value"] = [_bracketed(*row) for row in numbers[["value", "low", "high"]].itertuples(index=False)]
     text["over seeds"] = [_range(*row) for row in numbers[["seed_low", "seed_high"]].itertuples(index=False)]
     text["Holm p"] = [_p(value) for value in numbers["p_holm"]]
     text["detectable"] = [plain(value, 2) for value in numbers["detectable"]]
     text["published"] = [value or DASH for value in numbers["published"]]
-    text["verdict"] = [value or DASH for value in numbers["verdict"]]
     text["why"] = numbers["reason"]
     return Table("claims", "The paper's claims and what was found", numbers, text, _claims_caption(settings, planned))
 

@@ -16,6 +16,7 @@ from dpc.tasks.base import AT_CHANCE
 
 _GROUPS = (("right", drawing.RIGHT, "o", "-"), ("wrong", drawing.WRONG, "s", "--"))
 _GLYPHS = dict(zip(drawing.SEED_MARKERS, "●■▲◆▼✚✖", strict=True))
+_NOTES = 4  # lines above each panel
 _SCORES = (("auc_s_ifp", "S_IFP"), ("auc_flow_latter", "raw flow p → latter r"), ("auc_nll", "mean NLL"))
 
 
@@ -26,11 +27,11 @@ def analysis(
 
     `findings` holds one table per seed; `instances` and `positions` are the first seed's.
     """
-    figure = drawing.new_figure(3.1)
+    figure = drawing.new_figure(3.3)
     left, middle, right = figure.subplots(1, 3, width_ratios=(0.9, 1.1, 1.2))
     _change_panel(left, findings, settings)
     separation = instances[instances["in_separation"].astype(bool)]
-    _separation_panel(middle, separation, findings[0])
+    _separation_panel(middle, separation, findings[0], settings)
     _position_panel(right, positions, findings[0], settings)
     return drawing.finish(figure, _analysis_caption(findings[0], instances, positions, settings))
 
@@ -38,11 +39,12 @@ def analysis(
 def _change_panel(axes: Axes, findings: Sequence[pd.DataFrame], settings: FiguresStage) -> None:
     names = ("p_change_given_accumulation", "p_change_given_none")
     notes = [
+        _first_seed(settings),
         f"φ {_short(finding(findings[0], 'phi'))}",
         f"Fisher {captions.p_value(captions.fisher_p(findings[0]))}",
-        *([f"seeds {_seed_marks(settings)}"] if 1 < len(findings) < 5 else []),
+        *([f"markers: seeds {_seed_marks(settings)}"] if 1 < len(findings) < 5 else []),
     ]
-    drawing.heading(axes, "a  Flow change", notes, len(_SCORES))
+    drawing.heading(axes, "a  Flow change", notes, _NOTES)
     for x, name in enumerate(names):
         if not any(finding(table, name).known for table in findings):
             axes.text(x, 0.5, captions.NOT_ESTIMABLE.replace(" ", "\n"), ha="center", va="center", style="italic")
@@ -53,18 +55,23 @@ def _change_panel(axes: Axes, findings: Sequence[pd.DataFrame], settings: Figure
     axes.grid(axis="y")
 
 
+def _first_seed(settings: FiguresStage) -> str:
+    """Return the note above numbers that are one seed's."""
+    return f"seed {settings.prompt_seeds[0]}:"
+
+
 def _short(found: Finding) -> str:
     return captions.interval(found.value, found.low, found.high)
 
 
 def _point(axes: Axes, x: float, found: Finding, seed: int, seeds: int) -> None:
-    """Draw one seed's value with its interval, beside those of the other seeds."""
+    """Draw one seed's value with its interval, beside those of the other seeds; colours are for right and wrong."""
     if not found.known:
         return
     place = x + _dodge(seed, seeds, 0.5)
     if not np.isnan(found.low) and not np.isnan(found.high):
-        axes.plot([place, place], [found.low, found.high], color=_colour(seed), linewidth=1.2)
-    axes.plot([place], [found.value], _marker(seed), color=_colour(seed), markersize=5)
+        axes.plot([place, place], [found.low, found.high], color=drawing.BLACK, linewidth=1.2)
+    axes.plot([place], [found.value], _marker(seed), color=drawing.BLACK, markersize=5)
 
 
 def _dodge(number: int, count: int, room: float) -> float:
@@ -84,9 +91,9 @@ def _seed_marks(settings: FiguresStage) -> str:
     return " ".join(f"{_GLYPHS[_marker(seed)]} {name}" for seed, name in enumerate(settings.prompt_seeds))
 
 
-def _separation_panel(axes: Axes, instances: pd.DataFrame, findings: pd.DataFrame) -> None:
-    notes = [f"AUC {label} {_short(finding(findings, name))}" for name, label in _SCORES]
-    drawing.heading(axes, "b  S_IFP of right and wrong", notes, len(_SCORES))
+def _separation_panel(axes: Axes, instances: pd.DataFrame, findings: pd.DataFrame, settings: FiguresStage) -> None:
+    notes = [_first_seed(settings), *(f"AUC {label} {_short(finding(findings, name))}" for name, label in _SCORES)]
+    drawing.heading(axes, "b  S_IFP of right and wrong", notes, _NOTES)
     right = instances["correct"].astype(bool)
     ticks = []
     for x, ((group, colour, marker, _), rows) in enumerate(
@@ -96,7 +103,9 @@ def _separation_panel(axes: Axes, instances: pd.DataFrame, findings: pd.DataFram
         ticks.append(f"{group}\n(n = {len(values)})")
         _box_and_points(axes, x, values, group, colour, marker)
     if AT_CHANCE in finding(findings, "auc_s_ifp").note:
-        drawing.say(axes, AT_CHANCE.replace(": ", ":\n").replace(" is not", "\nis not"))
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.4 * (high - low))  # above the points, and above what stands for a missing group
+        drawing.say(axes, AT_CHANCE.replace(": ", ":\n").replace(" is not", "\nis not"), 0.87)
     axes.set_xticks((0, 1), ticks)
     axes.set(xlim=(-0.6, 1.6), ylabel="S_IFP: share of the flow from p")
 
@@ -119,7 +128,7 @@ def _box_and_points(axes: Axes, x: int, values: np.ndarray, group: str, colour: 
 
 def _position_panel(axes: Axes, positions: pd.DataFrame, findings: pd.DataFrame, settings: FiguresStage) -> None:
     ratio = _short(finding(findings, "flow_ratio_wrong_right"))
-    drawing.heading(axes, "c  Flow along the rationale", [f"wrong / right {ratio}"], len(_SCORES))
+    drawing.heading(axes, "c  Flow along the rationale", [_first_seed(settings), f"wrong / right {ratio}"], _NOTES)
     bins = max(settings.figures.position_bins, int(positions["bin"].max()) + 1 if len(positions) else 1)
     axes.axvline(0.5, color=drawing.GREY, linewidth=0.7, linestyle=":")
     for group, colour, _, style in _GROUPS:
@@ -160,15 +169,18 @@ def _analysis_caption(
     unknown = int(correlation["accumulated"].isna().sum())
     luck = f"S_IFP is {AT_CHANCE}. " if AT_CHANCE in finding(findings, "auc_s_ifp").note else ""
     return (
-        "Prompt tuning analysed. (a) Share of instances whose deep flow changed, given significant "
-        f"accumulation in shallow layers or none: {len(correlation)} test instances, {unknown} of them "
-        f"without an estimable accumulation; markers are seeds ({_seed_marks(settings)}). (b) S_IFP of "
-        f"{right} right and {len(separation) - right} wrong test instances, with quartiles; AUC above 0.5: "
-        "larger when wrong. (c) Saliency from the prompt along the rationale, deep layers "
-        f"({captions.layer_setting(settings.flow.deep_layers, None)}), in {settings.figures.position_bins} "
-        f"bins ({_groups(positions)}); the dotted line parts former and latter half. Numbers and panels b "
-        f"and c are seed {settings.prompt_seeds[0]}'s; intervals are {captions.level(settings)}. {luck}"
-        f"{captions.run(settings)}"
+        "Look for flow that changes more often with accumulation than without, under every seed (a); for S_IFP that is "
+        "larger in wrong answers, and tells them better than mean NLL does (b); for more flow in wrong answers right "
+        "of the dotted line (c). Prompt tuning analysed. (a) Share of instances whose deep flow changed, given "
+        f"significant accumulation in shallow layers or none: {len(correlation)} test instances, {unknown} of them "
+        f"without an estimable accumulation; markers are seeds ({_seed_marks(settings)}), vertical lines each seed's "
+        f"interval. (b) S_IFP of {right} right and {len(separation) - right} wrong test instances; boxes: quartiles "
+        "and median; whiskers: the farthest points within 1.5 heights of the box; AUC above 0.5: larger when wrong. p "
+        "is the prompt, latter r the latter half of the rationale, NLL the model's own uncertainty. (c) Saliency from "
+        f"the prompt along the rationale, deep layers ({captions.layer_setting(settings.flow.deep_layers, None)}), in "
+        f"{settings.figures.position_bins} bins ({_groups(positions)}); bands are intervals, wrong / right is the "
+        "ratio of flows; the dotted line parts former and latter half. Numbers above the panels and panels b and c are "
+        f"seed {settings.prompt_seeds[0]}'s; intervals are {captions.level(settings)}. {luck}{captions.run(settings)}"
     )
 
 

@@ -24,7 +24,7 @@ _BLOCKS = (
     ("q→r", "question → rationale", drawing.GREY, "--", 0.7),
     ("r→r", "rationale → rationale", drawing.GREY, ":", 0.7),
 )
-_MOST_TOKEN_LABELS = 60
+_MOST_TOKEN_LABELS = 30  # as many as can be read beside a map
 _DECADES = 5.0  # of the exemplars' colour scale
 
 
@@ -61,7 +61,7 @@ def layers(
         _layer_line(axes, pooled[pooled["block"] == block], label, colour, style, opacity)
     for band, name, tint in ((shallow, "shallow", "#F3F3F3"), (deep, "deep", "#E4E4E4")):
         if band is not None:
-            drawing.mark_band(axes, band, f"{name} layers {band[0]}–{band[1]}", tint)
+            drawing.mark_band(axes, band, captions.layers_named(name, band), tint)
     _finish_layer_axes(axes, pooled)
     return drawing.finish(figure, _layers_caption(tables, settings))
 
@@ -75,10 +75,10 @@ def _layer_line(axes: Axes, rows: pd.DataFrame, label: str, colour: str, style: 
     if rows.empty:
         return
     x = rows["layer"].to_numpy()
-    mean = rows["mean"].where(rows["mean"] > 0).to_numpy()
-    axes.plot(x, mean, style, color=colour, alpha=opacity, label=label)
+    flows = (rows["mean"] > 0).to_numpy()  # else a gap: 0 has no place on a log scale, nor a band's corner at it
+    axes.plot(x, rows["mean"].where(flows).to_numpy(), style, color=colour, alpha=opacity, label=label)
     low, high = rows["low"].clip(lower=1e-30).to_numpy(), rows["high"].to_numpy()
-    axes.fill_between(x, low, high, color=colour, alpha=0.2 * opacity, linewidth=0)
+    axes.fill_between(x, low, high, where=flows, color=colour, alpha=0.2 * opacity, linewidth=0)
 
 
 def _finish_layer_axes(axes: Axes, pooled: pd.DataFrame) -> None:
@@ -103,7 +103,8 @@ def _finish_layer_axes(axes: Axes, pooled: pd.DataFrame) -> None:
 def _layers_caption(tables: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
     counts = [int(table["instances"].max()) for table in tables if len(table)]
     return (
-        "Mean saliency per pair of tokens, by layer (layers counted from 0), over "
+        "Look for layers where a coloured line, from the prompt, lies above the grey ones: there the prompt weighs "
+        "more than the text. Mean saliency per pair of tokens, by layer (layers counted from 0), over "
         f"{captions.count_range(counts)} test instances of the correlation study per seed. Lines are means "
         f"over {captions.counted(len(tables), 'seed')}; bands are the mean over seeds of each seed's "
         f"{captions.level(settings)} interval. A mean of 0 is left out: in the last layer, rows of the question reach "
@@ -142,7 +143,7 @@ def _share_bars(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
     )
     axes.set_ylabel("share (%)")
     axes.tick_params(labelbottom=False)
-    where = "all layers" if shallow is None else f"shallow layers {shallow[0]}–{shallow[1]}"
+    where = "all layers" if shallow is None else captions.layers_named("shallow", shallow)
     axes.set_title(f"Mean over {where}")
 
 
@@ -176,7 +177,8 @@ def _accumulation_caption(table: pd.DataFrame, settings: FiguresStage, shallow: 
     vectors = table["vector"].nunique()
     band = captions.layer_setting(settings.flow.shallow_layers, shallow)
     return (
-        f"Share of each of the {vectors} prompt vectors in the prompt's saliency c_j, mean over {count} test "
+        "Look for a bar far above the dashed line that is bright in layer after layer: there saliency gathers in one "
+        f"vector. Share of each of the {vectors} prompt vectors in the prompt's saliency c_j, mean over {count} test "
         f"instances. Vectors and layers are counted from 0; shallow layers: {band}. An even spread gives "
         f"each vector the dashed share. {captions.saliency(settings)} First seed. "
         f"{captions.run(settings, all_seeds=False)}"
@@ -202,9 +204,10 @@ def exemplars(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None,
     panels = figure.subplots(2, 2, squeeze=False)
     maps = band_maps(table, shallow, deep)
     norm = _common_norm([np.asarray(row["saliency"], float) for row in maps.values()])
+    has_tokens = all(row["size"] <= _MOST_TOKEN_LABELS for row in maps.values())
     for i, role in enumerate(("right", "wrong")):
         for j, band in enumerate(("shallow", "deep")):
-            _exemplar_panel(panels[i, j], maps.get((role, band)), role, band, norm)
+            _exemplar_panel(panels[i, j], maps.get((role, band)), role, band, norm, has_tokens)
     if maps:
         scale = ScalarMappable(norm)
         bar = figure.colorbar(scale, ax=panels, shrink=0.5, pad=0.02, format=FuncFormatter(power_of_ten))
@@ -219,7 +222,7 @@ def _common_norm(maps: list[np.ndarray]) -> LogNorm:
     return LogNorm(highest / 10**_DECADES, highest, clip=True)
 
 
-def _exemplar_panel(axes: Axes, row: pd.Series | None, role: str, band: str, norm: LogNorm) -> None:
+def _exemplar_panel(axes: Axes, row: pd.Series | None, role: str, band: str, norm: LogNorm, has_tokens: bool) -> None:
     if row is None:
         axes.set_title(f"{role.capitalize()} instance, {band} layers")
         axes.set(xticks=[], yticks=[])
@@ -232,9 +235,12 @@ def _exemplar_panel(axes: Axes, row: pd.Series | None, role: str, band: str, nor
     axes.imshow(np.ma.masked_array(values, hidden), norm=norm, interpolation="nearest", rasterized=True)
     axes.spines[["left", "bottom", "top", "right"]].set_visible(False)
     _segments(axes, segments(row), size)
-    _token_labels(axes, list(row["tokens"]), size)
-    title = f"{role.capitalize()} instance, {band} layers {row['first_layer']}–{row['last_layer']}"
-    axes.set_title(title, pad=15)
+    if has_tokens:
+        _token_labels(axes, list(row["tokens"]), size)
+    else:
+        _position_labels(axes)
+    layers = captions.layers_named(band, (row["first_layer"], row["last_layer"]))
+    axes.set_title(f"{role.capitalize()} instance, {layers}", pad=15)
 
 
 def segments(row: pd.Series) -> list[tuple[str, int, int]]:
@@ -271,13 +277,14 @@ def _segment_label(axes: Axes, name: str, centre: float, first: bool) -> None:
     axes.annotate(text, (1, centre), (3, 0), xycoords=beside, ha="left", va=along, **look)
 
 
+def _position_labels(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.set_xlabel("key position (counted from 0)")
+    axes.set_ylabel("query position (counted from 0)")
+
+
 def _token_labels(axes: Axes, tokens: list[str], size: int) -> None:
-    if size > _MOST_TOKEN_LABELS:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        axes.set_xlabel("key position (counted from 0)")
-        axes.set_ylabel("query position (counted from 0)")
-        return
     points = min(5.5, 0.75 * 2.6 * drawing.POINTS / size)
     names = [drawing.clean(token)[:12] for token in tokens]
     axes.set_xticks(range(size), names, rotation=90, fontsize=points)
@@ -295,6 +302,8 @@ def _exemplars_caption(maps: dict[tuple[str, str], pd.Series], settings: Figures
             f"no {role} instance at hand" if row is None else f"{role}: {row['problem_id']}, {row['size']} tokens"
         )
     return (
+        "Look for bright columns under p: prompt vectors that many tokens draw on; in the deep map of the wrong "
+        "instance, whether they reach into the last rows of r. "
         "Saliency of every query row on every key column, mean over the layers named (counted from 0), of "
         f"one instance prompt tuning answers right and one it answers wrong ({'; '.join(shown)}). Lines part "
         f"{'BOS, ' * ('BOS' in stretches)}prompt p, question q and rationale r; one colour scale, "

@@ -63,31 +63,38 @@ def _thresholds_caption(curves: Sequence[pd.DataFrame], settings: FiguresStage) 
     rule = f"by {trigger.choose_by}" if trigger.share == "fitted" else f"in advance (R = {trigger.share:g})"
     tried = captions.count_range([len(curve) for curve in curves])
     return (
-        f"Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. Large open "
+        "Look for a curve that stays above 0 around its marker: a lone peak is luck, and below 0 DPC breaks more than "
+        f"it fixes. Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. Large open "
         f"markers: the R that was chosen {rule}. Seeds that never fire, because no R gained: {never} of "
         f"{len(curves)}. {captions.method(settings)} {captions.run(settings)}"
     )
 
 
-def pool_plans(evaluations: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per plan: means over seeds, the seeds' accuracies in `seeds`, plans in fixed order."""
+def pool_plans(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per plan, in fixed order: means over seeds, the seeds' own accuracies in `seeds`.
+
+    `idle` counts the seeds under which a plan never fires. Intervals are those of the recipe's `accuracies` (see
+    `dpc/report/tables.py`); a plan that is not in there, an oracle of many tries, keeps the mean of its seeds'.
+    """
     rows = pd.concat(list(evaluations), ignore_index=True)
-    pooled = rows.groupby("plan").agg(
+    pooled = rows.assign(idle=rows["fire_rate"] == 0).groupby("plan").agg(
         accuracy=("accuracy", "mean"),
         low=("low", "mean"),
         high=("high", "mean"),
         seeds=("accuracy", list),
         questions=("questions", "max"),
-    )
+        idle=("idle", "sum"),
+    )  # fmt: skip
+    pooled.update(accuracies.set_index("plan")[["low", "high"]].astype(float))
     place = {name: number for number, name in enumerate(_ORDER)}
     first = {name: number for number, name in enumerate(dict.fromkeys(rows["plan"]))}
     order = sorted(pooled.index, key=lambda name: (place.get(name, len(place)), first[name]))
     return pooled.loc[order]
 
 
-def plans(evaluations: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawing:
-    """Draw accuracy by plan for one cell; `evaluations` holds one table per seed."""
-    pooled = pool_plans(evaluations)
+def plans(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame, settings: FiguresStage) -> Drawing:
+    """Draw accuracy by plan for one cell; `evaluations` holds one table per seed, `accuracies` is of the cell."""
+    pooled = pool_plans(evaluations, accuracies)
     figure = drawing.new_figure(0.7 + 0.24 * max(3, len(pooled)))
     axes = figure.add_subplot()
     _plan_bars(axes, pooled, list(pooled.index), settings)
@@ -95,12 +102,15 @@ def plans(evaluations: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawin
     return drawing.finish(figure, _plans_caption([pooled], settings))
 
 
-def overview(cells: Mapping[str, Sequence[pd.DataFrame]], settings: ReportStage) -> Drawing:
+def overview(cells: Mapping[str, Sequence[pd.DataFrame]], accuracies: pd.DataFrame, settings: ReportStage) -> Drawing:
     """Draw accuracy by plan for several recipes side by side.
 
-    `cells` maps each recipe to its `evaluation` tables, one per seed; model and dataset are the same.
+    `cells` maps each recipe to its `evaluation` tables, one per seed; model and dataset are the same. `accuracies`
+    is of all recipes.
     """
-    pooled = {recipe: pool_plans(tables) for recipe, tables in cells.items()}
+    pooled = {
+        recipe: pool_plans(tables, accuracies[accuracies["recipe"] == recipe]) for recipe, tables in cells.items()
+    }
     place = {name: number for number, name in enumerate(_ORDER)}
     names = list(dict.fromkeys(name for table in pooled.values() for name in table.index))
     names.sort(key=lambda name: place.get(name, len(place)))
@@ -109,7 +119,7 @@ def overview(cells: Mapping[str, Sequence[pd.DataFrame]], settings: ReportStage)
     panels = figure.subplots(1, len(pooled), sharey=True, squeeze=False)[0]
     for axes, (recipe, table) in zip(panels, pooled.items(), strict=True):
         _plan_bars(axes, table, names, settings)
-        axes.set_title(f"Recipe {recipe}")
+        axes.set_title(f"Recipe {recipe}", pad=14)
     _name_plans(panels[0], names, settings)
     return drawing.finish(figure, _plans_caption(list(pooled.values()), settings))
 
@@ -121,14 +131,31 @@ def _plan_bars(axes: Axes, pooled: pd.DataFrame, names: list[str], settings: Rep
             axes.text(2, y, "not evaluated", va="center", style="italic", color=drawing.GREY, fontsize=6.5)
             continue
         _plan_bar(axes, y, rows[name], name, is_oracle(name, settings))
+        _idle_note(axes, y, rows[name], name)
     if "prompt_tuning" in rows:
         axes.axvline(100 * rows["prompt_tuning"]["accuracy"], color=drawing.BLACK, linewidth=0.7, linestyle=":")
+    axes.annotate("mean (%)", (1, 1), (4, 2), "axes fraction", "offset points", fontsize=6.5)
     chance = captions.chance(settings)
     if chance > 0:
         axes.axvline(100 * chance, color=drawing.RED, linewidth=0.9, linestyle="--", gid="chance")
         axes.annotate("chance", (100 * chance, 1), (0, 2), ("data", "axes fraction"), "offset points",
                       ha="center", fontsize=6.5, color=drawing.RED)  # fmt: skip
     axes.set(xlim=(0, 100), xlabel="accuracy (%)", ylim=(len(names) - 0.4, -0.6))
+
+
+def _idle_note(axes: Axes, y: int, row: dict[Any, Any], name: str) -> None:
+    """Say under how many seeds a plan does nothing, so that its bar is prompt tuning's."""
+    idle, seeds = int(row["idle"]), len(row["seeds"])
+    if not idle or name in ("no_prompt", "prompt_tuning"):
+        return
+    what = "no head confirmed" if name == "act" else "never fires"
+    where = "" if idle == seeds else f"\nunder {idle} of {seeds} seeds"
+    shown = [100 * share for share in (*row["seeds"], row["low"], row["high"]) if not np.isnan(share)]
+    is_left = min(shown) > 100 - max(shown)  # the wider room free of marks
+    x, side, colour = (
+        (1.5, "left", "white" if name == "dpc" else drawing.BLACK) if is_left else (99, "right", drawing.BLACK)
+    )
+    axes.text(x, y, what + where, ha=side, va="center", fontsize=5.8, linespacing=1.0, color=colour)
 
 
 def _plan_bar(axes: Axes, y: int, row: dict[Any, Any], name: str, oracle: bool) -> None:
@@ -139,7 +166,7 @@ def _plan_bar(axes: Axes, y: int, row: dict[Any, Any], name: str, oracle: bool) 
     )
     axes.barh(y, value, height=0.68, linewidth=0.8, **look)
     if not np.isnan(low) and not np.isnan(high):
-        axes.plot([low, high], [y, y], color=drawing.BLACK, linewidth=1.0, solid_capstyle="butt")
+        axes.plot([low, high], [y, y], color=drawing.BLACK, linewidth=1.0, solid_capstyle="butt", gid=f"whisker {name}")
     seeds = 100 * np.asarray(row["seeds"], float)
     axes.plot(
         seeds,
@@ -175,10 +202,16 @@ def _chance_note(settings: ReportStage) -> str:
 def _plans_caption(pooled: Sequence[pd.DataFrame], settings: ReportStage) -> str:
     counts = [int(count) for table in pooled for count in table["questions"].dropna()]
     oracle = any(is_oracle(str(name), settings) for table in pooled for name in table.index)
-    note = "Hatched: an oracle that looks at test gold, an upper bound and no method. " if oracle else ""
+    note = (
+        "Hatched: an oracle that looks at test gold, an upper bound and no method (with several tries per question: "
+        "whiskers are the mean over seeds of each seed's interval). "
+    )
     return (
-        f"Accuracy by plan over {captions.count_range(counts)} test questions: mean over "
-        f"{captions.counted(len(settings.prompt_seeds), 'seed')}, circles are seeds, whiskers the mean over "
-        f"seeds of each seed's {captions.level(settings)} interval over questions; dotted line: prompt "
-        f"tuning. {_chance_note(settings)}{note}{captions.method(settings)} {captions.run(settings)}"
+        "Look for DPC's dark bar beyond the dotted line, prompt tuning, and for controls that get as far: what they "
+        f"reach too is not DPC's. Accuracy by plan over {captions.count_range(counts)} test questions: mean over "
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')}, circles are seeds, whiskers the "
+        f"{captions.level(settings)} interval over questions, conditional on these seeds, as in the main table. Gains "
+        "over prompt tuning are paired, question by question: they stand with their intervals in the claims table, not "
+        f"in the distance of whiskers. {_chance_note(settings)}{note * oracle}{captions.method(settings)} "
+        f"{captions.run(settings)}"
     )

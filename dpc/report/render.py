@@ -12,6 +12,8 @@ from dpc.files import atomic
 from dpc.report.tables import Table
 
 _LONGEST_FLOAT = 40  # rows that fit on a page; longer tables break over pages
+_SENTENCE = 30  # characters
+_INTERVAL = re.compile(r"\[[^][]*\]|[−\d.]+ to [−\d.]+")
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -31,12 +33,14 @@ body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; width: fit-content;
   margin: 2em auto; padding: 0 1.5em; }}
 h1 {{ font-size: 1.25em; margin: 0 0 .6em; }}
 .scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-caption {{ caption-side: bottom; text-align: left; padding-top: .8em; color: #444; font-size: .9em;
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93em; }}
+caption {{ caption-side: bottom; text-align: left; padding-top: .8em; color: #444; font-size: .95em;
   max-width: 60em; }}
-th, td {{ padding: .25em .8em; text-align: right; white-space: nowrap; }}
-th {{ vertical-align: bottom; white-space: normal; }}
+th, td {{ padding: .25em .5em; text-align: right; vertical-align: top; }}
+th {{ vertical-align: bottom; }}
 th.text, td.text {{ text-align: left; }}
+td.long {{ min-width: 10em; }}
+.whole {{ white-space: nowrap; }}
 thead tr {{ border-bottom: 1.5px solid #222; border-top: 1.5px solid #222; }}
 tbody tr.group {{ border-top: 1px solid #bbb; }}
 tbody {{ border-bottom: 1.5px solid #222; }}
@@ -118,7 +122,7 @@ def _escape_markdown(text: str) -> str:
 
 def web_page(table: Table) -> str:
     """Return `table` as one self-contained page."""
-    kinds = ['class="text"' if is_text else "" for is_text in _texts(table.text)]
+    kinds = _kinds(table.text)
     head = "".join(_tag("th", kind, name) for kind, name in zip(kinds, table.text.columns, strict=True))
     body = []
     for row, new in zip(table.text.to_numpy(), _new_groups(table.text), strict=True):
@@ -129,8 +133,19 @@ def web_page(table: Table) -> str:
     )
 
 
+def _kinds(text: pd.DataFrame) -> list[str]:
+    """Return each column's class: words stand to the left, and sentences keep some width where they wrap."""
+    longest = [max((len(str(cell)) for cell in text[name]), default=0) for name in text.columns]
+    return [
+        f'class="{"text" * is_text}{" long" * (is_text and width > _SENTENCE)}"' if is_text else ""
+        for is_text, width in zip(_texts(text), longest, strict=True)
+    ]
+
+
 def _tag(name: str, attributes: str, text: object) -> str:
-    return f"<{name} {attributes}>".replace(" >", ">") + html.escape(str(text)) + f"</{name}>"
+    """Return a cell; lines break in it where they like, but never within an interval."""
+    shown = _INTERVAL.sub(r'<span class="whole">\g<0></span>', html.escape(str(text)))
+    return f"<{name} {attributes}>".replace(" >", ">") + shown + f"</{name}>"
 
 
 def _texts(text: pd.DataFrame) -> list[bool]:

@@ -150,9 +150,9 @@ def _main_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}. The {captions.level(settings)} interval is "
         "over questions, conditional on these seeds: each question counts with its mean over seeds. Read leniently: "
         "where no answer stands in the form the task asks for, the last that could be one counts; a model without "
-        f"a prompt was never told that form. {beside}{note}. {_other_test_sets(numbers)}"
-        f"A dash: no such cell. {captions.method(settings)} "
-        f"{captions.run(settings)}"
+        f"a prompt was never told that form. {beside}{note}. {_other_test_sets(numbers)}A dash under accuracy: not run "
+        "here; under published and the difference: nothing published to set beside it. "
+        f"{captions.method(settings)} {captions.run(settings)}"
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from dpc import tables
+from dpc.analysis.statistics import seed_mean
 from dpc.report.tables import CELL
 from dpc.stage_settings import ReportStage
 
@@ -29,3 +31,41 @@ def labelled(paths: list[Path], name: str, settings: ReportStage) -> pd.DataFram
     cells = by_cell(paths, name, settings)
     made = [rows.assign(**dict(zip(CELL, cell, strict=True))) for cell, rows in cells.items()]
     return pd.concat(made, ignore_index=True)
+
+
+def accuracies(paths: list[Path], settings: ReportStage) -> pd.DataFrame:
+    """Return accuracy per cell and plan with its interval over questions, conditional on the seeds.
+
+    Plans that try several candidates per question are upper bounds without such an interval: left out.
+    """
+    rows: list[dict[str, Any]] = []
+    whole = labelled(paths, "outcomes", settings)
+    for cell, seeds in whole.groupby(CELL, sort=False):
+        for plan, group in seeds.groupby("plan", sort=False):
+            if (group["candidate"] < 0).all():
+                rows.append(
+                    {
+                        **dict(zip(CELL, map(str, cell), strict=True)),
+                        "plan": plan,
+                        **_pool(group, settings),
+                    }
+                )
+    columns = [*CELL, "plan", "questions", "accuracy", "low", "high", "seed_low", "seed_high"]
+    return pd.DataFrame(rows, columns=[*columns, "lenient", "fired"])
+
+
+def _pool(group: pd.DataFrame, settings: ReportStage) -> dict[str, Any]:
+    """Return the accuracy of one plan over seeds x questions."""
+    correct = group.pivot(index="seed", columns="problem_id", values="correct").astype(float)
+    found = seed_mean(correct.to_numpy(), settings.statistics.confidence)
+    by_seed = correct.mean(axis=1)
+    return {
+        "questions": found.n,
+        "accuracy": found.value,
+        "low": found.low,
+        "high": found.high,
+        "seed_low": by_seed.min(),
+        "seed_high": by_seed.max(),
+        "lenient": group["correct_lenient"].mean(),
+        "fired": group["fired"].mean(),
+    }

@@ -12,6 +12,7 @@ from dpc.report import cases, drawing, figures_analysis, figures_flow, figures_m
 from dpc.report.captions import Band
 from dpc.report.drawing import Drawing
 from dpc.stage_settings import FiguresStage
+from dpc.stages.cells import accuracies
 
 
 def run(
@@ -43,7 +44,7 @@ def run(
         ),
         "confidence": figures_analysis.confidence(found, settings),
         "thresholds": figures_main.thresholds(_each(curves, "threshold_curve"), settings),
-        "plans": figures_main.plans(_each(evaluation, "evaluation"), settings),
+        "plans": figures_main.plans(_each(evaluation, "evaluation"), accuracies(outcomes, settings), settings),
     }
     for name, drawing_ in drawn.items():
         drawing.save(drawing_.figure, folder / name, drawing_.caption)

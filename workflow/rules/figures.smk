@@ -65,7 +65,8 @@ rule draw_figures:
 
 rule draw_overview:
     input:
-        own_cells("evaluation/evaluation.parquet"),
+        evaluation=own_cells("evaluation/evaluation.parquet"),
+        outcomes=own_cells("evaluation/outcomes.parquet"),
     output:
         report(
             f"{R}/figures/{{model}}/{{dataset}}/overview.svg",
@@ -85,5 +86,5 @@ rule draw_overview:
         version=VERSIONS["overview"],
         folder=lambda w: f"{R}/figures/{w.model}/{w.dataset}",
     shell:
-        '"$DPC_PYTHON" -m dpc overview --settings {params.settings:q} --evaluation {input:q} '
-        "--folder {params.folder:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc overview --settings {params.settings:q} --evaluation {input.evaluation:q} '
+        "--outcomes {input.outcomes:q} --folder {params.folder:q} --log {log:q}"
