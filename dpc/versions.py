@@ -23,7 +23,7 @@ VERSIONS: dict[str, int] = {
     "choose_exemplars": 1,
     "exemplars": 1,
     "study": 2,
-    "plan": 2,
+    "plan": 3,
     "regenerate": 1,
     "thresholds": 2,
     "evaluate": 2,
