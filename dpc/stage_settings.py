@@ -215,6 +215,7 @@ class EvaluateStage(Settings):
     task: TaskName
     plans: list[str]
     oracles: list[str]
+    trigger: Trigger
     statistics: Statistics
 
 

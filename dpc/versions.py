@@ -26,7 +26,7 @@ VERSIONS: dict[str, int] = {
     "plan": 3,
     "regenerate": 1,
     "thresholds": 2,
-    "evaluate": 2,
+    "evaluate": 3,
     "extract_corrupted": 1,
     "mechanism": 1,
     "mechanism_figure": 2,
@@ -34,5 +34,5 @@ VERSIONS: dict[str, int] = {
     "validation": 2,
     "figures": 3,
     "overview": 3,
-    "tables": 3,
+    "tables": 4,
 }

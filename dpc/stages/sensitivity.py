@@ -68,9 +68,8 @@ def _cases(
 ) -> Cases:
     instances = [flow.Instance.of(row) for row in tables.rows(measured)]
     ids = pd.Index([instance.problem_id for instance in instances], name="problem_id")
-    long_enough = pd.Series([i.rationale_tokens >= settings.trigger.min_tokens for i in instances], ids, dtype=bool)
-    rows = right.loc[ids]
-    eligible, base = long_enough & rows["extracted"].notna(), rows["correct"].astype(bool)
+    tokens, rows = pd.Series([i.rationale_tokens for i in instances], ids, dtype="int64"), right.loc[ids]
+    eligible, base = flow.eligible(tokens, rows["extracted"].notna(), settings.trigger), rows["correct"].astype(bool)
     cases = Cases(instances, eligible, base, after, pd.Series(dtype=object), limit)
     choice = sensitivity.Choice("", "", "", settings.flow, settings.trigger, settings.locate, settings.corrupt)
     return replace(cases, configured=sensitivity.measured(instances, choice)["located"])
