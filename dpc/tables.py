@@ -202,9 +202,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "best": _B,  # largest gain of its sweep on calibration
         "share": _F,  # R; null: never fires
         "fire_rate": _F,
-        "gain": _F,  # accuracy - that of prompt tuning, over questions whose answer is known
-        "accuracy": _F,  # over the same
-        "known": _F,  # share of all questions
+        "gain": _F,  # fire rate x mean change over fired questions whose answer is known; null where none is
+        "accuracy": _F,  # of prompt tuning + gain
+        "known": _F,  # share of all questions whose answer is known; where nothing fires it is
         "same_vector": _F,  # share of questions that locate what the configuration locates
         "questions": _I,
     },

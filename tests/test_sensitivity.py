@@ -123,6 +123,22 @@ def test_an_unknown_answer_is_counted_and_guessed_by_nobody(found: pd.DataFrame)
     assert (other["known"] < 1).any()
 
 
+@pytest.mark.parametrize(("known", "gain"), [("abcd", 0.125), ("ab", 0.25), ("ac", 0.0), ("b", 0.0), ("", math.nan)])
+def test_known_fired_questions_stand_for_the_unknown(known: str, gain: float) -> None:
+    """Of eight questions a to d fire: a and d are mended, c is broken, b stays; the others do not fire."""
+    ids = [*"abcdefgh"]
+    base = pd.Series([key in "bcef" for key in ids], ids)
+    readings = pd.DataFrame({"share": [float(key in "abcd") for key in ids], "located": [[0]] * 8}, ids)
+    after = {(key, (0,), *sensitivity.edit_of(CORRUPT)): key in "abd" for key in known}
+    choice = sensitivity.Choice("shallow", "", "", FLOW, TRIGGER, LOCATE, CORRUPT)
+    cases = sensitivity.Cases([], pd.Series(True, ids), base, after, readings["located"])
+    found = sensitivity.outcome(choice, readings, cases, 0.5)
+    assert found["fire_rate"] == 0.5
+    assert found["known"] == (4 + len(known)) / 8
+    assert found["gain"] == pytest.approx(gain, nan_ok=True)
+    assert found["accuracy"] == pytest.approx(0.5 + gain, nan_ok=True)
+
+
 def test_edits_of_other_plans_are_not_taken_for_dpcs(cell: dict[str, Any]) -> None:
     graded = cell["regenerations"].assign(correct=True)
     known = stage.known_answers(cell["plans"], graded, CORRUPT)

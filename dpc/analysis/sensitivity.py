@@ -8,7 +8,8 @@ shallow     shallow layers x receivers; the trigger stays, another vector may be
 edit        gamma x the factor on the located vector; needs answers of its own
 
 A gain is known where the answer under the edit that a setting asks for is stored; where another vector is located than
-the configured one, that may be for some questions only, and the table says for how many.
+the configured one, that may be for some of the fired questions only, and the table says for how many. What does not
+fire is known to gain nothing, so a gain is the rate of firing times the mean over the fired questions that are known.
 """
 
 from __future__ import annotations
@@ -185,18 +186,27 @@ def fitted_share(choice: Choice, readings: pd.DataFrame, cases: Cases) -> float 
 
 
 def outcome(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float | None) -> dict[str, object]:
-    """Return what a choice does at R = `share`: shares of 0 to 1, over questions whose answer is known."""
+    """Return what a choice does at R = `share`: shares of 0 to 1."""
     fired = fires(choice, readings, cases, math.inf if share is None else share)
     after = cases.corrupted(readings["located"], choice).where(fired, cases.base.astype(float))
-    known = after.notna()
-    gain = (after - cases.base)[known].mean() if known.any() else math.nan
+    gain = float(gains(after, cases.base, fired).mean())
     same = [set(a) == set(b) for a, b in zip(readings["located"], cases.configured, strict=True)]
     return {
         "sweep": choice.sweep, "row": choice.row, "column": choice.column, "share": share,
-        "fire_rate": float(fired.mean()), "gain": float(gain),
-        "accuracy": float(after[known].mean()) if known.any() else math.nan, "known": float(known.mean()),
-        "same_vector": float(np.mean(same)), "questions": len(fired),
+        "fire_rate": float(fired.mean()), "gain": gain, "accuracy": float(cases.base.mean()) + gain,
+        "known": float(after.notna().mean()), "same_vector": float(np.mean(same)), "questions": len(fired),
     }  # fmt: skip
+
+
+def gains(after: pd.Series[float], base: pd.Series[bool], fired: pd.Series[bool]) -> pd.Series[float]:
+    """Return the change of each question, so that their mean is the gain: fire rate x mean over the known fired ones.
+
+    `after` is right (1), wrong (0) or unknown (nan). The known fired questions stand for the unknown ones, which get 0;
+    nan throughout where none of the fired is known.
+    """
+    known = fired & after.notna()
+    weight = fired.sum() / known.sum() if known.any() else math.nan if fired.any() else 0.0
+    return weight * (after - base).where(known, 0.0)
 
 
 def sweep(
