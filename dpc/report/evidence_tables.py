@@ -22,8 +22,8 @@ READINGS = {
 }
 TARGETS = {"broken": "the prompt broke it", "wrong": "wrong"}
 MEASURES = {
-    "base_rate": "of all (%)", "fire_rate": "fires (%)", "precision": "precision (%)", "recall": "recall (%)",
-    "roc_auc": "ROC area", "pr_auc": "PR area",
+    "base_rate": "of all (%)", "fire_rate": "fires (%)", "at_random": "at random, same rates (%)",
+    "precision": "precision (%)", "recall": "recall (%)", "roc_auc": "ROC area", "pr_auc": "PR area",
 }  # fmt: skip
 _AREAS = ("roc_auc", "pr_auc")
 WAYS = {
@@ -118,12 +118,14 @@ def _measured(row: pd.Series) -> str:
 
 def _trigger_caption(settings: TablesStage) -> str:
     return (
-        "Look for precision well above the share of all questions (of all), and ROC areas above 0.5: else the trigger "
-        "picks no better than chance. Broken: right without the prompt and wrong with it. Precision: share of fired "
-        "questions that are of the kind; recall: share of the kind that fire, at each seed's R; areas under the ROC "
-        "and the precision-recall curve rank by the share of affected tokens. Positives are different questions; "
-        f"fewer than 30 are too little data. {captions.level(settings)} intervals over questions, conditional on the "
-        "seeds. R was chosen on calibration, so calibration flatters. "
+        "Look for precision well above that at random, and ROC areas above 0.5: else the trigger picks no better than "
+        "chance. Broken: right without the prompt and wrong with it. Precision: share of fired questions that are of "
+        "the kind; recall: share of the kind that fire, at each seed's R, both pooled over seeds. At random, same "
+        "rates: the precision of as many questions per seed drawn at random from those that may fire; a seed that "
+        "fires more counts more, as in precision. Areas under the ROC and the precision-recall curve rank by the "
+        "share of affected tokens, questions that never fire (no answer, or too short) last: wrong ones among them "
+        "lower the areas. Positives are different questions; fewer than 30 are too little data. "
+        f"{captions.level(settings)} intervals over questions, conditional on the seeds. R was chosen on calibration, so calibration flatters. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )
 
@@ -194,9 +196,9 @@ def _sensitivity_caption(settings: TablesStage) -> str:
         "Look for gains of the best choice on calibration that do not come again on test: they may have been luck. For "
         "each sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen anew; shallow: shallow layers "
         "and receivers; edit: Γ and mask) the configured choice and the one with the largest gain over prompt tuning "
-        "on calibration, among those whose answers are all known; both once on test. A star: some answers were not made; "
-        "the gain is the rate of firing times the mean over the fired questions whose answer is known. A dash: answers "
-        "not made, none of a fired question is known. The CSV has every choice. "
+        "on calibration, among those whose answers are all known; both once on test. A star: some answers were not "
+        "made; the gain is the rate of firing times the mean over the fired questions whose answer is known. A dash: "
+        "answers not made, none of a fired question is known. The CSV has every choice. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )
 
@@ -238,11 +240,11 @@ def _variants_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         "saliency on all of calibration, which flatters that row's gain: accuracy minus prompt tuning's (a star: "
         "some answers were not made, so it is the rate of firing times the mean over the fired questions whose answer "
         "is known; a dash: under some seed none is). R chosen anew comes from these questions alone, by the same rule "
-        "and with the row's own saliency, where the answer under the vector it locates is known for nine in ten of them "
-        "(else unknown). Same decision and same vector: as configured, question by question, decisions under the seeds "
-        "that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. AUC: "
-        "how often S_IFP is larger in a wrong answer than in a right one; fewer than 30 different questions of either "
-        f"kind are too little data. {captions.level(settings)} intervals over questions, conditional on the seeds. As "
+        "and with the row's own saliency, where the answer under the vector it locates is known for nine in ten of "
+        "them (else unknown). Same decision and same vector: as configured, question by question, decisions under the "
+        "seeds that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. "
+        "AUC: how often S_IFP is larger in a wrong answer than in a right one; fewer than 30 different questions of "
+        f"either kind are too little data. {captions.level(settings)} intervals over questions, conditional on the seeds. As "
         "configured: "
         f"{captions.saliency(settings)} {captions.method(settings)} {captions.run(settings)}"
     )
