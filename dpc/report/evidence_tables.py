@@ -125,7 +125,8 @@ def _trigger_caption(settings: TablesStage) -> str:
         "fires more counts more, as in precision. Areas under the ROC and the precision-recall curve rank by the "
         "share of affected tokens, questions that never fire (no answer, or too short) last: wrong ones among them "
         "lower the areas. Positives are different questions; fewer than 30 are too little data. "
-        f"{captions.level(settings)} intervals over questions, conditional on the seeds. R was chosen on calibration, so calibration flatters. "
+        f"{captions.level(settings)} intervals over questions, conditional on the seeds. R was chosen on "
+        "calibration, so calibration flatters. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )
 
@@ -244,7 +245,7 @@ def _variants_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         "them (else unknown). Same decision and same vector: as configured, question by question, decisions under the "
         "seeds that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. "
         "AUC: how often S_IFP is larger in a wrong answer than in a right one; fewer than 30 different questions of "
-        f"either kind are too little data. {captions.level(settings)} intervals over questions, conditional on the seeds. As "
-        "configured: "
+        f"either kind are too little data. {captions.level(settings)} intervals over questions, conditional on the "
+        "seeds. As configured: "
         f"{captions.saliency(settings)} {captions.method(settings)} {captions.run(settings)}"
     )
