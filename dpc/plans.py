@@ -149,22 +149,27 @@ def always(inputs: Inputs) -> pd.DataFrame:
 
 
 def _random_fires(inputs: Inputs, name: str) -> pd.Series:
-    """Draw as many questions as DPC fires on, by a hash of `problem_id`."""
-    draw = f"{name}:{inputs.controls.seed}"
-    order = inputs.readings["problem_id"].map(lambda key: hash_order(key, draw)).rank(method="first")
-    return order <= int(_dpc_fires(inputs).sum())
+    """Draw as many questions as DPC fires on, of those it may fire on (D27), by a hash of `problem_id`."""
+    draw, readings = f"{name}:{inputs.controls.seed}", inputs.readings
+    order = readings["problem_id"].map(lambda key: hash_order(key, draw)).where(readings["eligible"])
+    return order.rank(method="first") <= int(_dpc_fires(inputs).sum())
 
 
-def _random_vectors(inputs: Inputs) -> Iterator[tuple[int, list[int]]]:
-    """Yield, per question, the number drawn for it and as many random vectors as DPC masks."""
+def _random_vectors(inputs: Inputs, others: bool = False) -> Iterator[tuple[int, list[int]]]:
+    """Yield, per question, the number drawn for it and as many random vectors as DPC masks.
+
+    With `others` the located ones come last: they are drawn only where the prompt has too few others.
+    """
     for row in tables.rows(inputs.readings):
         draw = int(hash_order(row.problem_id, f"vector:{inputs.controls.seed}")[:8], 16)
-        yield draw, np.random.default_rng(draw).permutation(row.vectors)[: len(row.located)].tolist()
+        order = np.random.default_rng(draw).permutation(row.vectors).tolist()
+        chosen = sorted(order, key=set(row.located).__contains__) if others else order
+        yield draw, chosen[: len(row.located)]
 
 
 @_register(PLANS)
 def random_corruption(inputs: Inputs) -> pd.DataFrame:
-    """As many questions as DPC fires on, drawn at random; a random vector and as many random entries for each."""
+    """As many eligible questions as DPC fires on, at random; a random vector and as many random entries for each."""
     edits = [
         replace(_edit(inputs.corrupt, chosen), gamma_seed=draw % 2**31) for draw, chosen in _random_vectors(inputs)
     ]
@@ -173,14 +178,14 @@ def random_corruption(inputs: Inputs) -> pd.DataFrame:
 
 @_register(PLANS)
 def random_trigger(inputs: Inputs) -> pd.DataFrame:
-    """DPC's edit for as many questions as DPC fires on, drawn at random: is it the trigger?"""
+    """DPC's edit for as many eligible questions as DPC fires on, drawn at random: is it the trigger?"""
     return _located(inputs, _random_fires(inputs, "random_trigger"))
 
 
 @_register(PLANS)
 def random_token(inputs: Inputs) -> pd.DataFrame:
-    """A random vector where DPC fires, gamma as DPC's: is it the vector?"""
-    edits = [_edit(inputs.corrupt, chosen) for _, chosen in _random_vectors(inputs)]
+    """Another vector than the located one, at random, where DPC fires, gamma as DPC's: is it the vector?"""
+    edits = [_edit(inputs.corrupt, chosen) for _, chosen in _random_vectors(inputs, others=True)]
     return _rows(inputs.readings["problem_id"], _dpc_fires(inputs), edits)
 
 

@@ -215,6 +215,7 @@ class EvaluateStage(Settings):
     task: TaskName
     plans: list[str]
     oracles: list[str]
+    trigger: Trigger
     statistics: Statistics
 
 
@@ -227,8 +228,8 @@ class EvidenceStage(Settings):
     locate: Locate
 
 
-class SensitivityStage(Settings):
-    """Sweep choices over stored saliency."""
+class PlanSweepStage(Settings):
+    """Plan the edits that the sweep of choices asks for."""
 
     task: TaskName
     flow: Flow
@@ -236,6 +237,12 @@ class SensitivityStage(Settings):
     locate: Locate
     corrupt: Corrupt
     sensitivity: Sensitivity
+
+
+class SensitivityStage(PlanSweepStage):
+    """Sweep choices over stored saliency."""
+
+    significance: Significance
 
 
 class ExtractVariantsStage(ExtractSaliencyStage):
@@ -301,7 +308,7 @@ STAGES: dict[str, type[Settings]] = {
     "evidence": EvidenceStage,
     "evidence_figures": ReportStage,
     "evidence_tables": TablesStage,
-    "plan_sweep": SensitivityStage,
+    "plan_sweep": PlanSweepStage,
     "sensitivity": SensitivityStage,
     "extract_variants": ExtractVariantsStage,
     "variants": VariantsStage,

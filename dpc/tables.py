@@ -202,9 +202,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "best": _B,  # largest gain of its sweep on calibration
         "share": _F,  # R; null: never fires
         "fire_rate": _F,
-        "gain": _F,  # accuracy - that of prompt tuning, over questions whose answer is known
-        "accuracy": _F,  # over the same
-        "known": _F,  # share of all questions
+        "gain": _F,  # fire rate x mean change over fired questions whose answer is known; null where none is
+        "accuracy": _F,  # of prompt tuning + gain
+        "known": _F,  # share of all questions whose answer is known; where nothing fires it is
         "same_vector": _F,  # share of questions that locate what the configuration locates
         "questions": _I,
     },
@@ -301,6 +301,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     "evaluation": {
         "plan": _S,
         "questions": _I,
+        "ineligible": _I,  # of them, on which DPC's trigger never fires (D27); the same in every row
+        "wrong": _I,  # of them, under prompt tuning; the same in every row
+        "prompt_broke": _I,  # of the wrong, right without the prompt; null without plan `no_prompt`
         "accuracy": _F,
         "low": _F,
         "high": _F,
@@ -310,7 +313,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "mcnemar_p": _F,
         "fire_rate": _F,
         "precision_wrong": _F,  # of fired, prompt tuning was wrong
-        "recall_wrong": _F,
+        "recall_wrong": _F,  # of the wrong, fired
         "precision_broken": _F,  # of fired, the prompt broke it: right without (read leniently), wrong with
         "recall_broken": _F,
         "truncated": _I,

@@ -108,6 +108,9 @@ def evaluation_rows(rng, questions=40, plans=(*PLANS, "oracle_token")):
             {
                 "plan": plan,
                 "questions": questions,
+                "ineligible": 3,
+                "wrong": questions // 2,
+                "prompt_broke": questions // 4,
                 "accuracy": accuracy,
                 "low": accuracy - 0.08,
                 "high": min(1.0, accuracy + 0.07),

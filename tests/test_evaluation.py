@@ -225,6 +225,7 @@ def test_evaluation_of_dpc_by_hand(evaluated: pd.DataFrame) -> None:
     assert list(evaluated.index) == ["prompt_tuning", "no_prompt", "dpc", "oracle_token"]
     row = evaluated.loc["dpc"]
     assert (row["questions"], row["accuracy"], row["fixed"], row["broken"]) == (4, 0.5, 1, 1)
+    assert (row["wrong"], row["prompt_broke"]) == (2, 1)
     assert row["mcnemar_p"] == 1
     assert row["fire_rate"] == 0.75
     # fired on b, c, d; wrong were c, d; the prompt broke c
@@ -238,14 +239,16 @@ def test_evaluation_of_dpc_by_hand(evaluated: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("one_pass", [ONE_PASS, set()])
 def test_evaluation_of_plans_without_a_trigger(planted: dict[str, pd.DataFrame], one_pass: set[str]) -> None:
-    # known by name, or by firing always or never
+    # without their names known, firing never or always is a trigger too
     evaluated = evaluate(joined(planted), STATISTICS, one_pass).set_index("plan")
     base, bare = evaluated.loc["prompt_tuning"], evaluated.loc["no_prompt"]
     shown = ["accuracy", "accuracy_lenient", "fixed", "broken", "fire_rate", "truncated", "tokens"]
     assert base[shown].tolist() == [0.5, 0.75, 0, 0, 0, 1, 10]
     assert bare[shown].tolist() == [0.5, 0.5, 1, 1, 1, 0, 4]
-    for row in (base, bare):
-        assert row[["precision_wrong", "recall_wrong", "precision_broken", "recall_broken"]].isna().all()
+    names = ["precision_wrong", "recall_wrong", "precision_broken", "recall_broken"]
+    nothing, everything = ([math.nan, 0, math.nan, 0], [0.5, 1, 0.25, 1]) if not one_pass else ([math.nan] * 4,) * 2
+    assert base[names].tolist() == pytest.approx(nothing, nan_ok=True)
+    assert bare[names].tolist() == pytest.approx(everything, nan_ok=True)
 
 
 def test_evaluation_of_the_token_oracle_by_hand(evaluated: pd.DataFrame) -> None:
@@ -286,6 +289,7 @@ def test_evaluation_without_no_prompt_knows_nothing_of_broken_questions(
     assert math.isnan(row["precision_broken"])
     assert math.isnan(row["recall_broken"])
     assert row["recall_wrong"] == 1
+    assert pd.isna(row["prompt_broke"])
 
 
 def test_right_without_the_prompt_is_read_leniently(planted: dict[str, pd.DataFrame]) -> None:
@@ -319,7 +323,7 @@ def test_evaluation_refuses_other_questions_doubles_and_a_missing_baseline(
 
 def test_evaluation_fits_its_schema(planted: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     path, found = tmp_path / "evaluation.parquet", evaluate(joined(planted), STATISTICS, ONE_PASS)
-    tables.write(path, "evaluation", found, {})
+    tables.write(path, "evaluation", found.assign(ineligible=0), {})
     assert tables.read(path, "evaluation")["plan"].tolist() == found["plan"].tolist()
 
 

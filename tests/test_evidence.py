@@ -105,6 +105,34 @@ def test_what_never_fires_scores_lowest_and_few_positives_are_too_little() -> No
     assert found["wrong", "test", "recall"] == ""
 
 
+def test_at_random_is_what_random_firing_at_each_seeds_rate_would_hit() -> None:
+    """Seed 0 fires on 60 of 100 questions, 20 of them wrong; seed 1 on 10 of 80, 60 of them wrong."""
+    ids = [f"q{n:03d}" for n in range(100)]
+    wrong = np.array([20 * [True] + 80 * [False], 80 * [True] + 20 * [False]])
+    may = np.array([100 * [True], 20 * [False] + 80 * [True]])
+    fires = np.array([60 * [True] + 40 * [False], 20 * [False] + 10 * [True] + 70 * [False]])
+    parts = [
+        pd.DataFrame({"problem_id": ids, "seed": seed, "correct": ~wrong[seed], "correct_unprompted": True,
+                      "eligible": may[seed], "fired": fires[seed], "share": 0.5, "split": split})
+        for seed in (0, 1) for split in ("calibration", "test")
+    ]  # fmt: skip
+    rows = pd.concat(parts, ignore_index=True)
+    found = trigger.quality(rows, 0.95).set_index(["target", "split", "measure"])
+    expected = (60 * 20 / 100 + 10 * 60 / 80) / 70
+    assert found.loc[("wrong", "test", "at_random"), "value"] == pytest.approx(expected)
+    low, high = found.loc[("wrong", "test", "at_random"), ["low", "high"]]
+    assert low < expected < high
+    draw = np.random.default_rng(0)
+    hits = [wrong[seed][draw.choice(np.flatnonzero(may[seed]), count)].sum()
+            for _ in range(2000) for seed, count in ((0, 60), (1, 10))]  # fmt: skip
+    assert sum(hits) / (2000 * 70) == pytest.approx(expected, abs=0.01)
+    levels = trigger.curves(rows).groupby(["target", "split", "seed"])["at_random"].unique()
+    assert levels["wrong", "test", 0].tolist() == [0.2]
+    assert levels["wrong", "test", 1].tolist() == [0.75]
+    never = trigger.quality(rows.assign(fired=False), 0.95).set_index(["target", "split", "measure"])
+    assert never.loc[("wrong", "test", "at_random"), "note"] == "never fires"
+
+
 # claims
 
 

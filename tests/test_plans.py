@@ -264,8 +264,8 @@ def test_edits_are_unique_by_content_and_prompted() -> None:
         zip(wanted["problem_id"], wanted["edit_id"], strict=True)
     )
     # always 7 with dpc's and the random trigger's among them, 3 each of mask, gamma, identity and random corruption;
-    # static masks vector 1 for 7, always does so for q4; the first vector adds q2 and q4, a random one q2 and q6
-    assert len(found) == 7 + 3 * 4 + 6 + 2 + 2
+    # static masks vector 1 for 7, always does so for q4; the first vector adds q2 and q4, another q2, q4 and q6
+    assert len(found) == 7 + 3 * 4 + 6 + 2 + 3
     assert plans.edits_of(table[table["plan"].isin(["prompt_tuning", "no_prompt"])]).empty
 
 

@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 
 from dpc import tables
+from dpc.analysis import trigger
+from dpc.analysis.evaluation import evaluate
 from dpc.methods import Act
 from dpc.report import published, render
 from dpc.report import tables as report
 from dpc.stage_settings import TablesStage
 from dpc.stages import tables as tables_stage
 from tests.report_samples import PLANS, digest, evaluation_rows, finding_rows, outcome_rows, settings, table
+from tests.test_evaluation import ONE_PASS, STATISTICS, random_outcomes
 
 
 def tables_files(folder, chosen, rng):
@@ -231,6 +234,56 @@ def test_ablation_table_equals_hand_arithmetic(tabled):
     assert ps == pytest.approx([s.loc["dpc", "mcnemar_p"] for s in seeds], rel=1e-3)
     assert here.loc["always", "published"] == pytest.approx(0.658)
     assert list(here.index) == [*PLANS, "oracle_token"]
+
+
+def seeds_that_fire(rates):
+    """Return the evaluations of seeds whose DPC fires at these rates, and DPC's evidence of the same questions."""
+    evaluations, evidence = [], []
+    for seed, rate in enumerate(rates):
+        rows = random_outcomes(seed, questions=50)
+        dpc = rows["plan"] == "dpc"
+        rows.loc[dpc, "fired"] = np.random.default_rng(seed).random(dpc.sum()) < rate
+        labels = {"model": "toy", "dataset": "arithmetic", "recipe": "good", "seed": seed}
+        evaluations.append(evaluate(rows, STATISTICS, ONE_PASS).assign(ineligible=seed, **labels))
+        by = rows[rows["plan"] != "oracle_token"].pivot(index="problem_id", columns="plan", values=["correct", "fired"])
+        evidence.append(
+            pd.DataFrame(
+                {"correct": by["correct", "prompt_tuning"], "correct_unprompted": by["correct", "no_prompt"],
+                 "fired": by["fired", "dpc"], "share": 0.5, "eligible": True, "split": "test", "seed": seed}
+            ).reset_index()
+        )  # fmt: skip
+    return pd.concat(evaluations), pd.concat(evidence)
+
+
+def ablation_of(evaluations, seeds):
+    none = pd.DataFrame(columns=[*report.CELL, "plan", "low", "high"])
+    made = report.ablation_table(evaluations, none, settings(TablesStage, prompt_seeds=list(range(seeds))))
+    return made.numbers.set_index("plan"), made.text.set_index(made.numbers["plan"]), made.caption
+
+
+@pytest.mark.parametrize("rates", [(0.2, 0.7, 0.0), (0.1, 0.9, 1.0), (0.3, 0.3, 0.3)])
+def test_precision_and_recall_are_of_the_same_hits_and_as_in_the_trigger_table(rates):
+    evaluations, evidence = seeds_that_fire(rates)
+    numbers, _, caption = ablation_of(evaluations, len(rates))
+    dpc, base = numbers.loc["dpc"], evaluations[evaluations["plan"] == "dpc"]
+    for what, of in (("wrong", "wrong"), ("broken", "prompt_broke")):
+        share = base[of].sum() / base["questions"].sum()
+        assert dpc[f"precision_{what}"] * dpc["fire_rate"] == pytest.approx(dpc[f"recall_{what}"] * share)
+    quality = trigger.quality(evidence, 0.95)
+    quality = quality[quality["split"] == "test"].set_index(["target", "measure"])["value"]
+    for what, measure in itertools.product(("wrong", "broken"), ("precision", "recall")):
+        assert dpc[f"{measure}_{what}"] == pytest.approx(quality[what, measure])
+    assert "pooled over seeds" in caption
+
+
+def test_a_trigger_that_never_fires_finds_nothing():
+    numbers, text, caption = ablation_of(seeds_that_fire((0.0, 0.0))[0], 2)
+    assert np.isnan(numbers.loc["dpc", "precision_wrong"])
+    assert numbers.loc["dpc", ["recall_wrong", "recall_broken"]].tolist() == [0, 0]
+    assert text.loc["dpc", "precision / recall, wrong (%)"] == "– / 0"
+    assert text.loc["prompt_tuning", "precision / recall, wrong (%)"] == "–"
+    assert (numbers["ineligible"] == 0 + 1).all()
+    assert "No answer, or fewer than 4 tokens: 1 of the 100 rationales per cell" in caption
 
 
 def test_findings_say_what_is_not_estimable():

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from dpc import plans, tables
-from dpc.analysis import flow, sensitivity
+from dpc.analysis import flow, sensitivity, thresholds
 from dpc.report import figures_sensitivity
-from dpc.settings import Controls, Corrupt, Flow, Locate, Sensitivity, Trigger
+from dpc.settings import Controls, Corrupt, Flow, Locate, Sensitivity, Significance, Trigger
 from dpc.stage_settings import SensitivityStage
 from dpc.stages import plan_sweep
 from dpc.stages import sensitivity as stage
@@ -26,7 +26,7 @@ LAYERS = 5
 FLOW, TRIGGER, LOCATE, CORRUPT = Flow(), Trigger(grid=[0.6, 0.8]), Locate(), Corrupt()
 SETTINGS = SensitivityStage(
     task="gsm8k", flow=FLOW, trigger=TRIGGER, locate=LOCATE, corrupt=CORRUPT,
-    sensitivity=Sensitivity(kappas=[0.8, 1.2]),
+    sensitivity=Sensitivity(kappas=[0.8, 1.2]), significance=Significance(min_cases=6),
 )  # fmt: skip
 SHARE = 0.6
 
@@ -123,6 +123,22 @@ def test_an_unknown_answer_is_counted_and_guessed_by_nobody(found: pd.DataFrame)
     assert (other["known"] < 1).any()
 
 
+@pytest.mark.parametrize(("known", "gain"), [("abcd", 0.125), ("ab", 0.25), ("ac", 0.0), ("b", 0.0), ("", math.nan)])
+def test_known_fired_questions_stand_for_the_unknown(known: str, gain: float) -> None:
+    """Of eight questions a to d fire: a and d are mended, c is broken, b stays; the others do not fire."""
+    ids = [*"abcdefgh"]
+    base = pd.Series([key in "bcef" for key in ids], ids)
+    readings = pd.DataFrame({"share": [float(key in "abcd") for key in ids], "located": [[0]] * 8}, ids)
+    after = {(key, (0,), *sensitivity.edit_of(CORRUPT)): key in "abd" for key in known}
+    choice = sensitivity.Choice("shallow", "", "", FLOW, TRIGGER, LOCATE, CORRUPT)
+    cases = sensitivity.Cases([], pd.Series(True, ids), base, after, readings["located"])
+    found = sensitivity.outcome(choice, readings, cases, 0.5)
+    assert found["fire_rate"] == 0.5
+    assert found["known"] == (4 + len(known)) / 8
+    assert found["gain"] == pytest.approx(gain, nan_ok=True)
+    assert found["accuracy"] == pytest.approx(0.5 + gain, nan_ok=True)
+
+
 def test_edits_of_other_plans_are_not_taken_for_dpcs(cell: dict[str, Any]) -> None:
     graded = cell["regenerations"].assign(correct=True)
     known = stage.known_answers(cell["plans"], graded, CORRUPT)
@@ -184,6 +200,40 @@ def test_a_rule_with_accumulation_needs_its_limit() -> None:
     for limit, expected in ((2.0, [False, True]), (None, [False, False])):
         cases = sensitivity.Cases([], eligible, eligible, {}, pd.Series(dtype=object), limit)
         assert sensitivity.fires(choice, readings, cases, 0.5).tolist() == expected
+
+
+def as_dpc_would(cell: dict[str, Any], choice: sensitivity.Choice, least: int) -> dict[str, float]:
+    """Return how often DPC fires on each split if it is configured as `choice`: thresholds fitted, then planned."""
+    right = set(cell["generations"].query("split == 'calibration' and extracted == '1'")["problem_id"])
+    saliency = cell["saliency"]
+    instances = [flow.Instance.of(row) for row in tables.rows(saliency[saliency["problem_id"].isin(right)])]
+    usual = flow.baseline_of(instances, choice.flow, choice.trigger, least)
+    readings = flow.readings(saliency, cell["generations"], choice.flow, choice.trigger, choice.locate, usual)
+    limits = thresholds.limits(readings[readings["problem_id"].isin(right)], Significance(min_cases=least))
+    fired = plans.fires(readings, choice.trigger, choice.share or SHARE, limits.accumulation_z)
+    return {str(split): float(rows.mean()) for split, rows in fired.groupby(readings["split"])}
+
+
+@pytest.mark.parametrize("least", [6, 7])
+@pytest.mark.parametrize(
+    "trigger", [{"baseline": "constant"}, {"baseline": "detrend"}, {"rule": "share_and_accumulation"}]
+)
+def test_what_right_cases_give_is_fitted_anew_or_missing_as_in_dpc(
+    cell: dict[str, Any], trigger: dict[str, Any], least: int, tmp_path: Path
+) -> None:
+    """Six calibration cases are right: with seven needed there is no baseline and no limit, and nothing fires."""
+    changed = {"trigger": TRIGGER.model_copy(update=trigger), "significance": Significance(min_cases=least)}
+    chosen = SETTINGS.model_copy(update=changed)
+    stage.run(chosen, **cell["paths"], out=tmp_path / "out.parquet")
+    rows = tables.read(tmp_path / "out.parquet", "sensitivity")
+    assert rows["fire_rate"].any() == (least == 6)
+    for choice in sensitivity.choices(chosen.sensitivity, FLOW, chosen.trigger, LOCATE, CORRUPT, LAYERS):
+        if choice.sweep in ("threshold", "shallow"):
+            expected = as_dpc_would(cell, choice, least)
+            here = rows[(rows[["sweep", "row", "column"]] == [choice.sweep, choice.row, choice.column]).all(axis=1)]
+            assert here.set_index("split")["fire_rate"].to_dict() == pytest.approx(
+                {split: expected[split] for split in here["split"]}
+            )
 
 
 def test_maps_are_legible_and_say_what_is_missing() -> None:

@@ -65,6 +65,8 @@ def split_of(name: str, number: int) -> Split:
         "located": [[int(j)] for j in draw.integers(VECTORS, size=QUESTIONS)],
         "eligible": draw.random(QUESTIONS) < 0.95, "accumulation_z": 0.0,
     })  # fmt: skip
+    # a rationale without an answer is not eligible (D27), and always wrong
+    base = np.where(readings["eligible"], base, None)
     ids, edits = readings["problem_id"], plans.make(["always"], plans.CALIBRATION, inputs(readings))["edit_id"]
     return Split(
         readings, pd.DataFrame({"problem_id": ids, "answer": gold}), generations(ids, BASE, base),

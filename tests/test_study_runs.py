@@ -80,6 +80,15 @@ def test_every_plan_answers_every_test_question(study: Workflow) -> None:
     assert list(summary["plan"]) == [*plain["plan"].unique(), "oracle_token"]
 
 
+def test_questions_that_never_fire_are_counted(study: Workflow) -> None:
+    evidence = tables.read(cell(study) / "study/evidence.parquet", "evidence")
+    never = int((~evidence.loc[evidence["split"] == "test", "eligible"]).sum())
+    summary = tables.read(cell(study) / "evaluation/evaluation.parquet", "evaluation")
+    assert (summary["ineligible"] == never).all()
+    log = next(study.folder.glob("results/logs/plan/*.log")).read_text()
+    assert f"{never} of 40 questions never fire" in log
+
+
 def test_what_an_oracle_shares_with_other_plans_is_made_once(study: Workflow) -> None:
     made = {
         part: set(zip(rows["problem_id"], rows["edit_id"], strict=True))

@@ -201,7 +201,10 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
     assert answer["rank_correlation"] == pytest.approx(spearmanr([1, 0, 1, 0.5], [0, 0.5, 1, 1]).statistic)
     assert answer[["limits", "limits_anew", "known"]].tolist() == ["0.6; 0.3", "unknown", 0.75]
     assert math.isnan(answer["fire_rate_anew"])
-    assert answer[["gain", "outcomes"]].tolist() == [pytest.approx(1 / 3), 0.75]
+    # of the two that fire, a's answer is unknown and c is mended: half of all, times 1
+    assert answer[["gain", "outcomes"]].tolist() == [pytest.approx(0.5), 0.75]
+    unknown = every.assign(correct_after=every["correct_after"].mask(every["fired"]))
+    assert variants.summary(unknown, 0.95).set_index("variant")["gain"].isna().tolist() == [True, True, False]
     assert found.loc["configured", ["gain", "outcomes"]].tolist() == [0.5, 1]
     assert found.loc["gold", "gain"] == 0
     assert found.loc["gold", ["fire_rate", "fire_rate_anew"]].tolist() == [0, 0.5]
@@ -237,7 +240,7 @@ def test_the_table_says_what_to_look_for(tmp_path: Path) -> None:
     assert shown.loc["loss: the answer alone", "same vector (%)"].startswith("75.0 [")
     assert shown.loc["loss: the answer alone", "R chosen anew"] == "unknown"
     assert shown.loc["loss: the answer alone", "fires at it (%)"] == "–"
-    assert shown.loc["loss: the answer alone", "gain (points)"].startswith("33.3 [")
+    assert shown.loc["loss: the answer alone", "gain (points)"].startswith("50.0 [")
     assert [text.endswith("*") for text in shown["gain (points)"]] == [False, True, False]
     assert set(shown["AUC of S_IFP for wrong"]) == {"too little data"}
     many = report.variants_table(summed.assign(note=""), settings(TablesStage))

@@ -80,10 +80,10 @@ def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[
 
     Shares are of 0 to 1, tokens and seconds per question. Fixed and broken count questions against plan
     `prompt_tuning`. A trigger is judged against "prompt tuning was wrong" and "the prompt broke it" (right
-    under `no_prompt`, read leniently, wrong under `prompt_tuning`); nan without `no_prompt`, for plans in
-    `one_pass`, and where all or no questions fire. A plan with candidates is an upper bound over a sample of
-    wrong questions, see `_upper_bound`. Raises DpcError if `prompt_tuning` is missing, or a plan has another
-    set of questions.
+    under `no_prompt`, read leniently, wrong under `prompt_tuning`); nan without `no_prompt` and for plans in
+    `one_pass`. A plan with candidates is an upper bound over a sample of wrong questions, see `_upper_bound`.
+    Column `ineligible` is not in the outcomes: the stage adds it. Raises DpcError if `prompt_tuning` is missing,
+    or a plan has another set of questions.
     """
     if outcomes.empty:
         return tables.empty("evaluation")
@@ -98,8 +98,8 @@ def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[
             row = _upper_bound(group, reference, settings)
         else:
             row = _plain(_by_question(group, reference), reference, settings, triggered=plan not in one_pass)
-        rows.append({"plan": plan, "questions": len(reference.base), **row})
-    return pd.DataFrame(rows, columns=list(tables.SCHEMAS["evaluation"]))
+        rows.append({"plan": plan, "questions": len(reference.base), **reference.counts(), **row})
+    return pd.DataFrame(rows, columns=[name for name in tables.SCHEMAS["evaluation"] if name != "ineligible"])
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,11 @@ class _Reference:
     """Outcomes of prompt tuning."""
     broken: pd.Series[bool] | None
     """Right without the prompt, read leniently, and wrong with it; None without plan `no_prompt`."""
+
+    def counts(self) -> dict[str, int | None]:
+        """Return how many questions are wrong, and how many of them the prompt broke."""
+        broken = None if self.broken is None else int(self.broken.sum())
+        return {"wrong": int((~self.base["correct"]).sum()), "prompt_broke": broken}
 
 
 def _reference(groups: dict[Any, pd.DataFrame]) -> _Reference:
@@ -210,7 +215,7 @@ _TRIGGER = ("precision_wrong", "recall_wrong", "precision_broken", "recall_broke
 
 def _trigger(fired: pd.Series[bool], reference: _Reference, triggered: bool) -> dict[str, float]:
     """Return precision and recall of `fired` against wrong and against broken questions."""
-    if not triggered or fired.all() or not fired.any():
+    if not triggered:
         return dict.fromkeys(_TRIGGER, math.nan)
     found = _precision_recall(fired, ~reference.base["correct"])
     if reference.broken is None:
@@ -219,8 +224,10 @@ def _trigger(fired: pd.Series[bool], reference: _Reference, triggered: bool) -> 
 
 
 def _precision_recall(fired: pd.Series[bool], target: pd.Series[bool]) -> tuple[float, float]:
+    """Return hits / fired and hits / targets; nan where there are none to share in."""
     hits = int((fired & target).sum())
-    return hits / int(fired.sum()), hits / int(target.sum()) if target.any() else math.nan
+    precision, recall = (hits / int(whole.sum()) if whole.any() else math.nan for whole in (fired, target))
+    return precision, recall
 
 
 def _generated(rows: pd.DataFrame, sized: pd.DataFrame) -> pd.DataFrame:

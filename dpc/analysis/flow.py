@@ -237,8 +237,13 @@ def readings(
         for row in tables.rows(saliency)
     ]
     table = pd.DataFrame(rows, columns=["split", *READING_COLUMNS])
-    long_enough = table["rationale_tokens"] >= trigger.min_tokens
-    return table.assign(eligible=long_enough & table["problem_id"].map(answered).astype(bool))
+    told = table["problem_id"].map(answered).astype(bool)
+    return table.assign(eligible=eligible(table["rationale_tokens"], told, trigger))
+
+
+def eligible(tokens: pd.Series[int], answered: pd.Series[bool], trigger: Trigger) -> pd.Series[bool]:
+    """Say which rationales DPC may fire on (D27): those that are long enough and have an answer."""
+    return (tokens >= trigger.min_tokens) & answered
 
 
 READING_COLUMNS = (

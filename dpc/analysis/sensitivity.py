@@ -4,11 +4,15 @@ Pure functions of one cell's tables. A sweep varies two choices and leaves all o
 
 threshold   kappa (rows) x R (columns)
 deep        deep layers x where the rationale is cut; R is chosen anew, as on calibration
-shallow     shallow layers x receivers; the trigger stays, another vector may be located
+shallow     shallow layers x receivers; R stays, another vector may be located
 edit        gamma x the factor on the located vector; needs answers of its own
 
+What DPC takes from right calibration cases (a `trigger.baseline`, D18's limit) is fitted anew for every choice; with
+too few such cases there is none, and no question fires, as in DPC.
+
 A gain is known where the answer under the edit that a setting asks for is stored; where another vector is located than
-the configured one, that may be for some questions only, and the table says for how many.
+the configured one, that may be for some of the fired questions only, and the table says for how many. What does not
+fire is known to gain nothing, so a gain is the rate of firing times the mean over the fired questions that are known.
 """
 
 from __future__ import annotations
@@ -21,11 +25,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from dpc.analysis.flow import Instance, affected_tokens, baseline_of, column_saliency, largest_z
-from dpc.analysis.thresholds import choose_share, threshold_curve
+from dpc.analysis.flow import Instance, affected_tokens, baseline_of, block_means, column_saliency, largest_z, s_ifp
+from dpc.analysis.thresholds import choose_share, limits, threshold_curve
 from dpc.kinds import Layers
 from dpc.layers import layer_range
-from dpc.settings import Corrupt, Flow, Locate, Sensitivity, Trigger
+from dpc.settings import Corrupt, Flow, Locate, Sensitivity, Significance, Trigger
 
 COLUMNS = ["sweep", "row", "column", "split", "configured", "best", "share", "fire_rate", "gain", "accuracy", "known",
            "same_vector", "questions"]  # fmt: skip
@@ -128,12 +132,14 @@ def ranges(specs: Iterable[Layers], configured: Layers, layers: int) -> dict[str
     return dict(sorted(found.items(), key=lambda item: (layer_range(item[1], layers)[0], len(item[0]), item[0])))
 
 
-def measured(instances: Sequence[Instance], choice: Choice, right: Sequence[Instance] = ()) -> pd.DataFrame:
+def measured(
+    instances: Sequence[Instance], choice: Choice, right: Sequence[Instance] = (), least: int = 1
+) -> pd.DataFrame:
     """Return `share` of affected tokens, `located` vectors and their `z` of each instance, by problem_id.
 
-    `right` are the right calibration cases, for a `trigger.baseline` that is fitted on them.
+    `right` are the right calibration cases, for a `trigger.baseline` that is fitted on at `least` so many of them.
     """
-    usual, rows = baseline_of(right, choice.flow, choice.trigger, 1), []
+    usual, rows = baseline_of(right, choice.flow, choice.trigger, least), []
     for instance in instances:
         affected_T, share = affected_tokens(instance, choice.flow, choice.trigger, usual)
         shallow = layer_range(choice.flow.shallow_layers, instance.layers)
@@ -185,55 +191,79 @@ def fitted_share(choice: Choice, readings: pd.DataFrame, cases: Cases) -> float 
 
 
 def outcome(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float | None) -> dict[str, object]:
-    """Return what a choice does at R = `share`: shares of 0 to 1, over questions whose answer is known."""
+    """Return what a choice does at R = `share`: shares of 0 to 1."""
     fired = fires(choice, readings, cases, math.inf if share is None else share)
     after = cases.corrupted(readings["located"], choice).where(fired, cases.base.astype(float))
-    known = after.notna()
-    gain = (after - cases.base)[known].mean() if known.any() else math.nan
+    gain = float(gains(after, cases.base, fired).mean())
     same = [set(a) == set(b) for a, b in zip(readings["located"], cases.configured, strict=True)]
     return {
         "sweep": choice.sweep, "row": choice.row, "column": choice.column, "share": share,
-        "fire_rate": float(fired.mean()), "gain": float(gain),
-        "accuracy": float(after[known].mean()) if known.any() else math.nan, "known": float(known.mean()),
-        "same_vector": float(np.mean(same)), "questions": len(fired),
+        "fire_rate": float(fired.mean()), "gain": gain, "accuracy": float(cases.base.mean()) + gain,
+        "known": float(after.notna().mean()), "same_vector": float(np.mean(same)), "questions": len(fired),
     }  # fmt: skip
 
 
+def gains(after: pd.Series[float], base: pd.Series[bool], fired: pd.Series[bool]) -> pd.Series[float]:
+    """Return the change of each question, so that their mean is the gain: fire rate x mean over the known fired ones.
+
+    `after` is right (1), wrong (0) or unknown (nan). The known fired questions stand for the unknown ones, which get 0;
+    nan throughout where none of the fired is known.
+    """
+    known = fired & after.notna()
+    weight = fired.sum() / known.sum() if known.any() else math.nan if fired.any() else 0.0
+    return weight * (after - base).where(known, 0.0)
+
+
+def fitted_limit(
+    choice: Choice, readings: pd.DataFrame, right: Sequence[Instance], significance: Significance
+) -> float | None:
+    """Return D18's limit as it would be fitted on the `right` calibration cases; None where no rule asks for it."""
+    if choice.trigger.rule != "share_and_accumulation":
+        return None
+    flow, ids = choice.flow, [each.problem_id for each in right]
+    ratios = [s_ifp(block_means(each, flow.halves), layer_range(flow.deep_layers, each.layers))[0] for each in right]
+    found = pd.DataFrame({"accumulation_z": readings.loc[ids, "z"].to_numpy(), "s_ifp": ratios})
+    return limits(found, significance).accumulation_z
+
+
 def sweep(
-    grid: Sequence[Choice], calibration: Cases, test: Cases, share: float | None, as_set: Sequence[bool]
-) -> pd.DataFrame:
+    grid: Sequence[Choice], calibration: Cases, test: Cases, share: float | None, as_set: Sequence[bool],
+    significance: Significance,
+) -> pd.DataFrame:  # fmt: skip
     """Return table `sensitivity`: every choice on calibration; the configured and each sweep's best once on test.
 
     `share` is the seed's R, which sweep `shallow` keeps; `as_set` marks the choices that are the configured one. The
     best of a sweep has the largest gain on calibration, ties going to the configured one, then to the larger R.
     """
     right = [each for each in calibration.instances if calibration.base[each.problem_id]]
-    rows, read = [], _reader(calibration, right)
+    rows, z_limits, read = [], [], _reader(calibration, right, significance.min_cases)
     for choice, configured in zip(grid, as_set, strict=True):
         readings = read(choice)
+        z_limits.append(fitted_limit(choice, readings, right, significance))
+        calibration = replace(calibration, z_limit=z_limits[-1])
         at = choice.share if choice.sweep == "threshold" else share
         at = fitted_share(choice, readings, calibration) if choice.sweep == "deep" else at
         found = outcome(choice, readings, calibration, at)
         rows.append({**found, "split": "calibration", "configured": configured})
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "best"])
     table["best"] = _best(table)
-    again, read = [], _reader(test, right)
-    for number in np.flatnonzero(table["configured"] | table["best"]):
-        row = table.iloc[int(number)]
+    again, read = [], _reader(test, right, significance.min_cases)
+    for number in map(int, np.flatnonzero(table["configured"] | table["best"])):
+        row, choice, cases = table.iloc[number], grid[number], replace(test, z_limit=z_limits[number])
         at = None if pd.isna(row["share"]) else float(row["share"])
-        found = outcome(grid[int(number)], read(grid[int(number)]), test, at)
+        found = outcome(choice, read(choice), cases, at)
         again.append({**found, "split": "test", "configured": row["configured"], "best": row["best"]})
     return pd.concat([table, pd.DataFrame(again)], ignore_index=True)[COLUMNS]
 
 
-def _reader(cases: Cases, right: Sequence[Instance]) -> Callable[[Choice], pd.DataFrame]:
+def _reader(cases: Cases, right: Sequence[Instance], least: int) -> Callable[[Choice], pd.DataFrame]:
     """Return `measured` of the cases, each reading made once whatever R is."""
     made: dict[str, pd.DataFrame] = {}
 
     def read(choice: Choice) -> pd.DataFrame:
         key = "".join(part.model_dump_json() for part in (choice.flow, choice.trigger, choice.locate))
         if key not in made:
-            made[key] = measured(cases.instances, choice, right)
+            made[key] = measured(cases.instances, choice, right, least)
         return made[key]
 
     return read

@@ -17,9 +17,10 @@ from dpc.analysis import pooled
 from dpc.analysis.pooled import LOGIT, Pooled
 from dpc.analysis.verdicts import POSITIVES, TOO_LITTLE
 
-CURVES = ["score", "false_rate", "recall", "precision", "target", "split", "seed", "fired"]
+CURVES = ["score", "false_rate", "recall", "precision", "target", "split", "seed", "fired", "at_random"]
 SPLITS = ("calibration", "test")
-MEASURES = ("base_rate", "fire_rate", "precision", "recall", "roc_auc", "pr_auc")
+MEASURES = ("base_rate", "fire_rate", "at_random", "precision", "recall", "roc_auc", "pr_auc")
+_RATES = ("base_rate", "fire_rate", "at_random")
 COLUMNS = [
     "target",
     "split",
@@ -75,6 +76,7 @@ def _measures(rows: pd.DataFrame, name: str, confidence: float) -> _Counted:
     made = {
         "base_rate": pooled.share(hit, every, ids, confidence),
         "fire_rate": pooled.share(fired, every, ids, confidence),
+        "at_random": _at_random(rows, hit, confidence),
         "precision": pooled.share(both, fired, ids, confidence),
         "recall": pooled.share(both, hit, ids, confidence),
         **{
@@ -87,10 +89,22 @@ def _measures(rows: pd.DataFrame, name: str, confidence: float) -> _Counted:
     return _Counted(made, int(ids.nunique()), int(ids[hit].nunique()))
 
 
+def _at_random(rows: pd.DataFrame, hit: pd.Series[bool], confidence: float) -> Pooled:
+    """Return the precision of firing at random, in each seed on as many of the questions that may fire (D27).
+
+    A seed weighs as much as it fires; the weights have mean 1 over these questions.
+    """
+    counts = rows.astype({"fired": float, "eligible": float}).groupby(rows["seed"])[["fired", "eligible"]]
+    fired, eligible = (counts.transform("sum")[name] for name in ("fired", "eligible"))
+    weight = (fired / eligible).where(rows["eligible"].astype(bool), 0.0)
+    weight *= rows["eligible"].sum() / weight.sum() if weight.any() else 0.0
+    return pooled.share(hit * weight, weight, rows["problem_id"], confidence)
+
+
 def _row(name: str, split: str, measure: str, counts: _Counted) -> dict[str, object]:
     made = counts.measures[measure]
-    few = counts.positives < POSITIVES and measure not in ("base_rate", "fire_rate")
-    never = math.isnan(made.value) and measure == "precision" and not few
+    few = counts.positives < POSITIVES and measure not in _RATES
+    never = math.isnan(made.value) and measure in ("precision", "at_random") and not few
     return {
         "target": name, "split": split, "measure": measure, "value": made.value, "low": made.low, "high": made.high,
         "seed_low": made.seed_low, "seed_high": made.seed_high, "questions": counts.questions,
@@ -100,7 +114,7 @@ def _row(name: str, split: str, measure: str, counts: _Counted) -> dict[str, obj
 
 def _shift(name: str, measure: str, before: _Counted, after: _Counted) -> dict[str, object]:
     gap, low, high = pooled.difference(after.measures[measure], before.measures[measure])
-    few = min(before.positives, after.positives) < POSITIVES and measure not in ("base_rate", "fire_rate")
+    few = min(before.positives, after.positives) < POSITIVES and measure not in _RATES
     return {
         "target": name, "split": "shift", "measure": measure, "value": gap, "low": low, "high": high,
         "seed_low": math.nan, "seed_high": math.nan, "questions": after.questions,
@@ -112,7 +126,7 @@ def curves(evidence: pd.DataFrame) -> pd.DataFrame:
     """Return the ROC and precision-recall curves: one row per target, split, seed and level of the score.
 
     Columns: target, split, seed, score, false_rate (share of the others that fire), recall, precision, fired (the level
-    down to which the seed's R fires).
+    down to which the seed's R fires), at_random (precision of firing at random on questions that may fire).
     """
     made = []
     for name in ("broken", "wrong"):
@@ -120,7 +134,9 @@ def curves(evidence: pd.DataFrame) -> pd.DataFrame:
             split, seed = rows["split"].iloc[0], rows["seed"].iloc[0]
             points = curve(score(rows), target(rows, name))
             lowest = score(rows)[rows["fired"].astype(bool)].min()
-            made.append(points.assign(target=name, split=split, seed=seed, fired=points["score"] == lowest))
+            chance = target(rows, name)[rows["eligible"].astype(bool)].mean()
+            of = {"target": name, "split": split, "seed": seed, "at_random": chance}
+            made.append(points.assign(**of, fired=points["score"] == lowest))
     return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=CURVES)
 
 

@@ -14,7 +14,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dpc import tables
 from dpc.analysis import pooled, sensitivity
@@ -166,6 +168,15 @@ def _limits(shares: pd.Series, known: pd.Series | None = None) -> str:
     return "; ".join(texts if texts.nunique() > 1 else texts[:1])
 
 
+def _changes(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the changes whose mean is the gain (`sensitivity.gains`), seed by seed."""
+    after, changes = rows["correct_after"].astype("boolean").astype("Float64").astype(float), np.zeros(len(rows))
+    for part in rows.groupby("seed").indices.values():
+        own, base, fired = (column.iloc[part] for column in (after, rows["correct"], rows["fired"]))
+        changes[part] = sensitivity.gains(own, base.astype(bool), fired.astype(bool))
+    return changes
+
+
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
 
 
@@ -176,12 +187,10 @@ def _measures(rows: pd.DataFrame, confidence: float) -> dict[str, Pooled]:
         return pooled.share(part.astype(bool), every, ids, confidence)
 
     anew, whole, decided = rows["fired_anew"], rows.dropna(subset=["s_ifp"]), rows["limit"].notna()
-    nothing, told = pooled.share([], [], [], confidence), rows.dropna(subset=["correct_after"])
+    nothing, change = pooled.share([], [], [], confidence), _changes(rows)
     return {
         "fire_rate": share(rows["fired"]),
-        "gain": pooled.gain(
-            told["correct_after"].astype(bool), told["correct"], told["seed"], told["problem_id"], confidence
-        ),
+        "gain": nothing if np.isnan(change).any() else pooled.gain(change, 0 * change, rows["seed"], ids, confidence),
         "fire_rate_anew": share(anew) if anew.notna().all() else nothing,
         "same_decision": pooled.share(rows["same_decision"] & decided, decided, ids, confidence),
         "same_vector": share(rows["same_vector"]),

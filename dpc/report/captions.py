@@ -248,6 +248,11 @@ def _unusual(settings: ReportStage) -> str:
     return f" Otherwise than by default: {', '.join(changed)}." if changed else ""
 
 
+def starred(gain: str, known: float) -> str:
+    """Mark a gain that is not known for all questions; a dash stays a dash."""
+    return f"{gain}*" if known < 1 - 1e-9 and gain != DASH else gain
+
+
 def counted(number: int, word: str) -> str:
     """Return `1 seed` or `3 seeds`."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -22,8 +22,8 @@ READINGS = {
 }
 TARGETS = {"broken": "the prompt broke it", "wrong": "wrong"}
 MEASURES = {
-    "base_rate": "of all (%)", "fire_rate": "fires (%)", "precision": "precision (%)", "recall": "recall (%)",
-    "roc_auc": "ROC area", "pr_auc": "PR area",
+    "base_rate": "of all (%)", "fire_rate": "fires (%)", "at_random": "at random, same rates (%)",
+    "precision": "precision (%)", "recall": "recall (%)", "roc_auc": "ROC area", "pr_auc": "PR area",
 }  # fmt: skip
 _AREAS = ("roc_auc", "pr_auc")
 WAYS = {
@@ -118,12 +118,15 @@ def _measured(row: pd.Series) -> str:
 
 def _trigger_caption(settings: TablesStage) -> str:
     return (
-        "Look for precision well above the share of all questions (of all), and ROC areas above 0.5: else the trigger "
-        "picks no better than chance. Broken: right without the prompt and wrong with it. Precision: share of fired "
-        "questions that are of the kind; recall: share of the kind that fire, at each seed's R; areas under the ROC "
-        "and the precision-recall curve rank by the share of affected tokens. Positives are different questions; "
-        f"fewer than 30 are too little data. {captions.level(settings)} intervals over questions, conditional on the "
-        "seeds. R was chosen on calibration, so calibration flatters. "
+        "Look for precision well above that at random, and ROC areas above 0.5: else the trigger picks no better than "
+        "chance. Broken: right without the prompt and wrong with it. Precision: share of fired questions that are of "
+        "the kind; recall: share of the kind that fire, at each seed's R, both pooled over seeds. At random, same "
+        "rates: the precision of as many questions per seed drawn at random from those that may fire; a seed that "
+        "fires more counts more, as in precision. Areas under the ROC and the precision-recall curve rank by the "
+        "share of affected tokens, questions that never fire (no answer, or too short) last: wrong ones among them "
+        "lower the areas. Positives are different questions; fewer than 30 are too little data. "
+        f"{captions.level(settings)} intervals over questions, conditional on the seeds. R was chosen on "
+        "calibration, so calibration flatters. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )
 
@@ -181,7 +184,7 @@ def sensitivity_table(rows: pd.DataFrame, settings: TablesStage) -> Table:
     for split, end in (("calibration", ""), ("test", "_test")):
         text[f"fires, {split} (%)"] = wide[f"fire_rate{end}"].map(percent)
         gains = zip(wide[f"gain{end}"], wide[f"known{end}"], strict=True)
-        text[f"gain, {split} (points)"] = [percent(gain) + "*" * (known < 1 - 1e-9) for gain, known in gains]
+        text[f"gain, {split} (points)"] = [captions.starred(percent(gain), known) for gain, known in gains]
     return Table("sensitivity", "How much hangs on each choice?", numbers, text, _sensitivity_caption(settings))
 
 
@@ -191,11 +194,12 @@ def _which(configured: bool, best: bool) -> str:
 
 def _sensitivity_caption(settings: TablesStage) -> str:
     return (
-        "Look for gains of the best choice on calibration that do not come again on test: they were luck. For each "
-        "sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen anew; shallow: shallow layers and "
-        "receivers; edit: Γ and mask) the configured choice and the one with the largest gain over prompt tuning on "
-        "calibration, among those whose answers are all known; both once on test. A star: over the questions whose "
-        "answer is known. The CSV has every choice. "
+        "Look for gains of the best choice on calibration that do not come again on test: they may have been luck. For "
+        "each sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen anew; shallow: shallow layers "
+        "and receivers; edit: Γ and mask) the configured choice and the one with the largest gain over prompt tuning "
+        "on calibration, among those whose answers are all known; both once on test. A star: some answers were not "
+        "made; the gain is the rate of firing times the mean over the fired questions whose answer is known. A dash: "
+        "answers not made, none of a fired question is known. The CSV has every choice. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )
 
@@ -208,8 +212,8 @@ def variants_table(summary: pd.DataFrame, settings: TablesStage) -> Table:
     text["saliency measured"] = numbers["variant"].map(WAYS)
     text["R by seed"] = numbers["limits"]
     text["fires (%)"] = _bounded(numbers, "fire_rate", _percents)
-    stars = (numbers["outcomes"] < 1 - 1e-9).map({True: "*", False: ""})
-    text["gain (points)"] = _bounded(numbers, "gain", _percents) + stars
+    gains = zip(_bounded(numbers, "gain", _percents), numbers["outcomes"], strict=True)
+    text["gain (points)"] = [captions.starred(gain, known) for gain, known in gains]
     text["R chosen anew"] = numbers["limits_anew"]
     text["fires at it (%)"] = _bounded(numbers, "fire_rate_anew", _percents)
     for label, name in (("same decision (%)", "same_decision"), ("same vector (%)", "same_vector")):
@@ -234,13 +238,14 @@ def _variants_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         "way; each row changes one choice. Gold: the calibration question's gold rationale, teacher-forced, so that "
         "the row reads the flow of that rationale, not of the model's own; it serves this table alone. Right and "
         "wrong are the model's own answers throughout. R by seed (one value: all alike) was chosen for the configured "
-        "saliency on all of calibration, which flatters that row's gain: accuracy minus prompt tuning's (a star: over "
-        "the questions whose answer is known). R chosen anew comes from these questions alone, by the same rule and "
-        "with the row's own saliency, where the answer under the vector it locates is known for nine in ten of them "
-        "(else unknown). Same decision and same vector: as configured, question by question, decisions under the seeds "
-        "that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. AUC: "
-        "how often S_IFP is larger in a wrong answer than in a right one; fewer than 30 different questions of either "
-        f"kind are too little data. {captions.level(settings)} intervals over questions, conditional on the seeds. As "
-        "configured: "
+        "saliency on all of calibration, which flatters that row's gain: accuracy minus prompt tuning's (a star: "
+        "some answers were not made, so it is the rate of firing times the mean over the fired questions whose answer "
+        "is known; a dash: under some seed none is). R chosen anew comes from these questions alone, by the same rule "
+        "and with the row's own saliency, where the answer under the vector it locates is known for nine in ten of "
+        "them (else unknown). Same decision and same vector: as configured, question by question, decisions under the "
+        "seeds that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. "
+        "AUC: how often S_IFP is larger in a wrong answer than in a right one; fewer than 30 different questions of "
+        f"either kind are too little data. {captions.level(settings)} intervals over questions, conditional on the "
+        "seeds. As configured: "
         f"{captions.saliency(settings)} {captions.method(settings)} {captions.run(settings)}"
     )

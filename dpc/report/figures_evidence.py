@@ -20,8 +20,8 @@ _SPLITS = (("calibration", "--"), ("test", "-"))
 def trigger(curves: pd.DataFrame, quality: pd.DataFrame, settings: ReportStage) -> Drawing:
     """Draw ROC and precision-recall curves of the trigger, per target, seed and split.
 
-    `curves` has columns target, split, seed, false_rate, recall, precision, fired (the point at the seed's R);
-    `quality` is the cell's trigger quality.
+    `curves` has columns target, split, seed, false_rate, recall, precision, fired (the point at the seed's R) and
+    at_random; `quality` is the cell's trigger quality.
     """
     figure = drawing.new_figure(5.4)
     panels = figure.subplots(2, 2)
@@ -30,7 +30,7 @@ def trigger(curves: pd.DataFrame, quality: pd.DataFrame, settings: ReportStage) 
         for axes, (x, y), kind in zip(panels[row], (("false_rate", "recall"), ("recall", "precision")),
                                       ("roc_auc", "pr_auc"), strict=True):  # fmt: skip
             _curves(axes, here, x, y, settings)
-            _chance(axes, quality, target, kind)
+            _chance(axes, here, kind, settings)
             axes.set_title(f"{'abcd'[2 * row + (kind == 'pr_auc')]}  {label}: {_area(quality, target, kind)}")
     for axes in panels[:, 0]:
         axes.set(xlabel="share of the other questions that fire", ylabel="share of these that fire (recall)")
@@ -67,13 +67,16 @@ def _area(quality: pd.DataFrame, target: str, measure: str) -> str:
     return f"area {captions.interval(found['value'], found['low'], found['high'])}"
 
 
-def _chance(axes: Axes, quality: pd.DataFrame, target: str, kind: str) -> None:
-    """Draw what firing at random would give."""
-    base = _measure(quality, target, "base_rate")
+def _chance(axes: Axes, curves: pd.DataFrame, kind: str, settings: ReportStage) -> None:
+    """Draw what firing at random would give: of precision, each seed's own on test."""
     if kind == "roc_auc":
         axes.plot([0, 1], [0, 1], ":", color=drawing.GREY, linewidth=0.8)
-    elif base is not None and not np.isnan(base["value"]):
-        axes.axhline(base["value"], linestyle=":", color=drawing.GREY, linewidth=0.8)
+        return
+    levels = curves[curves["split"] == "test"].groupby("seed")["at_random"].first().dropna()
+    for number, seed in enumerate(settings.prompt_seeds):
+        if seed in levels.index:
+            colour = drawing.series_look(number)[0]
+            axes.axhline(levels[seed], linestyle=":", color=colour, linewidth=1.0)
 
 
 def _legend(axes: Axes, settings: ReportStage) -> None:
@@ -93,10 +96,13 @@ def _trigger_caption(quality: pd.DataFrame, settings: ReportStage) -> str:
         if base is not None:
             told.append(f"{label} {base['positives']} of {base['questions']}")
     return (
-        "Does the trigger pick the right questions? Look for curves well above the dotted line, what firing at random "
-        "would give. Questions are ranked by their share of affected tokens; markers show each seed's R (filled on "
-        "test, open on calibration, where R was chosen; none where DPC never fires). Above: questions the prompt "
-        "broke (right without it, wrong with it); below: all that prompt tuning gets wrong. Different test questions: "
+        "Does the trigger pick the right questions? Look for curves well above the dotted lines, what firing at random "
+        "would give (b and d: one line per seed, its share of these among the test questions that may fire). Questions "
+        "are ranked by their share of affected tokens; those that never fire (no answer, or too short) come last. "
+        "Without an answer all are wrong, so where a seed has such questions its curve in c ends upright, and in d "
+        "rises at the end. Markers show each seed's R (filled on test, open on calibration, where R was chosen; none "
+        "where DPC never fires). Above: questions the prompt broke (right without it, wrong with it); below: all that "
+        "prompt tuning gets wrong. Different test questions: "
         f"{', '.join(told)}; fewer than 30 are too little data. Areas are means over seeds with "
         f"{captions.level(settings)} intervals over questions, conditional on the seeds. "
         f"{captions.method(settings)} {captions.run(settings)}"

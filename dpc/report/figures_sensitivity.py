@@ -85,10 +85,10 @@ def _colours(grid: np.ndarray, measure: str) -> dict[str, Any]:
 
 def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str, columns: int) -> None:
     value = row[measure]
-    partly = measure == "gain" and row["known"] < 1 - 1e-9
     text = captions.DASH if np.isnan(value) else f"{100 * value:.{int(measure == 'gain')}f}".replace("-", "−")
+    text = captions.starred(text, row["known"]) if measure == "gain" else text
     size = 5.4 if columns > 6 else 6.5
-    axes.text(x, y, text + "*" * partly, ha="center", va="center", fontsize=size, color=drawing.BLACK)
+    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=drawing.BLACK)
     if row["configured"]:
         frame = Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, edgecolor=drawing.BLACK, linewidth=1.1)
         axes.add_patch(frame)
@@ -99,11 +99,12 @@ def _caption(tables: pd.DataFrame, settings: ReportStage) -> str:
     counts = captions.count_range([int(count) for count in rows["questions"]])
     return (
         "How much hangs on each choice? Look for maps of one colour: there the choice hardly matters; a gain that "
-        "stands alone in its map is luck. Each cell is one pair of settings, all others as configured (black frames: "
-        f"the configured pair, under some seed), on calibration questions ({counts} per seed), means over "
+        "stands alone in its map may be luck. Each cell is one pair of settings, all others as configured (black "
+        f"frames: the configured pair, under some seed), on calibration questions ({counts} per seed), means over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R is "
         "chosen anew for each pair, so a seed may never fire; elsewhere the seed's own R stays. A star: the answers of "
-        "some questions are not known under these settings (another vector is located than was ever masked), and the "
-        "gain is over the others. The table of this name gives what is best on calibration once on test. "
+        "some fired questions are not known under these settings (another vector is located than was ever masked); "
+        "the gain is the rate of firing times the mean over those that are known. A dash: none is. The table of this "
+        "name gives what is best on calibration once on test. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )

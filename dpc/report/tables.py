@@ -198,16 +198,30 @@ def _sum(values: pd.Series) -> float:
     return float(values.sum()) if values.notna().any() else math.nan
 
 
+def _trigger_pool(seeds: pd.DataFrame, what: str, of: str) -> dict[str, float]:
+    """Return precision and recall of firing for the questions counted in column `of`, by counts over all seeds.
+
+    As table `trigger` has them (`dpc.analysis.trigger.quality`); nan for a plan without a trigger.
+    """
+    names = [f"precision_{what}", f"recall_{what}"]
+    if seeds[names].isna().all(axis=None):
+        return dict.fromkeys(names, math.nan)
+    hits = (seeds[names[1]] * seeds[of]).sum()
+    wholes = (seeds["fire_rate"] * seeds["questions"]).sum(), seeds[of].sum()
+    return {name: hits / whole if whole else math.nan for name, whole in zip(names, wholes, strict=True)}
+
+
 def _ablation_pool(seeds: pd.DataFrame) -> dict[str, Any]:
     means = ("accuracy", "low", "high", "accuracy_lenient", "fire_rate")
-    triggers = ("precision_wrong", "recall_wrong", "precision_broken", "recall_broken")
     return {
         "questions": seeds["questions"].max(),
+        "ineligible": _sum(seeds["ineligible"]),
         **{name: seeds[name].mean() for name in means},
         "fixed": _sum(seeds["fixed"]),
         "broken": _sum(seeds["broken"]),
         "mcnemar_p": "; ".join("" if pd.isna(p) else f"{p:.4g}" for p in seeds["mcnemar_p"]),
-        **{name: seeds[name].mean() for name in triggers},
+        **_trigger_pool(seeds, "wrong", "wrong"),
+        **_trigger_pool(seeds, "broken", "prompt_broke"),
         "truncated": _sum(seeds["truncated"]),
         "tokens": seeds["tokens"].mean(),
     }
@@ -265,7 +279,8 @@ def _p_list(joined: str) -> str:
 
 
 def _pair(left: Any, right: Any) -> str:
-    return DASH if math.isnan(captions.real(left)) else f"{percent(left, 0)} / {percent(right, 0)}"
+    parts = [percent(part, 0) for part in (left, right)]
+    return DASH if parts == [DASH, DASH] else " / ".join(parts)
 
 
 def _ablation_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
@@ -276,11 +291,22 @@ def _ablation_caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         f"over {captions.counted(len(settings.prompt_seeds), 'seed')}, {captions.level(settings)} interval "
         "over questions, conditional on these seeds), questions fixed and broken against prompt tuning "
         "(sums over seeds), exact McNemar p (one per seed, in the order of the seeds), share of questions "
-        "on which the plan fires, precision and recall of firing for questions that prompt tuning gets "
-        "wrong and for those that the prompt broke (right without, wrong with it), and generated tokens per "
-        "question, prompt tuning's own rationale included. Upper bounds look at test gold; their intervals "
-        f"are means over seeds. {act}A dash: not defined, as for a trigger that never or always fires. "
+        "on which the plan fires, precision and recall of firing, pooled over seeds, for questions that prompt "
+        "tuning gets wrong and for those that the prompt broke (right without, wrong with it), and generated "
+        "tokens per question, prompt tuning's own rationale included. Upper bounds look at test gold; their "
+        f"intervals are means over seeds. {_ineligible(numbers, settings)}{act}A dash: not defined, as precision "
+        "where nothing fires, or for a plan without a trigger. "
         f"{captions.method(settings)} {captions.run(settings)}"
+    )
+
+
+def _ineligible(numbers: pd.DataFrame, settings: TablesStage) -> str:
+    """Return the sentence that counts the rationales on which DPC never fires (D27)."""
+    counts = captions.count_range([int(count) for count in numbers["ineligible"].dropna()])
+    asked = captions.count_range([count * len(settings.prompt_seeds) for count in _counts(numbers)])
+    return (
+        f"No answer, or fewer than {settings.trigger.min_tokens} tokens: {counts} of the {asked} rationales per cell "
+        "(all seeds; by cell in the CSV, as ineligible); DPC, simpler triggers and random ones never fire there. "
     )
 
 

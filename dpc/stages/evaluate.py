@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from dpc import tables
-from dpc.analysis import evaluation
+from dpc.analysis import evaluation, flow
+from dpc.edits import BASE
 from dpc.plans import ONE_PASS
 from dpc.stage_settings import EvaluateStage
 from dpc.stages.common import log, provenance
@@ -36,7 +37,9 @@ def run(
     asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
     asked = asked[asked["split"] == "test"]
     results = evaluation.outcomes(planned, store, answers, asked, get_task(settings.task), ONE_PASS)
-    summary = evaluation.evaluate(results, settings.statistics, ONE_PASS)
+    summary = evaluation.evaluate(results, settings.statistics, ONE_PASS).assign(
+        ineligible=_ineligible(settings, store)
+    )
     bound = summary["plan"].isin(settings.oracles) & ~summary["note"].str.startswith("upper bound")
     summary.loc[bound, "note"] = "upper bound: looks at test gold"
     for row in tables.rows(summary):
@@ -44,3 +47,10 @@ def run(
     about = provenance("evaluate", settings)
     tables.write(outcomes, "outcomes", results, about)
     tables.write(out, "evaluation", summary, about)
+
+
+def _ineligible(settings: EvaluateStage, store: pd.DataFrame) -> int:
+    """Count the rationales under prompt tuning that DPC never fires on (D27)."""
+    base = store[store["edit_id"] == BASE]
+    eligible = flow.eligible(base["token_ids"].map(len), base["extracted"].notna(), settings.trigger)
+    return int((~eligible).sum())

@@ -46,6 +46,8 @@ def run(
         wrong=_wrong(settings, made, gold),
         **({} if thresholds is None else _fitted(thresholds)),
     )
+    never, least = int((~inputs.readings["eligible"]).sum()), settings.trigger.min_tokens
+    log.info("%d of %d questions never fire: fewer than %d tokens, or no answer", never, len(inputs.readings), least)
     registry = plans.ORACLES if gold else plans.PLANS if thresholds else plans.CALIBRATION
     table = plans.make(settings.plans, registry, inputs)
     log.info("questions fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())

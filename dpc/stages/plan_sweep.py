@@ -10,13 +10,13 @@ import pandas as pd
 from dpc import plans, tables
 from dpc.analysis import flow, sensitivity
 from dpc.settings import Controls
-from dpc.stage_settings import SensitivityStage
+from dpc.stage_settings import PlanSweepStage
 from dpc.stages.common import log, provenance
 
 SPLIT = "calibration"
 
 
-def run(settings: SensitivityStage, *, saliency: list[Path], generations: list[Path], out: Path) -> None:
+def run(settings: PlanSweepStage, *, saliency: list[Path], generations: list[Path], out: Path) -> None:
     """Write table `plans` with the corruptions that are not the configured one, which plan `always` has made."""
     read = (tables.read(saliency, "saliency"), tables.read(generations, "generations"))
     measured, made = (table[table["split"] == SPLIT] for table in read)

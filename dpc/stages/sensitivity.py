@@ -34,14 +34,14 @@ def run(
     again = grade(tables.read(regenerations, "regenerations"), answers, task)
     after = known_answers(tables.read(plans, "plans"), again, settings.corrupt)
     fitted = tables.read(thresholds, "thresholds").iloc[0]
-    share, limit = (number(fitted[name]) for name in ("share", "accumulation_z"))
+    share = number(fitted["share"])
     right = grade(made, answers, task).set_index("problem_id")
-    split = {name: _cases(settings, measured[measured["split"] == name], right, after, limit)
+    split = {name: _cases(settings, measured[measured["split"] == name], right, after)
              for name in ("calibration", "test")}  # fmt: skip
     using = (settings.flow, settings.trigger, settings.locate, settings.corrupt)
     grid = sensitivity.choices(settings.sensitivity, *using, int(measured["layers"].max()))
     as_set = [sensitivity.is_configured(choice, *using, share) for choice in grid]
-    table = sensitivity.sweep(grid, split["calibration"], split["test"], share, as_set)
+    table = sensitivity.sweep(grid, split["calibration"], split["test"], share, as_set, settings.significance)
     log.info("%d choices on calibration, %d of them on test", len(grid), (table["split"] == "test").sum())
     tables.write(out, "sensitivity", table, provenance("sensitivity", settings))
 
@@ -64,13 +64,11 @@ def _cases(
     measured: pd.DataFrame,
     right: pd.DataFrame,
     after: Answers,
-    limit: float | None,
 ) -> Cases:
     instances = [flow.Instance.of(row) for row in tables.rows(measured)]
     ids = pd.Index([instance.problem_id for instance in instances], name="problem_id")
-    long_enough = pd.Series([i.rationale_tokens >= settings.trigger.min_tokens for i in instances], ids, dtype=bool)
-    rows = right.loc[ids]
-    eligible, base = long_enough & rows["extracted"].notna(), rows["correct"].astype(bool)
-    cases = Cases(instances, eligible, base, after, pd.Series(dtype=object), limit)
+    tokens, rows = pd.Series([i.rationale_tokens for i in instances], ids, dtype="int64"), right.loc[ids]
+    eligible, base = flow.eligible(tokens, rows["extracted"].notna(), settings.trigger), rows["correct"].astype(bool)
+    cases = Cases(instances, eligible, base, after, pd.Series(dtype=object))
     choice = sensitivity.Choice("", "", "", settings.flow, settings.trigger, settings.locate, settings.corrupt)
     return replace(cases, configured=sensitivity.measured(instances, choice)["located"])
