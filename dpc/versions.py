@@ -11,7 +11,7 @@ VERSIONS: dict[str, int] = {
     "tune_prompt": 1,
     "evidence": 1,
     "evidence_figures": 2,
-    "evidence_tables": 3,
+    "evidence_tables": 4,
     "plan_sweep": 1,
     "sensitivity": 1,
     "extract_variants": 1,

@@ -154,7 +154,13 @@ def test_planted_effects_are_supported_and_their_absence_is_not() -> None:
     assert without.loc[["a1", "b1", "b2", "b3", "e"], "verdict"].tolist() == [NOT_SUPPORTED] * 5
     assert with_effect.loc["e", "value"] == pytest.approx(15, abs=3)
     assert with_effect.loc["b2", "value"] == pytest.approx(math.exp(0.1), abs=0.03)
-    assert with_effect.loc["e", "detectable"] < 5
+    assert with_effect.loc["e", "detectable"] < 15
+    made = cell(np.random.default_rng(4))
+    never = made["outcomes"][made["outcomes"]["plan"] == "prompt_tuning"]
+    made["outcomes"] = pd.concat([never, never.assign(plan="dpc", fired=False)])
+    silent = claims.judge_all({("m", "d", "r"): claims.Cell(**made)}).set_index("claim").loc["e"]
+    assert (silent["value"], silent["verdict"]) == (0, NOT_SUPPORTED)
+    assert math.isnan(silent["detectable"])  # a DPC that never fires excludes nothing
     assert (with_effect["low"].dropna() <= with_effect["value"].dropna()).all()
 
 

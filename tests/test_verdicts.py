@@ -11,7 +11,7 @@ import pytest
 
 from dpc.analysis import pooled, statistics
 from dpc.analysis.pooled import FISHER, LOGIT, PLAIN, Pooled, Scale, pool
-from dpc.analysis.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE, detectable, holm, judge, planned_detectable
+from dpc.analysis.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE, holm, judge
 
 LEVEL = 0.95
 Draw = np.random.Generator
@@ -46,12 +46,6 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, math.nan]) == pytest.approx([0.03, 0.06, 0.06, math.nan], nan_ok=True)
     assert holm([0.9, 0.6]) == [1.0, 1.0]
     assert holm([]) == []
-
-
-def test_detectable_effects_by_hand() -> None:
-    assert detectable(0.01, LEVEL) == pytest.approx(0.01 * (1.959964 + 0.841621), rel=1e-5)
-    assert planned_detectable(254, LEVEL) == pytest.approx(0.0556, abs=1e-4)
-    assert math.isnan(planned_detectable(0, LEVEL))
 
 
 # simulations: questions of unlike difficulty that three seeds of unlike strength share

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from dpc.analysis import pooled, verdicts
+from dpc.analysis import pooled, power, verdicts
 from dpc.analysis.confounds import GIVEN, partial, usable
 from dpc.analysis.pooled import FISHER, LOGIT, Pooled, Scale, pool
 
@@ -35,8 +35,6 @@ class Found:
     pooled: Pooled
     positives: int
     """Different questions of the kind the claim is about."""
-    detectable: float = math.nan
-    """The smallest effect that these data would show, on the scale of the value."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def gain(over: str) -> Callable[[Cell], Found | None]:
         paired = pd.concat(plans, axis=1, join="inner").reset_index()
         made = pooled.gain(paired["dpc"], paired[over], paired["seed"], paired["problem_id"], cell.confidence)
         open_ = paired[~(paired["dpc"] & paired[over])]
-        return Found(made, _counted(open_), verdicts.detectable(made.error, cell.confidence))
+        return Found(made, _counted(open_))
 
     return measure
 
@@ -213,7 +211,8 @@ def judge_all(cells: dict[tuple[str, ...], Cell]) -> pd.DataFrame:
 
 def _judged(claim: Claim, cells: dict[tuple[str, ...], Cell]) -> list[dict[str, object]]:
     found = {name: claim.measure(cell) for name, cell in cells.items()}
-    corrected = verdicts.holm([math.nan if one is None else one.pooled.p for one in found.values()])
+    ps = [math.nan if one is None else one.pooled.p for one in found.values()]
+    corrected, tests = verdicts.holm(ps), sum(not math.isnan(p) for p in ps)
     rows = []
     for (name, one), p in zip(found.items(), corrected, strict=True):
         row: dict[str, object] = dict(zip(("model", "dataset", "recipe"), name, strict=True))
@@ -222,15 +221,16 @@ def _judged(claim: Claim, cells: dict[tuple[str, ...], Cell]) -> list[dict[str, 
             rows.append({**row, "verdict": "", "reason": "not run"})
             continue
         judged = verdicts.judge(one.pooled, one.positives, p, cells[name].confidence, claim.null)
-        rows.append({**row, **_numbers(claim, one, p), "verdict": judged.verdict, "reason": judged.reason})
+        least = power.found_detectable(one.pooled, tests, cells[name].confidence)
+        rows.append({**row, **_numbers(claim, one, p, least), "verdict": judged.verdict, "reason": judged.reason})
     return rows
 
 
-def _numbers(claim: Claim, found: Found, corrected: float) -> dict[str, object]:
+def _numbers(claim: Claim, found: Found, corrected: float, least: float) -> dict[str, object]:
     scale = {"plain": lambda x: x, "points": lambda x: 100 * x, "ratio": math.exp}[claim.shown]
     made = found.pooled
     values = {name: scale(getattr(made, name)) for name in ("value", "low", "high", "seed_low", "seed_high")}
     return {
         **values, "p": made.p, "p_holm": corrected, "positives": found.positives, "questions": made.questions,
-        "detectable": scale(found.detectable),
+        "detectable": scale(least),
     }  # fmt: skip

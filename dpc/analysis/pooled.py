@@ -43,6 +43,8 @@ class Pooled:
     """Different questions it rests on."""
     error: float = math.nan
     """Standard error over questions, on the scale of the value."""
+    spread: float = math.nan
+    """Of gains: standard deviation of one seed's value; nan where no answer changed."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,25 @@ def gain(after: ArrayLike, before: ArrayLike, seed: ArrayLike, question: ArrayLi
     over = statistics.across_seeds(values, confidence)
     p = statistics.normal_p(centre / error)
     bounds = (centre - half, centre + half, p, over.low, over.high)
-    return Pooled(float(np.mean(values)), *bounds, tuple(values), per_question.size, error)
+    spread = _spread(change, values, seeds, codes, per_question)
+    return Pooled(float(np.mean(values)), *bounds, tuple(values), per_question.size, error, spread)
+
+
+def _spread(
+    change_A: Array, by_seed: Sequence[float], seed_A: Array, code_A: NDArray[np.int64], by_question: Array
+) -> float:
+    """Return the standard deviation of seeds' gains, at least what questions give seeds that are equally good.
+
+    Few seeds may come out alike by luck; how their questions differ is known from many. That is the mean square of
+    question x seed over the questions: Scheffe (1959), The Analysis of Variance, section 4.3.
+    """
+    if not change_A.any() or len(by_seed) < 2:
+        return math.nan
+    place = np.unique(seed_A, return_inverse=True)[1]
+    rest = change_A - by_question[code_A] - (np.asarray(by_seed) - change_A.mean())[place]
+    freedom = (len(by_seed) - 1) * max(by_question.size - 1, 1)
+    least = float((rest**2).sum()) / freedom / by_question.size
+    return math.sqrt(max(float(np.var(by_seed, ddof=1)), least))
 
 
 def difference(one: Pooled, other: Pooled) -> tuple[float, float, float]:

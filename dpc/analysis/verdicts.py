@@ -16,15 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpc.analysis.pooled import Pooled
-from dpc.analysis.statistics import normal_quantile
 
 SUPPORTED, NOT_SUPPORTED, TOO_LITTLE = "supported", "not supported", "too little data"
 POSITIVES = 30
 """Fewer questions than this of the kind a claim is about are too little data."""
-POWER = 0.8
-"""A minimum detectable effect is found that often."""
-PLANNED_CHANGE = 0.1
-"""Share of questions whose answer a method is taken to change, where the effect a dataset can show is planned."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +54,3 @@ def judge(found: Pooled, positives: int, corrected_p: float, confidence: float, 
     if not found.seed_low > null:
         return Verdict(TOO_LITTLE, f"holds for these {len(found.by_seed)} seeds; another one may differ")
     return Verdict(SUPPORTED, "over questions and over seeds")
-
-
-def detectable(error: float, confidence: float) -> float:
-    """Return the smallest effect that is found with probability `POWER` where the standard error is `error`."""
-    return (normal_quantile(confidence) + normal_quantile(2 * POWER - 1)) * error
-
-
-def planned_detectable(questions: int, confidence: float) -> float:
-    """Return the smallest gain in accuracy so many questions can show, if `PLANNED_CHANGE` of them change."""
-    return detectable(math.sqrt(PLANNED_CHANGE / questions), confidence) if questions else math.nan

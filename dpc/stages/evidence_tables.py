@@ -9,7 +9,7 @@ import pandas as pd
 
 from dpc.analysis import claims, confounds, trigger
 from dpc.analysis import variants as ways
-from dpc.analysis.verdicts import planned_detectable
+from dpc.analysis.power import planned_detectable
 from dpc.report import evidence_tables as report
 from dpc.report import render
 from dpc.report.tables import CELL
@@ -42,7 +42,8 @@ def run(
         for cell in read["evidence"]
     }
     asked = {cell[1]: found["problem_id"].nunique() for cell, found in read["outcomes"].items()}
-    planned = {dataset: planned_detectable(count, level) for dataset, count in asked.items()}
+    seeds = len(settings.prompt_seeds)
+    planned = {name: planned_detectable(count, seeds, len(cells), level) for name, count in asked.items()}
     for table in (
         report.claims_table(claims.judge_all(cells), settings, planned),
         report.trigger_table(_each(read["evidence"], lambda rows: trigger.quality(rows, level)), settings),
