@@ -52,7 +52,7 @@ def test_more_seeds_and_questions_show_smaller_gains_and_more_cells_larger_ones(
 def test_where_nothing_can_be_shown_there_is_no_number() -> None:
     assert math.isnan(planned_detectable(0, 3, 1, LEVEL))
     assert math.isnan(planned_detectable(5000, 1, 1, LEVEL))  # one seed supports nothing
-    assert math.isnan(detectable(0.2, 0.3, 3, 1, LEVEL))  # no gain exceeds 1
+    assert math.isnan(detectable(0.5, 0.5, 3, 1, LEVEL))  # no gain exceeds 1
     right = np.tile([1, 0], 3000)
     never = pooled.gain(right, right, np.repeat(range(3), 2000), np.tile(range(2000), 3), LEVEL)
     assert never.error > 0  # pseudo-counts alone, which say nothing of what DPC might have done
