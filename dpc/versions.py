@@ -10,7 +10,7 @@ VERSIONS: dict[str, int] = {
     "builtin_model": 1,
     "tune_prompt": 1,
     "evidence": 1,
-    "evidence_figures": 2,
+    "evidence_figures": 3,
     "evidence_tables": 4,
     "plan_sweep": 1,
     "sensitivity": 1,

@@ -1,7 +1,8 @@
 """When a claim counts as supported: the rule, written down before any number is looked at (`docs/claims.md`).
 
 too little data   fewer than `POSITIVES` questions of the kind the claim is about, or no interval at all; or the claim
-                  holds over questions, but the seeds are too few or too unlike to say that it holds for another seed
+                  holds over questions, but the seeds are too few or too unlike to say that it holds for another seed;
+                  or it compares right with wrong answers where right ones may be luck (`dpc/analysis/chance.py`)
 supported         over questions, given the seeds, the value lies on the claimed side and its p, corrected by Holm over
                   the cells compared, is below 1 - confidence; and the t interval over seeds lies on that side too
 not supported     all else
