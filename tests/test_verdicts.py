@@ -137,6 +137,26 @@ def test_accuracy_and_the_interval_over_seeds_cover(count: int) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.parametrize(("scale", "middle"), [(LOGIT, 0.5), (LOGIT, 0.8), (FISHER, 0.0), (FISHER, 0.5)])
+def test_intervals_over_unlike_seeds_cover_on_their_scale(scale: Scale, middle: float) -> None:
+    """Each seed has its own true value; the truth is their mean over all seeds there might be."""
+    draw, hits = np.random.default_rng(10), 0
+    back = np.vectorize(scale.back)
+    low = -1.0 if scale is FISHER else 0.0
+    truth = float(back(draw.normal(scale.to(middle), 0.4, 200_000)).mean())
+    seed, question = np.repeat(range(SEEDS), 200), np.tile(range(200), SEEDS)
+    for _ in range(1000):
+        values = back(draw.normal(scale.to(middle), 0.4, SEEDS))
+        yes = draw.random((SEEDS, 200)) < ((values - low) / (1 - low))[:, None]
+        found = pool(
+            pooled.mean, seed, question, np.where(yes, 1, low).ravel(), confidence=LEVEL, scale=scale, null=0.5
+        )
+        hits += found.seed_low <= truth <= found.seed_high
+    print(middle, hits / 1000)
+    assert 0.92 <= hits / 1000 <= 0.98
+
+
+@pytest.mark.proof
 @pytest.mark.parametrize("unlike", [0.0, 0.3], ids=["seeds_alike", "seeds_differ"])
 @pytest.mark.parametrize("count", [400, 5000])
 def test_without_an_effect_few_verdicts_are_supported(count: int, unlike: float) -> None:

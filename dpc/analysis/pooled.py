@@ -5,7 +5,9 @@ one value per seed, and comes with the influence of every row on it: how far a l
 it. A question's influence is the sum of its rows', so what the seeds share is not counted twice (infinitesimal
 jackknife by clusters: Efron (1982), The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6; for areas under
 a curve it is Obuchowski (1997), Biometrics 53, 567-578). A second interval, by Student's t over the seeds' values, says
-how far another seed may lie: three seeds make it wide, and honest. Axes: A row, V variable, G level of a score.
+how far another seed may lie: three seeds make it wide, and honest. Both are made on a scale without bounds (logit,
+Fisher's z) where the statistic has bounds, by the scale's slope at the value. Axes: A row, V variable, G level of a
+score.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Pooled:
     p: float
     """Two-sided, over questions, of `value` being the null value."""
     seed_low: float
-    """Over seeds, by Student's t; nan with one seed."""
+    """Over seeds, by Student's t; nan with one seed, and where the value lies on the edge of its scale."""
     seed_high: float
     by_seed: tuple[float, ...]
     questions: int
@@ -93,9 +95,17 @@ def _with_intervals(
         half = statistics.normal_quantile(confidence) * spread
         low, high = scale.back(centre - half), scale.back(centre + half)
         p = statistics.normal_p((centre - scale.to(null)) / spread)
-    over = statistics.across_seeds(values, confidence) if not math.isnan(value) else None
-    bounds = (over.low, over.high) if over else (math.nan, math.nan)
+    bounds = _over_seeds(values, confidence, scale)
     return Pooled(value, low, high, p, *bounds, tuple(map(float, values)), questions, error)
+
+
+def _over_seeds(values: Sequence[float], confidence: float, scale: Scale) -> tuple[float, float]:
+    """Return the t interval over seeds, symmetric on `scale` around the mean, so that it stays within its bounds."""
+    over = statistics.across_seeds(values, confidence)
+    if math.isnan(over.low) or len(values) != over.n or not (scale is PLAIN or _inside(over.value, scale)):
+        return math.nan, math.nan
+    centre, half = scale.to(over.value), (over.high - over.value) * scale.slope(over.value)
+    return scale.back(centre - half), scale.back(centre + half)
 
 
 def _inside(value: float, scale: Scale) -> bool:
@@ -230,7 +240,7 @@ def gain(after: ArrayLike, before: ArrayLike, seed: ArrayLike, question: ArrayLi
 
     The interval over questions adds half a fixed and half a broken question to what was seen, so that it keeps a width
     where little or nothing changed: Agresti and Min (2005), Statistics in Medicine 24, 729-740. A question counts with
-    its mean over seeds.
+    its mean over seeds. A gain lies in [-1, 1], as a correlation does: Fisher's scale serves its interval over seeds.
     """
     change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     seeds, codes = np.asarray(seed), np.unique(np.asarray(question), return_inverse=True)[1]
@@ -242,9 +252,8 @@ def gain(after: ArrayLike, before: ArrayLike, seed: ArrayLike, question: ArrayLi
     error = math.sqrt((float((per_question**2).sum() + 1) / count - centre**2) / count)
     half = statistics.normal_quantile(confidence) * error
     values = [float(change[seeds == number].mean()) for number in np.unique(seeds)]
-    over = statistics.across_seeds(values, confidence)
     p = statistics.normal_p(centre / error)
-    bounds = (centre - half, centre + half, p, over.low, over.high)
+    bounds = (centre - half, centre + half, p, *_over_seeds(values, confidence, FISHER))
     spread = _spread(change, values, seeds, codes, per_question)
     return Pooled(float(np.mean(values)), *bounds, tuple(values), per_question.size, error, spread)
 

@@ -52,6 +52,8 @@ def judge(found: Pooled, positives: int, corrected_p: float, confidence: float, 
         return Verdict(NOT_SUPPORTED, "other way round" if found.high < null else "no clear difference over questions")
     if len(found.by_seed) < 2:
         return Verdict(TOO_LITTLE, "one seed says nothing about another")
+    if math.isnan(found.seed_low):
+        return Verdict(TOO_LITTLE, "no interval over seeds: the value lies on the edge of its scale")
     if not found.seed_low > null:
         return Verdict(TOO_LITTLE, f"holds for these {len(found.by_seed)} seeds; another one may differ")
     return Verdict(SUPPORTED, "over questions and over seeds")
