@@ -88,6 +88,16 @@ def test_what_has_no_value_is_nan() -> None:
     assert math.isnan(pool(pooled.mean, [], [], [], confidence=LEVEL).value)
 
 
+@pytest.mark.parametrize("statistic", [pooled.auc, pooled.average_precision, pooled.rank_correlation])
+def test_what_is_missing_has_no_rank(statistic: Callable[..., pooled.Result]) -> None:
+    scores, positive = np.array([1.0, math.nan, 3.0, 2.0]), np.array([True, False, False, True])
+    with pytest.raises(ValueError, match="1 of 4 values to rank are missing"):
+        statistic(scores, positive)
+    with pytest.raises(ValueError, match="missing"):
+        pooled.rank_correlation(positive, positive[::-1], scores)
+    assert not math.isnan(statistic(scores[[0, 2, 3]], positive[[0, 2, 3]])[0])
+
+
 def test_seeds_that_repeat_each_other_count_once() -> None:
     values = np.random.default_rng(0).normal(size=50)
     one = pool(pooled.mean, np.zeros(50), np.arange(50), values, confidence=LEVEL)

@@ -138,9 +138,20 @@ def log_ratio(values_A: ArrayLike, group_A: ArrayLike) -> Result:
     return math.log(above.mean() / below.mean()), pull
 
 
+def _known(values_A: ArrayLike) -> Array:
+    """Return the values as numbers; missing ones have no rank: raises ValueError."""
+    values = np.asarray(values_A, dtype=np.float64)
+    if missing := int(np.isnan(values).sum()):
+        raise ValueError(f"{missing} of {values.size} values to rank are missing; leave their rows out first")
+    return values
+
+
 def auc(scores_A: ArrayLike, positive_A: ArrayLike) -> Result:
-    """Return the probability that a positive's score exceeds a negative's, ties counting one half."""
-    scores, positive = np.asarray(scores_A, dtype=np.float64), np.asarray(positive_A, dtype=bool)
+    """Return the probability that a positive's score exceeds a negative's, ties counting one half.
+
+    Raises ValueError where a score is missing.
+    """
+    scores, positive = _known(scores_A), np.asarray(positive_A, dtype=bool)
     if not positive.any() or positive.all():
         return math.nan, np.zeros(scores.size)
     above, below = scores[positive], scores[~positive]
@@ -152,8 +163,11 @@ def auc(scores_A: ArrayLike, positive_A: ArrayLike) -> Result:
 
 
 def average_precision(scores_A: ArrayLike, positive_A: ArrayLike) -> Result:
-    """Return the area under the precision-recall curve: the mean over positives of the precision at their score."""
-    scores, positive = np.asarray(scores_A, dtype=np.float64), np.asarray(positive_A, dtype=np.float64)
+    """Return the area under the precision-recall curve: the mean over positives of the precision at their score.
+
+    Raises ValueError where a score is missing.
+    """
+    scores, positive = _known(scores_A), np.asarray(positive_A, dtype=np.float64)
     if not positive.any():
         return math.nan, np.zeros(scores.size)
     levels, place = np.unique(-scores, return_inverse=True)  # the highest score first
@@ -173,9 +187,10 @@ def rank_correlation(x_A: ArrayLike, y_A: ArrayLike, *given_A: ArrayLike) -> Res
     All columns are turned into ranks, x and y are freed of what is linear in the others' ranks, and the rests are
     correlated: Kendall and Stuart (1973), The Advanced Theory of Statistics, volume 2, chapter 27. Of two yes/no
     columns it is phi. Given columns that do not vary, or repeat others, take nothing away. nan where a rest is
-    constant.
+    constant. Raises ValueError where a value is missing.
     """
-    ranks_VA = np.array([_fractions(np.asarray(column, dtype=np.float64)) for column in (x_A, y_A, *given_A)])
+    columns = [_known(column) for column in (x_A, y_A, *given_A)]
+    ranks_VA = np.array([_fractions(column) for column in columns])
     centred_VA = ranks_VA - ranks_VA.mean(1, keepdims=True)
     coefficients = [_rest(centred_VA, 0), _rest(centred_VA, 1)]
     rests = [coefficient @ centred_VA for coefficient in coefficients]
@@ -188,7 +203,6 @@ def rank_correlation(x_A: ArrayLike, y_A: ArrayLike, *given_A: ArrayLike) -> Res
     # a row also moves the ranks of all rows above it
     slope_VA = np.outer(coefficients[0] / sizes[0], right - value * left)
     slope_VA += np.outer(coefficients[1] / sizes[1], left - value * right)
-    columns = (np.asarray(column, dtype=np.float64) for column in (x_A, y_A, *given_A))
     for column, slope_A, rank_A in zip(columns, slope_VA, ranks_VA, strict=True):
         pull = pull + _moved(column, slope_A) - (slope_A * rank_A).mean()
     return value, pull
