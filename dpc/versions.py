@@ -22,7 +22,7 @@ VERSIONS: dict[str, int] = {
     "extract_saliency": 2,
     "choose_exemplars": 1,
     "exemplars": 1,
-    "study": 2,
+    "study": 3,
     "plan": 2,
     "regenerate": 1,
     "thresholds": 2,
