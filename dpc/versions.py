@@ -31,7 +31,7 @@ VERSIONS: dict[str, int] = {
     "mechanism": 1,
     "mechanism_figure": 3,
     "validate": 1,
-    "validation": 2,
+    "validation": 3,
     "figures": 3,
     "overview": 3,
     "tables": 3,
