@@ -34,6 +34,15 @@ def test_the_interval_must_stand_above_chance(right: int, of: int, by_chance: fl
     assert notes["phi"] == "text"
 
 
+def test_all_seeds_together_must_stand_above_chance() -> None:
+    rows = [{"seed": s, "problem_id": n, "split": "test", "correct": n < 70} for s in (0, 1) for n in range(254)]
+    rows += [{"seed": 0, "problem_id": 999, "split": "calibration", "correct": False}] * 500  # not test
+    found = pd.DataFrame(rows)
+    assert not chance.is_luck(found, 0.2, 0.95)
+    assert chance.is_luck(found, 0.25, 0.95)  # Wilson's lower bound of 70/254, as the seeds repeat each other: .2245
+    assert not chance.is_luck(found.iloc[:0], 0.2, 0.95)  # nothing asked is not luck
+
+
 def test_the_table_says_it() -> None:
     row = {"name": "mean_s_ifp_right", "value": 0.6, "low": 0.5, "high": 0.7, "p": float("nan"), "n": 9}
     rows = pd.DataFrame([{**row, "note": AT_CHANCE}])

@@ -20,6 +20,7 @@ from dpc.settings import Flow, Locate, Trigger
 from dpc.stage_settings import EvidenceStage, ReportStage, TablesStage
 from dpc.stages import evidence as evidence_stage
 from dpc.stages import evidence_figures, evidence_tables
+from dpc.tasks.base import AT_CHANCE
 from tests.report_samples import settings, table
 from tests.saliency_rows import Places, flow_maps, generation, gold_of, instance, random_maps, saliency_row, total
 from tests.test_report import assert_legible
@@ -182,8 +183,23 @@ def test_planted_effects_are_supported_and_their_absence_is_not() -> None:
     assert without.loc[["a1", "b1", "b2", "b3", "e"], "verdict"].tolist() == [NOT_SUPPORTED] * 5
     assert with_effect.loc["e", "value"] == pytest.approx(15, abs=3)
     assert with_effect.loc["b2", "value"] == pytest.approx(math.exp(0.1), abs=0.03)
-    assert with_effect.loc["e", "detectable"] < 5
+    assert with_effect.loc["e", "detectable"] < 15
+    made = cell(np.random.default_rng(4))
+    never = made["outcomes"][made["outcomes"]["plan"] == "prompt_tuning"]
+    made["outcomes"] = pd.concat([never, never.assign(plan="dpc", fired=False)])
+    silent = claims.judge_all({("m", "d", "r"): claims.Cell(**made)}).set_index("claim").loc["e"]
+    assert (silent["value"], silent["verdict"]) == (0, NOT_SUPPORTED)
+    assert math.isnan(silent["detectable"])  # a DPC that never fires excludes nothing
     assert (with_effect["low"].dropna() <= with_effect["value"].dropna()).all()
+
+
+def test_what_compares_right_with_wrong_is_not_judged_where_right_answers_may_be_luck() -> None:
+    made = cell(np.random.default_rng(4), gain=0.3, separation=1.0)  # half the answers are right
+    for by_chance, verdict in ((0.4, SUPPORTED), (0.5, TOO_LITTLE)):
+        found = claims.judge_all({("m", "d", "r"): claims.Cell(**made, chance=by_chance)}).set_index("claim")
+        assert found.loc[["b1", "b2", "b3"], "verdict"].tolist() == [verdict] * 3
+        assert found.loc[["a1", "d", "e"], "verdict"].tolist() == [SUPPORTED] * 3
+    assert set(found.loc[["b1", "b2", "b3"], "reason"]) == {"accuracy is not above chance"}
 
 
 def test_what_was_not_run_has_no_verdict() -> None:
@@ -352,6 +368,29 @@ def test_figures_say_what_to_look_for(written: Path) -> None:
         assert "Look " in caption
         assert "recipe good" in caption
         assert (written / "figures" / f"{name}.svg").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("dataset", "is_luck"), [("aqua", True), ("gsm8k", False)])
+def test_tables_and_figures_say_where_right_answers_may_be_luck(tmp_path: Path, dataset: str, is_luck: bool) -> None:
+    made = cell(np.random.default_rng(2), questions=60)
+    made["outcomes"] = complete(made["outcomes"])
+    made["evidence"]["correct"] = made["evidence"]["problem_id"].str[-1] == "0"  # one in ten
+    files = {
+        name: [table(tmp_path / f"{name}-{s}.parquet", name, rows[rows["seed"] == s]) for s in SEEDS]
+        for name, rows in made.items()
+    }
+    files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
+    files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
+    own = {name: files[name] for name in ("evidence", "sensitivity")}
+    names = {"recipes": ["good"], "datasets": [dataset]}
+    evidence_tables.run(settings(TablesStage, **names), **files, folder=tmp_path)
+    evidence_figures.run(settings(ReportStage, **names), **own, folder=tmp_path)
+    for name in ("trigger", "confounds"):
+        for kind in ("txt", "html"):
+            assert (f"{dataset}, good: {AT_CHANCE}" in (tmp_path / f"{name}.{kind}").read_text()) == is_luck
+    assert AT_CHANCE not in (tmp_path / "sensitivity.html").read_text()
+    verdicts = pd.read_csv(tmp_path / "claims.csv").set_index("claim")["reason"]
+    assert ("not above chance" in verdicts["b1"]) == is_luck
 
 
 @pytest.mark.parametrize("questions", [400, 40, 0])

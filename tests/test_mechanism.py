@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from dpc import tables
 from dpc.analysis.mechanism import before_and_after, fired_rows, goes_with_repair, summary
@@ -65,7 +66,7 @@ def rows(*cases: tuple[float, bool, bool], plan: str = "dpc") -> pd.DataFrame:
     table = pd.DataFrame({"flow_after": after, "correct_before": before_right, "correct_after": after_right})
     readings = {"flow_before": 1.0, "s_ifp_before": 0.5, "s_ifp_after": 0.4, "nll_before": 0.2, "nll_after": 0.3}
     names = [f"q{k}" for k in range(len(table))]
-    return table.assign(plan=plan, problem_id=names, edit_id="e", fired=True, **readings)
+    return table.assign(plan=plan, problem_id=names, edit_id="e", fired=True, seed=0, **readings)
 
 
 CASES = rows((0.5, False, True), (0.25, False, True), (2.0, False, False), (0.4, False, False), (0.5, True, False))
@@ -76,9 +77,9 @@ def test_the_summary_by_hand() -> None:
     found = summary(pd.concat([CASES, idle]), 0.95).set_index("outcome")
     assert found["fired"].to_dict() == {"all": 5, "repaired": 2, "still wrong": 2, "still right": 0, "broken": 1}
     assert found["fell"].dropna().to_dict() == {"all": 0.8, "repaired": 1.0, "still wrong": 0.5, "broken": 1.0}
-    assert found.loc["all", "ratio"] == pytest.approx(0.5)
-    assert found.loc["repaired", "ratio"] == pytest.approx(math.sqrt(0.5 * 0.25))
-    assert found.loc["all", ["s_ifp", "nll"]].tolist() == pytest.approx([-0.1, 0.1])
+    assert found.loc["all", "ratio"] == pytest.approx(2)
+    assert found.loc["repaired", "ratio"] == pytest.approx(math.sqrt(2 * 4))
+    assert found.loc["all", ["s_ifp", "nll"]].tolist() == pytest.approx([0.1, -0.1])
 
 
 def test_the_fall_is_compared_among_wrong_answers_only() -> None:
@@ -89,11 +90,51 @@ def test_the_fall_is_compared_among_wrong_answers_only() -> None:
     assert found.loc["nll", "auc"] == 0.5
 
 
+def test_seeds_are_compared_one_by_one_and_a_question_counts_once() -> None:
+    # under seed 1 all flows are a tenth, so that mixed seeds would rank seed 1's falls above seed 0's
+    lower = CASES.assign(seed=1, flow_after=CASES["flow_after"] / 10)
+    lone = rows((0.1, False, True)).assign(seed=2)  # one kind only: no area of its own
+    found = goes_with_repair(pd.concat([CASES, lower, lone]), 0.95).set_index("reading").loc["flow"]
+    assert (found["auc"], found["n"]) == (pytest.approx(3 / 4), 8)
+    one, twice = (summary(t, 0.95).set_index("outcome").loc["all"] for t in (CASES, pd.concat([CASES, CASES])))
+    assert (twice["fired"], twice["low"]) == (10, pytest.approx(one["low"]))
+
+
 def test_nothing_fired_gives_empty_tables() -> None:
     idle = CASES.assign(fired=False)
     assert fired_rows(idle).empty
     assert summary(idle, 0.95).empty
     assert goes_with_repair(idle, 0.95).empty
+
+
+def correlated(draw: np.random.Generator, count: int = 300) -> pd.DataFrame:
+    """Three seeds that share nine tenths of what makes the flow fall and answers repaired."""
+
+    def alike() -> np.ndarray:
+        return math.sqrt(0.9) * draw.normal(size=count) + math.sqrt(0.1) * draw.normal(size=(3, count))
+
+    repaired = alike() > 0.4
+    fall = 0.3 + 0.5 * repaired + alike()
+    seeds = [
+        rows(*((math.exp(-f), False, bool(r)) for f, r in zip(fall[s], repaired[s], strict=True))) for s in range(3)
+    ]
+    return pd.concat([table.assign(seed=seed) for seed, table in enumerate(seeds)], ignore_index=True)
+
+
+@pytest.mark.proof
+def test_intervals_cover_where_seeds_share_their_questions() -> None:
+    draw, normal = np.random.default_rng(0), scipy.stats.norm.cdf
+    chance = normal(-0.4)
+    fell = chance * normal(0.8) + (1 - chance) * normal(0.3)
+    hits = {"fell": 0, "auc": 0}
+    for _ in range(400):
+        made = correlated(draw)
+        found = summary(made, 0.95).set_index("outcome").loc["all"]
+        area = goes_with_repair(made, 0.95).set_index("reading").loc["flow"]
+        hits["fell"] += found["low"] <= fell <= found["high"]
+        hits["auc"] += area["low"] <= normal(0.5 / math.sqrt(2)) <= area["high"]
+    print({name: hit / 400 for name, hit in hits.items()})
+    assert {name: hit for name, hit in hits.items() if not 0.92 <= hit / 400 <= 0.98} == {}
 
 
 def many(count: int, seed: int) -> pd.DataFrame:
@@ -125,13 +166,14 @@ def test_the_figure_can_be_read(kind: str) -> None:
         "empty": [tables.empty("mechanism")],
     }[kind]
     settings = report_samples.settings(MechanismReportStage, prompt_seeds=list(range(len(seeds))))
-    whole = pd.concat(seeds, ignore_index=True)
+    whole = pd.concat([table.assign(seed=seed) for seed, table in enumerate(seeds)], ignore_index=True)
     falls = summary(whole, 0.95)
     compared = report.Comparison(whole, fired_rows(whole), falls, goes_with_repair(whole, 0.95))
     drawn = report.figure(compared, settings)
     assert_legible(drawn.figure)
     assert ("no fired question was measured" in texts(drawn.figure)) == (kind in ("idle", "empty"))
     assert "Does the flow from the prompt" in drawn.caption
-    assert ("Area under the ROC curve" in drawn.caption) or kind != "many"
+    for phrase in ("Area under the ROC curve", "Above 0.5"):
+        assert (phrase in drawn.caption) == (kind == "many")
     made = report.table(falls, settings)
     assert len(made.text) == {"many": 10, "one": 10, "idle": 0, "empty": 0}[kind]

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpc.analysis import pooled, statistics
-from dpc.analysis.pooled import LOGIT, Pooled, pool
+from dpc.analysis.pooled import FISHER, LOGIT, Pooled, Scale, pool
 
 LEVEL = 0.95
 Draw = np.random.Generator
@@ -87,6 +88,16 @@ def test_what_has_no_value_is_nan() -> None:
     assert math.isnan(pool(pooled.mean, [], [], [], confidence=LEVEL).value)
 
 
+@pytest.mark.parametrize("statistic", [pooled.auc, pooled.average_precision, pooled.rank_correlation])
+def test_what_is_missing_has_no_rank(statistic: Callable[..., pooled.Result]) -> None:
+    scores, positive = np.array([1.0, math.nan, 3.0, 2.0]), np.array([True, False, False, True])
+    with pytest.raises(ValueError, match="1 of 4 values to rank are missing"):
+        statistic(scores, positive)
+    with pytest.raises(ValueError, match="missing"):
+        pooled.rank_correlation(positive, positive[::-1], scores)
+    assert not math.isnan(statistic(scores[[0, 2, 3]], positive[[0, 2, 3]])[0])
+
+
 def test_seeds_that_repeat_each_other_count_once() -> None:
     values = np.random.default_rng(0).normal(size=50)
     one = pool(pooled.mean, np.zeros(50), np.arange(50), values, confidence=LEVEL)
@@ -97,6 +108,29 @@ def test_seeds_that_repeat_each_other_count_once() -> None:
     other = pool(pooled.mean, np.repeat([0, 1, 2], 50), np.arange(150), thrice, confidence=LEVEL)
     assert other.error == pytest.approx(one.error / math.sqrt(3), rel=0.02)
     assert (same.seed_low, same.seed_high) == pytest.approx((values.mean(), values.mean()))
+
+
+@pytest.mark.parametrize(
+    ("scale", "values"), [(LOGIT, (0.2, 0.41, 0.62)), (LOGIT, (1.0, 0.9, 0.5)), (FISHER, (-0.9, 0.1, 0.7))]
+)
+def test_the_interval_over_seeds_stays_on_the_scale(scale: Scale, values: tuple[float, ...]) -> None:
+    column, two = np.repeat(values, 2), np.tile([-0.01, 0.01], 3)
+    made = pool(pooled.mean, [0, 0, 1, 1, 2, 2], range(6), column + two, confidence=LEVEL, scale=scale, null=0.5)
+    lowest = -1 if scale is FISHER else 0
+    assert lowest < made.seed_low < made.value < made.seed_high < 1
+    half = scipy.stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / math.sqrt(3)
+    to, slope = (scipy.special.logit, 1 / (made.value * (1 - made.value)))
+    if scale is FISHER:
+        to, slope = np.arctanh, 1 / (1 - made.value**2)
+    assert to(made.seed_high) - to(made.value) == pytest.approx(half * slope)
+
+
+def test_the_interval_over_seeds_of_a_gain_stays_below_100_points() -> None:
+    after = np.concatenate([np.ones(200), np.ones(100), np.zeros(100), np.arange(200) < 40])
+    made = pooled.gain(after, np.zeros(600), np.repeat(range(3), 200), np.tile(range(200), 3), LEVEL)
+    assert -1 < made.seed_low < made.value < made.seed_high < 1
+    whole = pooled.gain(np.ones(6), np.zeros(6), [0, 0, 0, 1, 1, 1], [1, 2, 3] * 2, LEVEL)
+    assert math.isnan(whole.seed_low)
 
 
 def test_one_seed_is_delongs_interval() -> None:

@@ -236,6 +236,9 @@ def test_ablation_table_equals_hand_arithmetic(tabled):
     assert list(here.index) == [*PLANS, "oracle_token"]
 
 
+TOLD = ["correct", "correct_lenient", "fired"]
+
+
 def seeds_that_fire(rates):
     """Return the evaluations of seeds whose DPC fires at these rates, and DPC's evidence of the same questions."""
     evaluations, evidence = [], []
@@ -245,10 +248,10 @@ def seeds_that_fire(rates):
         rows.loc[dpc, "fired"] = np.random.default_rng(seed).random(dpc.sum()) < rate
         labels = {"model": "toy", "dataset": "arithmetic", "recipe": "good", "seed": seed}
         evaluations.append(evaluate(rows, STATISTICS, ONE_PASS).assign(ineligible=seed, **labels))
-        by = rows[rows["plan"] != "oracle_token"].pivot(index="problem_id", columns="plan", values=["correct", "fired"])
+        by = rows[rows["plan"] != "oracle_token"].pivot(index="problem_id", columns="plan", values=TOLD)
         evidence.append(
             pd.DataFrame(
-                {"correct": by["correct", "prompt_tuning"], "correct_unprompted": by["correct", "no_prompt"],
+                {"correct": by["correct", "prompt_tuning"], "correct_unprompted": by["correct_lenient", "no_prompt"],
                  "fired": by["fired", "dpc"], "share": 0.5, "eligible": True, "split": "test", "seed": seed}
             ).reset_index()
         )  # fmt: skip

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dpc import tables
 from dpc.analysis import study
-from dpc.analysis.flow import Instance, block_means
+from dpc.analysis.flow import Instance, block_means, largest_z
 from dpc.analysis.thresholds import Limits
 from dpc.settings import Flow, Locate, Sample, Significance, Statistics
 from dpc.stage_settings import StudyStage
@@ -46,6 +46,7 @@ def readings(correct: Sequence[bool], **more: Any) -> pd.DataFrame:
             "nll": np.linspace(0.1, 1, count),
             "accumulation": np.linspace(0.2, 0.3, count),
             "accumulation_z": 1.0,
+            "vectors": 20,
             "located": [[k % 3, 7] for k in range(count)],
             "s_ifp": np.linspace(0.3, 0.6, count),
             "flow_latter": np.linspace(1, 2, count),
@@ -211,6 +212,18 @@ def test_independent_accumulation_and_change() -> None:
     assert (value, p) == (0, 1)
     assert -0.4 < low < 0 < high < 0.4
     assert found.loc["p_change_given_none", "value"] == found.loc["p_change_given_accumulation", "value"] == 0.25
+
+
+@pytest.mark.parametrize(("vectors", "value"), [(4, math.nan), (10, math.nan), (11, 0.25)])
+def test_no_vector_of_ten_can_stand_three_deviations_above_the_mean(vectors: int, value: float) -> None:
+    z = largest_z(np.eye(vectors)[0])  # one has all: the most there can be
+    assert z == pytest.approx(math.sqrt(vectors - 1))
+    found = findings_of(readings([True] * 4, vectors=vectors, accumulation_z=[z, 1, 1, 1]))
+    row = found.loc["share_accumulated_3sd"]
+    assert row["value"] == pytest.approx(value, nan_ok=True)
+    expected = f"not estimable: of {vectors} vectors none can exceed mean + {z:.2f} SD" if vectors <= 10 else ""
+    assert row["note"] == expected
+    assert found.loc["share_accumulated", "value"] >= 0
 
 
 def test_conditional_shares_by_hand() -> None:

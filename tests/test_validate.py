@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from dpc import settings, tables
+from dpc.analysis import planted
 from dpc.analysis.locating import NORM, RULES, located
 from dpc.analysis.planted import summary
+from dpc.analysis.statistics import mean_interval
 from dpc.errors import DpcError
 from dpc.lm.layout import Layout
 from dpc.lm.planting import Planting, _harm, plant
@@ -96,7 +98,7 @@ def rows(seed: int, position: int, split: str, located_at: list[int], **correct:
             "position": position,
             "rule": "rationale",
             "located": located_at,
-            "share": [0.9, 0.9, 0.2, 0.2],
+            "share": np.resize([0.9, 0.9, 0.2, 0.2], len(located_at)),
             "eligible": True,
             "planted_correct": correct.get("planted", [True] * len(located_at)),
             **columns,
@@ -137,7 +139,34 @@ def test_the_summary_equals_hand_arithmetic() -> None:
         "fire_rate": (1 / 2 + 0) / 2, "fire_harmed": (1 + 0) / 2,
     }  # fmt: skip
     assert {name: row[name] for name in expected} == pytest.approx(expected)
-    assert row["hit_low"] < row["hit"] < row["hit_high"]
+    assert math.isnan(row["hit_low"])  # one prompt says nothing of another
+
+
+def test_a_prompt_counts_once_however_many_places_it_has() -> None:
+    """Prompt 0 is located at both of its places in all answers, prompt 1 at its one place in half of them."""
+    cells = [(0, 2, [2] * 4), (0, 0, [0] * 4), (1, 2, [2, 2, 1, 1])]
+    table = pd.concat(
+        [rows(seed, -1, "test", [1] * 4) for seed in (0, 1)]
+        + [rows(seed, at, split, found) for seed, at, found in cells for split in ("calibration", "test")]
+    )
+    row = summary(table, "rationale", Trigger(grid=[0.5]), 0.95).iloc[0]
+    expected = mean_interval([1.0, 0.5], 0.95)
+    assert (row["cells"], row["prompts"], row["hit"]) == (3, 2, 0.75)
+    assert (row["hit_low"], row["hit_high"]) == (max(expected.low, 0), 1)
+    caption = validation_table(pd.DataFrame([{**row, "model": "m", "dataset": "d", "recipe": "r"}]), stage_settings())
+    assert "over prompts (held out 2)" in caption.caption
+
+
+def test_intervals_of_planted_harm_cover_where_places_of_a_prompt_are_alike() -> None:
+    """Three prompts x three places, three tenths of the variance between prompts."""
+    draw, hits = np.random.default_rng(0), 0
+    seeds, constant = np.repeat(range(3), 3), {"questions": 40, "vectors": 4}
+    for _ in range(500):
+        found = 0.5 + 0.1 * (math.sqrt(0.3) * draw.normal(size=(3, 1)) + math.sqrt(0.7) * draw.normal(size=(3, 3)))
+        cells = pd.DataFrame({"seed": seeds, **constant, **dict.fromkeys(planted.MEASURES, found.ravel())})
+        row = planted._over_prompts(cells, 0.95)
+        hits += row["hit_low"] <= 0.5 <= row["hit_high"]
+    assert 0.92 <= hits / 500 <= 0.98
 
 
 def test_natural_harm_has_no_true_place() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from dpc.analysis import pooled, statistics
 from dpc.analysis.pooled import FISHER, LOGIT, PLAIN, Pooled, Scale, pool
-from dpc.analysis.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE, detectable, holm, judge, planned_detectable
+from dpc.analysis.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE, holm, judge
 
 LEVEL = 0.95
 Draw = np.random.Generator
@@ -46,12 +46,6 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, math.nan]) == pytest.approx([0.03, 0.06, 0.06, math.nan], nan_ok=True)
     assert holm([0.9, 0.6]) == [1.0, 1.0]
     assert holm([]) == []
-
-
-def test_detectable_effects_by_hand() -> None:
-    assert detectable(0.01, LEVEL) == pytest.approx(0.01 * (1.959964 + 0.841621), rel=1e-5)
-    assert planned_detectable(254, LEVEL) == pytest.approx(0.0556, abs=1e-4)
-    assert math.isnan(planned_detectable(0, LEVEL))
 
 
 # simulations: questions of unlike difficulty that three seeds of unlike strength share
@@ -140,6 +134,26 @@ def test_accuracy_and_the_interval_over_seeds_cover(count: int) -> None:
     gains = [statistics.across_seeds(draw.normal(0.03, 0.02, SEEDS) + draw.normal(0, 0.2 / count**0.5, SEEDS), LEVEL)
              for _ in range(500)]  # fmt: skip
     assert 0.92 <= np.mean([e.low <= 0.03 <= e.high for e in gains]) <= 0.98
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(("scale", "middle"), [(LOGIT, 0.5), (LOGIT, 0.8), (FISHER, 0.0), (FISHER, 0.5)])
+def test_intervals_over_unlike_seeds_cover_on_their_scale(scale: Scale, middle: float) -> None:
+    """Each seed has its own true value; the truth is their mean over all seeds there might be."""
+    draw, hits = np.random.default_rng(10), 0
+    back = np.vectorize(scale.back)
+    low = -1.0 if scale is FISHER else 0.0
+    truth = float(back(draw.normal(scale.to(middle), 0.4, 200_000)).mean())
+    seed, question = np.repeat(range(SEEDS), 200), np.tile(range(200), SEEDS)
+    for _ in range(1000):
+        values = back(draw.normal(scale.to(middle), 0.4, SEEDS))
+        yes = draw.random((SEEDS, 200)) < ((values - low) / (1 - low))[:, None]
+        found = pool(
+            pooled.mean, seed, question, np.where(yes, 1, low).ravel(), confidence=LEVEL, scale=scale, null=0.5
+        )
+        hits += found.seed_low <= truth <= found.seed_high
+    print(middle, hits / 1000)
+    assert 0.92 <= hits / 1000 <= 0.98
 
 
 @pytest.mark.proof

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
+from dpc.analysis import pooled
 from dpc.analysis.statistics import proportion
 from dpc.tasks.base import AT_CHANCE
 
@@ -11,6 +13,17 @@ BY_CORRECTNESS = (
     "auc_s_ifp", "auc_flow_latter", "auc_nll", "flow_ratio_wrong_right", "mean_s_ifp_right", "mean_s_ifp_wrong",
 )  # fmt: skip
 """Findings that compare right with wrong instances."""
+
+
+def is_luck(evidence: pd.DataFrame, chance: float, confidence: float) -> bool:
+    """Return whether accuracy on the test questions, all seeds together, has an interval that reaches down to `chance`.
+
+    `evidence` has a row per seed and question; the interval is over questions.
+    """
+    test = evidence[evidence["split"] == "test"]
+    right = test["correct"].astype(bool)
+    share = pooled.share(right, np.ones(len(test)), test["problem_id"], confidence)
+    return len(test) > 0 and not share.low > chance
 
 
 def mark(findings: pd.DataFrame, correct: pd.Series, chance: float, confidence: float) -> pd.DataFrame:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from dpc.analysis import pooled, verdicts
+from dpc.analysis import pooled, power, verdicts
+from dpc.analysis.chance import is_luck
 from dpc.analysis.confounds import GIVEN, partial, usable
 from dpc.analysis.pooled import FISHER, LOGIT, Pooled, Scale, pool
+from dpc.analysis.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Cell:
     outcomes: pd.DataFrame
     mechanism: pd.DataFrame
     confidence: float = 0.95
+    chance: float = 0.0
+    """Accuracy that guessing reaches."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,6 @@ class Found:
     pooled: Pooled
     positives: int
     """Different questions of the kind the claim is about."""
-    detectable: float = math.nan
-    """The smallest effect that these data would show, on the scale of the value."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Claim:
     shown: str = "plain"
     """`plain`, `points` (percentage points) or `ratio` (the exponential)."""
     published: str = ""
+    by_correctness: bool = False
+    """Compares right with wrong answers: nothing to interpret where right ones may be luck."""
 
 
 def _counted(rows: pd.DataFrame) -> int:
@@ -147,7 +151,7 @@ def gain(over: str) -> Callable[[Cell], Found | None]:
         paired = pd.concat(plans, axis=1, join="inner").reset_index()
         made = pooled.gain(paired["dpc"], paired[over], paired["seed"], paired["problem_id"], cell.confidence)
         open_ = paired[~(paired["dpc"] & paired[over])]
-        return Found(made, _counted(open_), verdicts.detectable(made.error, cell.confidence))
+        return Found(made, _counted(open_))
 
     return measure
 
@@ -174,11 +178,12 @@ CLAIMS: tuple[Claim, ...] = (
           accumulation_and_s_ifp),
     Claim("a2", "shallow accumulation goes with deep flow change", "φ, significant accumulation and flow change",
           accumulation_and_change),
-    Claim("b1", "S_IFP separates right from wrong", "AUC of S_IFP for wrong, 50/50", s_ifp_separates, null=0.5),
+    Claim("b1", "S_IFP separates right from wrong", "AUC of S_IFP for wrong, 50/50", s_ifp_separates, null=0.5,
+          by_correctness=True),
     Claim("b2", "S_IFP separates right from wrong", "raw flow, wrong to right, 50/50", flow_ratio, shown="ratio",
-          published="1.36"),
+          published="1.36", by_correctness=True),
     Claim("b3", "S_IFP says more than confidence", "partial rank correlation with error given NLL, length, steps",
-          s_ifp_beyond_confidence),
+          s_ifp_beyond_confidence, by_correctness=True),
     Claim("c", "single tokens accumulate", "largest share of c_j, times that of a random split", concentration,
           null=1.0),
     Claim("d", "the prompt acts most in layers 2–10 of 32", "influence there (scaled by depth) to that elsewhere",
@@ -213,7 +218,8 @@ def judge_all(cells: dict[tuple[str, ...], Cell]) -> pd.DataFrame:
 
 def _judged(claim: Claim, cells: dict[tuple[str, ...], Cell]) -> list[dict[str, object]]:
     found = {name: claim.measure(cell) for name, cell in cells.items()}
-    corrected = verdicts.holm([math.nan if one is None else one.pooled.p for one in found.values()])
+    ps = [math.nan if one is None else one.pooled.p for one in found.values()]
+    corrected, tests = verdicts.holm(ps), sum(not math.isnan(p) for p in ps)
     rows = []
     for (name, one), p in zip(found.items(), corrected, strict=True):
         row: dict[str, object] = dict(zip(("model", "dataset", "recipe"), name, strict=True))
@@ -221,16 +227,23 @@ def _judged(claim: Claim, cells: dict[tuple[str, ...], Cell]) -> list[dict[str, 
         if one is None or (math.isnan(one.pooled.value) and one.pooled.questions == 0):
             rows.append({**row, "verdict": "", "reason": "not run"})
             continue
-        judged = verdicts.judge(one.pooled, one.positives, p, cells[name].confidence, claim.null)
-        rows.append({**row, **_numbers(claim, one, p), "verdict": judged.verdict, "reason": judged.reason})
+        judged = _verdict(claim, one, p, cells[name])
+        least = power.found_detectable(one.pooled, tests, cells[name].confidence)
+        rows.append({**row, **_numbers(claim, one, p, least), "verdict": judged.verdict, "reason": judged.reason})
     return rows
 
 
-def _numbers(claim: Claim, found: Found, corrected: float) -> dict[str, object]:
+def _verdict(claim: Claim, found: Found, corrected: float, cell: Cell) -> Verdict:
+    if claim.by_correctness and is_luck(cell.evidence, cell.chance, cell.confidence):
+        return Verdict(verdicts.TOO_LITTLE, "accuracy is not above chance")
+    return verdicts.judge(found.pooled, found.positives, corrected, cell.confidence, claim.null)
+
+
+def _numbers(claim: Claim, found: Found, corrected: float, least: float) -> dict[str, object]:
     scale = {"plain": lambda x: x, "points": lambda x: 100 * x, "ratio": math.exp}[claim.shown]
     made = found.pooled
     values = {name: scale(getattr(made, name)) for name in ("value", "low", "high", "seed_low", "seed_high")}
     return {
         **values, "p": made.p, "p_holm": corrected, "positives": found.positives, "questions": made.questions,
-        "detectable": scale(found.detectable),
+        "detectable": scale(least),
     }  # fmt: skip

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from dpc import tables
+from dpc.analysis import pooled
 from dpc.analysis.flow import Instance, block_means, s_ifp
-from dpc.analysis.statistics import auc_interval, proportion
 from dpc.layers import layer_range
 from dpc.settings import Flow
 
@@ -59,20 +59,21 @@ def _reading(row: Any, flow: Flow) -> dict[str, Any]:
 
 
 def fired_rows(mechanism: pd.DataFrame) -> pd.DataFrame:
-    """Return the fired rows with their `outcome` and the natural logarithm of flow after over flow before."""
+    """Return the fired rows with their `outcome` and `fall`, the natural logarithm of flow before over flow after."""
     fired = mechanism[mechanism["fired"]].dropna(subset=["flow_before", "flow_after"])
     labels = {pair: name for name, pair in OUTCOMES.items()}
     pairs = zip(fired["correct_before"].astype(bool), fired["correct_after"].astype(bool), strict=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        change = np.log(fired["flow_after"].to_numpy(float) / fired["flow_before"].to_numpy(float))
-    return fired.assign(outcome=[labels[pair] for pair in pairs], change=change)
+        fall = np.log(fired["flow_before"].to_numpy(float) / fired["flow_after"].to_numpy(float))
+    return fired.assign(outcome=[labels[pair] for pair in pairs], fall=fall)
 
 
 def summary(mechanism: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return, per plan and outcome of the fired rows (`all` first), how often and how far the flow fell.
 
-    Columns: plan, outcome, fired, fell (a share) with its interval, ratio (median of flow after over before), s_ifp
-    (median change), nll (median change). Intervals are Wilson's over fired rows, which count once each.
+    `mechanism` has the rows of all seeds and a column `seed`. Columns: plan, outcome, fired (rows: a question counts
+    once per seed), fell (a share) with its interval over questions, ratio (median of flow before over after), s_ifp
+    and nll (median fall).
     """
     rows = []
     for plan, group in fired_rows(mechanism).groupby("plan", sort=False):
@@ -83,30 +84,37 @@ def summary(mechanism: pd.DataFrame, confidence: float) -> pd.DataFrame:
 
 
 def _fall(rows: pd.DataFrame, confidence: float) -> dict[str, Any]:
-    fell = proportion(int((rows["change"] < 0).sum()), len(rows), confidence)
-    change = {name: (rows[f"{name}_after"] - rows[f"{name}_before"]).median() for name in ("s_ifp", "nll")}
-    ratio = float(np.exp(rows["change"].median())) if len(rows) else np.nan
-    return {"fired": len(rows), "fell": fell.value, "low": fell.low, "high": fell.high, "ratio": ratio, **change}
+    fell = pooled.share(rows["fall"] > 0, np.ones(len(rows)), rows["problem_id"], confidence)
+    falls = {name: (rows[f"{name}_before"] - rows[f"{name}_after"]).median() for name in ("s_ifp", "nll")}
+    ratio = float(np.exp(rows["fall"].median())) if len(rows) else np.nan
+    return {"fired": len(rows), "fell": fell.value, "low": fell.low, "high": fell.high, "ratio": ratio, **falls}
 
 
 def goes_with_repair(mechanism: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return, per plan and reading, the AUC of its fall for repair among fired rows that were wrong.
 
-    Above 0.5: rows that are repaired fall further. NLL is the baseline: a fall in doubt needs no saliency.
+    Above 0.5: rows that are repaired fall further. NLL is the baseline: a fall in doubt needs no saliency. Areas are
+    means over the seeds that have both repaired rows and others, `n` their rows; intervals are over questions.
     """
     fired = fired_rows(mechanism)
     wrong = fired[~fired["correct_before"].astype(bool)]
     rows = []
     for plan, group in wrong.groupby("plan", sort=False):
-        is_repaired = group["correct_after"].astype(bool)
         falls = {
-            "flow": -group["change"],
+            "flow": group["fall"],
             "s_ifp": group["s_ifp_before"] - group["s_ifp_after"],
             "nll": group["nll_before"] - group["nll_after"],
         }
-        for name, fall in falls.items():
-            found = auc_interval(fall[is_repaired], fall[~is_repaired], confidence)
-            rows.append(
-                {"plan": plan, "reading": name, "auc": found.value, "low": found.low, "high": found.high, "n": found.n}
-            )
+        rows += [{"plan": plan, "reading": name, **_area(group, fall, confidence)} for name, fall in falls.items()]
     return pd.DataFrame(rows, columns=["plan", "reading", "auc", "low", "high", "n"])
+
+
+def _area(rows: pd.DataFrame, fall: pd.Series, confidence: float) -> dict[str, Any]:
+    known = rows.assign(fall=fall)[fall.notna()]
+    has_both = known.groupby("seed")["correct_after"].transform("nunique") == 2
+    known = known[has_both]
+    found = pooled.pool(
+        pooled.auc, known["seed"], known["problem_id"], known["fall"], known["correct_after"].astype(bool),
+        confidence=confidence, scale=pooled.LOGIT, null=0.5,
+    )  # fmt: skip
+    return {"auc": found.value, "low": found.low, "high": found.high, "n": len(known)}

@@ -1,6 +1,7 @@
 """What planted harm says: is the harmful vector located, does masking it restore, does the trigger fire.
 
-A cell is one prompt with harm planted at one position; intervals are Student's over cells (prompt x position).
+A cell is one prompt with harm planted at one position. Positions of a prompt have much in common, so a prompt counts
+once, with its mean over positions: values are means over prompts, intervals are Student's over them.
 """
 
 from __future__ import annotations
@@ -47,20 +48,21 @@ def summary(rows: pd.DataFrame, default: str, trigger: Trigger, confidence: floa
         cells = _planted_cells(group, default, trigger) if is_planted else _natural_cells(group, default, trigger)
         for rule, here in cells.groupby("rule", sort=False):
             about = {"part": part, "kind": "planted" if is_planted else "natural", "rule": rule}
-            found.append({**about, "is_default": rule == default, **_over_cells(here, confidence)})
+            found.append({**about, "is_default": rule == default, **_over_prompts(here, confidence)})
     columns = [name for name in tables.SCHEMAS["validation"] if name not in ("model", "dataset", "recipe")]
     return pd.DataFrame(found, columns=columns).astype({"is_default": bool})
 
 
-def _over_cells(cells: pd.DataFrame, confidence: float) -> dict[str, Any]:
+def _over_prompts(cells: pd.DataFrame, confidence: float) -> dict[str, Any]:
     values: dict[str, Any] = {
         "prompts": cells["seed"].nunique(),
         "cells": len(cells),
         "questions": int(cells["questions"].sum()),
         "chance": float((1 / cells["vectors"]).mean()),
     }
+    by_prompt = cells.groupby("seed")[list(MEASURES)].mean()
     for name in MEASURES:
-        estimate = mean_interval(cells[name], confidence)
+        estimate = mean_interval(by_prompt[name], confidence)
         most = math.inf if name.startswith("restored") else 1.0  # a share does not leave 0 to 1, whatever its interval
         low, high = np.clip([estimate.low, estimate.high], 0.0, most).tolist()
         values |= {name: estimate.value, f"{name}_low": low, f"{name}_high": high}

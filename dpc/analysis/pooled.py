@@ -5,7 +5,9 @@ one value per seed, and comes with the influence of every row on it: how far a l
 it. A question's influence is the sum of its rows', so what the seeds share is not counted twice (infinitesimal
 jackknife by clusters: Efron (1982), The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6; for areas under
 a curve it is Obuchowski (1997), Biometrics 53, 567-578). A second interval, by Student's t over the seeds' values, says
-how far another seed may lie: three seeds make it wide, and honest. Axes: A row, V variable, G level of a score.
+how far another seed may lie: three seeds make it wide, and honest. Both are made on a scale without bounds (logit,
+Fisher's z) where the statistic has bounds, by the scale's slope at the value. Axes: A row, V variable, G level of a
+score.
 """
 
 from __future__ import annotations
@@ -36,13 +38,15 @@ class Pooled:
     p: float
     """Two-sided, over questions, of `value` being the null value."""
     seed_low: float
-    """Over seeds, by Student's t; nan with one seed."""
+    """Over seeds, by Student's t; nan with one seed, and where the value lies on the edge of its scale."""
     seed_high: float
     by_seed: tuple[float, ...]
     questions: int
     """Different questions it rests on."""
     error: float = math.nan
     """Standard error over questions, on the scale of the value."""
+    spread: float = math.nan
+    """Of gains: standard deviation of one seed's value; nan where no answer changed."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,17 @@ def _with_intervals(
         half = statistics.normal_quantile(confidence) * spread
         low, high = scale.back(centre - half), scale.back(centre + half)
         p = statistics.normal_p((centre - scale.to(null)) / spread)
-    over = statistics.across_seeds(values, confidence) if not math.isnan(value) else None
-    bounds = (over.low, over.high) if over else (math.nan, math.nan)
+    bounds = _over_seeds(values, confidence, scale)
     return Pooled(value, low, high, p, *bounds, tuple(map(float, values)), questions, error)
+
+
+def _over_seeds(values: Sequence[float], confidence: float, scale: Scale) -> tuple[float, float]:
+    """Return the t interval over seeds, symmetric on `scale` around the mean, so that it stays within its bounds."""
+    over = statistics.across_seeds(values, confidence)
+    if math.isnan(over.low) or len(values) != over.n or not (scale is PLAIN or _inside(over.value, scale)):
+        return math.nan, math.nan
+    centre, half = scale.to(over.value), (over.high - over.value) * scale.slope(over.value)
+    return scale.back(centre - half), scale.back(centre + half)
 
 
 def _inside(value: float, scale: Scale) -> bool:
@@ -126,9 +138,20 @@ def log_ratio(values_A: ArrayLike, group_A: ArrayLike) -> Result:
     return math.log(above.mean() / below.mean()), pull
 
 
+def _known(values_A: ArrayLike) -> Array:
+    """Return the values as numbers; missing ones have no rank: raises ValueError."""
+    values = np.asarray(values_A, dtype=np.float64)
+    if missing := int(np.isnan(values).sum()):
+        raise ValueError(f"{missing} of {values.size} values to rank are missing; leave their rows out first")
+    return values
+
+
 def auc(scores_A: ArrayLike, positive_A: ArrayLike) -> Result:
-    """Return the probability that a positive's score exceeds a negative's, ties counting one half."""
-    scores, positive = np.asarray(scores_A, dtype=np.float64), np.asarray(positive_A, dtype=bool)
+    """Return the probability that a positive's score exceeds a negative's, ties counting one half.
+
+    Raises ValueError where a score is missing.
+    """
+    scores, positive = _known(scores_A), np.asarray(positive_A, dtype=bool)
     if not positive.any() or positive.all():
         return math.nan, np.zeros(scores.size)
     above, below = scores[positive], scores[~positive]
@@ -140,8 +163,11 @@ def auc(scores_A: ArrayLike, positive_A: ArrayLike) -> Result:
 
 
 def average_precision(scores_A: ArrayLike, positive_A: ArrayLike) -> Result:
-    """Return the area under the precision-recall curve: the mean over positives of the precision at their score."""
-    scores, positive = np.asarray(scores_A, dtype=np.float64), np.asarray(positive_A, dtype=np.float64)
+    """Return the area under the precision-recall curve: the mean over positives of the precision at their score.
+
+    Raises ValueError where a score is missing.
+    """
+    scores, positive = _known(scores_A), np.asarray(positive_A, dtype=np.float64)
     if not positive.any():
         return math.nan, np.zeros(scores.size)
     levels, place = np.unique(-scores, return_inverse=True)  # the highest score first
@@ -161,9 +187,10 @@ def rank_correlation(x_A: ArrayLike, y_A: ArrayLike, *given_A: ArrayLike) -> Res
     All columns are turned into ranks, x and y are freed of what is linear in the others' ranks, and the rests are
     correlated: Kendall and Stuart (1973), The Advanced Theory of Statistics, volume 2, chapter 27. Of two yes/no
     columns it is phi. Given columns that do not vary, or repeat others, take nothing away. nan where a rest is
-    constant.
+    constant. Raises ValueError where a value is missing.
     """
-    ranks_VA = np.array([_fractions(np.asarray(column, dtype=np.float64)) for column in (x_A, y_A, *given_A)])
+    columns = [_known(column) for column in (x_A, y_A, *given_A)]
+    ranks_VA = np.array([_fractions(column) for column in columns])
     centred_VA = ranks_VA - ranks_VA.mean(1, keepdims=True)
     coefficients = [_rest(centred_VA, 0), _rest(centred_VA, 1)]
     rests = [coefficient @ centred_VA for coefficient in coefficients]
@@ -176,7 +203,6 @@ def rank_correlation(x_A: ArrayLike, y_A: ArrayLike, *given_A: ArrayLike) -> Res
     # a row also moves the ranks of all rows above it
     slope_VA = np.outer(coefficients[0] / sizes[0], right - value * left)
     slope_VA += np.outer(coefficients[1] / sizes[1], left - value * right)
-    columns = (np.asarray(column, dtype=np.float64) for column in (x_A, y_A, *given_A))
     for column, slope_A, rank_A in zip(columns, slope_VA, ranks_VA, strict=True):
         pull = pull + _moved(column, slope_A) - (slope_A * rank_A).mean()
     return value, pull
@@ -228,7 +254,7 @@ def gain(after: ArrayLike, before: ArrayLike, seed: ArrayLike, question: ArrayLi
 
     The interval over questions adds half a fixed and half a broken question to what was seen, so that it keeps a width
     where little or nothing changed: Agresti and Min (2005), Statistics in Medicine 24, 729-740. A question counts with
-    its mean over seeds.
+    its mean over seeds. A gain lies in [-1, 1], as a correlation does: Fisher's scale serves its interval over seeds.
     """
     change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     seeds, codes = np.asarray(seed), np.unique(np.asarray(question), return_inverse=True)[1]
@@ -240,10 +266,27 @@ def gain(after: ArrayLike, before: ArrayLike, seed: ArrayLike, question: ArrayLi
     error = math.sqrt((float((per_question**2).sum() + 1) / count - centre**2) / count)
     half = statistics.normal_quantile(confidence) * error
     values = [float(change[seeds == number].mean()) for number in np.unique(seeds)]
-    over = statistics.across_seeds(values, confidence)
     p = statistics.normal_p(centre / error)
-    bounds = (centre - half, centre + half, p, over.low, over.high)
-    return Pooled(float(np.mean(values)), *bounds, tuple(values), per_question.size, error)
+    bounds = (centre - half, centre + half, p, *_over_seeds(values, confidence, FISHER))
+    spread = _spread(change, values, seeds, codes, per_question)
+    return Pooled(float(np.mean(values)), *bounds, tuple(values), per_question.size, error, spread)
+
+
+def _spread(
+    change_A: Array, by_seed: Sequence[float], seed_A: Array, code_A: NDArray[np.int64], by_question: Array
+) -> float:
+    """Return the standard deviation of seeds' gains, at least what questions give seeds that are equally good.
+
+    Few seeds may come out alike by luck; how their questions differ is known from many. That is the mean square of
+    question x seed over the questions: Scheffe (1959), The Analysis of Variance, section 4.3.
+    """
+    if not change_A.any() or len(by_seed) < 2:
+        return math.nan
+    place = np.unique(seed_A, return_inverse=True)[1]
+    rest = change_A - by_question[code_A] - (np.asarray(by_seed) - change_A.mean())[place]
+    freedom = (len(by_seed) - 1) * max(by_question.size - 1, 1)
+    least = float((rest**2).sum()) / freedom / by_question.size
+    return math.sqrt(max(float(np.var(by_seed, ddof=1)), least))
 
 
 def difference(one: Pooled, other: Pooled) -> tuple[float, float, float]:

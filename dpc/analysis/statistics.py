@@ -65,7 +65,7 @@ def mean_interval(values: ArrayLike, confidence: float) -> Estimate:
     mean = float(found.mean())
     if found.size < 2:
         return Estimate(mean, math.nan, math.nan, n=1, note=note)
-    half = _t_quantile(confidence, found.size - 1) * float(found.std(ddof=1)) / math.sqrt(found.size)
+    half = t_quantile(confidence, found.size - 1) * float(found.std(ddof=1)) / math.sqrt(found.size)
     return Estimate(mean, mean - half, mean + half, n=found.size, note=note)
 
 
@@ -246,7 +246,8 @@ def normal_p(z: float) -> float:
     return 2 * float(ndtr(-abs(z)))
 
 
-def _t_quantile(confidence: float, freedom: int) -> float:
+def t_quantile(confidence: float, freedom: int) -> float:
+    """Return how many standard errors a two-sided Student's interval reaches."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + confidence) / 2))

@@ -22,6 +22,9 @@ from dpc.settings import Flow, Sample, Statistics
 from dpc.tasks.base import hash_order
 
 BLOCKS = ("p→q", "p→r", "q→r", "r→r")
+_THREE_SD = 10
+"""So few values have none above mean + 3 SD: the largest of n is at most sqrt(n - 1) SD above their mean (Samuelson
+(1968), J. Am. Stat. Assoc. 63, 1522-1525)."""
 
 
 def sample_instances(readings: pd.DataFrame, sample: Sample) -> pd.DataFrame:
@@ -148,10 +151,15 @@ def _accumulated(chosen: pd.DataFrame, settings: Statistics, note: str) -> dict[
     nothing = Estimate(math.nan, math.nan, math.nan, note=note or "no instance")
     z = chosen["accumulation_z"].dropna()
     by = {"share_accumulated": known, "share_accumulated_3sd": z > 3}
-    return {
+    found = {
         name: statistics.proportion(int(is_so.sum()), len(is_so), settings.confidence) if len(is_so) else nothing
         for name, is_so in by.items()
     }
+    most = int(chosen["vectors"].max()) if len(chosen) else 0
+    if 0 < most <= _THREE_SD:
+        told = f"not estimable: of {most} vectors none can exceed mean + {math.sqrt(most - 1):.2f} SD"
+        found["share_accumulated_3sd"] = replace(nothing, note=told)
+    return found
 
 
 def _contingency(chosen: pd.DataFrame, settings: Statistics, note: str) -> dict[str, Estimate]:

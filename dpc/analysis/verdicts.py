@@ -1,7 +1,8 @@
 """When a claim counts as supported: the rule, written down before any number is looked at (`docs/claims.md`).
 
 too little data   fewer than `POSITIVES` questions of the kind the claim is about, or no interval at all; or the claim
-                  holds over questions, but the seeds are too few or too unlike to say that it holds for another seed
+                  holds over questions, but the seeds are too few or too unlike to say that it holds for another seed;
+                  or it compares right with wrong answers where right ones may be luck (`dpc/analysis/chance.py`)
 supported         over questions, given the seeds, the value lies on the claimed side and its p, corrected by Holm over
                   the cells compared, is below 1 - confidence; and the t interval over seeds lies on that side too
 not supported     all else
@@ -16,15 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpc.analysis.pooled import Pooled
-from dpc.analysis.statistics import normal_quantile
 
 SUPPORTED, NOT_SUPPORTED, TOO_LITTLE = "supported", "not supported", "too little data"
 POSITIVES = 30
 """Fewer questions than this of the kind a claim is about are too little data."""
-POWER = 0.8
-"""A minimum detectable effect is found that often."""
-PLANNED_CHANGE = 0.1
-"""Share of questions whose answer a method is taken to change, where the effect a dataset can show is planned."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +52,8 @@ def judge(found: Pooled, positives: int, corrected_p: float, confidence: float, 
         return Verdict(NOT_SUPPORTED, "other way round" if found.high < null else "no clear difference over questions")
     if len(found.by_seed) < 2:
         return Verdict(TOO_LITTLE, "one seed says nothing about another")
+    if math.isnan(found.seed_low):
+        return Verdict(TOO_LITTLE, "no interval over seeds: the value lies on the edge of its scale")
     if not found.seed_low > null:
         return Verdict(TOO_LITTLE, f"holds for these {len(found.by_seed)} seeds; another one may differ")
     return Verdict(SUPPORTED, "over questions and over seeds")
-
-
-def detectable(error: float, confidence: float) -> float:
-    """Return the smallest effect that is found with probability `POWER` where the standard error is `error`."""
-    return (normal_quantile(confidence) + normal_quantile(2 * POWER - 1)) * error
-
-
-def planned_detectable(questions: int, confidence: float) -> float:
-    """Return the smallest gain in accuracy so many questions can show, if `PLANNED_CHANGE` of them change."""
-    return detectable(math.sqrt(PLANNED_CHANGE / questions), confidence) if questions else math.nan

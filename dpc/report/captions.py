@@ -10,6 +10,7 @@ import pandas as pd
 
 from dpc.stage_settings import ReportStage
 from dpc.tasks import get_task
+from dpc.tasks.base import AT_CHANCE
 
 NOT_ESTIMABLE = "not estimable"
 DASH = "–"
@@ -112,6 +113,11 @@ def seeds(settings: ReportStage) -> str:
 def chance(settings: ReportStage) -> float:
     """Return the accuracy that guessing reaches on the one dataset that is shown."""
     return max(get_task(settings.tasks[name]).CHANCE for name in settings.datasets)
+
+
+def luck(cells: list[tuple[str, ...]]) -> str:
+    """Return a sentence on the cells where right answers may be luck; nothing where there are none."""
+    return f"In {'; '.join(', '.join(cell) for cell in cells)}: {AT_CHANCE}. " if cells else ""
 
 
 def names(values: list[str], one: str) -> str:

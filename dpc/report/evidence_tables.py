@@ -50,7 +50,7 @@ def _percents(value: Any, low: Any, high: Any) -> str:
 
 
 def claims_table(claims: pd.DataFrame, settings: TablesStage, planned: dict[str, float]) -> Table:
-    """Return one row per cell and claim; `planned` gives each dataset's minimum detectable gain, a share."""
+    """Return one row per cell and claim; `planned` gives each dataset's detectable gain, a share."""
     numbers = claims.reset_index(drop=True)
     text = numbers[CELL].astype(str)
     text["claim"] = [f"({key}) {says}" for key, says in zip(numbers["claim"], numbers["says"], strict=True)]
@@ -76,15 +76,17 @@ def _p(value: Any) -> str:
 
 def _claims_caption(settings: TablesStage, planned: dict[str, float]) -> str:
     level = captions.level(settings)
-    shows = ", ".join(f"{name} {100 * gain:.1f}" for name, gain in planned.items())
+    found = ", ".join(f"{name} {100 * gain:.1f}" for name, gain in planned.items() if not math.isnan(gain))
+    shows = f"if every seed changed one answer in ten: {found}" if found else "so few seeds or questions support none"
     return (
         "Look for the verdict: it comes from a rule fixed beforehand (docs/claims.md), not from reading the numbers. "
         f"Value: mean over {captions.counted(len(settings.prompt_seeds), 'seed')}, its {level} interval over "
         "questions, conditional on these seeds; over seeds: Student's t interval on the seeds' values, for another "
         "seed. Supported: both lie on the claimed side, with p corrected by Holm over the cells of this table. Too "
         "little data: fewer than 30 questions of the kind a claim is about, or it holds over questions but not yet "
-        "over seeds. Detectable: the smallest gain, in points, found with 80 % probability at this spread; a whole "
-        f"dataset with one answer in ten changed can show {shows} points. A dash: not run, or does not apply. "
+        "over seeds. Detectable: the smallest gain, in points, that would be supported with 80 % probability, over "
+        f"questions, Holm and seeds, as much as these vary; {shows}. A dash: not run, or does not apply; for "
+        "detectable: one seed, or no answer changed. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )
 

@@ -121,13 +121,17 @@ def _counts(axes: Axes, shown: pd.DataFrame) -> None:
 def _caption(repair: pd.DataFrame, plans: list[str], settings: MechanismReportStage) -> str:
     first = drawing.plan_label(plans[0]) if plans else "no plan"
     found = repair[repair["plan"].isin(plans[:1])].set_index("reading")
+    found = found[found["auc"].notna()]
     areas = "; ".join(
         f"{label} {captions.interval(found.loc[name, 'auc'], found.loc[name, 'low'], found.loc[name, 'high'])}"
         for name, label in _READINGS.items()
         if name in found.index
     )
     goes = (
-        f"Area under the ROC curve of the fall for repair, among wrong answers of {first}: {areas}. " if areas else ""
+        f"Area under the ROC curve of the fall for repair, among wrong answers of {first}, mean over seeds that have "
+        f"both kinds: {areas}. Above 0.5: repaired answers fall further; mean NLL is what needs no saliency. "
+        if areas
+        else ""
     )
     return (
         "Does the flow from the prompt to the later half of the rationale fall where corruption was applied, and does "
@@ -136,9 +140,9 @@ def _caption(repair: pd.DataFrame, plans: list[str], settings: MechanismReportSt
         f"({captions.layer_setting(settings.flow.deep_layers, None)}). (b) Share of fired questions whose flow fell, "
         "by what became of the answer; if the account is right, repaired answers stand above those still wrong, and "
         "the plan above its random control. "
-        f"(c) Questions by whether {first} fired and whether prompt tuning was wrong. "
-        f"{goes}Above 0.5: repaired answers fall further; mean NLL is what needs no saliency. Fired questions count "
-        f"once per seed; {captions.level(settings)} intervals over them, conditional on the seeds. "
+        f"(c) Questions, once per seed, by whether {first} fired and whether prompt tuning was wrong. "
+        f"{goes}{captions.level(settings)} intervals over questions, conditional on the seeds, however many of them a "
+        "question fired under. "
         f"{captions.run(settings)}"
     )
 
@@ -155,12 +159,13 @@ def table(falls: pd.DataFrame, settings: MechanismReportStage) -> Table:
     text[f"{captions.level(settings)} interval"] = [
         span(*pair) for pair in zip(numbers["low"], numbers["high"], strict=True)
     ]
-    text["flow, after / before"] = numbers["ratio"].map(lambda value: plain(value, 2))
-    text["S_IFP, change"] = numbers["s_ifp"].map(lambda value: plain(value, 3))
-    text["NLL, change"] = numbers["nll"].map(lambda value: plain(value, 3))
+    text["flow, before / after"] = numbers["ratio"].map(lambda value: plain(value, 2))
+    text["S_IFP, before − after"] = numbers["s_ifp"].map(lambda value: plain(value, 3))
+    text["NLL, before − after"] = numbers["nll"].map(lambda value: plain(value, 3))
     caption = (
         "Flow from the prompt to the later half of the rationale, before and under the corrupted prompt, by what "
-        "became of the answer. Ratio and changes are medians over fired questions of all seeds. Look whether the "
+        "became of the answer; above 1, or above 0, it fell. Ratio and differences are medians over what fired, where "
+        "a question counts once per seed; intervals are over questions, conditional on the seeds. Look whether the "
         "flow fell, and further where answers were repaired than where they stayed wrong. A dash: no such question. "
         f"{captions.run(settings)}"
     )

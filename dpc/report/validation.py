@@ -56,6 +56,13 @@ def _with_interval(row: dict[Any, Any], name: str) -> str:
     return f"{percent(row[name])}{inside}"
 
 
+def _prompts(numbers: pd.DataFrame) -> str:
+    """Return on how many prompts the rows of each part rest: `choosing 2, held out 3`."""
+    counts = numbers.groupby("part", sort=False)["prompts"]
+    ranges = {part: captions.count_range(own.astype(int).tolist()) for part, own in counts}
+    return ", ".join(f"{str(part).replace('_', ' ')} {count}" for part, count in ranges.items()) or "none"
+
+
 def _caption(numbers: pd.DataFrame, settings: ValidationStage) -> str:
     chance = percent(numbers["chance"].mean()) if len(numbers) else captions.DASH
     how = settings.planting
@@ -68,7 +75,8 @@ def _caption(numbers: pd.DataFrame, settings: ValidationStage) -> str:
         f"without harm (a random place: {chance} % by chance). Rules were compared on prompt seeds "
         f"{', '.join(map(str, settings.choosing_seeds))} and calibration questions; rows held out are seeds "
         f"{', '.join(map(str, settings.held_out_seeds))} and test questions. Intervals: "
-        f"{100 * settings.statistics.confidence:g} %, Student's, over prompts x places. R is fitted on each planted "
+        f"{100 * settings.statistics.confidence:g} %, Student's, over prompts ({_prompts(numbers)}), each with its "
+        "mean over places: they are for another prompt; one prompt has none. R is fitted on each planted "
         f"prompt's calibration questions. {natural if (numbers['kind'] == 'natural').any() else ''}"
         f"Study {settings.study}.{captions.cut_note(settings.datasets, settings.cut_from_test)}"
     )

@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from dpc.analysis import confounds, trigger
-from dpc.report import drawing, figures_evidence, figures_sensitivity
+from dpc.analysis.chance import is_luck
+from dpc.report import captions, drawing, figures_evidence, figures_sensitivity
 from dpc.stage_settings import ReportStage
 from dpc.stages.cells import by_cell
 
 
 def run(settings: ReportStage, *, evidence: list[Path], sensitivity: list[Path], folder: Path) -> None:
     """Write `folder`/{trigger,confounds,sensitivity}.{pdf,svg,txt}; lists hold one table per seed."""
-    (rows,), (swept,) = (
-        by_cell(paths, name, settings).values()
-        for name, paths in (("evidence", evidence), ("sensitivity", sensitivity))
-    )
+    found = by_cell(evidence, "evidence", settings)
+    (rows,), (swept,) = found.values(), by_cell(sensitivity, "sensitivity", settings).values()
     level = settings.statistics.confidence
     drawn = {
         "trigger": figures_evidence.trigger(trigger.curves(rows), trigger.quality(rows, level), settings),
         "confounds": figures_evidence.confounds(confounds.confounds(rows, level), settings),
         "sensitivity": figures_sensitivity.sensitivity(swept, settings),
     }
+    told = captions.luck(list(found)) if is_luck(rows, captions.chance(settings), level) else ""
     for name, made in drawn.items():
-        drawing.save(made.figure, folder / name, made.caption)
+        drawing.save(made.figure, folder / name, (told if name != "sensitivity" else "") + made.caption)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import pandas as pd
 
 from dpc.analysis import claims, confounds, trigger
 from dpc.analysis import variants as ways
-from dpc.analysis.verdicts import planned_detectable
+from dpc.analysis.chance import is_luck
+from dpc.analysis.power import planned_detectable
+from dpc.report import captions, render
 from dpc.report import evidence_tables as report
-from dpc.report import render
 from dpc.report.tables import CELL
 from dpc.stage_settings import TablesStage
 from dpc.stages.cells import by_cell
+from dpc.tasks import get_task
 
 
 def run(
@@ -37,12 +40,17 @@ def run(
     if settings.act.mode == "released":  # for the record, nothing to beat
         read["outcomes"] = {cell: rows[rows["plan"] != "act"] for cell, rows in read["outcomes"].items()}
     level = settings.statistics.confidence
+    chances = {name: get_task(settings.tasks[name]).CHANCE for name in settings.datasets}
     cells = {
-        cell: claims.Cell(**{name: found[cell] for name, found in read.items()}, confidence=level)
+        cell: claims.Cell(
+            **{name: found[cell] for name, found in read.items()}, confidence=level, chance=chances[cell[1]]
+        )
         for cell in read["evidence"]
     }
+    by_luck = [cell for cell, one in cells.items() if is_luck(one.evidence, one.chance, level)]
     asked = {cell[1]: found["problem_id"].nunique() for cell, found in read["outcomes"].items()}
-    planned = {dataset: planned_detectable(count, level) for dataset, count in asked.items()}
+    seeds = len(settings.prompt_seeds)
+    planned = {name: planned_detectable(count, seeds, len(cells), level) for name, count in asked.items()}
     for table in (
         report.claims_table(claims.judge_all(cells), settings, planned),
         report.trigger_table(_each(read["evidence"], lambda rows: trigger.quality(rows, level)), settings),
@@ -52,7 +60,8 @@ def run(
             _each(by_cell(variants, "variants", settings), lambda rows: ways.summary(rows, level)), settings
         ),
     ):
-        render.write(table, folder)
+        told = captions.luck(by_luck) if table.name in ("trigger", "confounds") else ""
+        render.write(replace(table, caption=told + table.caption), folder)
 
 
 def _each(cells: dict[tuple[str, ...], pd.DataFrame], make: Any) -> pd.DataFrame:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
-from dpc import tables
 from dpc.analysis.mechanism import fired_rows, goes_with_repair, summary
 from dpc.report import drawing, mechanism, render
 from dpc.stage_settings import MechanismReportStage
+from dpc.stages.cells import by_cell
 
 
 def run(settings: MechanismReportStage, *, mechanisms: list[Path], folder: Path) -> None:
     """Write `folder`/mechanism.{pdf,svg,txt} and .{tex,csv,md,html}; `mechanisms` holds one table per seed."""
-    whole = pd.concat([tables.read(path, "mechanism") for path in mechanisms], ignore_index=True)
+    (whole,) = by_cell(mechanisms, "mechanism", settings).values()
     level = settings.statistics.confidence
     falls, repair = summary(whole, level), goes_with_repair(whole, level)
     compared = mechanism.Comparison(whole, fired_rows(whole), falls, repair)
