@@ -139,10 +139,10 @@ def test_the_disk_check_asks_for_what_the_estimate_says() -> None:
 
 
 def test_saliency_takes_as_much_room_as_its_table(tmp_path: Path) -> None:
-    """Columns and axes as dpc/tables.py names them, filled with noise, which does not compress."""
+    """Columns and axes as dpc/columns.py names them, filled with noise, which does not compress."""
     config = paper("models.tiny", {"builtin": {"layers": 4}})
     axes = {"L": 4, "N": config.recipes["paper"].vectors, "T": config.datasets["gsm8k"].max_new_tokens // 2}
-    schema = (ROOT / "dpc/tables.py").read_text().split('"saliency": {')[1].split("},")[0]
+    schema = (ROOT / "dpc/columns.py").read_text().split('"saliency": {')[1].split("},")[0]
     columns = re.findall(r'"(\w+)": (_INTS|_FLOATS),  # \[([LNT, ]+)\]', schema)
     assert len(columns) > 10
     noise = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """Grade generations, join plans to them, and compare plans.
 
-Pure functions of tables; their schemas are in `dpc/tables.py`. This is where test gold enters: nothing here
+Pure functions of tables; their schemas are in `dpc/columns.py`. This is where test gold enters: nothing here
 is read by generation, saliency, or a plan that is not an oracle.
 """
 
