@@ -378,32 +378,3 @@ def test_fixed_minus_broken_is_the_gain_in_accuracy(seed: int) -> None:
     dpc, wrong = found.loc["dpc"], 1 - found.loc["prompt_tuning", "accuracy"]
     if 0 < dpc["fire_rate"] < 1 and wrong:
         assert dpc["precision_wrong"] * dpc["fire_rate"] == pytest.approx(dpc["recall_wrong"] * wrong)
-
-
-# coverage of the oracle's interval
-
-
-def oracle_coverage(rounds: int, size: int = 300, tried: int = 100) -> float:
-    """Return how often the interval holds what trying all wrong questions, half repairable, would give."""
-    draw, covered = np.random.default_rng(5), 0
-    ids = [f"q{number:03d}" for number in range(size)]
-    blank = {"candidate": -1, "fired": False, "stop_reason": "end", "tokens": 1, "seconds": 0.0}
-    for _ in range(rounds):
-        right, repairable = draw.random(size) < 0.4, draw.random(size) < 0.5
-        base = pd.DataFrame({"problem_id": ids, "plan": "prompt_tuning", "correct": right, **blank})
-        wrong = draw.permutation(np.flatnonzero(~right))[:tried]
-        oracle = base.iloc[wrong].assign(plan="oracle_token", candidate=0, correct=repairable[wrong])
-        rows = pd.concat([base, oracle]).assign(correct_lenient=lambda table: table["correct"])
-        row = evaluate(rows, STATISTICS, ONE_PASS).iloc[1]
-        covered += row["low"] <= (right | repairable).mean() <= row["high"]
-    return covered / rounds
-
-
-def test_oracle_interval_holds_what_all_wrong_questions_would_give() -> None:
-    # it takes no account of the sample being a good part of the wrong questions: never too narrow
-    assert oracle_coverage(60) >= 0.95
-
-
-@pytest.mark.proof
-def test_oracle_interval_holds_over_many_rounds() -> None:
-    assert oracle_coverage(400, size=1319) >= 0.95
