@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from dpc.analysis import trigger
+from dpc.analysis.verdicts import TOO_LITTLE
 
 
 def hand_made() -> pd.DataFrame:
