@@ -243,6 +243,10 @@ def test_maps_are_legible_and_say_what_is_missing() -> None:
     assert "Look for maps of one colour" in made.caption
     means = figures_sensitivity.pooled(seeds)
     assert means["gain"].tolist() == pytest.approx([0, 0.02] * 3)
+    unknown = figures_sensitivity.pooled(
+        seeds.assign(gain=seeds["gain"].mask((seeds["seed"] == 1) & (seeds["gain"] > 0)))
+    )
+    assert unknown["gain"].tolist() == pytest.approx([0, math.nan] * 3, nan_ok=True)
     empty = figures_sensitivity.sensitivity(tables.empty("sensitivity").assign(seed=[]), settings())
     assert_legible(empty.figure)
 

@@ -34,10 +34,13 @@ _FIRST = {"shallow": "same_vector"}
 
 
 def pooled(tables: pd.DataFrame) -> pd.DataFrame:
-    """Return the calibration rows of `tables` as means over seeds, rows and columns in their first order."""
+    """Return the calibration rows of `tables` as means over seeds, rows and columns in their first order.
+
+    A mean is nan where a seed has no value: the others' would be of other questions.
+    """
     rows = tables[tables["split"] == "calibration"]
     keys = ["sweep", "row", "column"]
-    means = rows.groupby(keys, sort=False)[["fire_rate", "gain", "accuracy", "known", "same_vector"]].mean()
+    means = rows.groupby(keys, sort=False)[["fire_rate", "gain", "accuracy", "known", "same_vector"]].mean(skipna=False)
     counts = rows.groupby(keys, sort=False)[["configured", "best"]].sum()
     return pd.concat([means, counts], axis=1).reset_index()
 
@@ -104,7 +107,7 @@ def _caption(tables: pd.DataFrame, settings: ReportStage) -> str:
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R is "
         "chosen anew for each pair, so a seed may never fire; elsewhere the seed's own R stays. A star: the answers of "
         "some fired questions are not known under these settings (another vector is located than was ever masked); "
-        "the gain is the rate of firing times the mean over those that are known. A dash: none is. The table of this "
-        "name gives what is best on calibration once on test. "
+        "the gain is the rate of firing times the mean over those that are known. A dash: under some seed none is. The "
+        "table of this name gives what is best on calibration once on test. "
         f"{captions.method(settings)} {captions.run(settings)}"
     )
