@@ -60,12 +60,12 @@ def chosen(curve: pd.DataFrame, settings: FiguresStage) -> float | None:
 def _thresholds_caption(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
     never = sum(chosen(curve, settings) is None for curve in curves)
     trigger = settings.trigger
-    rule = f"by {trigger.choose_by}" if trigger.share == "fitted" else f"in advance (R = {trigger.share:g})"
+    rule = "chosen" if trigger.share == "fitted" else f"set in advance (R = {trigger.share:g})"
     tried = captions.count_range([len(curve) for curve in curves])
     return (
         "Look for a curve that stays above 0 around its marker: a lone peak is luck, and below 0 DPC breaks more than "
         f"it fixes. Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. Large open "
-        f"markers: the R that was chosen {rule}. Seeds that never fire, because no R gained: {never} of "
+        f"markers: the R that was {rule}. Seeds that never fire, because no R gained: {never} of "
         f"{len(curves)}. {captions.method(settings)} {captions.run(settings)}"
     )
 
@@ -210,8 +210,8 @@ def _plans_caption(pooled: Sequence[pd.DataFrame], settings: ReportStage) -> str
         "Look for DPC's dark bar beyond the dotted line, prompt tuning, and for controls that get as far: what they "
         f"reach too is not DPC's. Accuracy by plan over {captions.count_range(counts)} test questions: mean over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}, circles are seeds, whiskers the "
-        f"{captions.level(settings)} interval over questions, conditional on these seeds, as in the main table. Gains "
-        "over prompt tuning are paired, question by question: they stand with their intervals in the claims table, not "
-        f"in the distance of whiskers. {_chance_note(settings)}{note * oracle}{captions.method(settings)} "
+        f"{captions.level(settings)} interval over questions, conditional on these seeds, as in the main table. DPC's "
+        "gains are paired, question by question: they stand with their intervals in the claims table, not in the "
+        f"distance of whiskers. {_chance_note(settings)}{note * oracle}{captions.method(settings)} "
         f"{captions.run(settings)}"
     )
