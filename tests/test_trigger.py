@@ -36,10 +36,14 @@ def test_trigger_quality_by_hand() -> None:
     assert here.loc[here["fired"], "score"].tolist() == [0.6]
 
 
-def test_what_never_fires_scores_lowest_and_few_positives_are_too_little() -> None:
+def test_what_may_not_fire_is_not_ranked_and_few_positives_are_too_little() -> None:
     rows = pd.concat([hand_made(), hand_made().assign(split="calibration")], ignore_index=True)
-    rows.loc[rows["problem_id"] == "a", "eligible"] = False
-    assert trigger.score(rows).iloc[0] == -1
+    silent = rows.assign(problem_id=rows["problem_id"] + "!", eligible=False, fired=False, correct=False, share=0.0)
+    plain, more = (trigger.quality(table, 0.95) for table in (rows, pd.concat([rows, silent])))
+    areas = plain["measure"].isin(("roc_auc", "pr_auc"))
+    pd.testing.assert_series_equal(plain.loc[areas, "value"], more.loc[areas, "value"])
+    pd.testing.assert_frame_equal(trigger.curves(rows), trigger.curves(pd.concat([rows, silent])))
+    assert (more.loc[plain["measure"] == "recall", "value"] < plain.loc[plain["measure"] == "recall", "value"]).any()
     found = trigger.quality(rows.assign(fired=False), 0.95)
     assert set(found.loc[found["measure"] == "precision", "note"]) == {TOO_LITTLE}
     many = pd.concat([rows.assign(fired=False, problem_id=rows["problem_id"] + str(n)) for n in range(40)])

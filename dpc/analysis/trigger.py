@@ -1,7 +1,8 @@
 """How good the trigger is: against "the prompt broke it" and "wrong", on calibration, on test, and the shift between.
 
-The score is the share of affected tokens; a question that never fires (D27) scores below all others. The trigger fires
-at the R of each seed. Calibration chose R, so its numbers flatter; test numbers are the finding.
+The trigger fires at the R of each seed. Areas and curves rank by the share of affected tokens the questions that may
+fire (D27): the others are wrong by their lack of an answer, and no share could rank them. Calibration chose R, so its
+numbers flatter; test numbers are the finding.
 """
 
 from __future__ import annotations
@@ -42,11 +43,6 @@ def target(evidence: pd.DataFrame, name: str) -> pd.Series[bool]:
     return wrong & evidence["correct_unprompted"].astype(bool) if name == "broken" else wrong
 
 
-def score(evidence: pd.DataFrame) -> pd.Series[float]:
-    """Return what the trigger ranks by."""
-    return evidence["share"].where(evidence["eligible"].astype(bool), -1.0)
-
-
 def quality(evidence: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return every measure of one cell: columns `COLUMNS`, split `shift` being test - calibration.
 
@@ -71,7 +67,8 @@ class _Counted:
 
 def _measures(rows: pd.DataFrame, name: str, confidence: float) -> _Counted:
     hit, fired, ids = target(rows, name), rows["fired"].astype(bool), rows["problem_id"]
-    every, both = pd.Series(True, index=rows.index), hit & fired
+    every, both, may = pd.Series(True, index=rows.index), hit & fired, rows["eligible"].astype(bool)
+    ranked = rows[may]
     by_rank: dict[str, Callable[..., pooled.Result]] = {"roc_auc": pooled.auc, "pr_auc": pooled.average_precision}
     made = {
         "base_rate": pooled.share(hit, every, ids, confidence),
@@ -81,7 +78,14 @@ def _measures(rows: pd.DataFrame, name: str, confidence: float) -> _Counted:
         "recall": pooled.share(both, hit, ids, confidence),
         **{
             measure: pooled.pool(
-                statistic, rows["seed"], ids, score(rows), hit, confidence=confidence, scale=LOGIT, null=0.5
+                statistic,
+                ranked["seed"],
+                ids[may],
+                ranked["share"],
+                hit[may],
+                confidence=confidence,
+                scale=LOGIT,
+                null=0.5,
             )
             for measure, statistic in by_rank.items()
         },
@@ -125,17 +129,16 @@ def _shift(name: str, measure: str, before: _Counted, after: _Counted) -> dict[s
 def curves(evidence: pd.DataFrame) -> pd.DataFrame:
     """Return the ROC and precision-recall curves: one row per target, split, seed and level of the score.
 
-    Columns: target, split, seed, score, false_rate (share of the others that fire), recall, precision, fired (the level
-    down to which the seed's R fires), at_random (precision of firing at random on questions that may fire).
+    All of the questions that may fire. Columns: target, split, seed, score, false_rate (share of the others that fire),
+    recall, precision, fired (the level down to which the seed's R fires), at_random (precision of firing at random).
     """
     made = []
     for name in ("broken", "wrong"):
-        for _, rows in evidence.groupby(["split", "seed"], sort=False):
+        for _, rows in evidence[evidence["eligible"].astype(bool)].groupby(["split", "seed"], sort=False):
             split, seed = rows["split"].iloc[0], rows["seed"].iloc[0]
-            points = curve(score(rows), target(rows, name))
-            lowest = score(rows)[rows["fired"].astype(bool)].min()
-            chance = target(rows, name)[rows["eligible"].astype(bool)].mean()
-            of = {"target": name, "split": split, "seed": seed, "at_random": chance}
+            points = curve(rows["share"], target(rows, name))
+            lowest = rows["share"][rows["fired"].astype(bool)].min()
+            of = {"target": name, "split": split, "seed": seed, "at_random": target(rows, name).mean()}
             made.append(points.assign(**of, fired=points["score"] == lowest))
     return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=CURVES)
 

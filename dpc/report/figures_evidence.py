@@ -98,9 +98,8 @@ def _trigger_caption(quality: pd.DataFrame, settings: ReportStage) -> str:
     return (
         "Does the trigger pick the right questions? Look for curves well above the dotted lines, what firing at random "
         "would give (b and d: one line per seed, its share of these among the test questions that may fire). Questions "
-        "are ranked by their share of affected tokens; those that never fire (no answer, or too short) come last. "
-        "Without an answer all are wrong, so where a seed has such questions its curve in c ends upright, and in d "
-        "rises at the end. Markers show each seed's R (filled on test, open on calibration, where R was chosen; none "
+        "that may fire are ranked by their share of affected tokens; those without an answer, or too short, are left "
+        "out. Markers show each seed's R (filled on test, open on calibration, where R was chosen; none "
         "where DPC never fires). Above: questions the prompt broke (right without it, wrong with it); below: all that "
         "prompt tuning gets wrong. Different test questions: "
         f"{', '.join(told)}; fewer than 30 are too little data. Areas are means over seeds with "
