@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -33,6 +34,7 @@ def estimate(value: float = 0.1, half: float = 0.05, seeds: tuple[float, ...] = 
         (estimate(value=-0.1), 30, 0.001, NOT_SUPPORTED, "other way round"),
         (estimate(seeds=(-0.1, 0.1, 0.3)), 30, 0.001, TOO_LITTLE, "another one may differ"),
         (estimate(seeds=(0.1,)), 30, 0.001, TOO_LITTLE, "one seed"),
+        (replace(estimate(), seed_low=math.nan), 30, 0.001, TOO_LITTLE, "edge of its scale"),
         (estimate(value=0, half=0.001, seeds=(0, 0, 0)), 500, 1.0, NOT_SUPPORTED, "no clear difference"),
     ],
 )
