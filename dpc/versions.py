@@ -31,7 +31,7 @@ VERSIONS: dict[str, int] = {
     "mechanism": 1,
     "mechanism_figure": 2,
     "validate": 1,
-    "validation": 2,
+    "validation": 3,
     "figures": 4,
     "overview": 4,
     "tables": 4,
