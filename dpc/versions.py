@@ -29,7 +29,7 @@ VERSIONS: dict[str, int] = {
     "evaluate": 2,
     "extract_corrupted": 1,
     "mechanism": 1,
-    "mechanism_figure": 2,
+    "mechanism_figure": 3,
     "validate": 1,
     "validation": 3,
     "figures": 4,
