@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from dpc.warm import VARIABLE
 ROOT = Path(__file__).resolve().parents[1]
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+QUIET_SECONDS = 0.147
+"""CPU seconds of `slowness`'s loop on a quiet core of 2.5 GHz."""
 
 SMALLEST: dict[str, Any] = {
     "study": {
@@ -50,6 +54,17 @@ SMALLEST: dict[str, Any] = {
     "execution": {"device": "cpu", "threads": 1, "builtin_threads": 1},
 }
 """Laid over workflow/demo.yaml: every stage, in well under two minutes."""
+
+
+def slowness() -> float:
+    """Return how many times slower than a quiet core of 2.5 GHz this machine is right now, 1 or more.
+
+    Hosts that are shared run at half their speed at times; limits in seconds are meant for such a core.
+    """
+    started, total = time.process_time(), 0
+    for number in range(2_000_000):
+        total += number * number
+    return max(1.0, (time.process_time() - started) / QUIET_SECONDS)
 
 
 def overlay(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
