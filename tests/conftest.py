@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DPC_DATA", ROOT.parent / "shared" / "data"))
 """Folder with gsm8k/, aqua/, math/; tests that need it skip where it is absent."""
 
-LONGEST = ("test_proofs.py", "test_grid.py", "test_kills.py", "test_cluster.py", "test_study_runs.py", "test_tasks.py")
+LONGEST = (
+    "test_proofs.py", "test_grid.py", "test_kills.py", "test_study_runs.py", "test_reruns.py", "test_cluster.py",
+    "test_tasks.py",
+)  # fmt: skip
 """Files that take minutes, begun first: one that begins last is what all workers wait for."""
 
 
