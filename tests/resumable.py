@@ -41,6 +41,7 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
 
     splits = [f"--{part}={made}/act_{part}.parquet" for part in ("select", "confirm")]
     selected = [f"--{name}={out}/{name}.parquet" for name in ("heads", "scores")]
+    heads, plans = (f"--{name}={made}/{name}.parquet" for name in ("heads", "plans"))
     measured = {**LM, "task": "arithmetic", "saliency": {"band": "all"}}
     return {
         "tune_prompt": line("tune_prompt", {**LM, "recipe": RECIPE, "seed": 0}, *tuned(made, out)),
@@ -62,30 +63,19 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
             "select_act_heads", {**LM, "act": ACT}, prompt, *splits, f"--store={out}/store/scores", *selected
         ),
         "generate_act": line(
-            "generate_act",
-            {**GENERATE, "act": ACT},
-            prompt,
-            f"--heads={made}/heads.parquet",
-            f"--base={base}",
-            *stored("act", "act"),
+            "generate_act", {**GENERATE, "act": ACT}, prompt, heads, f"--base={base}", *stored("act", "act")
         ),
         "extract_corrupted": line(
             "extract_corrupted",
             {**measured, "mechanism": {"plans": ["always"]}},
             prompt,
-            f"--plans={made}/plans.parquet",
+            plans,
             f"--regenerations={made}/edits.parquet",
             f"--store={out}/store/corrupted",
             f"--out={out}/corrupted.parquet",
         ),
         "regenerate": line(
-            "regenerate",
-            GENERATE,
-            prompt,
-            f"--base={base}",
-            f"--plans={made}/plans.parquet",
-            "--made",
-            *stored("edits", "edits"),
+            "regenerate", GENERATE, prompt, f"--base={base}", plans, "--made", *stored("edits", "edits")
         ),
     }
 

@@ -288,7 +288,10 @@ def _values(form: Any) -> list[complex] | None:
 
 
 def _value(form: Any) -> complex | None:
-    """Return the value of `form` with a fixed number between 1 and 2 for each symbol, or None."""
+    """Return the value of `form` with a fixed number between 1 and 2 for each symbol, or None where it has none.
+
+    Sympy says so with whatever the form stumbles over: answers are any text that a model wrote.
+    """
     try:
         return complex(form.subs({symbol: _stand_in(symbol.name) for symbol in form.free_symbols}).doit().evalf(20))
     except (TypeError, ValueError, AttributeError, OverflowError, NotImplementedError, ZeroDivisionError):
