@@ -26,17 +26,17 @@ def test_tiled_attention_passes_gradcheck(sight: dict[str, Any], monkeypatch: py
     assert torch.autograd.gradcheck(lambda *qkv: attention.Tiled.apply(*qkv, seen)[0], (query, key, value))
 
 
-@pytest.mark.parametrize("window", [None, 4])
-@pytest.mark.parametrize("offset", [0, 3])
-def test_fused_and_tiled_attention_agree(window: int | None, offset: int) -> None:
+@pytest.mark.parametrize(("window", "offset", "idle"), [(None, 0, 0), (None, 3, 0), (None, 3, 5), (4, 0, 0), (4, 3, 0)])
+def test_fused_and_tiled_attention_agree(window: int | None, offset: int, idle: int) -> None:
     generator = torch.Generator().manual_seed(0)
     query, key, value = (
         torch.randn(2, heads, rows, 8, generator=generator, dtype=torch.float64, requires_grad=True)
         for heads, rows in ((4, 9), (2, 9 + offset), (2, 9 + offset))
     )
-    sight = attention.Sight(0.3, window, None, offset)
+    sight = attention.Sight(0.3, window, None, offset, idle)
     mask = None if window is None and not offset else attention.visible(9, 9 + offset, sight, query.detach())
     slope = torch.randn(query.shape, generator=generator, dtype=torch.float64)
+    slope[:, :, :idle] = 0
     given = (key[:, :, :offset], value[:, :, :offset]) if offset else None
     fused = attention.attend(query, key[:, :, offset:], value[:, :, offset:], sight, mask, given)
     tiled = attention.Tiled.apply(query, key, value, sight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -316,6 +316,21 @@ def test_a_prefix_is_made_once_a_prompt_and_changes_no_bit(family: str, monkeypa
         assert torch.equal(alone.groups_BLhSG, shared.groups_BLhSG)
         assert torch.equal(alone.prompt_BLhRN, shared.prompt_BLhRN)
     assert len(made) == 3 + 2
+
+
+@pytest.mark.parametrize("rows", ["all", "rationale"])
+def test_the_last_layer_works_on_rows_that_predict_only(rows: Literal["all", "rationale"]) -> None:
+    lm, layout = tiny.model(), Layout("bos_first", has_bos=True)
+    batch = right_padded(lm, layout, prompt(lm), *sequences())
+    seen: dict[int, list[int]] = {}
+    for index, layer in enumerate(lm.model.get_decoder().layers):
+        layer.mlp.gate_proj.register_forward_pre_hook(
+            lambda _, given, index=index: seen.setdefault(index, []).append(given[0].shape[1])
+        )
+    measure(lm, layout, batch, VECTORS, CUTS, STARTS, Request(rows=rows))
+    first, length = min(batch.predicting_rows(b).start for b in range(3)), batch.embeds_BSD.shape[1]
+    assert seen[1][-1] == length - (batch.question_start if rows == "all" else first)
+    assert seen[2][-1] == length - first
 
 
 def test_a_row_alone_equals_the_row_in_a_ragged_batch() -> None:

@@ -32,6 +32,8 @@ class Sight:
     """Scores are softcap * tanh(scores / softcap) (Gemma 2)."""
     offset: int = 0
     """Column of the first query row: rows before it have keys and values, but no queries."""
+    idle: int = 0
+    """So many rows at the front have an output that no loss depends on."""
 
 
 @dataclass(frozen=True)
@@ -222,27 +224,37 @@ class Continued(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Return the output (B, H, Q, D) and the log-sum-exp (B, H, Q), which has no gradient."""
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        before = [states.expand(len(query_BHQD), -1, -1, -1) for states in (given_key, given_value)]
+        given = [states.expand(len(query_BHQD), -1, -1, -1) for states in (given_key, given_value)]
         output_BHQD, lse_BHQ = kernel(query_BHQD, key_BJKD, value_BJKD, 0.0, True, scale=sight.scale)
-        given_BHQD, given_BHQ = kernel(query_BHQD, *before, 0.0, False, scale=sight.scale)
+        given_BHQD, given_BHQ = kernel(query_BHQD, *given, 0.0, False, scale=sight.scale)
         share_BHQ1 = torch.sigmoid(given_BHQ - lse_BHQ)[..., None]
         output_BHQD = torch.lerp(output_BHQD.to(share_BHQ1), given_BHQD.to(share_BHQ1), share_BHQ1).to(query_BHQD)
         lse_BHQ = torch.logaddexp(lse_BHQ, given_BHQ)
-        ctx.save_for_backward(query_BHQD, key_BJKD, value_BJKD, *before, output_BHQD, lse_BHQ)
-        ctx.scale = sight.scale
+        ctx.save_for_backward(query_BHQD, key_BJKD, value_BJKD, *given, output_BHQD, lse_BHQ)
+        ctx.sight = sight
         ctx.mark_non_differentiable(lse_BHQ)
         return output_BHQD, lse_BHQ
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        """Return dL/dQ, and dL/dK and dL/dV of the rows' own columns."""
-        query_BHQD, key_BJKD, value_BJKD, *before, output_BHQD, lse_BHQ = ctx.saved_tensors
+        """Return dL/dQ, and dL/dK and dL/dV of the rows' own columns; columns of idle rows count as given."""
+        query_BHQD, key_BJKD, value_BJKD, *given, output_BHQD, lse_BHQ = ctx.saved_tensors
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        joint = (output_BHQD, lse_BHQ, 0.0)
-        to_query, to_key, to_value = kernel(
-            gradients[0], query_BHQD, key_BJKD, value_BJKD, *joint, True, scale=ctx.scale
+        idle, scale = ctx.sight.idle, ctx.sight.scale
+        idle_BJKD, own_BJKD = zip(*(states.tensor_split([idle], 2) for states in (key_BJKD, value_BJKD)), strict=True)
+        slope_BHQD, rows_BHQD, joint_BHQD, joint_BHQ = (
+            states[:, :, idle:] for states in (gradients[0], query_BHQD, output_BHQD, lse_BHQ)
         )
-        to_query += kernel(gradients[0], query_BHQD, *before, *joint, False, scale=ctx.scale)[0]
+        before_BJKD = [torch.cat(parts, 2) for parts in zip(given, idle_BJKD, strict=True)] if idle else given
+        joint = (joint_BHQD, joint_BHQ, 0.0)
+        to_rows, *to_own = kernel(slope_BHQD, rows_BHQD, *own_BJKD, *joint, True, scale=scale)
+        more, *to_before = kernel(slope_BHQD, rows_BHQD, *before_BJKD, *joint, False, scale=scale)
+        to_rows += more
+        if not idle:
+            return to_rows, *to_own, None, None, None
+        to_query = torch.nn.functional.pad(to_rows, (0, 0, idle, 0))
+        columns = given[0].shape[2]
+        to_key, to_value = (torch.cat([a[:, :, columns:], b], 2) for a, b in zip(to_before, to_own, strict=True))
         return to_query, to_key, to_value, None, None, None
 
 

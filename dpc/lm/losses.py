@@ -1,14 +1,19 @@
-"""The negative log-likelihood of rationale tokens. Axes: B batch, S position, D width, V vocabulary, K target token."""
+"""The negative log-likelihood of rationale tokens, and what a pass that ends in it can be spared.
+
+Axes: B batch, S position, D width, V vocabulary, K target token, C target tokens at once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpc.lm.layout import RightPadded
-from dpc.lm.models import LanguageModel
+from dpc.lm.models import LanguageModel, other_forwards
 
 AT_ONCE = 256
 """Target tokens whose logits are there at once: enough to keep a GPU busy, few enough to be small."""
@@ -46,6 +51,23 @@ def rationale_scores(
     nll_K = _TokenNll.apply(hidden_BSD[rows, columns], targets_K, lm, torch.is_grad_enabled(), entropies)
     lengths = [len(positions) for positions in kept]
     return list(nll_K.split(lengths)), list(torch.cat(entropies).split(lengths)) if entropies else []
+
+
+def only_last_rows(lm: LanguageModel, count: int) -> AbstractContextManager[None]:
+    """Spare the last layer what follows its attention in all but each sequence's last `count` rows: 0 stands there.
+
+    No later layer reads those rows, and a loss on the rows kept does not either.
+    """
+
+    def spared(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def of_last(hidden_BSD: Tensor) -> Tensor:
+            kept_BSD = forward(hidden_BSD[:, -count:])
+            return nn.functional.pad(kept_BSD, (0, 0, hidden_BSD.shape[1] - kept_BSD.shape[1], 0))
+
+        return of_last
+
+    layer = lm.model.get_decoder().layers[-1]
+    return other_forwards([layer.self_attn.o_proj, layer.mlp], spared)
 
 
 class _TokenNll(torch.autograd.Function):

@@ -110,6 +110,11 @@ class Recorder:
         is_spared = not self.request.full and device.type == "cpu"
         return self.question_start if is_spared else 0
 
+    def idle(self, layer: int) -> int:
+        """Return how many rows of the graph, counted from its first, no loss depends on: in the last layer only."""
+        is_last = layer == self.groups_BLhSG.shape[1] - 1
+        return self.first_row - self.graph_start if is_last and self.is_recording else 0
+
     def mask(self, rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor | None:
         """Return the additive mask that attention needs beyond being causal; one for all layers of a card."""
         if sight.window is None and (sight.offset == 0 or goes_on(like.device, sight)):

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from dpc.errors import DpcError
 from dpc.lm.attention import Given, Sight, attend
 from dpc.lm.layout import Layout, RightPadded
-from dpc.lm.losses import rationale_scores
+from dpc.lm.losses import only_last_rows, rationale_scores
 from dpc.lm.models import LanguageModel, other_forwards
 from dpc.lm.recorder import Recorder, Reduced, Request
 from dpc.model_files import FAMILIES
@@ -67,7 +67,7 @@ def _attention(
     columns = rows if given is None else rows + given[0].shape[2]
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     window = sliding_window if sliding_window is not None and sliding_window < columns else None
-    sight = Sight(scale, window, softcap, columns - rows)
+    sight = Sight(scale, window, softcap, columns - rows, recorder.idle(layer))
     output, lse = attend(query, key, value, sight, recorder.mask(rows, columns, sight, query), given)
     if recorder.is_recording and layer in recorder.layers:
         if layer == recorder.layers.start:  # nothing below the first measured output has to be differentiated
@@ -177,7 +177,8 @@ def measure(
         )
     prompt = slice(layout.prompt_start(), layout.prompt_start() + vectors)
     recorder = Recorder(request, batch, prompt, cuts, config.num_hidden_layers, config.num_attention_heads)
-    with _recording(lm, recorder), _checkpointed(lm, request.checkpoint), torch.enable_grad():
+    spared = only_last_rows(lm, batch.embeds_BSD.shape[1] - recorder.first_row)
+    with spared, _recording(lm, recorder), _checkpointed(lm, request.checkpoint), torch.enable_grad():
         nll, entropy = _scores(lm, batch, recorder, prefix or Prefix())
         loss = span_loss(nll, starts)
         if not bool(torch.isfinite(loss)):

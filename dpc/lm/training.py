@@ -24,7 +24,7 @@ from dpc.lm.batches import in_batches
 from dpc.lm.cache import causal_masks
 from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, check_length, right_padded, shared_prefix
-from dpc.lm.losses import rationale_nll
+from dpc.lm.losses import only_last_rows, rationale_nll
 from dpc.lm.models import LanguageModel
 
 Result = TypeVar("Result")
@@ -128,14 +128,16 @@ class Objective:
         cache = DynamicCache()
         for layer in range(len(states) // 2):
             cache.update(states[2 * layer], states[2 * layer + 1], layer)
-        hidden_BSD = self.lm.model.get_decoder()(
-            inputs_embeds=laid.embeds_BSD[:, first:],
-            position_ids=position_1S[:, first:],
-            # rows are padded on the right: one causal mask is all they need
-            attention_mask=causal_masks(self.lm, position_1S >= 0, position_1S, position_1S[:, first:]),
-            past_key_values=given_cache(cache),
-            use_cache=True,
-        ).last_hidden_state
+        targets = min(laid.predicting_rows(b).start for b in range(len(part)))
+        with only_last_rows(self.lm, laid.embeds_BSD.shape[1] - targets):
+            hidden_BSD = self.lm.model.get_decoder()(
+                inputs_embeds=laid.embeds_BSD[:, first:],
+                position_ids=position_1S[:, first:],
+                # rows are padded on the right: one causal mask is all they need
+                attention_mask=causal_masks(self.lm, position_1S >= 0, position_1S, position_1S[:, first:]),
+                past_key_values=given_cache(cache),
+                use_cache=True,
+            ).last_hidden_state
         return torch.cat(rationale_nll(self.lm, laid, hidden_BSD, first, self.limit))
 
 
