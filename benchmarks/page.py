@@ -35,15 +35,16 @@ ABOUT = {
     "*Eager* keeps every "
     "attention matrix and its gradient (`retain_grad`); *ones-gate* multiplies a matrix of ones with a gradient onto "
     "the attention; the *floor* is the bare forward and backward pass through torch's fused attention to the first "
-    "layer's attention output, nothing recorded: it yields no saliency, and no method that computes it can be "
-    "expected below. Seconds are the fastest of the passes of a run (three below 4,096 tokens, else one). What all "
-    "batches of a job begin with, BOS and prompt, goes through the model once a job, in *lean* before the clock "
-    "starts, where every batch of the others takes it along.",
+    "layer's attention output, nothing recorded: it yields no saliency. Lean spares two things that the floor does: "
+    "what all batches of a job begin with, BOS and prompt, goes through the model once a job, before the clock starts; "
+    "and the last layer works on target rows only after its attention. Seconds are the fastest of the passes of a run "
+    "(five below 4,096 tokens, else one).",
     "decoding": "Greedy answers to questions of ragged length under one soft prompt, in the same batches of 32 by our "
     "loop and by transformers' `generate` with left padding. The texts are the same, token for token.",
     "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "
     "same batches in the same order; losses of every step agree within 0.0001. What is saved is the prompt's rows, "
-    "which go through the model once for a batch, and logits where no target is: little where the prompt is short.",
+    "which go through the model once for a batch, and logits and the last layer where no target is: little where the "
+    "prompt is short.",
     "evaluation": "Answers, their saliency, and a quarter of the answers generated anew under corrupted prompts, "
     "against the answers alone. DPC does all that prompt tuning does and more: the question is how much above 1 "
     "it comes. Saliency is a forward and a backward pass over all that was read and written, about twice the "
@@ -177,7 +178,7 @@ def _losses(runs: Runs, pairs: Sequence[Pair]) -> str:
     rows = [_loss_row(loss) for loss in found]
     rule = (
         "Every row above whose median ratio is over 1 or over its target, and all that does not fit, by rule; missed "
-        "targets first. The floor does less than any method that yields saliency; it is listed all the same."
+        "targets first. The floor yields no saliency; it is listed all the same."
     )
     if not rows:
         return f"{rule} There is none."

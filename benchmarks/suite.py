@@ -78,7 +78,7 @@ def _model(sizes: Mapping[str, int]) -> str:
 
 
 def _saliency_work(sizes: Mapping[str, int], length: int, batch: int, **more: float) -> Work:
-    repeats = 3 if length * batch < LARGE else 1
+    repeats = 5 if length * batch < LARGE else 1
     base = {"length": length, "batch": batch, "vectors": 100, "repeats": repeats, "rationale": 0.25}
     return Work("saliency", {**base, **sizes, **more})
 
