@@ -6,8 +6,10 @@ import sys
 from dpc import warm
 
 if __name__ == "__main__":
-    if server := os.environ.get(warm.VARIABLE):
-        sys.exit(warm.run_there(server, sys.argv[1:]))
-    from dpc.cli import main
+    server = os.environ.get(warm.VARIABLE)
+    status = warm.run_there(server, sys.argv[1:]) if server else None
+    if status is None:
+        from dpc.cli import main
 
-    sys.exit(main(sys.argv[1:]))
+        status = main(sys.argv[1:])
+    sys.exit(status)

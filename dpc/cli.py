@@ -30,10 +30,9 @@ from dpc.errors import DpcError
 from dpc.execution import Execution
 from dpc.messages import did_you_mean, one_line
 from dpc.stage_settings import STAGES
+from dpc.warm import OFFLINE
 
 log = logging.getLogger("dpc")
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-"""What keeps the hub's libraries off the network: no stage uses it, `dpc.fetch` alone does."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,18 +11,37 @@ from pathlib import Path
 
 import pytest
 
+from dpc.warm import VARIABLE
 from tests.workflow import ROOT
 
+EARLY = """
+import subprocess, sys
+from dpc import warm
 
-def warm(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a shell script with a warm server beside it."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
-    command = [sys.executable, "-m", "dpc.warm", "--", "bash", "-c", script]
+warm.load_early()
+sys.exit(subprocess.run(["bash", "-c", sys.argv[1]]).returncode)
+"""
+BESIDE = {"server": ["-m", "dpc.warm", "--", "bash", "-c"], "early": ["-c", EARLY]}
+"""What runs a shell script with a server for all its stages, or with torch loaded early for the first one."""
+both = pytest.mark.parametrize("kind", BESIDE)
+
+
+def warm(script: str, folder: Path, kind: str = "server") -> subprocess.CompletedProcess[str]:
+    """Run a shell script with torch being loaded beside it."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+        "PYTHON": sys.executable,
+        "TMPDIR": str(folder),
+    }
+    command = [sys.executable, *BESIDE[kind], script]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_status_and_streams_come_back(tmp_path: Path) -> None:
-    done = warm("$PYTHON -m dpc studdy; echo status $?; $PYTHON -m dpc study --settings '{}'; echo status $?", tmp_path)
+@both
+def test_status_and_streams_come_back(kind: str, tmp_path: Path) -> None:
+    script = "$PYTHON -m dpc studdy; echo status $?; $PYTHON -m dpc study --settings '{}'; echo status $?"
+    done = warm(script, tmp_path, kind)
     assert done.returncode == 0
     assert done.stdout.split("\n")[:2] == ["status 2", "status 2"]
     assert "unknown stage 'studdy'; did you mean 'study'?" in done.stderr
@@ -32,7 +51,25 @@ def test_the_commands_own_status_is_returned(tmp_path: Path) -> None:
     assert warm("exit 7", tmp_path).returncode == 7
 
 
-def test_a_stage_writes_in_the_callers_folder(tmp_path: Path) -> None:
+@both
+def test_the_hub_is_offline_before_it_is_imported(kind: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "dpc", tmp_path / "dpc")
+    (tmp_path / "dpc/cli.py").write_text(
+        "import sys\n\ndef main(argv):\n    hub = sys.modules['huggingface_hub.constants']\n"
+        "    print('torch' in sys.modules, hub.HF_HUB_OFFLINE)\n    return 3\n"
+    )
+    done = warm("$PYTHON -m dpc; echo $?", tmp_path, kind)
+    assert done.stdout.split() == ["True", "True", "3"], done.stderr
+
+
+def test_a_stage_runs_by_itself_where_no_server_is(tmp_path: Path) -> None:
+    done = warm(f"{VARIABLE}=gone $PYTHON -m dpc studdy; echo status $?", tmp_path)
+    assert done.stdout == "status 2\n"
+    assert "did you mean 'study'?" in done.stderr
+
+
+@both
+def test_a_stage_writes_in_the_callers_folder(kind: str, tmp_path: Path) -> None:
     settings = (
         '{"dataset": "d", "task": "arithmetic", "generate": 1, "template": "{question}", '
         '"splits": {"tuning": 4, "validation": 2, "calibration": 2, "act_select": 0, "act_confirm": 0, "test": 3}}'
@@ -42,42 +79,65 @@ def test_a_stage_writes_in_the_callers_folder(tmp_path: Path) -> None:
         for split in ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
     )
     line = f"$PYTHON -m dpc problems --settings '{settings}' --train --test --questions q.parquet --gold {gold}"
-    done = warm(f"{line} --log made.log; echo $?; pgrep -f dpc.warm | wc -l", tmp_path)
+    done = warm(f"{line} --log made.log; echo $?", tmp_path, kind)
     assert done.stdout.split()[0] == "0", done.stderr
     assert (tmp_path / "q.parquet").is_file()
     assert "again by hand" in (tmp_path / "made.log").read_text()
 
 
 def waiting_stage(folder: Path) -> str:
-    """Return a shell line whose stage reads a pipe nobody writes to: it would wait for ever."""
-    os.mkfifo(folder / "rows.jsonl")
-    settings = (
-        '{"dataset": "d", "task": "gsm8k", "generate": null, "template": "{question}", '
-        '"splits": {"tuning": 4, "validation": 2, "calibration": 2, "act_select": 0, "act_confirm": 0, "test": 3}}'
-    )
-    gold = " ".join(
-        f"gold/{split}.parquet"
-        for split in ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
-    )
-    files = f"--train --test rows.jsonl --questions q.parquet --gold {gold}"
-    started = "for i in $(seq 300); do grep -q 'by hand' stage.log 2>/dev/null && break; sleep 0.1; done; sleep 1"
-    return f"$PYTHON -m dpc problems --settings '{settings}' {files} --log stage.log & caller=$!; {started}"
+    """Return a shell line that calls a stage, of a copy of the project here, and goes on once it sleeps."""
+    shutil.copytree(ROOT / "dpc", folder / "dpc")
+    cli, begin = folder / "dpc/cli.py", "    os.environ.update(OFFLINE)\n"
+    text = cli.read_text()
+    assert text.count(begin) == 1
+    wait = '    open("stage.pid", "w").write(str(os.getpid()))\n    time.sleep(300)\n'
+    cli.write_text(text.replace(begin, begin + wait))
+    line = "$PYTHON -m dpc study & caller=$!"
+    return f"{line}; while [ ! -s stage.pid ]; do sleep 0.1; done; stage=$(cat stage.pid)"
 
 
-def is_read(fifo: Path) -> bool:
-    """Say whether a process still reads the pipe."""
+def is_alive(process: int) -> bool:
+    """Say whether a process still runs; one that nobody has asked for its status does not."""
     try:
-        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError as error:
-        return error.errno != errno.ENXIO
-    return True
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
-@pytest.mark.parametrize("end", ["kill -9 $caller; sleep 2", "true"])
-def test_no_stage_outlives_its_caller_or_the_command(tmp_path: Path, end: str) -> None:
+ENDS = {
+    "kill -9 $caller; sleep 2; ps -o stat= -p $stage | grep -q S || echo ended": "ended",
+    "kill -USR1 $caller; wait $caller; echo status $?": "status",  # the caller ignores it, as in a job of Snakemake
+    "true": "",
+}
+"""How a stage's caller ends, and what is seen of it."""
+
+
+@pytest.mark.parametrize("end", ENDS)
+@both
+def test_a_stage_gets_its_callers_signals_and_outlives_neither_it_nor_the_command(
+    kind: str, end: str, tmp_path: Path
+) -> None:
     line = waiting_stage(tmp_path)
-    done = warm(f"{line}; {end}; echo over", tmp_path)
+    done = warm(f"trap '' USR1; {line}; {end}; echo over", tmp_path, kind)
+    assert ENDS[end] in done.stdout
     assert "over" in done.stdout
-    assert "by hand" in (tmp_path / "stage.log").read_text()
     time.sleep(0.5)
-    assert not is_read(tmp_path / "rows.jsonl")
+    assert not is_alive(int((tmp_path / "stage.pid").read_text()))
+    assert not list(tmp_path.glob("dpc-warm-*"))
+
+
+def test_an_early_process_that_nobody_calls_ends_with_the_command(tmp_path: Path) -> None:
+    done = warm("sleep 1; pgrep -P $PPID -f 'dpc.warm --once' > early.pid", tmp_path, "early")
+    assert done.returncode == 0
+    time.sleep(0.5)
+    assert not Path("/proc", (tmp_path / "early.pid").read_text().split()[0]).exists()
+    assert not list(tmp_path.glob("dpc-warm-*"))
+
+
+def test_no_early_process_where_a_sockets_path_would_be_too_long(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    done = warm(f"echo ${VARIABLE}-; $PYTHON -m dpc studdy; echo status $?", folder, "early")
+    assert done.stdout == "-\nstatus 2\n"
+    assert not list(folder.iterdir())

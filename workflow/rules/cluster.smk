@@ -1,7 +1,8 @@
 # What a job asks a scheduler for. Sizes come from dpc/cost.py; names of partitions from the environment, see docs/cluster.md.
 import signal
+from itertools import takewhile
 
-from dpc import cost
+from dpc import cost, warm
 
 WARNING_SECONDS = 120
 # Stages that keep nothing before their end: a warning would be of no use to them.
@@ -10,6 +11,11 @@ UNSAVED = {"extract_exemplars", "plant_harm"}
 # would take the stage along. Ignored is inherited; a stage that can stop early installs its own handler.
 if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # Here a second Snakemake starts before the stage does (but not in that one): time enough to load torch.
+    after = sys.argv[sys.argv.index("--target-jobs") + 1 :] if "--target-jobs" in sys.argv else []
+    here = {job.partition(":")[0] for job in takewhile(lambda word: not word.startswith("--"), after)}
+    if here & cost.RATES.keys() and not in_conda and warm.VARIABLE not in os.environ:
+        warm.load_early()
 
 
 def place_of(wildcards):
@@ -42,6 +48,7 @@ def torch_job(rule):
         "runtime": lambda wildcards, attempt: cost.minutes(
             CONFIG, rule, place_of(wildcards), int(wildcards.get("shards", 1)), attempt
         ),
+        "cpus_per_task": max(2, CONFIG.execution.threads),  # the second one loads torch while Snakemake starts
         "nodes": lambda wildcards: 1 if gpus(wildcards) > 1 else None,  # or several cards may spread over nodes
         "slurm_partition": on_gpu_nodes("DPC_GPU_PARTITION", "DPC_PARTITION"),
         "gpu_model": on_gpu_nodes("DPC_GPU_MODEL"),
