@@ -10,7 +10,7 @@ from dpc import tables
 from dpc.analysis import trigger
 from dpc.analysis.evaluation import evaluate
 from dpc.methods import Act
-from dpc.report import published, render
+from dpc.report import captions, published, render
 from dpc.report import tables as report
 from dpc.stage_settings import TablesStage
 from dpc.stages import tables as tables_stage
@@ -121,6 +121,12 @@ def test_cells_of_the_paper_that_were_not_run_are_dashes_beside_its_numbers(tabl
 def test_differences_are_points_with_signs():
     assert report.points(0.021, -0.004, 0.046) == "+2.1 [−0.4, 4.6]"
     assert report.points(float("nan"), 0, 0) == "–"
+
+
+def test_nothing_is_minus_zero():
+    assert report.plain(-0.0004, 3) == captions.number(-0.0004, 3) == "0.000"
+    assert report.plain(-0.0006, 3) == "−0.001"
+    assert report.points(-0.0001, -0.02, 0.0004) == "+0.0 [−2.0, 0.0]"
 
 
 def test_main_table_equals_hand_arithmetic(tabled):

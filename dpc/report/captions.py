@@ -80,7 +80,7 @@ def fisher_p(findings: pd.DataFrame) -> float:
 def number(value: Any, digits: int = 2) -> str:
     """Write a number with a true minus sign, or say that it is not estimable."""
     value = real(value)
-    return NOT_ESTIMABLE if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    return NOT_ESTIMABLE if math.isnan(value) else f"{value:z.{digits}f}".replace("-", "−")
 
 
 def interval(value: Any, low: Any, high: Any, digits: int = 2) -> str:

@@ -88,7 +88,7 @@ def _colours(grid: np.ndarray, measure: str) -> dict[str, Any]:
 
 def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str, columns: int) -> None:
     value = row[measure]
-    text = captions.DASH if np.isnan(value) else f"{100 * value:.{int(measure == 'gain')}f}".replace("-", "−")
+    text = captions.DASH if np.isnan(value) else f"{100 * value:z.{int(measure == 'gain')}f}".replace("-", "−")
     text = captions.starred(text, row["known"]) if measure == "gain" else text
     size = 5.4 if columns > 6 else 6.5
     axes.text(x, y, text, ha="center", va="center", fontsize=size, color=drawing.BLACK)

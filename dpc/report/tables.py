@@ -56,7 +56,7 @@ def percent(value: Any, digits: int = 1) -> str:
 def plain(value: Any, digits: int) -> str:
     """Write a number, a dash where there is none."""
     value = captions.real(value)
-    return DASH if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    return DASH if math.isnan(value) else f"{value:z.{digits}f}".replace("-", "−")
 
 
 def span(low: Any, high: Any) -> str:
@@ -69,7 +69,7 @@ def points(value: Any, low: Any, high: Any) -> str:
     value, low, high = (100 * captions.real(number) for number in (value, low, high))
     if math.isnan(value):
         return DASH
-    return f"{value:+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−")
+    return f"{value:+z.1f} [{low:z.1f}, {high:z.1f}]".replace("-", "−")
 
 
 def main_table(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
