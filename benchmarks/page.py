@@ -35,10 +35,10 @@ ABOUT = {
     "*Eager* keeps every "
     "attention matrix and its gradient (`retain_grad`); *ones-gate* multiplies a matrix of ones with a gradient onto "
     "the attention; the *floor* is the bare forward and backward pass through torch's fused attention to the first "
-    "layer's attention output, nothing recorded: it yields no saliency. Lean spares two things that the floor does: "
-    "what all batches of a job begin with, BOS and prompt, goes through the model once a job, before the clock starts; "
-    "and the last layer works on target rows only after its attention. Seconds are the fastest of the passes of a run "
-    "(five below 4,096 tokens, else one).",
+    "layer's attention output, nothing recorded: it yields no saliency. Lean leaves out two pieces of work that the "
+    "floor does: what all batches of a job begin with, BOS and prompt, goes through the model once a job, before the "
+    "clock starts; and the last layer works on target rows only after its attention. Seconds are the fastest of the "
+    "passes of a run (five below 4,096 tokens, else one).",
     "decoding": "Greedy answers to questions of ragged length under one soft prompt, in the same batches of 32 by our "
     "loop and by transformers' `generate` with left padding. The texts are the same, token for token.",
     "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "

@@ -47,41 +47,53 @@ PASSED_ON = (signal.SIGUSR1, signal.SIGTERM)
 
 
 def run_there(path: str, argv: list[str]) -> int | None:
-    """Have the server at `path` run a stage; return its exit status, None where no server is (any more)."""
+    """Have the server at `path` run a stage; return its exit status, None where no server begins with it."""
     request = {"argv": argv, "folder": str(Path.cwd()), "environment": dict(os.environ)}
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(path)
             socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
+            answers = connection.makefile()
+            if not answers.readline():
+                return None
         except OSError:
             return None
-        answers = connection.makefile()
-        if stage := answers.readline():
-            _pass_on(int(stage))
-        status = answers.readline()
-    return int(status) if status else 1
+        for number in PASSED_ON:
+            signal.signal(number, lambda n, _: _tell(connection, n))
+        with contextlib.suppress(OSError):
+            if status := answers.readline():
+                return int(status) if int(status) >= 0 else 128 - int(status)
+    print("error: the stage's process was killed; the usual reason is memory", file=sys.stderr)
+    return 128 + signal.SIGKILL
 
 
-def _pass_on(stage: int) -> None:
-    def pass_on(number: int, _: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(stage, number)
-
-    for number in PASSED_ON:
-        signal.signal(number, pass_on)
-
-
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Read one request, and the caller's three streams."""
-    data, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
-    while not data.endswith(b"\n"):
-        data += connection.recv(1 << 20)
+def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Read one request and the caller's three streams, and say that the stage begins; None if the caller is gone."""
+    try:
+        data, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        while not data.endswith(b"\n"):
+            more = connection.recv(1 << 20)
+            if not more:
+                return None
+            data += more
+    except OSError:
+        return None
+    _tell(connection, os.getpid())
     return json.loads(data), list(streams)
 
 
 def _tell(connection: socket.socket, number: int) -> None:
-    with contextlib.suppress(OSError):  # nobody may wait for the answer any more
+    """Send one line: that the stage begins, its exit status, or a signal for it."""
+    with contextlib.suppress(OSError):  # nobody may be there any more
         connection.sendall(f"{number}\n".encode())
+
+
+def _signals(connection: socket.socket) -> list[int]:
+    """Return the signals that the caller passes on; SIGTERM where it is gone."""
+    data = b""
+    with contextlib.suppress(OSError):
+        data = connection.recv(64)
+    return [int(number) for number in data.split()] or [signal.SIGTERM]
 
 
 def _be_stage(request: dict[str, Any], streams: list[int]) -> int:
@@ -94,6 +106,7 @@ def _be_stage(request: dict[str, Any], streams: list[int]) -> int:
         os.environ.clear()
         os.environ.update(request["environment"])
         os.environ.pop(VARIABLE)
+        tempfile.tempdir = None  # it was found in another environment
         return int(importlib.import_module("dpc.cli").main(request["argv"]))
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 1
@@ -131,11 +144,14 @@ class _Server:
         self._leave()
 
     def _start(self, connection: socket.socket) -> None:
-        request, streams = _receive(connection)
+        received = _receive(connection)
+        if received is None:
+            connection.close()
+            return
+        request, streams = received
         child = os.fork()
         if child == 0:  # leaves without the server's clean-up
             os._exit(_be_stage(request, streams))
-        _tell(connection, child)
         for stream in streams:
             os.close(stream)
         ended = os.pidfd_open(child)
@@ -145,8 +161,11 @@ class _Server:
     def _attend(self, watched: object, child: int, ended: int, connection: socket.socket) -> None:
         """Tell the caller how its stage ended; a caller that is gone takes its stage with it."""
         if watched is connection:
-            self.selector.unregister(connection)
-            signal.pidfd_send_signal(ended, signal.SIGTERM)  # the stage may save before it ends: do not wait here
+            numbers = _signals(connection)
+            for number in numbers:
+                signal.pidfd_send_signal(ended, number)
+            if signal.SIGTERM in numbers:
+                self.selector.unregister(connection)  # the stage may save before it ends: do not wait here
             return
         self.selector.unregister(ended)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -172,20 +191,24 @@ def _serve(listener: socket.socket) -> None:
     _Server(listener).serve()
 
 
-def load_early() -> None:
-    """Start a process that loads torch at once, and becomes the stage that this job will call."""
+def load_early(threads: int) -> None:
+    """Start a process that loads torch at once, and becomes the stage that this job will call with so many threads.
+
+    Where that cannot be, the stage loads torch itself.
+    """
     folder = tempfile.mkdtemp(prefix="dpc-warm-")
-    path = f"{folder}/socket"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        try:
-            listener.bind(path)
-        except OSError:  # a socket's path has 107 characters at most
-            shutil.rmtree(folder)
-            return
-        listener.listen()
-        command = [sys.executable, "-m", "dpc.warm", "--once", str(listener.fileno())]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()])
-    os.environ[VARIABLE] = path
+    counts = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(f"{folder}/socket")  # at most 107 characters
+            listener.listen()
+            command = [sys.executable, "-m", "dpc.warm", "--once", str(listener.fileno()), folder]
+            environment, kept = {**os.environ, **counts}, [listener.fileno()]
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=kept, env=environment)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    os.environ[VARIABLE] = f"{folder}/socket"
 
     def tidy() -> None:
         process.terminate()
@@ -195,27 +218,34 @@ def load_early() -> None:
     atexit.register(tidy)
 
 
-def _once(listener: socket.socket) -> int:
+def _once(listener: socket.socket, folder: str) -> int:
     """Load torch, then be the stage of the first caller; return its exit status, 1 if none comes."""
     parent = os.getppid()
     _load(TORCH)
-    while not select.select([listener], [], [], 1.0)[0]:
-        if os.getppid() != parent:
-            return 1
-    connection = listener.accept()[0]
+    received = None
+    while received is None and os.getppid() == parent:
+        if select.select([listener], [], [], 1.0)[0]:
+            connection = listener.accept()[0]
+            received = _receive(connection)
     listener.close()  # a second stage finds nobody, and runs where it was called
-    request, streams = _receive(connection)
-    _tell(connection, os.getpid())
-    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
-    status = _be_stage(request, streams)
+    shutil.rmtree(folder, ignore_errors=True)
+    if received is None:
+        return 1
+    threading.Thread(target=_heed, args=(connection, parent), daemon=True).start()
+    status = _be_stage(*received)
     _tell(connection, status)
     return status
 
 
-def _end_with(connection: socket.socket) -> None:
-    """Ask this process to stop when the caller is gone."""
-    connection.recv(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+def _heed(connection: socket.socket, parent: int) -> None:
+    """Do to this process what the caller's signals would do; ask it to stop when caller or parent is gone."""
+    is_over = False
+    while not is_over:
+        has_news = bool(select.select([connection], [], [], 1.0)[0])
+        numbers = _signals(connection) if has_news else [signal.SIGTERM] if os.getppid() != parent else []
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        is_over = signal.SIGTERM in numbers
 
 
 def main(command: list[str]) -> int:
@@ -239,7 +269,7 @@ def main(command: list[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--once"]:
-        os._exit(_once(socket.socket(fileno=int(sys.argv[2]))))
+        os._exit(_once(socket.socket(fileno=int(sys.argv[2])), sys.argv[3]))
     if sys.argv[1:2] != ["--"] or len(sys.argv) < 3:
         sys.exit("usage: python -m dpc.warm -- COMMAND ...")
     sys.exit(main(sys.argv[2:]))

@@ -319,7 +319,9 @@ def test_a_prefix_is_made_once_a_prompt_and_changes_no_bit(family: str, monkeypa
 
 
 @pytest.mark.parametrize("rows", ["all", "rationale"])
-def test_the_last_layer_works_on_rows_that_predict_only(rows: Literal["all", "rationale"]) -> None:
+def test_the_last_layer_works_on_rows_that_predict_only(
+    rows: Literal["all", "rationale"], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lm, layout = tiny.model(), Layout("bos_first", has_bos=True)
     batch = right_padded(lm, layout, prompt(lm), *sequences())
     seen: dict[int, list[int]] = {}
@@ -327,10 +329,14 @@ def test_the_last_layer_works_on_rows_that_predict_only(rows: Literal["all", "ra
         layer.mlp.gate_proj.register_forward_pre_hook(
             lambda _, given, index=index: seen.setdefault(index, []).append(given[0].shape[1])
         )
+    idle, attend = list[int](), saliency.attend
+    monkeypatch.setattr(saliency, "attend", lambda *given: idle.append(given[3].idle) or attend(*given))
     measure(lm, layout, batch, VECTORS, CUTS, STARTS, Request(rows=rows))
     first, length = min(batch.predicting_rows(b).start for b in range(3)), batch.embeds_BSD.shape[1]
-    assert seen[1][-1] == length - (batch.question_start if rows == "all" else first)
+    spared = first - batch.question_start if rows == "all" else 0
+    assert seen[1][-1] == length - first + spared
     assert seen[2][-1] == length - first
+    assert idle[-3:] == [0, 0, spared]
 
 
 def test_a_row_alone_equals_the_row_in_a_ragged_batch() -> None:

@@ -114,6 +114,19 @@ def test_a_shared_prefix_and_parts_change_neither_loss_nor_gradient(
         assert float((found - gradient).norm() / gradient.norm()) < 1e-13
 
 
+def test_the_last_layer_works_on_rows_from_the_first_target_on() -> None:
+    lm, batch = tiny.model(), ragged()
+    rows: dict[int, int] = {}
+    for index, layer in enumerate(lm.model.get_decoder().layers):
+        layer.mlp.gate_proj.register_forward_pre_hook(
+            lambda _, given, index=index: rows.update({index: given[0].shape[1]})
+        )
+    Objective(lm, layout_of(lm, "bos_first"), None, ROWS).gradient(prompt(1), batch)
+    shortest = min(len(example.question_ids) for example in batch)
+    assert rows[1] == max(map(len, batch))
+    assert rows[2] == rows[1] - shortest + 1
+
+
 def test_a_family_without_bos_has_a_prefix_of_the_prompt_alone() -> None:
     lm = dataclasses.replace(tiny.model("qwen2", torch.float64), bos_id=None)
     layout, prompt_ND = layout_of(lm, "bos_first"), prompt(1)

@@ -18,7 +18,7 @@ EARLY = """
 import subprocess, sys
 from dpc import warm
 
-warm.load_early()
+warm.load_early(1)
 sys.exit(subprocess.run(["bash", "-c", sys.argv[1]]).returncode)
 """
 BESIDE = {"server": ["-m", "dpc.warm", "--", "bash", "-c"], "early": ["-c", EARLY]}
@@ -53,13 +53,39 @@ def test_the_commands_own_status_is_returned(tmp_path: Path) -> None:
 
 @both
 def test_the_hub_is_offline_before_it_is_imported(kind: str, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "dpc", tmp_path / "dpc")
-    (tmp_path / "dpc/cli.py").write_text(
-        "import sys\n\ndef main(argv):\n    hub = sys.modules['huggingface_hub.constants']\n"
-        "    print('torch' in sys.modules, hub.HF_HUB_OFFLINE)\n    return 3\n"
-    )
+    told = "'torch' in sys.modules, sys.modules['huggingface_hub.constants'].HF_HUB_OFFLINE"
+    other_stage(tmp_path, f"import sys\n\ndef main(argv):\n    print({told})\n    return 3\n")
     done = warm("$PYTHON -m dpc; echo $?", tmp_path, kind)
     assert done.stdout.split() == ["True", "True", "3"], done.stderr
+
+
+def test_an_early_stage_has_the_threads_and_the_temporary_folder_it_would_have_had(tmp_path: Path) -> None:
+    told = "torch.get_num_threads(), tempfile.gettempdir()"
+    other_stage(tmp_path, f"import tempfile, torch\n\ndef main(argv):\n    print({told})\n    return 3\n")
+    (tmp_path / "own").mkdir()
+    done = warm(f"TMPDIR={tmp_path}/own $PYTHON -m dpc", tmp_path, "early")
+    assert done.stdout.split() == ["1", f"{tmp_path}/own"], done.stderr
+
+
+def test_stages_at_the_same_time_all_run(tmp_path: Path) -> None:
+    call = "$PYTHON -m dpc studdy; echo status $?"
+    done = warm(f"({call}) & ({call}) & wait", tmp_path, "early")
+    assert done.stdout == "status 2\nstatus 2\n"
+    assert done.stderr.count("did you mean 'study'?") == 2
+
+
+def test_a_stage_runs_by_itself_where_loading_fails(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
+    done = warm("$PYTHON -m dpc studdy; echo status $?", tmp_path, "early")
+    assert done.stdout == "status 2\n"
+    assert not list(tmp_path.glob("dpc-warm-*"))
+
+
+def test_an_early_stage_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    warm(f"{waiting_stage(tmp_path)}; kill -9 $PPID", tmp_path, "early")
+    time.sleep(3.5)
+    assert not is_alive(int((tmp_path / "stage.pid").read_text()))
+    assert not list(tmp_path.glob("dpc-warm-*"))
 
 
 def test_a_stage_runs_by_itself_where_no_server_is(tmp_path: Path) -> None:
@@ -85,15 +111,33 @@ def test_a_stage_writes_in_the_callers_folder(kind: str, tmp_path: Path) -> None
     assert "again by hand" in (tmp_path / "made.log").read_text()
 
 
-def waiting_stage(folder: Path) -> str:
-    """Return a shell line that calls a stage, of a copy of the project here, and goes on once it sleeps."""
+SLEEPS = """
+import os, time
+from dpc.stages.interrupt import interruptible
+
+def main(argv):
+    with interruptible() as asked:
+        with open("stage.pid", "w") as file:
+            file.write(str(os.getpid()))
+        while not asked():
+            time.sleep(0.05)
+        time.sleep(1)
+        print("saved at", asked())
+    return 5
+"""
+"""A stage that works until it is asked to stop, and takes a second to save."""
+
+
+def other_stage(folder: Path, code: str) -> None:
+    """Put a copy of the project into a folder, where every stage is `code`."""
     shutil.copytree(ROOT / "dpc", folder / "dpc")
-    cli, begin = folder / "dpc/cli.py", "    os.environ.update(OFFLINE)\n"
-    text = cli.read_text()
-    assert text.count(begin) == 1
-    wait = '    open("stage.pid", "w").write(str(os.getpid()))\n    time.sleep(300)\n'
-    cli.write_text(text.replace(begin, begin + wait))
-    line = "$PYTHON -m dpc study & caller=$!"
+    (folder / "dpc/cli.py").write_text(code)
+
+
+def waiting_stage(folder: Path) -> str:
+    """Return a shell line that calls a stage and goes on once it works."""
+    other_stage(folder, SLEEPS)
+    line = "$PYTHON -m dpc & caller=$!"
     return f"{line}; while [ ! -s stage.pid ]; do sleep 0.1; done; stage=$(cat stage.pid)"
 
 
@@ -106,11 +150,13 @@ def is_alive(process: int) -> bool:
 
 
 ENDS = {
-    "kill -9 $caller; sleep 2; ps -o stat= -p $stage | grep -q S || echo ended": "ended",
-    "kill -USR1 $caller; wait $caller; echo status $?": "status",  # the caller ignores it, as in a job of Snakemake
+    "kill -9 $caller; sleep 3; ps -o stat= -p $stage | grep -q S || echo ended": "saved at SIGTERM\nended\n",
+    "kill -USR1 $caller; wait $caller; echo status $?": "saved at SIGUSR1\nstatus 5\n",
+    "kill -TERM $caller; wait $caller; echo status $?": "saved at SIGTERM\nstatus 5\n",
+    "kill -9 $stage; wait $caller; echo status $?": "status 137\n",
     "true": "",
 }
-"""How a stage's caller ends, and what is seen of it."""
+"""How a stage or its caller ends, and what is seen of it; the caller ignores SIGUSR1 itself, as in Snakemake's jobs."""
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -120,8 +166,7 @@ def test_a_stage_gets_its_callers_signals_and_outlives_neither_it_nor_the_comman
 ) -> None:
     line = waiting_stage(tmp_path)
     done = warm(f"trap '' USR1; {line}; {end}; echo over", tmp_path, kind)
-    assert ENDS[end] in done.stdout
-    assert "over" in done.stdout
+    assert done.stdout.startswith(f"{ENDS[end]}over\n")
     time.sleep(0.5)
     assert not is_alive(int((tmp_path / "stage.pid").read_text()))
     assert not list(tmp_path.glob("dpc-warm-*"))

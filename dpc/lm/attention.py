@@ -33,7 +33,7 @@ class Sight:
     offset: int = 0
     """Column of the first query row: rows before it have keys and values, but no queries."""
     idle: int = 0
-    """So many rows at the front have an output that no loss depends on."""
+    """So many rows at the front have an output that no loss depends on (on their keys and values it may)."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class Continued(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        """Return dL/dQ, and dL/dK and dL/dV of the rows' own columns; columns of idle rows count as given."""
+        """Return dL/dQ, 0 for idle rows, and dL/dK and dL/dV of the rows' own columns, theirs too."""
         query_BHQD, key_BJKD, value_BJKD, *given, output_BHQD, lse_BHQ = ctx.saved_tensors
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         idle, scale = ctx.sight.idle, ctx.sight.scale

@@ -113,7 +113,7 @@ class Recorder:
     def idle(self, layer: int) -> int:
         """Return how many rows of the graph, counted from its first, no loss depends on: in the last layer only."""
         is_last = layer == self.groups_BLhSG.shape[1] - 1
-        return self.first_row - self.graph_start if is_last and self.is_recording else 0
+        return self.first_row - self.graph_start if is_last else 0
 
     def mask(self, rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor | None:
         """Return the additive mask that attention needs beyond being causal; one for all layers of a card."""

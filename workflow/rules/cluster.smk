@@ -11,11 +11,11 @@ UNSAVED = {"extract_exemplars", "plant_harm"}
 # would take the stage along. Ignored is inherited; a stage that can stop early installs its own handler.
 if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    # Here a second Snakemake starts before the stage does (but not in that one): time enough to load torch.
+    # In a Slurm job a second Snakemake starts before the stage does: time enough to load torch (in the first one).
     after = sys.argv[sys.argv.index("--target-jobs") + 1 :] if "--target-jobs" in sys.argv else []
     here = {job.partition(":")[0] for job in takewhile(lambda word: not word.startswith("--"), after)}
     if here & cost.RATES.keys() and not in_conda and warm.VARIABLE not in os.environ:
-        warm.load_early()
+        warm.load_early(CONFIG.execution.threads)
 
 
 def place_of(wildcards):
