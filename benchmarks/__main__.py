@@ -82,11 +82,24 @@ def _summary(work: suite.Work, row: dict[str, Any]) -> str:
     return f"{work.script} {row['method']}: {measured}  ({sizes})"
 
 
+def to_run(chosen: suite.Suite, known: Sequence[dict[str, Any]]) -> Runs:
+    """Return the runs of a suite, but for work that only shows growth and is in the table already.
+
+    It may be half of a pair that is not selected, and would part from its other half.
+    """
+    compared = {(pair.work.script, pair.work.key) for pair in chosen.pairs}
+    done = {(row["script"], row["options"], row["method"]) for row in known}
+    return {
+        key: (work, methods)
+        for key, (work, methods) in suite.runs(chosen).items()
+        if key in compared or any((*key, method) not in done for method in methods)
+    }
+
+
 def measure(args: argparse.Namespace) -> None:
     """Run the suite and write the table after every round; rows of work that is not selected stay."""
-    chosen = suite.selected(suite.quick() if args.quick else suite.full(), args.only)
-    runs = suite.runs(chosen)
     before = table.read(args.table) if args.table.exists() else []
+    runs = to_run(suite.selected(suite.quick() if args.quick else suite.full(), args.only), before)
     rows = [row for row in before if (row["script"], row["options"]) not in runs]
     say(estimate(runs, args.rounds, before))
     load, cores = os.getloadavg()[0], os.cpu_count() or 1

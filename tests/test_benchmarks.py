@@ -161,6 +161,17 @@ def test_other_parts_stay_in_the_table(monkeypatch, tmp_path):
     assert sorted(scripts) == ["decoding", "decoding", "tuning", "tuning"]
 
 
+def test_growth_that_is_in_the_table_parts_no_pair(monkeypatch, tmp_path):
+    fake(monkeypatch, lambda method: (0, json.dumps({"seconds": 1.0, "checksum": 1.0}), ""))
+    files = ["--table", str(tmp_path / "t.parquet"), "--page", str(tmp_path / "p.md"), "--rounds", "1"]
+    assert runner.main(["--quick", "--only", "growth", *files]) == 0  # alone, it is run
+    assert {found["method"] for found in table.read(tmp_path / "t.parquet")} == {"lean"}
+    assert runner.main(["--quick", "--only", "saliency", *files]) == 0
+    whole = table.read(tmp_path / "t.parquet")
+    assert runner.main(["--quick", "--only", "growth", "--only", "tuning", *files]) == 0
+    assert [found for found in table.read(tmp_path / "t.parquet") if found["script"] == "saliency"] == whole
+
+
 def test_no_round_begins_that_ends_too_late(monkeypatch, tmp_path):
     fake(monkeypatch, lambda method: (0, json.dumps({"seconds": 1.0}), ""))
     files = ["--table", str(tmp_path / "t.parquet"), "--page", str(tmp_path / "p.md")]
