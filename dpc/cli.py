@@ -29,8 +29,8 @@ from dpc.claim import Claim
 from dpc.errors import DpcError
 from dpc.execution import Execution
 from dpc.messages import did_you_mean, one_line
+from dpc.offline import OFFLINE
 from dpc.stage_settings import STAGES
-from dpc.warm import OFFLINE
 
 log = logging.getLogger("dpc")
 

@@ -30,10 +30,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dpc.offline import OFFLINE
+
 VARIABLE = "DPC_WARM"
 """Environment variable that names the server's socket."""
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-"""What keeps the hub's libraries off the network, from their import on: no stage uses it, `dpc.fetch` alone does."""
 TORCH = (
     "torch", "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto", "pandas", "pyarrow.parquet", "pydantic",
