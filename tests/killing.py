@@ -96,7 +96,7 @@ def made(folder: Path) -> int:
 
 def main(folder: Path) -> None:
     """Answer requests until there are no more."""
-    for module in (*warm.PRELOADED, "dpc.cli"):
+    for module in (*warm.TORCH, *warm.DRAWING, "dpc.cli"):
         importlib.import_module(module)
     print(forked(lambda: made(folder)), flush=True)
     for line in sys.stdin:
