@@ -194,28 +194,31 @@ def _serve(listener: socket.socket) -> None:
 def load_early(threads: int) -> None:
     """Start a process that loads torch at once, and becomes the stage that this job will call with so many threads.
 
-    Where that cannot be, the stage loads torch itself.
+    Where that cannot be (no room, no process, a path of more than 107 characters), the stage loads torch itself.
     """
-    folder = tempfile.mkdtemp(prefix="dpc-warm-")
+    with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+        folder = tempfile.mkdtemp(prefix="dpc-warm-")
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        process = _listening(f"{folder}/socket", threads)
+        os.environ[VARIABLE] = f"{folder}/socket"
+        undo.pop_all()
+        atexit.register(_end, process, folder)
+
+
+def _listening(path: str, threads: int) -> subprocess.Popen[bytes]:
     counts = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(f"{folder}/socket")  # at most 107 characters
-            listener.listen()
-            command = [sys.executable, "-m", "dpc.warm", "--once", str(listener.fileno()), folder]
-            environment, kept = {**os.environ, **counts}, [listener.fileno()]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=kept, env=environment)
-    except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    os.environ[VARIABLE] = f"{folder}/socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen()
+        command = [sys.executable, "-m", "dpc.warm", "--once", str(listener.fileno()), str(Path(path).parent)]
+        environment, kept = {**os.environ, **counts}, [listener.fileno()]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=kept, env=environment)
 
-    def tidy() -> None:
-        process.terminate()
-        process.wait()  # the stage may save before it ends
-        shutil.rmtree(folder, ignore_errors=True)
 
-    atexit.register(tidy)
+def _end(process: subprocess.Popen[bytes], folder: str) -> None:
+    process.terminate()
+    process.wait()  # the stage may save before it ends
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _once(listener: socket.socket, folder: str) -> int:

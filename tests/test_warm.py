@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dpc.warm import VARIABLE
+from dpc.warm import VARIABLE, load_early
 from tests.workflow import ROOT
 
 EARLY = """
@@ -72,6 +72,32 @@ def test_stages_at_the_same_time_all_run(tmp_path: Path) -> None:
     done = warm(f"({call}) & ({call}) & wait", tmp_path, "early")
     assert done.stdout == "status 2\nstatus 2\n"
     assert done.stderr.count("did you mean 'study'?") == 2
+
+
+@both
+def test_a_caller_that_dies_while_it_asks_holds_nobody_up(kind: str, tmp_path: Path) -> None:
+    ask = (
+        "import os, socket; s = socket.socket(socket.AF_UNIX); "
+        f"s.connect(os.environ['{VARIABLE}']); s.sendall(b'half a request')"
+    )
+    done = warm(f'$PYTHON -c "{ask}"; $PYTHON -m dpc studdy; echo status $?', tmp_path, kind)
+    assert done.stdout == "status 2\n", done.stderr
+
+
+@pytest.mark.parametrize("call", ["tempfile.mkdtemp", "subprocess.Popen"])
+def test_what_keeps_torch_from_loading_early_stops_no_job(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(call, refused)
+    load_early(1)
+    assert VARIABLE not in os.environ
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_stage_runs_by_itself_where_loading_fails(tmp_path: Path) -> None:
