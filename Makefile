@@ -6,7 +6,7 @@ SNAKEMAKE := $(BIN)/snakemake
 # A file stays with one worker, which makes what its tests share once; files go out in the order of tests/conftest.py.
 PYTEST := $(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 # Loads torch once for all jobs of a run; results are the same.
-WARM := $(BIN)/python -m dpc.warm --
+WARM := $(BIN)/python -m dpc.pipeline.cluster.warm --
 DEMO := --configfile workflow/demo.yaml
 LINTED := dpc tests benchmarks
 
@@ -40,13 +40,13 @@ bench: .venv/test  ## measure speed and memory against the usual ways (about two
 	$(BIN)/python -m benchmarks
 
 resume: .venv/study  ## go on with a run whose Snakemake was killed (docs/cluster.md); RESUME="results/paper --cancel"
-	$(BIN)/python -m dpc.resume $(RESUME)
+	$(BIN)/python -m dpc.pipeline.cluster.resume $(RESUME)
 
 fingerprints: .venv/test  ## record the code of every stage anew, where results are the same
-	$(BIN)/python -m tests.fingerprints
+	$(BIN)/python -m tests.support.fingerprints
 
 schema: .venv/study  ## write the schema of config.yaml anew
-	$(BIN)/python -m dpc.schema > workflow/schemas/config.schema.json
+	$(BIN)/python -m dpc.config.schema > workflow/schemas/config.schema.json
 
 .venv/study: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("found Python %d.%d; expected 3.11 or newer: make PYTHON=python3.11 ..." % sys.version_info[:2])'

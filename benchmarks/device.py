@@ -28,11 +28,11 @@ import torch
 from benchmarks.models import llama, with_words
 from benchmarks.running import last_json, machine
 from benchmarks.saliency import METHODS, batch_of, status_mb
+from dpc.config.execution import Execution
 from dpc.errors import DpcError
-from dpc.execution import Execution
-from dpc.files import atomic
 from dpc.lm.batches import is_out_of_memory
 from dpc.lm.models import LanguageModel
+from dpc.storage.files import atomic
 
 SHAPES: dict[str, dict[str, int]] = {
     "llama2-13b": {"layers": 40, "heads": 40, "width": 5120, "feed_forward": 13824, "vocabulary": 32000},

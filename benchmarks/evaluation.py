@@ -18,15 +18,15 @@ import torch
 
 from benchmarks.decoding import LAYOUT, arguments, count_down, requests
 from benchmarks.models import llama, with_words
-from dpc.edits import Edit
-from dpc.lm import soft_prompt
 from dpc.lm.batches import in_batches
 from dpc.lm.decoding import Generated, Limits, Request, generate
 from dpc.lm.layout import right_padded
 from dpc.lm.models import LanguageModel
-from dpc.lm.recorder import Request as Reading
-from dpc.lm.saliency import Prefix
-from dpc.lm.saliency import measure as measure_saliency
+from dpc.lm.saliency.measuring import Prefix
+from dpc.lm.saliency.measuring import measure as measure_saliency
+from dpc.lm.saliency.recorder import Request as Reading
+from dpc.prompts import soft_prompt
+from dpc.prompts.edits import Edit
 
 
 def _answers(lm: LanguageModel, asked: list[Request], args: argparse.Namespace) -> dict[int, Generated]:

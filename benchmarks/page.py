@@ -12,7 +12,7 @@ from benchmarks import plot, running, suite, table
 from benchmarks.suite import Pair
 from benchmarks.table import Row, Runs, Spread
 from dpc.errors import DpcError
-from dpc.files import atomic
+from dpc.storage.files import atomic
 
 NAMES = {
     "lean": "lean",

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.saliency --method lean` prints one line of JSON: seconds of a pass, peak memory, a checksum.
 
-- `lean`, `lean_suffix`, `lean_checkpoint`: `dpc.lm.saliency.measure`, as the study asks for it; from the rationale's
+- `lean`, `lean_suffix`, `lean_checkpoint`: `dpc.lm.saliency.measuring.measure`, as the study asks for it; from the rationale's
   rows on; with activation checkpointing. BOS and prompt go through the model once a job, so not in a timed pass.
 - `floor`: forward and backward pass to the first attention output through torch's fused attention, nothing recorded.
 - `eager`: every attention matrix and its gradient kept (`retain_grad`), then reduced.
@@ -28,9 +28,9 @@ from benchmarks.models import EOS, llama, with_words
 from dpc.lm.layout import Layout, RightPadded, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
-from dpc.lm.recorder import Request
-from dpc.lm.saliency import Prefix, span_loss
-from dpc.lm.saliency import measure as measure_saliency
+from dpc.lm.saliency.measuring import Prefix, span_loss
+from dpc.lm.saliency.measuring import measure as measure_saliency
+from dpc.lm.saliency.recorder import Request
 
 LAYOUT = Layout("bos_first", has_bos=True)
 RAGGED = 8

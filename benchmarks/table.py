@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.suite import Growth, Pair, Work
 from dpc.errors import DpcError
-from dpc.files import atomic
+from dpc.storage.files import atomic
 
 Row = dict[str, Any]
 Runs = dict[tuple[str, str, str], list[Row]]

@@ -10,15 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from dpc import tables
-from dpc.analysis import flow
-from dpc.analysis.baseline import of_row
+from dpc.analysis.readings import flow
+from dpc.analysis.readings.baseline import of_row
+from dpc.config.execution import Execution
+from dpc.config.settings import Trigger
+from dpc.config.slices import ExtractSaliencyStage, ThresholdsStage
 from dpc.errors import DpcError
-from dpc.execution import Execution
-from dpc.plans import fires
-from dpc.settings import Trigger
-from dpc.stage_settings import ExtractSaliencyStage, ThresholdsStage
-from dpc.stages import extract_saliency
+from dpc.pipeline.stages import extract_saliency
+from dpc.plans.registry import fires
+from dpc.storage import tables
 
 DTYPES = ("float32", "bfloat16")
 WANTED = 0.95

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.models import BOS, EOS, PAD, llama, with_words
-from dpc.catalogue import Recipe
-from dpc.lm import soft_prompt
+from dpc.config.catalogue import Recipe
 from dpc.lm.layout import Layout
-from dpc.lm.training import POOL, Example, Tuning, learning_rate
+from dpc.prompts import soft_prompt
+from dpc.prompts.tuners.prompt_tuning import POOL, Example, Tuning, learning_rate
 
 LAYOUT = Layout("prompt_first", has_bos=True)
 QUESTION, RATIONALE = (100, 40, 200), (120, 50, 250)

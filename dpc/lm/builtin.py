@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dpc.catalogue import BuiltinModel
+from dpc.config.catalogue import BuiltinModel
 from dpc.errors import DpcError
 from dpc.tasks import arithmetic
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from dpc.lm.act import Calibration
+from dpc.lm.act.calibration import Calibration
 from dpc.lm.batches import copy_rows
 from dpc.lm.models import LanguageModel
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from dpc import cost
 from dpc.errors import DpcError
+from dpc.pipeline import cost
 
 
 def placement(folder: Path, dtype: str, device: torch.device) -> dict[str, Any]:

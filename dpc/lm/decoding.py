@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpc.config.methods import Act
 from dpc.errors import DpcError
-from dpc.lm.act import Calibration, calibrated
+from dpc.lm.act.calibration import Calibration, calibrated
 from dpc.lm.batches import in_batches
 from dpc.lm.cache import Past
 from dpc.lm.layout import Layout, check_length, left_padded, shared_prefix
 from dpc.lm.models import LanguageModel
-from dpc.methods import Act
 
 STOP_WINDOW = 16
 """Tokens looked at for a stop text while decoding, beside one for each of its bytes."""

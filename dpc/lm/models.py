@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dpc.config.execution import Execution
+from dpc.config.messages import snakemake
 from dpc.errors import DpcError
-from dpc.execution import Execution
 from dpc.lm.cards import check_spread, placement
-from dpc.messages import snakemake
-from dpc.model_files import kernel, read_config
+from dpc.storage.model_files import kernel, read_config
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dpc.stage_settings import ReportStage
+from dpc.config.slices import ReportStage
 from dpc.tasks import get_task
 from dpc.tasks.base import AT_CHANCE
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from dpc.files import atomic
+from dpc.storage.files import atomic
 
 # Both the PDF's creation date and the font subsets inside it take their time from here.
 os.environ["SOURCE_DATE_EPOCH"] = "0"

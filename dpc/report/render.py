@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dpc.files import atomic
-from dpc.report.tables import Table
+from dpc.report.tables.main_tables import Table
+from dpc.storage.files import atomic
 
 _LONGEST_FLOAT = 40  # rows that fit on a page; longer tables break over pages
 _SENTENCE = 30  # characters

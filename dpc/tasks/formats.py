@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dpc.catalogue import Format
+from dpc.config.catalogue import Format
 
 Shot = tuple[str, str]
 """A worked example: question and gold rationale."""

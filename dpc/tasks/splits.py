@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpc.catalogue import Splits
+from dpc.config.catalogue import Splits
 from dpc.errors import DpcError
 from dpc.tasks.base import Problem, hash_order, problem_id
 

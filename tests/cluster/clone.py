@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.slurm import Cluster, wait_until
-from tests.workflow import ONE_THREAD, ROOT, SMALLEST, overlay
+from tests.support.workflow import ONE_THREAD, ROOT, SMALLEST, overlay
 
 STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}, "study": {"oracles": []}})
 """The smallest embedded study: torch runs on the CPU by its own config, and its jobs ask for a card all the same."""
@@ -34,7 +34,7 @@ class Clone:
 
     def plant(self, **faults: str) -> None:
         """Make stages go wrong once: `fail`, `hang`, `memory`, or `slow` until there is a file `faults/go`."""
-        cli, line = self.folder / "dpc/cli.py", "    _header(stage, arguments, argv)\n"
+        cli, line = self.folder / "dpc/pipeline/cli.py", "    _header(stage, arguments, argv)\n"
         call = '    __import__("tests.cluster.faults", fromlist=["happen"]).happen(stage)\n'
         text = cli.read_text()
         assert text.count(line) == 1
@@ -63,7 +63,7 @@ class Clone:
             file.write_text(yaml.safe_dump(study))
             command += ["--configfile", "workflow/demo.yaml", file.name]
         command += arguments
-        return [sys.executable, "-m", "dpc.warm", "--", *command] if self.warm else command
+        return [sys.executable, "-m", "dpc.pipeline.cluster.warm", "--", *command] if self.warm else command
 
     def start(self, *arguments: str, study: dict[str, Any] | None = STUDY) -> subprocess.Popen[str]:
         """Start Snakemake; its output can be read from the process."""

@@ -15,14 +15,14 @@ from tests.cluster import processes, slurm
 from tests.cluster.clone import LIMIT, STUDY, Clone
 from tests.cluster.conftest import require_slurm
 from tests.cluster.slurm import GPU_NODES, Cluster
-from tests.workflow import ROOT, overlay, slowness
+from tests.support.workflow import ROOT, overlay, slowness
 
 GPU_RULES = {
     "tune_prompt", "generate_unprompted", "generate_base", "regenerate", "extract_saliency", "extract_exemplars",
     "extract_corrupted", "extract_variants", "select_act_heads", "generate_act",
 }  # fmt: skip
 MOST_SECONDS = 10
-"""Of CPU time to plan the paper's grid, on a quiet core (`tests.workflow.slowness`)."""
+"""Of CPU time to plan the paper's grid, on a quiet core (`tests.support.workflow.slowness`)."""
 
 
 class Run:

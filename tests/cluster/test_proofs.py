@@ -17,11 +17,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dpc import resume
+from dpc.pipeline.cluster import resume
 from tests.cluster import slurm
 from tests.cluster.clone import LIMIT, STUDY, Clone
 from tests.cluster.slurm import Cluster, wait_until
-from tests.workflow import overlay
+from tests.support.workflow import overlay
 
 pytestmark = pytest.mark.proof
 TARGET = ("--", "prompts")
@@ -136,8 +136,8 @@ def killed(clone: Clone) -> Clone:
 
 
 def resumed(clone: Clone, *options: str) -> Ended:
-    """Run `python -m dpc.resume`, and let the slow stage go on once it has spoken."""
-    command = [sys.executable, "-m", "dpc.resume", *options]
+    """Run `python -m dpc.pipeline.cluster.resume`, and let the slow stage go on once it has spoken."""
+    command = [sys.executable, "-m", "dpc.pipeline.cluster.resume", *options]
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=clone.folder, env=clone.environment, **streams) as process:
         try:

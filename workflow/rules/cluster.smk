@@ -1,8 +1,9 @@
-# What a job asks a scheduler for. Sizes come from dpc/cost.py; names of partitions from the environment, see docs/cluster.md.
+# What a job asks a scheduler for. Sizes come from dpc/pipeline/cost.py; names of partitions from the environment, see docs/cluster.md.
 import signal
 from itertools import takewhile
 
-from dpc import cost, warm
+from dpc.pipeline import cost
+from dpc.pipeline.cluster import warm
 
 WARNING_SECONDS = 120
 # Stages that keep nothing before their end: a warning would be of no use to them.

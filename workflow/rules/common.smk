@@ -13,12 +13,12 @@ from snakemake.settings.types import DeploymentMethod
 ROOT = str(Path(workflow.current_basedir).parents[1])
 sys.path.insert(0, ROOT)
 
-from dpc import check, cost
+from dpc.pipeline import check, cost
 from dpc.errors import DpcError
-from dpc.settings import load_config
-from dpc.stage_settings import slice_for
+from dpc.config.settings import load_config
+from dpc.config.slices import slice_for
 from dpc.tasks.splits import NAMES as SPLITS
-from dpc.versions import VERSIONS
+from dpc.config.versions import VERSIONS
 
 try:
     CONFIG = load_config(config)

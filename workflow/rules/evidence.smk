@@ -42,10 +42,10 @@ rule gather_evidence:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("evidence"),
-        version=VERSIONS["evidence"],
+        settings=settings("gather_evidence"),
+        version=VERSIONS["gather_evidence"],
     shell:
-        '"$DPC_PYTHON" -m dpc evidence --settings {params.settings:q} --saliency {input.saliency:q} '
+        '"$DPC_PYTHON" -m dpc gather_evidence --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --unprompted {input.unprompted:q} --thresholds {input.thresholds:q} "
         "--gold {input.gold:q} --out {output:q} --log {log:q}"
 
@@ -87,10 +87,10 @@ rule sweep_choices:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("sensitivity"),
-        version=VERSIONS["sensitivity"],
+        settings=settings("sweep_choices"),
+        version=VERSIONS["sweep_choices"],
     shell:
-        '"$DPC_PYTHON" -m dpc sensitivity --settings {params.settings:q} --saliency {input.saliency:q} '
+        '"$DPC_PYTHON" -m dpc sweep_choices --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --plans {input.plans:q} --regenerations {input.regenerations:q} "
         "--thresholds {input.thresholds:q} --gold {input.gold:q} --out {output:q} --log {log:q}"
 
@@ -123,12 +123,12 @@ rule draw_evidence:
         ENVIRONMENT
     params:
         settings=lambda w: settings(
-            "evidence_figures", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
+            "draw_evidence", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
         )(w),
-        version=VERSIONS["evidence_figures"],
+        version=VERSIONS["draw_evidence"],
         folder=lambda w: FIGURE_FOLDER.format(**w),
     shell:
-        '"$DPC_PYTHON" -m dpc evidence_figures --settings {params.settings:q} --evidence {input.evidence:q} '
+        '"$DPC_PYTHON" -m dpc draw_evidence --settings {params.settings:q} --evidence {input.evidence:q} '
         "--sensitivity {input.sensitivity:q} --folder {params.folder:q} --log {log:q}"
 
 
@@ -158,10 +158,10 @@ rule write_evidence:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("evidence_tables", study=STUDY.name),
-        version=VERSIONS["evidence_tables"],
+        settings=settings("write_evidence", study=STUDY.name),
+        version=VERSIONS["write_evidence"],
         folder=lambda w, output: Path(output[0]).parent,
     shell:
-        '"$DPC_PYTHON" -m dpc evidence_tables --settings {params.settings:q} --evidence {input.evidence:q} '
+        '"$DPC_PYTHON" -m dpc write_evidence --settings {params.settings:q} --evidence {input.evidence:q} '
         "--instances {input.instances:q} --outcomes {input.outcomes:q} --sensitivity {input.sensitivity:q} "
         "--variants {input.variants:q} --mechanism {input.mechanism:q} --folder {params.folder:q} --log {log:q}"

@@ -18,7 +18,7 @@ rule fetch_model:
         revision=lambda w: CONFIG.models[w.name].revision,
         folder=lambda w: f"resources/models/{w.name}",
     shell:
-        '"$DPC_PYTHON" -m dpc.fetch model --hub {params.hub:q} --revision {params.revision:q} '
+        '"$DPC_PYTHON" -m dpc.storage.hub model --hub {params.hub:q} --revision {params.revision:q} '
         "--folder {params.folder:q} > {log:q} 2>&1"
 
 
@@ -36,5 +36,5 @@ rule fetch_dataset:
         revision=lambda w: CONFIG.datasets[w.name].hub.revision,
         folder=lambda w: f"resources/datasets/{w.name}",
     shell:
-        '"$DPC_PYTHON" -m dpc.fetch dataset --hub {params.hub:q} --file {wildcards.file:q} '
+        '"$DPC_PYTHON" -m dpc.storage.hub dataset --hub {params.hub:q} --file {wildcards.file:q} '
         "--revision {params.revision:q} --folder {params.folder:q} > {log:q} 2>&1"

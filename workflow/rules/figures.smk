@@ -52,12 +52,12 @@ rule draw_figures:
         ENVIRONMENT
     params:
         settings=lambda w: settings(
-            "figures", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
+            "draw_figures", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
         )(w),
-        version=VERSIONS["figures"],
+        version=VERSIONS["draw_figures"],
         folder=lambda w: FIGURE_FOLDER.format(**w),
     shell:
-        '"$DPC_PYTHON" -m dpc figures --settings {params.settings:q} --outcomes {input.outcomes:q} '
+        '"$DPC_PYTHON" -m dpc draw_figures --settings {params.settings:q} --outcomes {input.outcomes:q} '
         "--evaluation {input.evaluation:q} --instances {input.instances:q} --layers {input.layers:q} "
         "--accumulation {input.accumulation:q} --positions {input.positions:q} --findings {input.findings:q} "
         "--curves {input.curves:q} --exemplars {input.exemplars:q} --folder {params.folder:q} --log {log:q}"
@@ -82,9 +82,9 @@ rule draw_overview:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda w: settings("overview", models=[w.model], datasets=[w.dataset], study=STUDY.name)(w),
-        version=VERSIONS["overview"],
+        settings=lambda w: settings("draw_overview", models=[w.model], datasets=[w.dataset], study=STUDY.name)(w),
+        version=VERSIONS["draw_overview"],
         folder=lambda w: f"{R}/figures/{w.model}/{w.dataset}",
     shell:
-        '"$DPC_PYTHON" -m dpc overview --settings {params.settings:q} --evaluation {input.evaluation:q} '
+        '"$DPC_PYTHON" -m dpc draw_overview --settings {params.settings:q} --evaluation {input.evaluation:q} '
         "--outcomes {input.outcomes:q} --folder {params.folder:q} --log {log:q}"

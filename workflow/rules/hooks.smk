@@ -1,8 +1,8 @@
 # Before the first job and after the last: one run per results folder, and the cause of every failure as the last lines.
 import atexit
 
-from dpc import causes, resume
-from dpc.claim import Claim
+from dpc.pipeline.cluster import causes, resume
+from dpc.storage.claim import Claim
 
 RUN = {}
 
@@ -25,7 +25,7 @@ def begin(log):
         if working:
             raise DpcError(
                 f"{R}: Slurm job {', '.join(working)} of an earlier run still writes here; "
-                f"`python -m dpc.resume {R}` waits for it and goes on, with --cancel it cancels first"
+                f"`python -m dpc.pipeline.cluster.resume {R}` waits for it and goes on, with --cancel it cancels first"
             )
         RUN["claim"] = Claim(Path(R, resume.RUN), f"the folder {R}", **facts)
         fetched = {job.wildcards.name for job in jobs_of("fetch_model", "fetch_dataset")}

@@ -10,7 +10,7 @@ rule check:
     conda:
         ENVIRONMENT
     shell:
-        '"$DPC_PYTHON" -m dpc.check 2>&1 | tee {log:q}'
+        '"$DPC_PYTHON" -m dpc.pipeline.check 2>&1 | tee {log:q}'
 
 
 rule estimate:
@@ -19,4 +19,4 @@ rule estimate:
     conda:
         ENVIRONMENT
     shell:
-        '"$DPC_PYTHON" -m dpc.estimate | tee {log:q}'
+        '"$DPC_PYTHON" -m dpc.pipeline.estimate | tee {log:q}'

@@ -45,10 +45,10 @@ rule compare_flows:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("mechanism"),
-        version=VERSIONS["mechanism"],
+        settings=settings("compare_flows"),
+        version=VERSIONS["compare_flows"],
     shell:
-        '"$DPC_PYTHON" -m dpc mechanism --settings {params.settings:q} --saliency {input.saliency:q} '
+        '"$DPC_PYTHON" -m dpc compare_flows --settings {params.settings:q} --saliency {input.saliency:q} '
         "--corrupted {input.corrupted:q} --plans {input.plans:q} --outcomes {input.outcomes:q} --out {output:q} "
         "--log {log:q}"
 
@@ -78,10 +78,10 @@ rule draw_mechanism:
         ENVIRONMENT
     params:
         settings=lambda w: settings(
-            "mechanism_figure", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
+            "draw_mechanism", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
         )(w),
-        version=VERSIONS["mechanism_figure"],
+        version=VERSIONS["draw_mechanism"],
         folder=lambda w: FIGURE_FOLDER.format(**w),
     shell:
-        '"$DPC_PYTHON" -m dpc mechanism_figure --settings {params.settings:q} --mechanisms {input:q} '
+        '"$DPC_PYTHON" -m dpc draw_mechanism --settings {params.settings:q} --mechanisms {input:q} '
         "--folder {params.folder:q} --log {log:q}"

@@ -10,9 +10,9 @@ rule train_builtin_model:
         ENVIRONMENT
     threads: CONFIG.execution.builtin_threads
     params:
-        settings=settings("builtin_model"),
-        version=VERSIONS["builtin_model"],
+        settings=settings("train_builtin_model"),
+        version=VERSIONS["train_builtin_model"],
         folder=lambda w: f"{R}/models/{w.model}",
     shell:
-        '"$DPC_PYTHON" -m dpc builtin_model --settings {params.settings:q} --execution "$DPC_EXECUTION" '
+        '"$DPC_PYTHON" -m dpc train_builtin_model --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--folder {params.folder:q} --log {log:q}"

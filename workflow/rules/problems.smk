@@ -12,10 +12,10 @@ rule load_problems:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda w: settings("problems", dataset=w.dataset)(w),
-        version=VERSIONS["problems"],
+        settings=lambda w: settings("load_problems", dataset=w.dataset)(w),
+        version=VERSIONS["load_problems"],
     shell:
-        '"$DPC_PYTHON" -m dpc problems --settings {params.settings:q} --train {input.train:q} --test {input.test:q} '
+        '"$DPC_PYTHON" -m dpc load_problems --settings {params.settings:q} --train {input.train:q} --test {input.test:q} '
         "--questions {output.questions:q} --gold {output.gold:q} --log {log:q}"
 
 
@@ -33,9 +33,9 @@ rule render_prompts:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda w: settings("render", format=CONFIG.format_of(w.model, w.dataset))(w),
-        version=VERSIONS["render"],
+        settings=lambda w: settings("render_questions", format=CONFIG.format_of(w.model, w.dataset))(w),
+        version=VERSIONS["render_questions"],
         model=model_folder,
     shell:
-        '"$DPC_PYTHON" -m dpc render --settings {params.settings:q} --model {params.model:q} '
+        '"$DPC_PYTHON" -m dpc render_questions --settings {params.settings:q} --model {params.model:q} '
         "--problems {input.problems:q} --tuning {input.tuning:q} --questions {output:q} --log {log:q}"

@@ -69,10 +69,10 @@ rule extract_exemplars:
     resources:
         **torch_job("extract_exemplars"),
     params:
-        settings=settings("exemplars"),
-        version=VERSIONS["exemplars"],
+        settings=settings("extract_exemplars"),
+        version=VERSIONS["extract_exemplars"],
         model=model_folder,
     shell:
-        '"$DPC_PYTHON" -m dpc exemplars --settings {params.settings:q} --execution "$DPC_EXECUTION" '
+        '"$DPC_PYTHON" -m dpc extract_exemplars --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
         "--generations {input.generations:q} --chosen {input.chosen:q} --out {output:q} --log {log:q}"

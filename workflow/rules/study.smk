@@ -16,10 +16,10 @@ rule run_study:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("study", position_bins=CONFIG.figures.position_bins),
-        version=VERSIONS["study"],
+        settings=settings("run_study", position_bins=CONFIG.figures.position_bins),
+        version=VERSIONS["run_study"],
     shell:
-        '"$DPC_PYTHON" -m dpc study --settings {params.settings:q} --saliency {input.saliency:q} '
+        '"$DPC_PYTHON" -m dpc run_study --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --gold {input.gold:q} --instances {output.instances:q} "
         "--layers {output.layers:q} --accumulation {output.accumulation:q} --positions {output.positions:q} "
         "--findings {output.findings:q} --log {log:q}"

@@ -29,9 +29,9 @@ rule write_tables:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("tables", study=STUDY.name),
-        version=VERSIONS["tables"],
+        settings=settings("write_tables", study=STUDY.name),
+        version=VERSIONS["write_tables"],
         folder=lambda w, output: Path(output[0]).parent,
     shell:
-        '"$DPC_PYTHON" -m dpc tables --settings {params.settings:q} --outcomes {input.outcomes:q} '
+        '"$DPC_PYTHON" -m dpc write_tables --settings {params.settings:q} --outcomes {input.outcomes:q} '
         "--evaluation {input.evaluation:q} --findings {input.findings:q} --folder {params.folder:q} --log {log:q}"

@@ -15,9 +15,9 @@ rule fit_thresholds:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("thresholds"),
-        version=VERSIONS["thresholds"],
+        settings=settings("fit_thresholds"),
+        version=VERSIONS["fit_thresholds"],
     shell:
-        '"$DPC_PYTHON" -m dpc thresholds --settings {params.settings:q} --saliency {input.saliency:q} '
+        '"$DPC_PYTHON" -m dpc fit_thresholds --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --regenerations {input.regenerations:q} --plans {input.plans:q} "
         "--gold {input.gold:q} --out {output.thresholds:q} --curve {output.curve:q} --log {log:q}"

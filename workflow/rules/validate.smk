@@ -24,15 +24,15 @@ rule plant_harm:
         **torch_job("plant_harm"),
     params:
         settings=lambda w: settings(
-            "validate",
+            "plant_harm",
             planting=VALIDATION.planting,
             splits=validated_splits(w),
             is_planted=w.recipe == VALIDATION.recipe,
         )(w),
-        version=VERSIONS["validate"],
+        version=VERSIONS["plant_harm"],
         model=model_folder,
     shell:
-        '"$DPC_PYTHON" -m dpc validate --settings {params.settings:q} --execution "$DPC_EXECUTION" '
+        '"$DPC_PYTHON" -m dpc plant_harm --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
         "--tuning {input.tuning:q} --gold {input.gold:q} --out {output:q} --log {log:q}"
 
@@ -56,9 +56,9 @@ rule write_validation:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("validation", study=STUDY.name, **VALIDATION.model_dump()),
-        version=VERSIONS["validation"],
+        settings=settings("write_validation", study=STUDY.name, **VALIDATION.model_dump()),
+        version=VERSIONS["write_validation"],
         folder=lambda w, output: Path(output[0]).parent,
     shell:
-        '"$DPC_PYTHON" -m dpc validation --settings {params.settings:q} --planted {input:q} --out {output.table:q} '
+        '"$DPC_PYTHON" -m dpc write_validation --settings {params.settings:q} --planted {input:q} --out {output.table:q} '
         "--folder {params.folder:q} --log {log:q}"

@@ -48,9 +48,9 @@ rule compare_variants:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("variants"),
-        version=VERSIONS["variants"],
+        settings=settings("compare_variants"),
+        version=VERSIONS["compare_variants"],
     shell:
-        '"$DPC_PYTHON" -m dpc variants --settings {params.settings:q} --saliency {input.saliency:q} '
+        '"$DPC_PYTHON" -m dpc compare_variants --settings {params.settings:q} --saliency {input.saliency:q} '
         "--generations {input.generations:q} --plans {input.plans:q} --regenerations {input.regenerations:q} "
         "--thresholds {input.thresholds:q} --gold {input.gold:q} --out {output:q} --log {log:q}"

@@ -1,0 +1,1 @@
+"""Statistics that know nothing of this study: intervals, pooled inference, power, verdicts, chance."""

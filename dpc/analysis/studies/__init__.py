@@ -1,0 +1,1 @@
+"""The analyses: one file per question the report answers."""

@@ -1,0 +1,249 @@
+"""The paper's claims as tests: what each says, the number that decides, and from how much it may be judged.
+
+Fixed before any number is looked at; `dpc/analysis/stats/verdicts.py` turns the numbers into verdicts and `docs/claims.md`
+says both in plain words. Every number is a mean over prompt seeds on test questions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from dpc.analysis.stats import pooled, power, verdicts
+from dpc.analysis.stats.chance import is_luck
+from dpc.analysis.stats.pooled import FISHER, LOGIT, Pooled, Scale, pool
+from dpc.analysis.stats.verdicts import Verdict
+from dpc.analysis.studies.confounds import GIVEN, partial, usable
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The tables of one model, dataset and recipe, all seeds below each other, with a column `seed`."""
+
+    evidence: pd.DataFrame
+    instances: pd.DataFrame
+    outcomes: pd.DataFrame
+    mechanism: pd.DataFrame
+    confidence: float = 0.95
+    chance: float = 0.0
+    """Accuracy that guessing reaches."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a claim's test found; `value` nan where it was not run."""
+
+    pooled: Pooled
+    positives: int
+    """Different questions of the kind the claim is about."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: supported where the measured value is clearly above `null`."""
+
+    key: str
+    says: str
+    test: str
+    measure: Callable[[Cell], Found | None]
+    null: float = 0.0
+    shown: str = "plain"
+    """`plain`, `points` (percentage points) or `ratio` (the exponential)."""
+    published: str = ""
+    by_correctness: bool = False
+    """Compares right with wrong answers: nothing to interpret where right ones may be luck."""
+
+
+def _counted(rows: pd.DataFrame) -> int:
+    return int(rows["problem_id"].nunique())
+
+
+def _pooled(
+    cell: Cell, rows: pd.DataFrame, statistic: Callable[..., pooled.Result], *columns: pd.Series, scale: Scale,
+    null: float = 0.0,
+) -> Pooled:  # fmt: skip
+    return pool(
+        statistic, rows["seed"], rows["problem_id"], *columns, confidence=cell.confidence, scale=scale, null=null
+    )
+
+
+def _correlated(cell: Cell) -> pd.DataFrame:
+    return cell.instances[cell.instances["in_correlation"].astype(bool)]
+
+
+def accumulation_and_s_ifp(cell: Cell) -> Found:
+    """Spearman's correlation of the located vector's share in shallow layers with S_IFP in deep ones (D21)."""
+    rows = _correlated(cell)
+    return Found(
+        _pooled(cell, rows, pooled.rank_correlation, rows["accumulation"], rows["s_ifp"], scale=FISHER), _counted(rows)
+    )
+
+
+def accumulation_and_change(cell: Cell) -> Found:
+    """Correlate the yes/no columns of D18 and D19, φ; the claim is about accumulated instances."""
+    rows = _correlated(cell).dropna(subset=["accumulated", "flow_changed"])
+    accumulated, changed = rows["accumulated"].astype(bool), rows["flow_changed"].astype(bool)
+    return Found(
+        _pooled(cell, rows, pooled.rank_correlation, accumulated, changed, scale=FISHER), _counted(rows[accumulated])
+    )
+
+
+def _separation(cell: Cell) -> tuple[pd.DataFrame, pd.Series, int]:
+    rows = cell.instances[cell.instances["in_separation"].astype(bool)]
+    wrong = ~rows["correct"].astype(bool)
+    return rows, wrong, min(_counted(rows[wrong]), _counted(rows[~wrong]))
+
+
+def s_ifp_separates(cell: Cell) -> Found:
+    """Area under the ROC curve of S_IFP for wrong answers, on the 50/50 sample."""
+    rows, wrong, fewer = _separation(cell)
+    return Found(_pooled(cell, rows, pooled.auc, rows["s_ifp"], wrong, scale=LOGIT, null=0.5), fewer)
+
+
+def flow_ratio(cell: Cell) -> Found:
+    """Mean raw flow of wrong answers to that of right ones, on the 50/50 sample (the paper's figure 4c)."""
+    rows, wrong, fewer = _separation(cell)
+    return Found(_pooled(cell, rows, pooled.log_ratio, rows["flow_latter"], wrong, scale=pooled.PLAIN), fewer)
+
+
+def s_ifp_beyond_confidence(cell: Cell) -> Found:
+    """Partial rank correlation of S_IFP with error given NLL, length and steps, on all test questions."""
+    rows = usable(cell.evidence)
+    wrong = ~rows["correct"].astype(bool)
+    return Found(partial(rows, "s_ifp", GIVEN, cell.confidence), min(_counted(rows[wrong]), _counted(rows[~wrong])))
+
+
+def _of_sample(cell: Cell, column: str) -> Found:
+    """Mean of a column of the evidence over the instances of the accumulation study."""
+    rows = _correlated(cell)[["seed", "problem_id"]].merge(cell.evidence, on=["seed", "problem_id"])
+    rows = rows[rows[column].notna()]
+    return Found(_pooled(cell, rows, pooled.mean, rows[column], scale=pooled.PLAIN), _counted(rows))
+
+
+def concentration(cell: Cell) -> Found:
+    """How many times the largest share exceeds that of a whole broken at random into as many parts."""
+    return _of_sample(cell, "concentration")
+
+
+def strongest_layers(cell: Cell) -> Found:
+    """Log of the prompt's mean influence in layers 2-10 (scaled by depth) to that in all others."""
+    return _of_sample(cell, "band_log_ratio")
+
+
+def gain(over: str) -> Callable[[Cell], Found | None]:
+    """Return the test of DPC against plan `over`, paired by seed and question.
+
+    It is about the questions that either plan gets wrong: nothing else can change. Seeds under which ACT fires on no
+    question (no head was confirmed) are left out where it is ACT that DPC is held against: prompt tuning stands there.
+    """
+
+    def measure(cell: Cell) -> Found | None:
+        single = cell.outcomes[cell.outcomes["candidate"] < 0]
+        if over == "act":
+            single = single[single["seed"].isin(_applied(single, over))]
+        keys = ["seed", "problem_id"]
+        plans = {name: single[single["plan"] == name].set_index(keys)["correct"].astype(bool) for name in ("dpc", over)}
+        if plans["dpc"].empty or plans[over].empty:
+            return None
+        paired = pd.concat(plans, axis=1, join="inner").reset_index()
+        made = pooled.gain(paired["dpc"], paired[over], paired["seed"], paired["problem_id"], cell.confidence)
+        open_ = paired[~(paired["dpc"] & paired[over])]
+        return Found(made, _counted(open_))
+
+    return measure
+
+
+def _applied(outcomes: pd.DataFrame, plan: str) -> set[int]:
+    """Return the seeds under which `plan` fires."""
+    return set(outcomes.loc[(outcomes["plan"] == plan) & outcomes["fired"].astype(bool), "seed"])
+
+
+def flow_fell(cell: Cell) -> Found:
+    """Log of the flow from the prompt to late steps before corruption to that after it, over fired questions."""
+    fired = cell.mechanism[(cell.mechanism["plan"] == "dpc") & cell.mechanism["fired"].astype(bool)]
+    rows = fired[(fired["flow_before"] > 0) & (fired["flow_after"] > 0)]
+    fall = (rows["flow_before"] / rows["flow_after"]).map(math.log)
+    return Found(_pooled(cell, rows, pooled.mean, fall, scale=pooled.PLAIN), _counted(rows))
+
+
+def _gain(key: str, says: str, over: str, of: str) -> Claim:
+    return Claim(key, says, f"accuracy of DPC − {of}, points", gain(over), shown="points")
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim("a1", "shallow accumulation goes with deep flow change", "Spearman, share of c_j* and S_IFP",
+          accumulation_and_s_ifp),
+    Claim("a2", "shallow accumulation goes with deep flow change", "φ, significant accumulation and flow change",
+          accumulation_and_change),
+    Claim("b1", "S_IFP separates right from wrong", "AUC of S_IFP for wrong, 50/50", s_ifp_separates, null=0.5,
+          by_correctness=True),
+    Claim("b2", "S_IFP separates right from wrong", "raw flow, wrong to right, 50/50", flow_ratio, shown="ratio",
+          published="1.36", by_correctness=True),
+    Claim("b3", "S_IFP says more than confidence", "partial rank correlation with error given NLL, length, steps",
+          s_ifp_beyond_confidence, by_correctness=True),
+    Claim("c", "single tokens accumulate", "largest share of c_j, times that of a random split", concentration,
+          null=1.0),
+    Claim("d", "the prompt acts most in layers 2–10 of 32", "influence there (scaled by depth) to that elsewhere",
+          strongest_layers, shown="ratio"),
+    replace(_gain("e", "DPC improves on prompt tuning", "prompt_tuning", "prompt tuning"), published="1.4 to 8.7"),
+    _gain("f1", "the trigger helps", "always", "corruption without trigger"),
+    _gain("f2", "the trigger helps", "random_trigger", "random trigger at DPC's rate"),
+    _gain("f3", "the located token matters", "random_token", "random token where DPC fires"),
+    _gain("f4", "trigger and token help", "random_corruption", "random corruption at DPC's rate"),
+    _gain("g", "DPC beats ACT", "act", "ACT"),
+    Claim("h", "the flow falls after corruption", "flow before corruption to flow after it, fired questions", flow_fell,
+          shown="ratio"),
+)  # fmt: skip
+COLUMNS = [
+    "claim", "says", "test", "value", "low", "high", "seed_low", "seed_high", "p", "p_holm", "positives", "questions",
+    "detectable", "published", "verdict", "reason",
+]  # fmt: skip
+
+
+def judge_all(cells: dict[tuple[str, ...], Cell]) -> pd.DataFrame:
+    """Return one row per cell and claim: columns model, dataset, recipe and `COLUMNS`.
+
+    Holm corrects a claim's p over the cells. Values of claims shown as a ratio are exponentials, gains are in points;
+    what was not run has no verdict.
+    """
+    rows = [row for claim in CLAIMS for row in _judged(claim, cells)]
+    table = pd.DataFrame(rows, columns=["model", "dataset", "recipe", *COLUMNS])
+    place = {cell: number for number, cell in enumerate(cells)}
+    order = [place[cell] for cell in table[["model", "dataset", "recipe"]].itertuples(index=False, name=None)]
+    return table.iloc[pd.Series(order).argsort(kind="stable")].reset_index(drop=True)
+
+
+def _judged(claim: Claim, cells: dict[tuple[str, ...], Cell]) -> list[dict[str, object]]:
+    found = {name: claim.measure(cell) for name, cell in cells.items()}
+    ps = [math.nan if one is None else one.pooled.p for one in found.values()]
+    corrected, tests = verdicts.holm(ps), sum(not math.isnan(p) for p in ps)
+    rows = []
+    for (name, one), p in zip(found.items(), corrected, strict=True):
+        row: dict[str, object] = dict(zip(("model", "dataset", "recipe"), name, strict=True))
+        row |= {"claim": claim.key, "says": claim.says, "test": claim.test, "published": claim.published}
+        if one is None or (math.isnan(one.pooled.value) and one.pooled.questions == 0):
+            rows.append({**row, "verdict": "", "reason": "not run"})
+            continue
+        judged = _verdict(claim, one, p, cells[name])
+        least = power.found_detectable(one.pooled, tests, cells[name].confidence)
+        rows.append({**row, **_numbers(claim, one, p, least), "verdict": judged.verdict, "reason": judged.reason})
+    return rows
+
+
+def _verdict(claim: Claim, found: Found, corrected: float, cell: Cell) -> Verdict:
+    if claim.by_correctness and is_luck(cell.evidence, cell.chance, cell.confidence):
+        return Verdict(verdicts.TOO_LITTLE, "accuracy is not above chance")
+    return verdicts.judge(found.pooled, found.positives, corrected, cell.confidence, claim.null)
+
+
+def _numbers(claim: Claim, found: Found, corrected: float, least: float) -> dict[str, object]:
+    scale = {"plain": lambda x: x, "points": lambda x: 100 * x, "ratio": math.exp}[claim.shown]
+    made = found.pooled
+    values = {name: scale(getattr(made, name)) for name in ("value", "low", "high", "seed_low", "seed_high")}
+    return {
+        **values, "p": made.p, "p_holm": corrected, "positives": found.positives, "questions": made.questions,
+        "detectable": scale(least),
+    }  # fmt: skip

@@ -1,0 +1,209 @@
+"""The catalogues of `config.yaml`: what a model, a dataset and a recipe for a soft prompt are.
+
+The ids D1 to D31 name the choices the paper left open; `docs/choices.md` gives each one's reason.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dpc.config.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, TaskName, one_of
+
+
+class BuiltinModel(Settings):
+    """The embedded model: a small Llama trained by the workflow on the arithmetic task."""
+
+    seed: int = 0
+    """Seed of weights and training documents."""
+    width: Count = 64
+    """Hidden size."""
+    layers: Count = 6
+    """Decoder layers."""
+    heads: Count = 4
+    """Attention heads."""
+    key_value_heads: Count = 4
+    """Key and value heads; fewer than `heads` gives grouped-query attention."""
+    feed_forward: Count = 160
+    """Width of the feed-forward layer."""
+    steps: Count = 2560
+    """Optimiser steps."""
+    batch_size: Count = 16
+    """Documents per step."""
+    learning_rate: Positive = 4e-3
+    """Peak learning rate of AdamW."""
+    question_loss_weight: Share = 0.1
+    """Weight of question tokens in the loss; rationale tokens weigh 1."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> BuiltinModel:
+        if self.width % (2 * self.heads):  # rotary positions turn pairs
+            raise ValueError(f"`width` is {self.width}, expected a multiple of 2 x `heads`, {2 * self.heads}")
+        if self.heads % self.key_value_heads:
+            raise ValueError(
+                f"`heads` is {self.heads}, expected a multiple of {self.key_value_heads} `key_value_heads`"
+            )
+        return self
+
+
+class Model(Settings):
+    """One language model: exactly one of `path`, `hub`, `builtin`."""
+
+    path: str | None = None
+    """Local folder with config, safetensors weights and tokenizer."""
+    hub: str | None = None
+    """Hugging Face id, fetched once by the local rule `fetch_model`."""
+    revision: str | None = None
+    """Commit, tag or branch of `hub` (D1)."""
+    builtin: BuiltinModel | None = None
+    """Train the embedded model instead of loading one."""
+    parameters: Annotated[float, Field(gt=0), AsNumber] | None = None
+    """Billions of parameters of a hub model, for the resources of its jobs; a local folder's are counted."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
+    """Weights and activations (D28); softmax and reductions are float32 at least."""
+
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    """Attention kernel outside saliency, which has its own; `auto` is torch's fused one where the family allows it."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        one_of("a model", path=self.path, hub=self.hub, builtin=self.builtin)
+        if self.hub and not self.revision:
+            raise ValueError("a model from the hub needs `revision`: name the commit to be reproducible")
+        if self.hub and not self.parameters:
+            raise ValueError("a model from the hub needs `parameters`: billions of them, say 7.2, as its page says")
+        return self
+
+
+class Files(Settings):
+    """Where the rows of a dataset come from: JSONL or Parquet."""
+
+    train: str | None = None
+    """Rows for tuning, validation and calibration; without it all splits are cut from `test`."""
+    test: str
+    """Rows of the test set."""
+
+
+class HubDataset(Settings):
+    """A dataset on the Hugging Face hub."""
+
+    id: str
+    """Dataset id."""
+    revision: str
+    """Commit, tag or branch."""
+    train: list[str] = []
+    """Files inside the repository that make the training rows."""
+    test: Annotated[list[str], Field(min_length=1)]
+    """Files inside the repository that make the test rows."""
+
+
+class Splits(Settings):
+    """Sizes of the disjoint splits (D22, D26, D30); `test: null` takes all test rows."""
+
+    tuning: Count = 7000
+    """At most so many questions to tune prompts on."""
+    validation: Count = 200
+    """Questions that stop the tuning."""
+    calibration: Count = 400
+    """Questions that fit thresholds."""
+    act_select: Annotated[int, Field(ge=0)] = 200
+    """Questions that select the heads of attention calibration; 0 where plan `act` does not run."""
+    act_confirm: Annotated[int, Field(ge=0)] = 200
+    """Questions that confirm those heads."""
+    test: Count | None = None
+    """Test questions; null is every row."""
+    on_overlap: Literal["error", "drop"] = "error"
+    """Training question that is also a test question: refuse, or drop it from training and say so."""
+
+
+class Format(Settings):
+    """A named way to put a question to a model, the same for every method (D29)."""
+
+    template: str = "{question}"
+    """Text around a question; `{question}` stands for it."""
+    instruction: str = ""
+    """Text before everything; in the first message of a chat."""
+    shots: Annotated[int, Field(ge=0)] = 0
+    """Worked examples: the first questions of the tuning split, which is then tuned without them."""
+    chat: bool = False
+    """Turns of the tokenizer's chat template."""
+
+    @model_validator(mode="after")
+    def _asks(self) -> Format:
+        if "{question}" not in self.template:
+            raise ValueError("`template` must contain {question}")
+        return self
+
+
+class Dataset(Settings):
+    """One dataset: rows, splits, prompt format and decoding. One of `files`, `hub`, `generate`."""
+
+    task: TaskName
+    """How rows are read, answers extracted and graded."""
+    files: Files | None = None
+    """Local files."""
+    hub: HubDataset | None = None
+    """Fetched once by the local rule `fetch_dataset`."""
+    generate: Annotated[int, Field(ge=0)] | None = None
+    """Seed of generated questions (arithmetic only)."""
+    splits: Splits = Splits()
+    """Sizes of the splits."""
+    template: str
+    """How a question is put to the model; `{question}` stands for it (D29)."""
+    formats: dict[Name, str] = {}
+    """Models that are asked in one of `formats` instead of `template`: {llama3-8b: chat}."""
+    stop: list[str] = []
+    """Text that ends a generation; it is cut off."""
+    max_new_tokens: Count = 512
+    """Longest rationale in tokens (D25)."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Dataset:
+        one_of("a dataset", files=self.files, hub=self.hub, generate=self.generate)
+        if (self.generate is not None) != (self.task == "arithmetic"):
+            raise ValueError("`generate` goes with task `arithmetic`, and the other tasks read `files` or `hub`")
+        if self.generate is not None and self.splits.test is None:
+            raise ValueError("generated questions need a number: set `splits.test`")
+        if "{question}" not in self.template:
+            raise ValueError("`template` must contain {question}")
+        return self
+
+
+class Recipe(Settings):
+    """How a soft prompt is tuned (D2), or where one lies that is brought in."""
+
+    adapter: str | None = None
+    """Folder of a PEFT prompt-tuning adapter to take instead of tuning; {model}, {dataset} and {seed} are filled in."""
+    vectors: Count = 100
+    """Length of the soft prompt."""
+    layout: Layout | None = None
+    """Order of the input for this recipe's prompts; null is the study's `layout` (D3)."""
+    init: Literal["vocabulary", "normal"] = "vocabulary"
+    """Start from sampled vocabulary rows, or from noise of their standard deviation."""
+    learning_rate: Positive = 1e-3
+    """Peak learning rate of AdamW, after a linear warm-up, falling linearly to a tenth."""
+    weight_decay: Annotated[float, Field(ge=0), AsNumber] = 0.0
+    """AdamW's weight decay."""
+    batch_size: Count = 16
+    """Questions per step; part of the result."""
+    steps: Count = 4400
+    """Optimiser steps at most."""
+    warmup: Count = 20
+    """Steps of linear warm-up."""
+    first_tokens: Count | None = None
+    """Loss on the first so many rationale tokens only; null is all of them."""
+    validate_every: Count = 440
+    """Steps between looks at the validation loss."""
+    patience: Count = 3
+    """Looks without improvement before tuning ends."""
+    keep: Literal["best", "last"] = "best"
+    """Keep the prompt of the lowest validation loss, or the last one."""
+
+    @model_validator(mode="after")
+    def _adapter_is_a_path(self) -> Recipe:
+        strange = re.findall(r"{[^{}]*}?|}", re.sub(r"{(model|dataset|seed)}", "", self.adapter or ""))
+        if strange:
+            raise ValueError(f"`adapter` has {strange[0]}; known are {{model}}, {{dataset}} and {{seed}}")
+        return self

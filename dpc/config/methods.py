@@ -1,0 +1,30 @@
+"""Settings of methods beside DPC: attention calibration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dpc.config.kinds import AsNumber, Count, Layers, Positive, Settings, Share
+
+
+class Act(Settings):
+    """Attention calibration (METHODS, section 2), the method of plan `act`; a change selects its heads anew."""
+
+    beta: Share = 0.4
+    """Factor of a sink's weight; 1 changes nothing."""
+    threshold: Literal["tau", "alpha"] = "tau"
+    """A sink receives more than `tau`, or more than `alpha` / S on S positions."""
+    tau: Share = 0.1
+    """Absolute threshold."""
+    alpha: Positive = 5.0
+    """Threshold relative to 1 / S."""
+    layers: Layers = "inner"
+    """Where heads are tried; `inner` is 2-30 of 32, scaled by depth; or [first, last], inclusive."""
+    mode: Literal["prefill_sets", "released"] = "prefill_sets"
+    """Sinks found once on prompt and question; or what the published function does, for the record only."""
+    min_rows: Count = 8
+    """Columns averaged over fewer rows are no sinks (`prefill_sets`)."""
+    standard_errors: Annotated[float, Field(ge=0), AsNumber] = 2.0
+    """A head is kept, and the union confirmed, where the mean gain exceeds so many of its standard errors."""

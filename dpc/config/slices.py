@@ -1,0 +1,366 @@
+"""What each stage is told: the slice of `config.yaml` that its result depends on, and nothing else.
+
+A slice becomes a rule's `params`, so an edit of `config.yaml` reruns the stages whose slice it changes. Batch sizes,
+device and threads are passed beside it, see `Execution` in `dpc/config/execution.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_type_hints
+
+from dpc.config.catalogue import BuiltinModel, Format, Recipe, Splits
+from dpc.config.kinds import Layout, Settings, TaskName
+from dpc.config.methods import Act
+from dpc.config.settings import (
+    Config,
+    Controls,
+    Corrupt,
+    Figures,
+    Flow,
+    Locate,
+    Mechanism,
+    Planting,
+    Saliency,
+    Sample,
+    Sensitivity,
+    Significance,
+    Statistics,
+    Trigger,
+    Variants,
+)
+from dpc.errors import DpcError
+
+Dtype = Literal["float32", "bfloat16", "float64"]
+Attention = Literal["auto", "sdpa", "eager"]
+
+
+class ProblemsStage(Settings):
+    """Read rows, cut splits, render questions."""
+
+    dataset: str
+    task: TaskName
+    generate: int | None
+    splits: Splits
+    template: str
+
+
+class RenderStage(Settings):
+    """Put questions to one model in a format of its own."""
+
+    format: Format
+
+
+class BuiltinModelStage(Settings):
+    """Train the embedded model."""
+
+    builtin: BuiltinModel
+
+
+class TunePromptStage(Settings):
+    """Tune one soft prompt."""
+
+    dtype: Dtype
+    attention: Attention = "auto"
+    layout: Layout
+    recipe: Recipe
+    seed: int
+
+
+class GenerateStage(Settings):
+    """Generate rationales, with the base prompt, without one, or under edits."""
+
+    dtype: Dtype
+    attention: Attention = "auto"
+    layout: Layout
+    task: TaskName
+    max_new_tokens: int
+    stop: list[str]
+
+
+class SelectActHeadsStage(Settings):
+    """Select and confirm the heads of attention calibration."""
+
+    dtype: Dtype
+    attention: Attention = "auto"
+    layout: Layout
+    act: Act
+
+
+class GenerateActStage(GenerateStage):
+    """Generate rationales with attention calibration."""
+
+    act: Act
+
+
+class ExtractSaliencyStage(Settings):
+    """Measure saliency on the model's own rationales."""
+
+    dtype: Dtype
+    attention: Attention = "auto"
+    layout: Layout
+    task: TaskName
+    saliency: Saliency
+
+
+class ChooseExemplarsStage(Settings):
+    """Choose the instances whose full maps are kept."""
+
+    task: TaskName
+
+
+class StudyStage(Settings):
+    """The correlation study and the S_IFP analysis."""
+
+    task: TaskName
+    flow: Flow
+    trigger_if_affected: Trigger | None
+    """Given where `locate.receivers` is `affected`, and only there: else kappa would rerun the study."""
+    locate: Locate
+    sample: Sample
+    significance: Significance
+    statistics: Statistics
+    position_bins: int
+
+
+class ThresholdsStage(Settings):
+    """Fit R, the significance limits and the static mask on calibration."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    significance: Significance
+
+
+class PlanStage(Settings):
+    """Turn saliency into interventions."""
+
+    plans: list[str]
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    corrupt: Corrupt
+    controls: Controls
+    task: TaskName
+
+
+class ValidateStage(Settings):
+    """Plant harm in one prompt and look for it."""
+
+    dtype: Dtype
+    attention: Attention = "auto"
+    layout: Layout
+    task: TaskName
+    max_new_tokens: int
+    stop: list[str]
+    saliency: Saliency
+    flow: Flow
+    trigger: Trigger
+    corrupt: Corrupt
+    planting: Planting
+    seed: int
+    splits: list[str]
+    is_planted: bool
+
+
+FOLLOWED = {"trigger.baseline": "former", "trigger.rule": "share", "locate.masked_vectors": 1}
+"""Choices that planted harm makes no other way; `snakemake validate` is refused where they are set otherwise."""
+
+
+def refuse_unfollowed(**groups: Settings) -> None:
+    """Raise DpcError unless planted harm can follow the groups `trigger` and `locate`, as far as they are given."""
+    for key, expected in FOLLOWED.items():
+        group, name = key.split(".")
+        found = getattr(groups[group], name) if group in groups else expected
+        if found != expected:
+            raise DpcError(
+                f"validate: {key} is {found}, which planted harm does not follow; write {expected} to run it"
+            )
+
+
+class ValidationStage(Settings):
+    """Sum planted harm up over prompts and places."""
+
+    study: str
+    models: list[str]
+    datasets: list[str]
+    cut_from_test: list[str]
+    """Datasets whose splits are all cut from their test rows."""
+    recipe: str
+    harmful_recipe: str | None
+    choosing_seeds: list[int]
+    held_out_seeds: list[int]
+    planting: Planting
+    locate: Locate
+    trigger: Trigger
+    statistics: Statistics
+
+
+class ExtractCorruptedStage(ExtractSaliencyStage):
+    """Measure saliency again under the corrupted prompts of some plans."""
+
+    mechanism: Mechanism
+
+
+class MechanismStage(Settings):
+    """Compare the flow before and after corruption."""
+
+    flow: Flow
+    mechanism: Mechanism
+
+
+class EvaluateStage(Settings):
+    """Grade every plan."""
+
+    task: TaskName
+    plans: list[str]
+    oracles: list[str]
+    trigger: Trigger
+    statistics: Statistics
+
+
+class EvidenceStage(Settings):
+    """Put readings and outcomes side by side, per question."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+
+
+class PlanSweepStage(Settings):
+    """Plan the edits that the sweep of choices asks for."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    corrupt: Corrupt
+    sensitivity: Sensitivity
+
+
+class SensitivityStage(PlanSweepStage):
+    """Sweep choices over stored saliency."""
+
+    significance: Significance
+
+
+class ExtractVariantsStage(ExtractSaliencyStage):
+    """Measure saliency anew, once for every other way to measure it."""
+
+    variants: Variants
+
+
+class VariantsStage(Settings):
+    """Compare what DPC would do on saliency measured in other ways."""
+
+    task: TaskName
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    corrupt: Corrupt
+
+
+class ReportStage(Settings):
+    """What captions and tables say about the run they show."""
+
+    study: str
+    tasks: dict[str, TaskName]
+    """Task by dataset."""
+    cut_from_test: list[str]
+    """Datasets whose splits are all cut from their test rows."""
+    models: list[str]
+    datasets: list[str]
+    recipes: list[str]
+    prompt_seeds: list[int]
+    plans: list[str]
+    oracles: list[str]
+    layouts: dict[str, Layout]
+    """Order of the input by recipe."""
+    act: Act
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    corrupt: Corrupt
+    saliency: Saliency
+    statistics: Statistics
+
+
+class FiguresStage(ReportStage):
+    """Draw the figures of one model, dataset and recipe (the lists hold one name each)."""
+
+    figures: Figures
+
+
+class MechanismReportStage(ReportStage):
+    """Draw the mechanism of one model, dataset and recipe (the lists hold one name each)."""
+
+
+class TablesStage(ReportStage):
+    """Write the tables over all models, datasets and recipes."""
+
+
+STAGES: dict[str, type[Settings]] = {
+    "load_problems": ProblemsStage,
+    "render_questions": RenderStage,
+    "train_builtin_model": BuiltinModelStage,
+    "tune_prompt": TunePromptStage,
+    "gather_evidence": EvidenceStage,
+    "draw_evidence": ReportStage,
+    "write_evidence": TablesStage,
+    "plan_sweep": PlanSweepStage,
+    "sweep_choices": SensitivityStage,
+    "extract_variants": ExtractVariantsStage,
+    "compare_variants": VariantsStage,
+    "generate_base": GenerateStage,
+    "select_act_heads": SelectActHeadsStage,
+    "generate_act": GenerateActStage,
+    "extract_saliency": ExtractSaliencyStage,
+    "choose_exemplars": ChooseExemplarsStage,
+    "extract_exemplars": ExtractSaliencyStage,
+    "run_study": StudyStage,
+    "plan": PlanStage,
+    "regenerate": GenerateStage,
+    "fit_thresholds": ThresholdsStage,
+    "evaluate": EvaluateStage,
+    "extract_corrupted": ExtractCorruptedStage,
+    "compare_flows": MechanismStage,
+    "draw_mechanism": MechanismReportStage,
+    "plant_harm": ValidateStage,
+    "write_validation": ValidationStage,
+    "draw_figures": FiguresStage,
+    "draw_overview": TablesStage,
+    "write_tables": TablesStage,
+}
+
+
+def slice_for(stage: str, config: Config, **wanted: object) -> str:
+    """Return the settings of `stage` as canonical JSON.
+
+    A field is taken from `wanted` if it is there, else from the chosen model, dataset or recipe (`wanted` names them
+    as `model_name` and `dataset_name`), else from the top of `config`. Files are inputs of the rule, not
+    settings, so that moving a file reruns what reads it.
+    """
+    kind = STAGES[stage]
+    sources: list[object] = [config, config.study]
+    if "model_name" in wanted:
+        sources.append(config.models[str(wanted["model_name"])])
+    if "dataset_name" in wanted:
+        sources.append(config.datasets[str(wanted["dataset_name"])])
+    recipe = wanted.get("recipe")
+    if isinstance(recipe, Recipe) and recipe.layout:
+        wanted["layout"] = recipe.layout
+    values = {}
+    for field in get_type_hints(kind):
+        if field in kind.model_fields:
+            values[field] = _lookup(field, wanted, sources)
+    return kind.model_validate(values).model_dump_json()
+
+
+def _lookup(field: str, wanted: dict[str, object], sources: list[object]) -> object:
+    if field in wanted:
+        return wanted[field]
+    for source in reversed(sources):
+        if hasattr(source, field):
+            return getattr(source, field)
+    raise KeyError(field)

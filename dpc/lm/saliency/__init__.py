@@ -1,0 +1,1 @@
+"""Attention saliency without keeping any layer's full map."""

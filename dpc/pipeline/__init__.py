@@ -1,0 +1,1 @@
+"""What runs the study: command line, stages, cost, checks."""

@@ -1,0 +1,1 @@
+"""Slurm: questions asked of it, resuming, causes of failures, loading torch early."""

@@ -1,0 +1,287 @@
+"""What a job costs: cards, memory and minutes from the model, the dataset and the recipe.
+
+Weights take parameters x bytes. Cards hold the weights, a quarter more for activations, and 3 GB of cache: batches
+halve where memory runs out, so a longer cache costs time, not a failure. Minutes are tokens x parameters / rate, with
+`config.yaml`'s rates, doubled for safety and for every further attempt. Lengths are assumed, not measured: a question
+of 100 tokens, a rationale of half of `max_new_tokens` (a batch lasts as long as its longest row). On the CPU a
+hundredth of the rates is assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from dpc.config.catalogue import Dataset, Model
+from dpc.config.settings import Config
+from dpc.errors import DpcError
+from dpc.storage.model_files import counted
+
+Rate = Literal["generate", "saliency", "tune"]
+RATES: dict[str, Rate] = {
+    "tune_prompt": "tune",
+    "generate_unprompted": "generate",
+    "generate_base": "generate",
+    "regenerate": "generate",
+    "select_act_heads": "saliency",
+    "generate_act": "generate",
+    "extract_saliency": "saliency",
+    "extract_exemplars": "saliency",
+    "extract_corrupted": "saliency",
+    "extract_variants": "saliency",
+    "plant_harm": "generate",
+}
+"""The rules that may ask for a GPU, and the rate that each goes by."""
+TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
+"""Rows of the benchmarks' test files on the hub, where `splits.test` is null."""
+SHARDED = {
+    "generate_unprompted": "generate",
+    "generate_base": "generate",
+    "generate_act": "generate",
+    "regenerate": "generate",
+    "extract_saliency": "saliency",
+}
+"""The key of `shards` that counts a rule's jobs in a cell; other rules have one."""
+OWN_GENERATIONS = frozenset({"no_prompt", "prompt_tuning", "act"})
+"""Plans whose answers no edit of the prompt makes."""
+QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS, VARIANTS = 100, 0.5, 4, 4
+MEASURING = frozenset({"extract_saliency", "extract_corrupted", "extract_exemplars", "extract_variants"})
+"""Rules that take prompt, question and rationale through the model."""
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
+EMBEDDED = 0.001
+"""Billions of parameters that no embedded model exceeds."""
+CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 3.0
+HOST_MB, START_MINUTES, SAFETY = 4000, 15, 2.0
+CPU_SHARE = 0.01
+HEAD_SHARE = 1 / 6
+"""Of a pass forward and backward, per head tried: forward is a third of it, through half of the layers on average."""
+TOKEN_BYTES, FLOAT_BYTES = 16, 4.6
+"""A token in a table (its id, its text, its likelihood), and a float32 in a list, with what Parquet adds."""
+
+DPCS_EDIT = frozenset({"dpc", "random_trigger", "entropy_trigger", "nll_trigger", "attention_trigger"})
+"""Plans that ask for some of what `always` asks for."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all jobs of a rule in one cell do together: `rows` questions and `tokens`."""
+
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job belongs; `part` is that of a regeneration."""
+
+    model: str
+    dataset: str
+    recipe: str | None = None
+    part: str | None = None
+
+
+def parameters(model: Model) -> float:
+    """Return billions of parameters: given, counted in a local folder, or the bound of an embedded model."""
+    if model.parameters is not None:
+        return model.parameters
+    return EMBEDDED if model.path is None else counted(Path(model.path))
+
+
+def weights_gb(model: Model) -> float:
+    """Return the size of the weights in memory."""
+    return parameters(model) * BYTES[model.dtype]
+
+
+def test_rows(dataset: Dataset) -> int:
+    """Return the number of test questions: given, counted in a local file, or the benchmark's."""
+    splits, source = dataset.splits, dataset.files or dataset.hub
+    if splits.test:
+        return splits.test
+    rows = counted_rows(Path(dataset.files.test)) if dataset.files else TEST_ROWS[dataset.task]
+    if source and not source.train:  # all splits are cut from these rows
+        rows -= splits.tuning + splits.validation + splits.calibration + splits.act_select + splits.act_confirm
+    return max(1, rows)
+
+
+@cache
+def counted_rows(file: Path) -> int:
+    """Return the number of rows of a JSONL or Parquet file. Raises DpcError where it is none."""
+    try:
+        if file.suffix.lower() == ".parquet":
+            from pyarrow import parquet
+
+            return int(parquet.read_metadata(file).num_rows)
+        with file.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
+        said = (str(error).splitlines() or [""])[0]
+        raise DpcError(f"{file}: cannot be read ({said}); expected rows as .jsonl or .parquet") from None
+
+
+def question_tokens(config: Config, model: str, dataset: str) -> int:
+    """Return how long a question is taken to be, worked examples included."""
+    example = QUESTION_TOKENS + round(config.datasets[dataset].max_new_tokens * RATIONALE_SHARE)
+    return QUESTION_TOKENS + config.format_of(model, dataset).shots * example
+
+
+def work(config: Config, rule: str, place: Place) -> Work:
+    """Return what the jobs of a rule do in one cell, all shards together."""
+    dataset = config.datasets[place.dataset]
+    rationale = _rationale(config, place)
+    vectors = config.recipes[place.recipe].vectors if place.recipe else 0
+    sequence = vectors + question_tokens(config, place.model, place.dataset) + rationale
+    rows = _rows(config, rule, dataset, vectors, str(place.part))
+    if rule == "tune_prompt":
+        recipe = config.recipes[str(place.recipe)]
+        rows = dataset.splits.validation if recipe.adapter else recipe.steps * recipe.batch_size
+        return Work(rows, rows * sequence)
+    if rule == "plant_harm":
+        how = config.validation.planting
+        planted = how.positions * how.steps * how.batch_size * 2  # prompt and rows, twice through the model
+        return Work(rows, rows * rationale + planted * sequence)
+    if rule == "select_act_heads":
+        return Work(rows, round(rows * sequence * _layers(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
+    return Work(rows, rows * (sequence if rule in MEASURING else rationale))
+
+
+def _rationale(config: Config, place: Place) -> int:
+    return round(config.datasets[place.dataset].max_new_tokens * RATIONALE_SHARE)
+
+
+def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) -> int:
+    """Return how many rationales a rule makes or measures."""
+    splits, how = dataset.splits, config.validation.planting
+    counts = {
+        "regenerate": _edits(config, dataset, vectors, part),
+        "extract_corrupted": _measured(config) * test_rows(dataset),
+        "extract_exemplars": EXEMPLARS,
+        "extract_variants": VARIANTS * min(config.variants.rows, splits.calibration),
+        "generate_act": test_rows(dataset),
+        "select_act_heads": splits.act_select,
+        "plant_harm": (1 + how.positions) * 2 * how.questions * 4,  # the answer, and about three masks
+    }
+    return counts.get(rule, splits.calibration + test_rows(dataset))
+
+
+def _measured(config: Config) -> int:
+    """Return how many plans are measured again after corruption: those that run and edit the prompt."""
+    if config.corrupt.mask == "attention":
+        return 0
+    return len(set(config.mechanism.plans) & set(config.study.plans) - OWN_GENERATIONS)
+
+
+def _layers(billions: float) -> float:
+    """Return the layers, and as many heads, of a decoder of 12 L D^2 parameters with D = 128 L."""
+    return max(4.0, (billions * 1e9 / 196_608) ** (1 / 3))
+
+
+def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
+    """Return how many answers a part asks for at most."""
+    controls, splits = config.controls, dataset.splits
+    if part == "calibration":
+        return splits.calibration + controls.static_candidates * min(controls.static_questions, splits.calibration)
+    if part == "sweep":
+        tried, corrupt = config.sensitivity, config.corrupt
+        pairs = len({*tried.gammas, corrupt.gamma}) * len({*tried.mask_values, corrupt.mask_value})
+        return splits.calibration * (pairs - 1)
+    if part == "oracles":
+        new = 0 if "always" in config.study.plans else test_rows(dataset)
+        asked = {"oracle_trigger": new, "oracle_token": controls.oracle_questions * vectors}
+        return sum(asked[name] for name in config.study.oracles)
+    ready = OWN_GENERATIONS | (DPCS_EDIT if "always" in config.study.plans else frozenset())
+    return test_rows(dataset) * len(set(config.study.plans) - ready)
+
+
+def hours(config: Config, rule: str, place: Place) -> float:
+    """Return the hours all shards of a rule take together in one cell, without loading the model."""
+    rate = getattr(config.cluster.rates, RATES[rule]) * (1 if config.execution.device == "cuda" else CPU_SHARE)
+    return work(config, rule, place).tokens * parameters(config.models[place.model]) / rate / 3600
+
+
+def shards(config: Config, stage: str, rule: str, place: Place) -> int:
+    """Return the number of shards: given, or so many that each lasts about an hour."""
+    count = getattr(config.shards, stage)
+    return max(1, round(hours(config, rule, place))) if count == "auto" else count
+
+
+def gpus(config: Config, model: Model) -> int:
+    """Return the cards a GPU job asks for: a number as it is given; else none where torch runs on the CPU."""
+    if config.cluster.gpus != "auto":
+        return config.cluster.gpus
+    if config.execution.device != "cuda":
+        return 0
+    return cards(weights_gb(model), config.cluster.gpu_memory_gb)
+
+
+def cards(weights: float, card: float) -> int:
+    """Return the cards of `card` GB that hold `weights` GB and what is computed with them."""
+    return math.ceil((weights * ACTIVATIONS + CACHE_GB) / (card * CARD_SHARE))
+
+
+def memory_mb(config: Config, model: Model, attempt: int = 1) -> int:
+    """Return the host memory of a torch job: weights pass through it, and on the CPU they and the cache stay."""
+    on_cpu = config.execution.device == "cpu"
+    weights = weights_gb(model) * (ACTIVATIONS if on_cpu else 1.2)
+    return attempt * (HOST_MB + round(1000 * (weights + CACHE_GB * on_cpu * (parameters(model) > EMBEDDED))))
+
+
+def minutes(config: Config, rule: str, place: Place, of: int, attempt: int = 1) -> int:
+    """Return the time limit of one of `of` shards."""
+    wanted = attempt * (START_MINUTES + SAFETY * 60 * hours(config, rule, place) / of)
+    return math.ceil(min(wanted, 60 * config.cluster.max_hours))
+
+
+def cells(config: Config) -> Iterator[tuple[str, str, str, int]]:
+    """Yield model, dataset, recipe and number of seeds of every cell."""
+    for model in config.study.models:
+        for dataset in config.study.datasets:
+            for recipe in config.study.recipes:
+                yield model, dataset, recipe, len(config.study.prompt_seeds)
+
+
+def parts(config: Config) -> list[str]:
+    """Return what answers are made anew for: each part has plans and regenerations of its own."""
+    swept = config.sensitivity.gammas or config.sensitivity.mask_values
+    return ["calibration", "test", *(["oracles"] if config.study.oracles else []), *(["sweep"] if swept else [])]
+
+
+def grid(config: Config) -> Iterator[tuple[str, Place, int]]:
+    """Yield every torch rule of the study with where it runs, and for how many seeds there.
+
+    Planted harm is no part of the study: `snakemake validate` is asked for apart.
+    """
+    act = ("select_act_heads", "generate_act") if "act" in config.study.plans else ()
+    rules = ("tune_prompt", "generate_base", "extract_saliency", "extract_corrupted", "extract_variants", *act)
+    for model, dataset, recipe, seeds in cells(config):
+        place = Place(model, dataset, recipe)
+        if recipe == config.study.recipes[0]:
+            yield "generate_unprompted", Place(model, dataset), 1
+        for rule in rules:
+            yield rule, place, seeds
+        yield "extract_exemplars", place, 1
+        for part in parts(config):
+            yield "regenerate", Place(model, dataset, recipe, part), seeds
+
+
+def output_gb(config: Config, rule: str, place: Place) -> float:
+    """Return the size of what a rule writes in one cell, and leaves in its store: saliency, texts and token ids."""
+    done = work(config, rule, place)
+    if rule in ("tune_prompt", "select_act_heads"):
+        return 0.01
+    if rule not in MEASURING:
+        return done.rows * _rationale(config, place) * TOKEN_BYTES * (2 if rule == "regenerate" else 1) / 1e9
+    layers, vectors = _layers(parameters(config.models[place.model])), config.recipes[str(place.recipe)].vectors
+    rationale = _rationale(config, place)
+    floats = layers * (6 * rationale + 4 * vectors) + rationale * vectors  # columns of table `saliency`, the long ones
+    if rule == "extract_exemplars":
+        floats = layers * (vectors + question_tokens(config, place.model, place.dataset) + rationale) ** 2
+    return done.rows * floats * FLOAT_BYTES / 1e9
+
+
+def disk_gb(config: Config) -> float:
+    """Return the size of all results."""
+    return sum(times * output_gb(config, rule, place) for rule, place, times in grid(config))

@@ -1,0 +1,75 @@
+"""Keep full saliency maps of one right and one wrong instance, for the figure that shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dpc.config.execution import Execution
+from dpc.config.slices import ExtractSaliencyStage
+from dpc.pipeline.progress import provenance
+from dpc.pipeline.stages.extract_saliency import joined, lay_out, loss_start
+from dpc.storage import tables
+
+
+def run(
+    settings: ExtractSaliencyStage,
+    *,
+    model: Path,
+    prompt: Path,
+    questions: Path,
+    generations: list[Path],
+    chosen: Path,
+    out: Path,
+    execution: Execution,
+) -> None:
+    """Write table `exemplars`: the full map of every layer for each instance of table `chosen`."""
+    from dpc.lm import models
+    from dpc.prompts import soft_prompt
+
+    lm = models.load(model, settings.dtype, execution, settings.attention)
+    prompt_ND = soft_prompt.load(prompt, lm)
+    rows = joined(questions, generations).set_index("problem_id", drop=False)
+    found = []
+    for instance in tables.rows(tables.read(chosen, "chosen")):
+        found += _maps(lm, settings, prompt_ND, rows.loc[instance.problem_id], instance.role)
+    table = pd.DataFrame(found, columns=list(tables.SCHEMAS["exemplars"]))
+    tables.write(out, "exemplars", table, provenance("extract_exemplars", settings, model=model, device=str(lm.device)))
+
+
+def _maps(lm: Any, settings: ExtractSaliencyStage, prompt_ND: Any, row: Any, role: str) -> list[dict[str, Any]]:
+    from dpc.lm.layout import layout_of
+    from dpc.lm.saliency import measuring as saliency
+    from dpc.lm.saliency.recorder import Request
+
+    row = row.copy()
+    row["question_ids"] = lm.encode(row["prompt_text"])
+    batch = lay_out(lm, settings, prompt_ND, [row])
+    layers = tuple(range(layer, layer + 1) for layer in range(lm.model.config.num_hidden_layers))
+    order = layout_of(lm, settings.layout)
+    request = Request(head_reduce=settings.saliency.head_reduce, full=layers)
+    start = loss_start(lm, settings, batch.rationale_ids[0])
+    reduced = saliency.measure(lm, order, batch, len(prompt_ND), [(0, 0)], [start], request)
+    about = {
+        "problem_id": row["problem_id"],
+        "role": role,
+        "size": batch.embeds_BSD.shape[1],
+        "vectors": len(prompt_ND),
+        "question_tokens": batch.question_tokens[0],
+        "prompt_start": order.prompt_start(),
+        "tokens": _labels(lm, settings.layout, len(prompt_ND), [*row["question_ids"], *row["token_ids"]]),
+    }
+    return [
+        {**about, "layer": layer, "saliency": full_BhSS[0, 0].float().cpu().reshape(-1).numpy()}
+        for layer, full_BhSS in enumerate(reduced.full_BhSS)
+    ]
+
+
+def _labels(lm: Any, layout: str, vectors: int, token_ids: list[Any]) -> list[str]:
+    """Return what each column shows: BOS, p0, p1 and so on, then the tokens' text."""
+    head = [f"p{j}" for j in range(vectors)]
+    if lm.bos_id is not None:
+        head.insert(0 if layout == "bos_first" else vectors, "BOS")
+    return [*head, *(lm.decode([int(token)]) for token in token_ids)]

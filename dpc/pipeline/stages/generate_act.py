@@ -1,0 +1,76 @@
+"""Generate rationales of test questions with attention calibration in the confirmed heads, if there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dpc.analysis.studies.head_selection import heads_of
+from dpc.config.execution import Execution
+from dpc.config.slices import GenerateActStage
+from dpc.pipeline.generation import Job, generate_rows
+from dpc.pipeline.progress import log, of_shard, provenance
+from dpc.prompts.edits import ACT
+from dpc.storage import tables
+from dpc.storage.store import Store, context
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dpc.lm.models import LanguageModel
+
+
+def run(
+    settings: GenerateActStage,
+    *,
+    model: Path,
+    prompt: Path,
+    questions: Path,
+    heads: Path,
+    base: list[Path],
+    store: Path,
+    shard: int,
+    shards: int,
+    out: Path,
+    execution: Execution,
+) -> None:
+    """Write table `generations` of shard `shard` of `shards`: no row where no head is confirmed.
+
+    Finished batches lie in `store` until the table is written: a killed job goes on from there.
+    """
+    switched_on = heads_of(tables.read(heads, "act_heads"))
+    if not switched_on:
+        log.warning("no head is confirmed: prompt tuning's generations stand for ACT's")
+        tables.write(out, "generations", tables.empty("generations"), provenance("generate_act", settings))
+        return
+    length = tables.read(base, "generations").set_index("problem_id")["token_ids"].map(len)
+    asked = tables.read(questions, "questions")
+    asked = of_shard(asked[asked["split"] == "test"], shard, shards)
+    texts = asked[["problem_id", "split", "prompt_text"]].assign(edit_id=ACT, heads=str(switched_on))
+    kept = Store(store, "generations", context("generate_act", settings, model, prompt, texts), execution)
+
+    def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        from dpc.lm import models
+        from dpc.lm.decoding import Calibrated
+        from dpc.prompts import soft_prompt
+
+        lm = models.load(model, settings.dtype, execution, settings.attention)
+        jobs = _jobs(lm, soft_prompt.load(prompt, lm), left, length)
+        yield from generate_rows(lm, settings, jobs, execution, "generate act", Calibrated(settings.act, switched_on))
+
+    rows, device = kept.complete(texts, make)
+    tables.write(out, "generations", rows, provenance("generate_act", settings, device=device, heads=switched_on))
+    kept.remove()
+
+
+def _jobs(lm: LanguageModel, prompt_ND: Tensor, left: pd.DataFrame, length: pd.Series[int]) -> list[Job]:
+    """Return the questions to answer; `length` guesses how long each rationale gets."""
+    from dpc.lm.decoding import Request
+
+    return [
+        Job(row.problem_id, row.split, ACT, Request(lm.encode(row.prompt_text), prompt_ND, (), length[row.problem_id]))
+        for row in tables.rows(left)
+    ]

@@ -1,0 +1,58 @@
+"""Generate rationales under the base prompt, or without a prompt where none is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from dpc.config.execution import Execution
+from dpc.config.slices import GenerateStage
+from dpc.pipeline.generation import Job, generate_rows
+from dpc.pipeline.progress import of_shard, provenance
+from dpc.prompts.edits import BASE, UNPROMPTED
+from dpc.storage import tables
+from dpc.storage.store import Store, context
+
+EVALUATED_SPLITS = ("calibration", "test")
+
+
+def run(
+    settings: GenerateStage,
+    *,
+    model: Path,
+    questions: Path,
+    prompt: Path | None = None,
+    store: Path,
+    shard: int,
+    shards: int,
+    out: Path,
+    execution: Execution,
+) -> None:
+    """Write table `generations` of shard `shard` of `shards` over calibration and test questions.
+
+    Finished batches lie in `store` until the table is written: a killed job goes on from there.
+    """
+    asked = tables.read(questions, "questions")
+    asked = of_shard(asked[asked["split"].isin(EVALUATED_SPLITS)], shard, shards)
+    texts = asked[["problem_id", "split", "prompt_text"]]
+    kept = Store(store, "generations", context("generate_base", settings, model, prompt, texts), execution)
+    edit_id = UNPROMPTED if prompt is None else BASE
+
+    def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        from dpc.lm import models
+        from dpc.lm.decoding import Request
+        from dpc.prompts import soft_prompt
+
+        lm = models.load(model, settings.dtype, execution, settings.attention)
+        prompt_ND = None if prompt is None else soft_prompt.load(prompt, lm)
+        jobs = [
+            Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))
+            for row in tables.rows(left)
+        ]
+        yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}")
+
+    rows, device = kept.complete(texts.assign(edit_id=edit_id), make)
+    tables.write(out, "generations", rows, provenance("generate_base", settings, model=model, device=device))
+    kept.remove()

@@ -1,0 +1,128 @@
+"""Read or generate questions, cut the splits, render what the model reads, and set the gold answers apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dpc.config.slices import ProblemsStage
+from dpc.errors import DpcError
+from dpc.pipeline.progress import log, provenance
+from dpc.storage import tables
+from dpc.storage.hub import origin
+from dpc.tasks import get_task
+from dpc.tasks.base import Task
+from dpc.tasks.rows import parse_rows
+from dpc.tasks.splits import NAMES, Pool, Question, cut_splits
+
+
+def run(
+    settings: ProblemsStage,
+    *,
+    train: list[Path],
+    test: list[Path],
+    questions: Path,
+    gold: list[Path],
+) -> None:
+    """Write the `questions` table of all splits, and one `gold` table per split.
+
+    `train` and `test` are files of raw rows; both are empty where `settings.generate` is a seed. `gold`
+    holds one path per split, named by its stem: `tuning.parquet`, `validation.parquet`, and so on.
+
+    Raises DpcError before anything is written if a row cannot be read, a split cannot be cut, or a gold
+    answer is not found right in its own rationale.
+    """
+    paths = _gold_paths(gold)
+    task = get_task(settings.task)
+    train_pool, test_pool = _pools(settings, task, train, test)
+    splits, notes = cut_splits(train_pool, test_pool, settings.splits, settings.dataset)
+    for question in (question for split in splits.values() for question in split):
+        _check_gold(task, settings.task, question)
+    if settings.generate is None and not train:
+        notes.append("all splits are cut from the test rows, by hash")
+    for note in notes:
+        log.info("%s", note)
+    counts = {name: len(splits[name]) for name in NAMES}
+    sources = {str(file): origin(file) for file in [*train, *test]}
+    footer = provenance("load_problems", settings, splits=counts, notes=notes, sources=sources)
+    for name in NAMES:
+        tables.write(paths[name], "gold", _gold_rows(splits[name]), footer)
+    tables.write(questions, "questions", _question_rows(splits, settings.template), footer)
+
+
+def _gold_paths(gold: list[Path]) -> dict[str, Path]:
+    paths = {path.stem: path for path in gold}
+    if sorted(paths) != sorted(NAMES) or len(gold) != len(NAMES):
+        found = ", ".join(str(path) for path in gold) or "none"
+        raise DpcError(f"gold tables: found {found}; expected one path each named {', '.join(NAMES)}.parquet")
+    return paths
+
+
+def _pools(settings: ProblemsStage, task: Task, train: list[Path], test: list[Path]) -> tuple[Pool, Pool]:
+    """Return training and test pool; the first is empty where all splits are cut from the second."""
+    if settings.generate is not None:
+        return [], _generated(settings)
+    if not test:
+        raise DpcError(
+            f"dataset {settings.dataset}: found no test file; expected rows of task {settings.task}:"
+            f" write `datasets.{settings.dataset}.files.test`"
+        )
+    train_pool, test_pool = ([row for file in files for row in parse_rows(task, file)] for files in (train, test))
+    return train_pool, test_pool
+
+
+def _generated(settings: ProblemsStage) -> Pool:
+    from dpc.tasks.arithmetic import generate_problems
+
+    sizes = settings.splits
+    if settings.generate is None or sizes.test is None:
+        raise DpcError(
+            f"dataset {settings.dataset}: found no number of questions to generate; expected one:"
+            f" write `datasets.{settings.dataset}.generate` and `.splits.test`"
+        )
+    return generate_problems(settings.generate, sum(getattr(sizes, name) for name in NAMES))
+
+
+def _check_gold(task: Task, name: str, question: Question) -> None:
+    """Raise DpcError unless the strict reading of the gold rationale is graded right."""
+    problem = question.problem
+    # Grading MATH takes seconds per thousand rows; its answers are cut from the rationale in the first place.
+    right = bool(problem.answer) if name == "math" else _reads_right(task, problem.rationale, problem.answer)
+    if not right:
+        raise DpcError(
+            f"{question.source}: gold answer {problem.answer!r} is not read from its own rationale;"
+            f" expected {task.ANSWER_MARK!r} once, before the answer: correct or remove the row"
+        )
+
+
+def _reads_right(task: Task, rationale: str, answer: str) -> bool:
+    return task.grade(task.extract(rationale)[0], answer)
+
+
+def _question_rows(splits: dict[str, list[Question]], template: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "problem_id": question.problem_id,
+            "split": name,
+            "question": question.problem.question,
+            # Not str.format: templates and questions may hold other braces.
+            "prompt_text": template.replace("{question}", question.problem.question),
+            "source": question.source,
+        }
+        for name, split in splits.items()
+        for question in split
+    )
+
+
+def _gold_rows(split: list[Question]) -> pd.DataFrame:
+    rows = [
+        {
+            "problem_id": question.problem_id,
+            "answer": question.problem.answer,
+            "rationale": question.problem.rationale,
+            "steps": question.problem.steps,
+        }
+        for question in split
+    ]
+    return pd.DataFrame(rows, columns=list(tables.SCHEMAS["gold"]))  # a split of ACT's may be empty

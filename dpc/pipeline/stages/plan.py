@@ -1,0 +1,78 @@
+"""Turn stored saliency into interventions: which questions fire, and which edit each one gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dpc.analysis.readings import flow
+from dpc.analysis.readings.baseline import of_row
+from dpc.analysis.studies.head_selection import heads_of
+from dpc.analysis.studies.outcomes import grade
+from dpc.config.slices import PlanStage
+from dpc.pipeline.progress import log, number, provenance
+from dpc.plans import registry as plans
+from dpc.storage import tables
+from dpc.tasks import get_task
+
+
+def run(
+    settings: PlanStage,
+    *,
+    saliency: list[Path],
+    generations: list[Path],
+    split: str,
+    thresholds: Path | None = None,
+    act_heads: Path | None = None,
+    gold: Path | None = None,
+    out: Path,
+) -> None:
+    """Write table `plans` for one split.
+
+    `thresholds` is missing for the calibration split, whose plans serve to fit them. `act_heads` is given where plan
+    `act` is made, `gold` for the oracles and for nothing else.
+    """
+    measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
+    made = made[made["split"] == split]
+    measured = measured[measured["split"] == split]
+    usual = None if thresholds is None else of_row(tables.read(thresholds, "thresholds").iloc[0])
+    inputs = plans.Inputs(
+        readings=flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, usual),
+        trigger=settings.trigger,
+        corrupt=settings.corrupt,
+        controls=settings.controls,
+        act_heads=_switched_on(act_heads),
+        wrong=_wrong(settings, made, gold),
+        **({} if thresholds is None else _fitted(thresholds)),
+    )
+    never, least = int((~inputs.readings["eligible"]).sum()), settings.trigger.min_tokens
+    log.info("%d of %d questions never fire: fewer than %d tokens, or no answer", never, len(inputs.readings), least)
+    registry = plans.ORACLES if gold else plans.PLANS if thresholds else plans.CALIBRATION
+    table = plans.make(settings.plans, registry, inputs)
+    log.info("questions fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())
+    tables.write(out, "plans", table, provenance("plan", settings, split=split))
+
+
+def _fitted(thresholds: Path) -> dict[str, Any]:
+    row = tables.read(thresholds, "thresholds").iloc[0]
+
+    return {
+        "share": number(row["share"]),
+        "accumulation_z": number(row["accumulation_z"]),
+        "static_vector": int(row["static_vector"]),
+        "score_limits": {score: number(row[f"{score}_limit"]) for score in plans.SCORES},
+    }
+
+
+def _switched_on(act_heads: Path | None) -> int:
+    found = {} if act_heads is None else heads_of(tables.read(act_heads, "act_heads"))
+    return sum(map(len, found.values()))
+
+
+def _wrong(settings: PlanStage, made: pd.DataFrame, gold: Path | None) -> frozenset[str]:
+    if gold is None:
+        return frozenset()
+    graded = grade(made, tables.read(gold, "gold"), get_task(settings.task))
+    return frozenset(graded.loc[~graded["correct"], "problem_id"])

@@ -1,0 +1,33 @@
+"""Plan the edits of the sensitivity sweep: DPC's vector in every calibration question, under other corruptions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from dpc.analysis.readings import flow
+from dpc.analysis.studies import sensitivity
+from dpc.config.settings import Controls
+from dpc.config.slices import PlanSweepStage
+from dpc.pipeline.progress import log, provenance
+from dpc.plans import registry as plans
+from dpc.storage import tables
+
+SPLIT = "calibration"
+
+
+def run(settings: PlanSweepStage, *, saliency: list[Path], generations: list[Path], out: Path) -> None:
+    """Write table `plans` with the corruptions that are not the configured one, which plan `always` has made."""
+    read = (tables.read(saliency, "saliency"), tables.read(generations, "generations"))
+    measured, made = (table[table["split"] == SPLIT] for table in read)
+    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate)
+    inputs = plans.Inputs(readings, settings.trigger, settings.corrupt, Controls())
+    others = [
+        corrupt for corrupt in sensitivity.edits(settings.sensitivity, settings.corrupt) if corrupt != settings.corrupt
+    ]
+    made_plans = [plans.always(replace(inputs, corrupt=corrupt)).assign(plan="sweep") for corrupt in others]
+    table = pd.concat(made_plans, ignore_index=True) if made_plans else tables.empty("plans")
+    log.info("%d corruptions of %d questions", len(others), len(readings))
+    tables.write(out, "plans", table, provenance("plan_sweep", settings))

@@ -1,0 +1,207 @@
+"""Plant harm in a working prompt at known places: which rule of locating finds it, and what does masking restore?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dpc.analysis.readings import locating
+from dpc.analysis.readings.flow import Instance
+from dpc.analysis.studies.outcomes import grade
+from dpc.analysis.studies.planted import NATURAL
+from dpc.config.execution import Execution
+from dpc.config.slices import ExtractSaliencyStage, GenerateStage, ValidateStage, refuse_unfollowed
+from dpc.pipeline.generation import Job, generate_rows
+from dpc.pipeline.progress import log, progress, provenance
+from dpc.pipeline.stages.extract_saliency import longest_first, measure_rows
+from dpc.prompts.edits import Edit
+from dpc.storage import tables
+from dpc.tasks import get_task
+from dpc.tasks.base import hash_order
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dpc.lm.models import LanguageModel
+    from dpc.prompts.tuners.prompt_tuning import Example
+
+SPARED = 0.95
+"""Share of the accuracy that must be left without a vector that harm may stand in for."""
+
+
+def run(
+    settings: ValidateStage,
+    *,
+    model: Path,
+    prompt: Path,
+    questions: Path,
+    tuning: Path,
+    gold: list[Path],
+    out: Path,
+    execution: Execution,
+) -> None:
+    """Write table `planted`: one row per question, position (-1: nothing planted) and rule of locating.
+
+    `tuning` is the gold that harm is optimised on, `gold` that of the splits that are answered.
+    """
+    from dpc.lm import models
+    from dpc.prompts import soft_prompt
+
+    refuse_unfollowed(trigger=settings.trigger)
+    lm = models.load(model, settings.dtype, execution, settings.attention)
+    asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
+    bench = Bench(lm, settings, execution, _sampled(asked, settings), answers)
+    base_ND = soft_prompt.load(prompt, lm)
+    examples = _examples(lm, len(base_ND), asked, tables.read(tuning, "gold"))
+    clean = bench.right("clean", base_ND)
+    planted = [_plant(bench, base_ND, position, examples) for position in _positions(bench, base_ND, clean)]
+    found = []
+    with progress(1 + len(planted), "validate", "prompt") as bar:
+        for position, prompt_ND in [(NATURAL, base_ND), *planted]:
+            found.append(bench.located(prompt_ND, position).assign(clean_correct=lambda t: t["problem_id"].map(clean)))
+            bar.add(1)
+    table = pd.concat(found, ignore_index=True)
+    log.info("accuracy by position: %s", table.groupby("position")["planted_correct"].mean().round(3).to_dict())
+    tables.write(out, "planted", table, provenance("plant_harm", settings, device=str(lm.device)))
+
+
+def _sampled(asked: pd.DataFrame, settings: ValidateStage) -> pd.DataFrame:
+    """Return the first questions of each split that is answered, by hash."""
+    rows = asked[asked["split"].isin(settings.splits)]
+    ordered = rows.sort_values("problem_id", key=lambda ids: ids.map(lambda key: hash_order(key, "validate")))
+    return ordered.groupby("split").head(settings.planting.questions)
+
+
+def _positions(bench: Bench, base_ND: Tensor, clean: pd.Series[Any]) -> list[int]:
+    """Draw where to plant, another draw for every prompt: places whose own vector the prompt can spare.
+
+    Masking it must keep `SPARED` of the accuracy on calibration questions; else masking the harm that stands in its
+    place could not restore the answers, however rightly it was located.
+    """
+    if not bench.settings.is_planted:
+        return []
+    found = list[int]()
+    for position in np.random.default_rng(bench.settings.seed).permutation(len(base_ND)).tolist():
+        if len(found) == bench.settings.planting.positions:
+            break
+        keys = bench.asked.loc[bench.asked["split"] == "calibration", "problem_id"]
+        after = bench.answers([(str(position), *bench.masked(base_ND, position), keys)])["correct"].mean()
+        if after >= SPARED * clean[keys].mean():
+            found.append(position)
+    log.info("harm is planted at %s", found)
+    return found
+
+
+def _examples(lm: LanguageModel, vectors: int, asked: pd.DataFrame, gold: pd.DataFrame) -> list[Example]:
+    from dpc.prompts.tuners.prompt_tuning import gold_example
+
+    rows = tables.rows(gold.merge(asked, on="problem_id", validate="one_to_one"))
+    return [gold_example(lm, vectors, row.prompt_text, row.rationale) for row in rows]
+
+
+def _plant(bench: Bench, base_ND: Tensor, position: int, examples: list[Example]) -> tuple[int, Tensor]:
+    from dpc.lm.layout import layout_of
+    from dpc.prompts.planting import Planting, plant
+
+    settings, how = bench.settings, bench.settings.planting
+    layout, seed = layout_of(bench.lm, settings.layout), 1000 * settings.seed + position
+    planting = Planting(how.steps, how.batch_size, how.rate)
+    return position, plant(bench.lm, layout, base_ND, position, examples, planting, seed).to(base_ND)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Answers, grades and measures the same questions under any prompt."""
+
+    lm: LanguageModel
+    settings: ValidateStage
+    execution: Execution
+    asked: pd.DataFrame
+    gold: pd.DataFrame
+
+    @cached_property
+    def question_ids(self) -> dict[str, list[int]]:
+        """Return every question's tokens."""
+        return {row.problem_id: self.lm.encode(row.prompt_text) for row in tables.rows(self.asked)}
+
+    def answers(self, wanted: Iterable[tuple[str, Tensor, tuple[int, ...], Iterable[str]]]) -> pd.DataFrame:
+        """Return graded generations; each item is an edit's name, its prompt, hidden vectors and questions."""
+        from dpc.lm.decoding import Request
+
+        settings, split = self.settings, self.asked.set_index("problem_id")["split"]
+        stage = GenerateStage(**{name: getattr(settings, name) for name in GenerateStage.model_fields})
+        jobs = [
+            Job(key, split[key], name, Request(self.question_ids[key], prompt_ND, hidden, group=group))
+            for group, (name, prompt_ND, hidden, keys) in enumerate(wanted)
+            for key in keys
+        ]
+        made = pd.concat(list(generate_rows(self.lm, stage, jobs, self.execution, "validate")))
+        return grade(made, self.gold, get_task(settings.task))
+
+    def masked(self, prompt_ND: Tensor, position: int) -> tuple[Tensor, tuple[int, ...]]:
+        """Return the prompt with one vector masked as DPC does, gamma left out, and the vectors to hide."""
+        from dpc.prompts import soft_prompt
+
+        corrupt = self.settings.corrupt
+        edit = Edit((position,), corrupt.mask, corrupt.mask_value)
+        hidden = (position,) if corrupt.mask == "attention" else ()
+        return soft_prompt.corrupt(prompt_ND, edit, self.lm.vocabulary_VD.mean(0)), hidden
+
+    def right(self, name: str, prompt_ND: Tensor) -> pd.Series[Any]:
+        """Return which questions are answered right under a prompt."""
+        return self.answers([(name, prompt_ND, (), self.question_ids)]).set_index("problem_id")["correct"]
+
+    def located(self, prompt_ND: Tensor, position: int) -> pd.DataFrame:
+        """Return the rows of table `planted` for one prompt, `clean_correct` aside."""
+        made = self.answers([("planted", prompt_ND, (), self.question_ids)])
+        instances, lengths = self._measured(prompt_ND, made), prompt_ND.float().norm(dim=1).cpu().numpy()
+        settings = self.settings
+        found = locating.located(instances, lengths, settings.flow, settings.trigger)
+        base = made.set_index("problem_id")
+        long_enough = found["tokens"] >= settings.trigger.min_tokens
+        found = found.assign(
+            split=found["problem_id"].map(base["split"]),
+            vectors=len(prompt_ND),
+            position=position,
+            planted_correct=found["problem_id"].map(base["correct"]),
+            eligible=long_enough & found["problem_id"].map(base["extracted"].notna()),
+        )
+        after = self._masked(prompt_ND, found, position)
+        pairs = pd.MultiIndex.from_frame(found[["problem_id", "located"]])
+        true = pd.MultiIndex.from_arrays([found["problem_id"], [position] * len(found)])
+        return found.assign(
+            located_correct=after.loc[pairs].to_numpy(),
+            true_correct=after.loc[true].to_numpy() if position != NATURAL else None,
+        )
+
+    def _measured(self, prompt_ND: Tensor, made: pd.DataFrame) -> list[Instance]:
+        from dpc.lm.batches import in_batches
+
+        settings = self.settings
+        stage = ExtractSaliencyStage(**{name: getattr(settings, name) for name in ExtractSaliencyStage.model_fields})
+        rows = made.merge(self.asked[["problem_id", "prompt_text"]], on="problem_id", validate="one_to_one")
+
+        def measure(batch: Any) -> list[dict[str, Any]]:
+            return measure_rows(self.lm, stage, prompt_ND, self.execution.checkpoint_activations, batch)
+
+        batches = in_batches(longest_first(self.lm, rows), self.execution.batch_size.saliency, measure)
+        table = pd.DataFrame([row for _, measured in batches for row in measured])
+        return [Instance.of(row) for row in tables.rows(table.sort_values("problem_id"))]
+
+    def _masked(self, prompt_ND: Tensor, found: pd.DataFrame, position: int) -> pd.Series[Any]:
+        """Return right or wrong by question and masked vector, of those some rule located and of the true one."""
+        pairs = found[["problem_id", "located"]]
+        if position != NATURAL:
+            pairs = pd.concat([pairs, pairs.assign(located=position)])
+        asked: dict[Any, list[str]] = {
+            j: rows["problem_id"].tolist() for j, rows in pairs.drop_duplicates().groupby("located")
+        }
+        wanted = [(str(j), *self.masked(prompt_ND, int(j)), keys) for j, keys in asked.items()]
+        graded = self.answers(wanted).assign(located=lambda t: t["edit_id"].astype(int))
+        return graded.set_index(["problem_id", "located"])["correct"]

@@ -1,0 +1,98 @@
+"""Tune one soft prompt on the gold rationales of the tuning split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dpc.config.execution import Execution
+from dpc.config.slices import TunePromptStage
+from dpc.pipeline.progress import log, progress, provenance
+from dpc.storage import tables
+from dpc.storage.interrupt import interruptible, stopped
+from dpc.storage.store import context
+
+if TYPE_CHECKING:
+    from dpc.lm.models import LanguageModel
+    from dpc.prompts.tuners.checkpoint import Checkpoint
+    from dpc.prompts.tuners.prompt_tuning import Example, Tuning
+
+
+def run(
+    settings: TunePromptStage,
+    *,
+    model: Path,
+    questions: Path,
+    tuning: Path,
+    validation: Path,
+    checkpoint: Path,
+    weights: Path,
+    adapter: Path,
+    history: Path,
+    given: Path | None = None,
+    execution: Execution,
+) -> None:
+    """Write the prompt as a PEFT adapter (`weights`, `adapter`) and the looks at its loss (`history`).
+
+    `checkpoint` is a file outside the rule's outputs from which a killed job goes on; it is deleted at the end. `given`
+    is an adapter's folder: its prompt is taken as it is, and its validation loss is all there is to look at.
+    """
+    from dpc.lm import models
+    from dpc.lm.layout import layout_of
+    from dpc.prompts import soft_prompt
+    from dpc.prompts.tuners.checkpoint import Checkpoint
+    from dpc.prompts.tuners.prompt_tuning import Tuning
+
+    read = _read(questions, {"tuning": tuning, "validation": validation})
+    kept = Checkpoint(checkpoint, context("tune_prompt", settings, model, None, read), execution.save_every_seconds)
+    lm = models.load(model, settings.dtype, execution, settings.attention)
+    examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
+    order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
+    work = Tuning(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
+    if given is not None:
+        work.bring_in(soft_prompt.adapter(given, lm, settings.recipe.vectors))
+        log.info("took the prompt of %s, tuned elsewhere", given)
+    else:
+        kept.resume(work)
+        _finish(work, kept)
+        log.info("kept the prompt of step %d of %d", work.kept_step, work.step)
+    soft_prompt.save(work.kept_ND, weights, adapter, str(model), lm)
+    looks = pd.DataFrame([vars(look) for look in work.looks])
+    tables.write(
+        history,
+        "training",
+        looks.assign(kept=looks["step"] == work.kept_step),
+        provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples)),
+    )
+    kept.remove()
+
+
+def _finish(work: Tuning, kept: Checkpoint) -> None:
+    """Do the steps that are left; raise DpcError where a signal asked to stop."""
+    steps = work.recipe.steps
+    with progress(steps - work.step, "tune prompt", "step") as bar, interruptible() as asked_to_stop:
+        while not work.is_over:
+            bar.add(1, loss=work.advance())
+            signal = asked_to_stop()
+            kept.save(work, now=bool(signal) or work.is_over)
+            if signal and not work.is_over:
+                raise stopped(signal, work.step, steps, "steps")
+
+
+def _read(questions: Path, gold: dict[str, Path]) -> pd.DataFrame:
+    """Return each question's text and gold rationale, by split."""
+    asked = tables.read(questions, "questions")[["problem_id", "prompt_text"]]
+    parts = [
+        tables.read(file, "gold").merge(asked, on="problem_id", validate="one_to_one").assign(split=split)
+        for split, file in gold.items()
+    ]
+    return pd.concat(parts)[["problem_id", "split", "prompt_text", "rationale"]]
+
+
+def _examples(lm: LanguageModel, settings: TunePromptStage, rows: pd.DataFrame) -> list[Example]:
+    from dpc.prompts.tuners.prompt_tuning import gold_example
+
+    vectors = settings.recipe.vectors
+    return [gold_example(lm, vectors, row.prompt_text, row.rationale) for row in tables.rows(rows)]

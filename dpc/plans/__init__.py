@@ -1,0 +1,1 @@
+"""Interventions: pure functions from readings to one row per question."""

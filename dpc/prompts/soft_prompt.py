@@ -1,0 +1,124 @@
+"""The soft prompt: n vectors of the model's width. Start, save, load, corrupt. Axes: N prompt vector, D width."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dpc.config.catalogue import Recipe
+from dpc.errors import DpcError
+from dpc.lm.models import LanguageModel
+from dpc.prompts.edits import Edit
+from dpc.storage.files import atomic
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def initial(lm: LanguageModel, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Return a new prompt (N x D, float32): sampled vocabulary rows, or noise of their standard deviation (D2)."""
+    weight_VD = lm.vocabulary_VD.cpu()
+    if recipe.init == "normal":
+        noise_ND = torch.randn(recipe.vectors, weight_VD.shape[1], generator=generator)
+        return (noise_ND * weight_VD.std()).to(lm.device)
+    special = set(lm.tokenizer.all_special_ids)
+    ordinary = torch.tensor([i for i in range(len(weight_VD)) if i not in special])
+    drawn_N = torch.randint(len(ordinary), (recipe.vectors,), generator=generator)
+    return weight_VD[ordinary[drawn_N]].clone().to(lm.device)
+
+
+def save(prompt_ND: Tensor, weights: Path, config: Path, model_path: str, lm: LanguageModel) -> None:
+    """Write the prompt as a prompt-tuning adapter that `peft.PeftModel.from_pretrained` reads."""
+    model = lm.model.config
+    content = {
+        "peft_type": "PROMPT_TUNING",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": model_path,
+        "inference_mode": True,
+        "num_virtual_tokens": prompt_ND.shape[0],
+        "token_dim": prompt_ND.shape[1],
+        "num_transformer_submodules": 1,
+        "num_layers": model.num_hidden_layers,
+        "num_attention_heads": model.num_attention_heads,
+        "prompt_tuning_init": "RANDOM",
+    }
+    with atomic(weights) as temporary:
+        save_file({"prompt_embeddings": prompt_ND.detach().float().cpu().contiguous()}, temporary)
+    with atomic(config) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def adapter(folder: Path, lm: LanguageModel, vectors: int) -> Tensor:
+    """Read the prompt (N x D, float32) of a prompt-tuning adapter that PEFT wrote, in safetensors.
+
+    Raises DpcError if it is of another kind, width or length, or not there.
+    """
+    file = folder / CONFIG
+    try:
+        kind = json.loads(file.read_text())["peft_type"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DpcError(f"{file}: found no PEFT adapter ({error}); correct recipes.NAME.adapter") from None
+    if kind != "PROMPT_TUNING":
+        raise DpcError(f"{file}: peft_type is {kind!r}; expected PROMPT_TUNING: vectors before the question, no more")
+    prompt_ND = _vectors(folder / WEIGHTS, lm, "write the adapter with safe_serialization=True")
+    if len(prompt_ND) != vectors:
+        raise DpcError(f"{folder}: found {len(prompt_ND)} vectors, expected {vectors}; correct recipes.NAME.vectors")
+    return prompt_ND.float().to(lm.device)
+
+
+def load(weights: Path, lm: LanguageModel) -> Tensor:
+    """Read a prompt-tuning adapter's vectors (N x D) in the model's dtype and device.
+
+    Raises DpcError if the file is missing, unreadable, or of another width than the model.
+    """
+    return _vectors(weights, lm, "run tune_prompt again").to(device=lm.device, dtype=lm.embedding.weight.dtype)
+
+
+def _vectors(weights: Path, lm: LanguageModel, mend: str) -> Tensor:
+    try:
+        prompt_ND = load_file(weights)["prompt_embeddings"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise DpcError(f"{weights}: found no prompt-tuning adapter ({error}); {mend}") from None
+    width = lm.embedding.weight.shape[1]
+    if prompt_ND.shape[1] != width:
+        raise DpcError(f"{weights}: prompt vectors have width {prompt_ND.shape[1]}, the model has {width}")
+    return prompt_ND
+
+
+def corrupt(prompt_ND: Tensor, edit: Edit, mean_D: Tensor) -> Tensor:
+    """Return the prompt under `edit` (METHODS, DPC step 5): reduce gamma's entries, then mask.
+
+    `mean_D` is the vocabulary's mean embedding. Entries are counted as floor(gamma/100 x competing entries). Raises
+    DpcError if a masked vector does not exist.
+    """
+    if any(not 0 <= j < len(prompt_ND) for j in edit.masked):
+        raise DpcError(f"edit masks vector {list(edit.masked)}, but the prompt has {len(prompt_ND)} vectors")
+    edited_ND = prompt_ND.clone()
+    edited_ND[_reduced(prompt_ND, edit)] *= edit.gamma_scale
+    masked = list(edit.masked)
+    if edit.mask == "vocabulary_mean":
+        edited_ND[masked] = mean_D.to(edited_ND)
+    elif edit.mask == "scale":
+        edited_ND[masked] *= edit.mask_value
+    return edited_ND
+
+
+def _reduced(prompt_ND: Tensor, edit: Edit) -> Tensor:
+    """Return which entries gamma reduces (N x D, bool)."""
+    is_masked_N = torch.zeros(len(prompt_ND), dtype=torch.bool, device=prompt_ND.device)
+    is_masked_N[list(edit.masked)] = True
+    competing_N = {"all": torch.ones_like(is_masked_N), "located": is_masked_N}.get(edit.gamma_scope, ~is_masked_N)
+    chosen_ND = torch.zeros_like(prompt_ND, dtype=torch.bool)
+    magnitude_CD = prompt_ND[competing_N].abs().float()
+    if edit.gamma_seed >= 0:
+        generator = torch.Generator().manual_seed(edit.gamma_seed)
+        magnitude_CD = torch.rand(magnitude_CD.shape, generator=generator).to(prompt_ND.device)
+    pools = magnitude_CD if edit.gamma_scope == "per_vector" else magnitude_CD.reshape(1, -1)
+    count = int(edit.gamma / 100 * pools.shape[1] + 1e-9)  # 1e-9: 0.29 x 100 must count 29 in floating point
+    smallest = pools.argsort(dim=1, stable=True)[:, :count]
+    chosen_ND[competing_N] = torch.zeros_like(pools, dtype=torch.bool).scatter(1, smallest, True).view_as(magnitude_CD)
+    return chosen_ND

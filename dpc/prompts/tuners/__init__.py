@@ -1,0 +1,1 @@
+"""Ways to make a prompt, one file each."""

@@ -1,0 +1,55 @@
+"""A tuning that outlives its process: one file, written whole, of tensors and of plain values in its header."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dpc.prompts.tuners.prompt_tuning import Tuning
+from dpc.storage.files import atomic, remove_leftovers
+
+log = logging.getLogger("dpc")
+
+
+class Checkpoint:
+    """The state of one tuning in `file`; a state that was kept in another `context` is not used."""
+
+    def __init__(self, file: Path, context: str, every_seconds: float):
+        self.file, self.context, self.every_seconds = Path(file), context, every_seconds
+        self.saved = time.monotonic()
+
+    def resume(self, tuning: Tuning) -> None:
+        """Let `tuning` go on where the kept one was, if there is one."""
+        if not self.file.exists():
+            return
+        try:
+            with safe_open(self.file, "pt") as content:
+                about = content.metadata() or {}
+                tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            log.warning("%s: found no checkpoint (%s); the prompt is tuned from its first step", self.file, error)
+            return
+        if about.get("context") != self.context:
+            log.info("%s was made with other code, settings, model or questions; tuning anew", self.file)
+            return
+        tuning.resume(tensors, json.loads(about["values"]))
+        log.info("%d steps kept; going on from there", tuning.step)
+
+    def save(self, tuning: Tuning, now: bool = False) -> None:
+        """Keep the state of `tuning`, if it is time to or `now`."""
+        if now or time.monotonic() - self.saved >= self.every_seconds:
+            tensors, values = tuning.state()
+            with atomic(self.file) as temporary:
+                about = {"context": self.context, "values": json.dumps(values)}
+                save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, about)
+            self.saved = time.monotonic()
+
+    def remove(self) -> None:
+        """Delete the file: what it was for is written."""
+        self.file.unlink(missing_ok=True)
+        remove_leftovers(self.file.parent, self.file.name)

@@ -1,0 +1,266 @@
+"""Prompt tuning: the model is frozen, the prompt's vectors are all that learns.
+
+All rows of a batch begin with the same prompt, so `[BOS][prompt]` goes through the model once a step, as one row. Its
+keys and values are leaves that every row attends to; their gradients, summed over the rows, go back to the prompt in
+one piece. A step may therefore be cut into as many parts as memory asks for, and is still the same step.
+
+Axes: B batch, S position, P prefix position, N prompt vector, D width, K target token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from dpc.config.catalogue import Recipe
+from dpc.errors import DpcError
+from dpc.lm.batches import in_batches
+from dpc.lm.cache import causal_masks
+from dpc.lm.given import given_cache
+from dpc.lm.layout import Layout, check_length, right_padded, shared_prefix
+from dpc.lm.losses import only_last_rows, rationale_nll
+from dpc.lm.models import LanguageModel
+from dpc.prompts import soft_prompt
+
+Result = TypeVar("Result")
+POOL = 8
+"""Batches whose examples are sorted by length among themselves."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question and its gold rationale, answer and end mark included, as token ids."""
+
+    question_ids: list[int]
+    rationale_ids: list[int]
+
+    def __len__(self) -> int:
+        return len(self.question_ids) + len(self.rationale_ids)
+
+
+def gold_example(lm: LanguageModel, vectors: int, question: str, rationale: str) -> Example:
+    """Return a question and its gold rationale as token ids; raises DpcError where they are too long."""
+    example = Example(lm.encode(question), [*lm.encode(rationale), lm.end_ids[0]])
+    check_length(lm, vectors, len(example.question_ids), len(example.rationale_ids))
+    return example
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at the losses while tuning (nats per target token)."""
+
+    step: int
+    loss: float
+    validation_loss: float
+    learning_rate: float
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Return the rate at `step` (from 0): linear warm-up, then linear fall to a tenth of the peak."""
+    return recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup) * (1 - 0.9 * step / recipe.steps)
+
+
+class Objective:
+    """The NLL of rationales (choice D2) as a function of the prompt.
+
+    `limit` counts the first rationale tokens that matter (all if None). `rows` go through the model at once; where
+    memory runs out they are halved, for good.
+    """
+
+    def __init__(self, lm: LanguageModel, layout: Layout, limit: int | None, rows: int):
+        self.lm, self.layout, self.limit, self.rows = lm, layout, limit, rows
+
+    @torch.no_grad()
+    def value(self, prompt_ND: Tensor, examples: Sequence[Example]) -> float:
+        """Return the mean over all target tokens, in nats."""
+        states = self._states(prompt_ND)
+        parts = self._in_parts(examples, lambda part: float(self._nll(prompt_ND, states, part).sum()))
+        return sum(parts) / self._tokens(examples)
+
+    def gradient(self, prompt_ND: Tensor, examples: Sequence[Example]) -> tuple[float, Tensor]:
+        """Return the mean over all target tokens, in nats, and its gradient in the prompt."""
+        states, tokens = self._states(prompt_ND), self._tokens(examples)
+        leaves = [state.detach().requires_grad_(True) for state in states]
+
+        def of_part(part: Sequence[Example]) -> tuple[float, list[Tensor]]:
+            nll = self._nll(prompt_ND, leaves, part).sum()
+            return float(nll.detach()), [found.to(nll.dtype) for found in torch.autograd.grad(nll / tokens, leaves)]
+
+        total, sums = 0.0, [torch.zeros(())] * len(leaves)
+        for nll, found in self._in_parts(examples, of_part):
+            total, sums = total + nll, [a + b for a, b in zip(sums, found, strict=True)]
+        sums = [a.to(state) for a, state in zip(sums, states, strict=True)]
+        return total / tokens, torch.autograd.grad(states, [prompt_ND], sums)[0]
+
+    def _tokens(self, examples: Sequence[Example]) -> int:
+        return sum(len(e.rationale_ids[: self.limit]) for e in examples)
+
+    def _in_parts(self, examples: Sequence[Example], work: Callable[[Sequence[Example]], Result]) -> Iterator[Result]:
+        """Yield what `work` makes of the examples, as many at once as memory holds."""
+        left = sorted(examples, key=len, reverse=True)
+        for part, found in in_batches(left, self.rows, work):
+            if len(part) < min(self.rows, len(left)):
+                self.rows = len(part)
+            left = left[len(part) :]
+            yield found
+
+    def _states(self, prompt_ND: Tensor) -> list[Tensor]:
+        """Return keys and values of `[BOS][prompt]` (1 x J x P x D), layer by layer, on a graph from the prompt on."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()  # without the model's config no layer forgets what is outside its window
+        prefix_PD = shared_prefix(self.lm, self.layout, [prompt_ND], [()])
+        self.lm.model.get_decoder()(inputs_embeds=prefix_PD[None], past_key_values=cache, use_cache=True)
+        return [states for layer in cache.layers for states in (layer.keys, layer.values)]
+
+    def _nll(self, prompt_ND: Tensor, states: Sequence[Tensor], part: Sequence[Example]) -> Tensor:
+        """Return the NLL of every target token (K), on a graph that begins at the prefix's keys and values."""
+        from transformers import DynamicCache
+
+        questions, rationales = [e.question_ids for e in part], [e.rationale_ids for e in part]
+        laid = right_padded(self.lm, self.layout, prompt_ND.detach(), questions, rationales)
+        first, position_1S = laid.question_start, torch.arange(laid.embeds_BSD.shape[1], device=self.lm.device)[None]
+        cache = DynamicCache()
+        for layer in range(len(states) // 2):
+            cache.update(states[2 * layer], states[2 * layer + 1], layer)
+        targets = min(laid.predicting_rows(b).start for b in range(len(part)))
+        with only_last_rows(self.lm, laid.embeds_BSD.shape[1] - targets):
+            hidden_BSD = self.lm.model.get_decoder()(
+                inputs_embeds=laid.embeds_BSD[:, first:],
+                position_ids=position_1S[:, first:],
+                # rows are padded on the right: one causal mask is all they need
+                attention_mask=causal_masks(self.lm, position_1S >= 0, position_1S, position_1S[:, first:]),
+                past_key_values=given_cache(cache),
+                use_cache=True,
+            ).last_hidden_state
+        return torch.cat(rationale_nll(self.lm, laid, hidden_BSD, first, self.limit))
+
+
+class Batches:
+    """Shuffled passes over the examples in batches of similar length, the same for the same seed.
+
+    A pass is shuffled, cut into pools of `POOL` batches, and each pool is cut by length: little is padding, and which
+    examples meet still changes from pass to pass. The last examples of a pass that fill no batch wait for none.
+    """
+
+    def __init__(self, examples: Sequence[Example], size: int, generator: torch.Generator):
+        self.examples, self.size, self.generator = examples, min(size, len(examples)), generator
+        self.waiting: list[list[int]] = []
+
+    def next(self) -> list[Example]:
+        """Return the next batch."""
+        if not self.waiting:
+            self.waiting = self._pass()
+        return [self.examples[i] for i in self.waiting.pop()]
+
+    def _pass(self) -> list[list[int]]:
+        order = torch.randperm(len(self.examples), generator=self.generator).tolist()
+        batches = []
+        for start in range(0, len(order), POOL * self.size):
+            pool = sorted(order[start : start + POOL * self.size], key=lambda i: len(self.examples[i]))
+            batches += [pool[i : i + self.size] for i in range(0, len(pool) - self.size + 1, self.size)]
+        return [batches[i] for i in torch.randperm(len(batches), generator=self.generator).tolist()]
+
+
+class Tuning:
+    """A soft prompt that is being tuned on gold rationales (choice D2): `advance` until it `is_over`.
+
+    Then `kept_ND` is the prompt (N x D, float32) of step `kept_step`: the one of the lowest validation loss, or the
+    last. Ends early after `recipe.patience` looks without improvement. `state` and `resume` carry a tuning over to
+    another process, which goes on as this one would have.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        layout: Layout,
+        recipe: Recipe,
+        seed: int,
+        examples: Sequence[Example],
+        validation: Sequence[Example],
+        rows: int,
+    ):
+        """`rows` questions go through the model at once; the recipe's batch size says how many make a step."""
+        self.recipe, self.validation = recipe, validation
+        self.objective = Objective(lm, layout, recipe.first_tokens, rows)
+        generator = torch.Generator().manual_seed(seed)
+        self.prompt_ND = soft_prompt.initial(lm, recipe, generator).requires_grad_(True)
+        self.optimiser = torch.optim.AdamW([self.prompt_ND], lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.batches = Batches(examples, recipe.batch_size, generator)
+        self.step, self.recent, self.looks = 0, list[float](), list[Look]()
+        self.kept_step, self.kept_ND = 0, self.prompt_ND.detach().clone()
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether all steps are done, or too many looks found no improvement."""
+        stale = self.step - self.kept_step >= self.recipe.patience * self.recipe.validate_every
+        return self.step >= self.recipe.steps or stale
+
+    def advance(self) -> float:
+        """Do a step, and look at the validation loss where that is due; return the step's loss before it.
+
+        Raises DpcError where a loss is not finite.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step)
+        loss, self.prompt_ND.grad = self.objective.gradient(self.prompt_ND, self.batches.next())
+        self.recent.append(self._finite(loss, "tuning", self.step + 1))
+        self.optimiser.step()
+        self.step += 1
+        if self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps:
+            self._look()
+        return loss
+
+    def bring_in(self, prompt_ND: Tensor) -> None:
+        """Keep a prompt (N x D, float32) that was tuned elsewhere, and look at its validation loss."""
+        found = self._finite(self.objective.value(prompt_ND, self.validation), "validation", 0)
+        self.kept_step, self.kept_ND = 0, prompt_ND
+        self.looks.append(Look(0, math.nan, found, 0.0))
+
+    def _look(self) -> None:
+        found = self._finite(self.objective.value(self.prompt_ND, self.validation), "validation", self.step)
+        best = min((look.validation_loss for look in self.looks), default=math.inf)
+        loss, rate = sum(self.recent) / len(self.recent), learning_rate(self.recipe, self.step - 1)
+        self.looks.append(Look(self.step, loss, found, rate))
+        self.recent = []
+        if found < best or self.recipe.keep == "last":
+            self.kept_step, self.kept_ND = self.step, self.prompt_ND.detach().clone()
+
+    def _finite(self, loss: float, kind: str, step: int) -> float:
+        if not math.isfinite(loss):
+            raise DpcError(
+                f"{kind} loss is {loss} at step {step}; expected a finite number: lower recipes.NAME.learning_rate "
+                f"(now {self.recipe.learning_rate}) or use dtype float32"
+            )
+        return loss
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that the steps to come depend on, as tensors and as plain values."""
+        moments = self.optimiser.state_dict()["state"][0]
+        generator = self.batches.generator.get_state()
+        kept = {"prompt": self.prompt_ND.detach(), "kept": self.kept_ND, "generator": generator}
+        values = {
+            "step": self.step,
+            "kept_step": self.kept_step,
+            "waiting": self.batches.waiting,
+            "recent": self.recent,
+            "looks": [vars(look) for look in self.looks],
+        }
+        return kept | {f"adam.{name}": moment for name, moment in moments.items()}, values
+
+    def resume(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Go on where the tuning was that had this `state`; settings, model and examples have to be the same."""
+        moments = {name[5:]: moment for name, moment in tensors.items() if name.startswith("adam.")}
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": {0: moments}, "param_groups": groups})
+        self.prompt_ND.data.copy_(tensors["prompt"])
+        self.kept_ND.copy_(tensors["kept"])
+        self.batches.generator.set_state(tensors["generator"])
+        self.batches.waiting, self.recent = values["waiting"], values["recent"]
+        self.step, self.kept_step = values["step"], values["kept_step"]
+        self.looks = [Look(**look) for look in values["looks"]]

@@ -1,0 +1,172 @@
+"""The mechanism: flow from the prompt before and after corruption, and whether its fall goes with repair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
+
+from dpc.config.slices import MechanismReportStage
+from dpc.report import captions, drawing
+from dpc.report.drawing import Drawing
+from dpc.report.tables.main_tables import CELL, Table, percent, plain, span
+
+_LOOKS = {
+    "repaired": (drawing.GREEN, "o"),
+    "still wrong": (drawing.RED, "x"),
+    "still right": (drawing.BLUE, "s"),
+    "broken": (drawing.ORANGE, "^"),
+}
+_READINGS = {"flow": "raw flow", "s_ifp": "S_IFP", "nll": "mean NLL"}
+_MOST = 400
+"""Points of one kind that are drawn: the first by hash."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Flow before and after corruption, the seeds together, and what `dpc.analysis.studies.flow_change` reads off it."""
+
+    whole: pd.DataFrame
+    """Every question."""
+    fired: pd.DataFrame
+    """`fired_rows`."""
+    falls: pd.DataFrame
+    """`summary`, per plan and outcome."""
+    repair: pd.DataFrame
+    """`goes_with_repair`, per plan and reading."""
+
+
+def figure(compared: Comparison, settings: MechanismReportStage) -> Drawing:
+    """Draw flow before against after, how often it fell by what became of the answer, and what fired."""
+    whole, fired = compared.whole, compared.fired
+    plans = list(dict.fromkeys(whole["plan"]))
+    shown = whole[whole["plan"] == plans[0]] if plans else whole
+    made = drawing.new_figure(3.0)
+    left, middle, right = made.subplots(1, 3, width_ratios=(1.15, 1.15, 0.9))
+    _scatter(left, fired[fired["plan"].isin(plans[:1])])
+    _falls(middle, compared.falls, plans)
+    _counts(right, shown)
+    return drawing.finish(made, _caption(compared.repair, plans, settings))
+
+
+def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
+    axes.set_title("a  Flow before and after")
+    fired = fired[(fired["flow_before"] > 0) & (fired["flow_after"] > 0)]
+    if fired.empty:
+        drawing.say(axes, "no fired question\nwas measured")
+        axes.set(xticks=[], yticks=[])
+        return
+    for outcome, (colour, marker) in _LOOKS.items():
+        rows = fired[fired["outcome"] == outcome].sort_values("problem_id").head(_MOST)
+        if len(rows):
+            axes.plot(
+                rows["flow_before"], rows["flow_after"], marker, color=colour, markersize=3, alpha=0.6,
+                markeredgewidth=0.8 if marker == "x" else 0, label=outcome,
+            )  # fmt: skip
+    both = np.concatenate([fired["flow_before"], fired["flow_after"]])
+    ends = (both.min() / 1.2, both.max() * 1.2)
+    axes.plot(ends, ends, color=drawing.BLACK, linewidth=0.8, linestyle="--", zorder=1)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, position: f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="flow from the prompt, before", ylabel="after (below the line: it fell)")
+    axes.legend(loc="upper left", fontsize=6, handletextpad=0.2, borderpad=0.3)
+
+
+def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
+    axes.set_title("b  Answers whose flow fell")
+    groups, step = ["all", *_LOOKS], min(0.22, 0.8 / max(len(plans), 1))
+    for number, plan in enumerate(plans):
+        rows = falls[falls["plan"] == plan].set_index("outcome").reindex(groups)
+        x = np.arange(len(groups)) + (number - (len(plans) - 1) / 2) * step
+        colour, marker = drawing.series_look(number)
+        axes.vlines(x, 100 * rows["low"], 100 * rows["high"], color=colour, linewidth=1.2)
+        axes.plot(x, 100 * rows["fell"], marker, color=colour, markersize=4.5, label=drawing.plan_label(plan))
+    axes.axhline(50, color=drawing.GREY, linewidth=0.8, linestyle="--")
+    axes.set(
+        ylim=(-3, 103 + 7.5 * max(len(plans), 2)), xlim=(-0.6, len(groups) - 0.4), ylabel="share whose flow fell (%)"
+    )
+    axes.set_yticks((0, 25, 50, 75, 100))
+    axes.set_xticks(range(len(groups)), [name.replace(" ", "\n") for name in groups])
+    axes.tick_params(axis="x", labelsize=6.5)
+    if plans:
+        axes.legend(loc="upper left", fontsize=6, ncols=1)
+
+
+def _counts(axes: Axes, shown: pd.DataFrame) -> None:
+    axes.set_title("c  What fired")
+    axes.set(xlim=(0, 2), ylim=(2, 0))
+    total = max(len(shown), 1)
+    for y, fires in enumerate((True, False)):
+        for x, right in enumerate((False, True)):
+            rows = shown[(shown["fired"] == fires) & (shown["correct_before"] == right)]
+            changed = int((rows["correct_after"] != right).sum())
+            axes.fill_between(
+                [x, x + 1], y, y + 1, color=drawing.BLUE, alpha=0.08 + 0.5 * len(rows) / total, linewidth=0
+            )
+            text = f"{len(rows)}\n({percent(len(rows) / total)} %)"
+            if fires:
+                text += f"\n{changed}\n{'broken' if right else 'repaired'}"
+            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7)
+    axes.set_xticks((0.5, 1.5), ("was wrong", "was right"))
+    axes.set_yticks((0.5, 1.5), ("fired", "did not"), rotation=90, va="center")
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+
+
+def _caption(repair: pd.DataFrame, plans: list[str], settings: MechanismReportStage) -> str:
+    first = drawing.plan_label(plans[0]) if plans else "no plan"
+    found = repair[repair["plan"].isin(plans[:1])].set_index("reading")
+    found = found[found["auc"].notna()]
+    areas = "; ".join(
+        f"{label} {captions.interval(found.loc[name, 'auc'], found.loc[name, 'low'], found.loc[name, 'high'])}"
+        for name, label in _READINGS.items()
+        if name in found.index
+    )
+    goes = (
+        f"Area under the ROC curve of the fall for repair, among wrong answers of {first}, mean over seeds that have "
+        f"both kinds: {areas}. Above 0.5: repaired answers fall further; mean NLL is what needs no saliency. "
+        if areas
+        else ""
+    )
+    return (
+        "Does the flow from the prompt to the later half of the rationale fall where corruption was applied, and does "
+        f"the fall go with repair? (a) Raw flow of fired questions under {first}, before and under the corrupted "
+        "prompt, each on the rationale generated there, deep layers "
+        f"({captions.layer_setting(settings.flow.deep_layers, None)}). (b) Share of fired questions whose flow fell, "
+        "by what became of the answer; if the account is right, repaired answers stand above those still wrong, and "
+        "the plan above its random control. "
+        f"(c) Questions, once per seed, by whether {first} fired and whether prompt tuning was wrong. "
+        f"{goes}{captions.level(settings)} intervals over questions, conditional on the seeds, however many of them a "
+        "question fired under. "
+        f"{captions.run(settings)}"
+    )
+
+
+def table(falls: pd.DataFrame, settings: MechanismReportStage) -> Table:
+    """Return how far flow, S_IFP and NLL moved, per plan and outcome."""
+    cell = dict(zip(CELL, (settings.models[0], settings.datasets[0], settings.recipes[0]), strict=True))
+    numbers = falls.assign(**cell)
+    text = numbers[CELL].astype(str)
+    text["plan"] = numbers["plan"].map(drawing.plan_label)
+    text["finding"] = numbers["outcome"]
+    text["fired"] = numbers["fired"].astype(str)
+    text["flow fell (%)"] = numbers["fell"].map(percent)
+    text[f"{captions.level(settings)} interval"] = [
+        span(*pair) for pair in zip(numbers["low"], numbers["high"], strict=True)
+    ]
+    text["flow, before / after"] = numbers["ratio"].map(lambda value: plain(value, 2))
+    text["S_IFP, before − after"] = numbers["s_ifp"].map(lambda value: plain(value, 3))
+    text["NLL, before − after"] = numbers["nll"].map(lambda value: plain(value, 3))
+    caption = (
+        "Flow from the prompt to the later half of the rationale, before and under the corrupted prompt, by what "
+        "became of the answer; above 1, or above 0, it fell. Ratio and differences are medians over what fired, where "
+        "a question counts once per seed; intervals are over questions, conditional on the seeds. Look whether the "
+        "flow fell, and further where answers were repaired than where they stayed wrong. A dash: no such question. "
+        f"{captions.run(settings)}"
+    )
+    return Table("mechanism", "Flow before and after corruption", numbers, text, caption)

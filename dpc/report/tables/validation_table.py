@@ -1,0 +1,82 @@
+"""The table of planted harm: what each rule of locating finds, and what masking restores."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from dpc.config.slices import ValidationStage
+from dpc.report import captions
+from dpc.report.tables.main_tables import CELL, Table, percent
+
+RULES = {
+    "question_and_rationale": "question and rationale rows, shallow layers",
+    "rationale": "rationale rows, shallow layers",
+    "affected": "affected rows, shallow layers",
+    "all_layers": "question and rationale rows, all layers",
+    "deep_layers": "question and rationale rows, deep layers",
+    "attention": "plain attention, shallow layers",
+    "norm": "longest vector",
+}
+_COLUMNS = {
+    "clean": "accuracy as tuned (%)",
+    "planted": "accuracy with the harm (%)",
+    "masked": "accuracy with the located vector masked (%)",
+    "restored_true": "restored by masking the true vector (% of as tuned)",
+    "hit": "located (% of answers)",
+    "hit_harmed": "located (% of answers turned wrong)",
+    "restored_located": "restored by masking the located vector (% of as tuned)",
+    "clean_hit": "same place located without harm (%)",
+    "random_hit": "random place located without harm (%)",
+    "fire_rate": "fires (%)",
+    "fire_harmed": "fires on wrong answers (%)",
+}
+
+
+def validation_table(numbers: pd.DataFrame, settings: ValidationStage) -> Table:
+    """Return the table of planted and natural harm; `numbers` is table `validation` with the columns of a cell."""
+    text = numbers[CELL].astype(str).reset_index(drop=True)
+    kinds = zip(numbers["kind"], numbers["part"], strict=True)
+    text["finding"] = [f"{kind} harm, {part.replace('_', ' ')}" for kind, part in kinds]
+    text["method"] = [_rule_text(row.rule, row.is_default) for row in numbers.itertuples()]
+    for name, label in _COLUMNS.items():
+        text[label] = [_with_interval(row, name) for row in numbers.to_dict("records")]
+    return Table("validation", "Planted harm", numbers, text, _caption(numbers, settings))
+
+
+def _rule_text(name: Any, is_default: Any) -> str:
+    return f"{RULES.get(name, name)} (default)" if is_default else RULES.get(name, name)
+
+
+def _with_interval(row: dict[Any, Any], name: str) -> str:
+    low = row[f"{name}_low"]
+    inside = "" if math.isnan(low) else f" [{percent(low)}, {percent(row[f'{name}_high'])}]"
+    return f"{percent(row[name])}{inside}"
+
+
+def _prompts(numbers: pd.DataFrame) -> str:
+    """Return on how many prompts the rows of each part rest: `choosing 2, held out 3`."""
+    counts = numbers.groupby("part", sort=False)["prompts"]
+    ranges = {part: captions.count_range(own.astype(int).tolist()) for part, own in counts}
+    return ", ".join(f"{str(part).replace('_', ' ')} {count}" for part, count in ranges.items()) or "none"
+
+
+def _caption(numbers: pd.DataFrame, settings: ValidationStage) -> str:
+    chance = percent(numbers["chance"].mean()) if len(numbers) else captions.DASH
+    how = settings.planting
+    natural = "Natural harm: prompts that do harm by themselves, where no vector is known to be to blame. "
+    return (
+        "Does locating find harm that is known to be there? One vector of a working prompt, no longer than the mean of "
+        f"the others, is optimised ({how.steps} steps) so that rationales begin well and go wrong, and put at "
+        f"{how.positions} places of each prompt whose own vector it can spare. Rows are rules that name the vector to "
+        "blame. Look whether the default rule's located column is near 100 and far above the same place located "
+        f"without harm (a random place: {chance} % by chance). Rules were compared on prompt seeds "
+        f"{', '.join(map(str, settings.choosing_seeds))} and calibration questions; rows held out are seeds "
+        f"{', '.join(map(str, settings.held_out_seeds))} and test questions. Intervals: "
+        f"{100 * settings.statistics.confidence:g} %, Student's, over prompts ({_prompts(numbers)}), each with its "
+        "mean over places: they are for another prompt; one prompt has none. R is fitted on each planted "
+        f"prompt's calibration questions. {natural if (numbers['kind'] == 'natural').any() else ''}"
+        f"Study {settings.study}.{captions.cut_note(settings.datasets, settings.cut_from_test)}"
+    )

@@ -1,0 +1,356 @@
+"""Trigger quality, claims and the stages of the evidence: by hand, and with planted truth."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dpc.analysis.stats.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE
+from dpc.analysis.studies import claims, evidence
+from dpc.analysis.studies import trigger_quality as trigger
+from dpc.config.methods import Act
+from dpc.config.settings import Flow, Locate, Trigger
+from dpc.config.slices import EvidenceStage, ReportStage, TablesStage
+from dpc.pipeline.stages import draw_evidence as evidence_figures
+from dpc.pipeline.stages import gather_evidence as evidence_stage
+from dpc.pipeline.stages import write_evidence as evidence_tables
+from dpc.report.tables import evidence_tables as report
+from dpc.storage import tables
+from dpc.tasks.base import AT_CHANCE
+from tests.analysis.test_sensitivity import swept
+from tests.analysis.test_variants import compared
+from tests.report.test_report import assert_legible
+from tests.support.report_samples import settings, table
+from tests.support.saliency_rows import (
+    Places,
+    flow_maps,
+    generation,
+    gold_of,
+    instance,
+    random_maps,
+    saliency_row,
+    total,
+)
+
+SEEDS = (0, 1, 2)
+
+
+# readings
+
+
+def test_prompt_influence_is_the_mean_over_pairs() -> None:
+    places = Places(3, 4, (0, 0, 1, 1, 1))
+    maps = random_maps(1, 5, places)
+    rows = places.q_rows + places.r_rows
+    expected = [total(map_SS, rows, places.p) / (len(rows) * len(places.p)) for map_SS in maps]
+    made = instance(maps, places)
+    assert evidence.prompt_influence(made) == pytest.approx(expected)
+    inside = np.mean(expected[:3])  # 2-10 of 32 are 0-2 of 5
+    assert evidence.band_log_ratio(made) == pytest.approx(math.log(inside / np.mean(expected[3:])))
+
+
+def test_evenness_is_the_largest_part_of_a_broken_stick() -> None:
+    assert evidence.evenness(1) == 1
+    assert evidence.evenness(2) == pytest.approx(0.75)
+    drawn = np.random.default_rng(0).dirichlet(np.ones(8), 40_000).max(axis=1)
+    assert evidence.evenness(8) == pytest.approx(drawn.mean(), abs=2e-3)
+    assert math.isnan(evidence.evenness(0))
+
+
+@pytest.mark.parametrize(("start", "expected"), [(0, 0.6), (1, 0.6)])
+def test_position_zero_is_left_out_only_where_the_prompt_stands_there(start: int, expected: float) -> None:
+    # the first vector has 6 of 10 parts, the others 3 and 1
+    maps = flow_maps([1.0] * 4, Places(3, 2, (0,) * 4))
+    row = saliency_row(maps, Places(3, 2, (0,) * 4), prompt_start=start)
+    for name in ("column_question", "column_rationale"):
+        row[name] = [6.0, 3.0, 1.0] * 6
+    made = evidence.extra_readings(pd.DataFrame([row]), Flow(), Trigger(), Locate()).iloc[0]
+    assert made["accumulation_beyond_zero"] == pytest.approx(0.75 if start == 0 else expected)
+    assert made["first_position"] == (start == 0)
+    assert made["concentration"] == pytest.approx(0.6 / evidence.evenness(3))
+
+
+# claims
+
+
+def cell(draw: np.random.Generator, gain: float = 0.0, separation: float = 0.0, questions: int = 400) -> dict[str, Any]:
+    """The tables of one cell with planted effects; seeds share the questions."""
+    found: dict[str, list[pd.DataFrame]] = {"evidence": [], "instances": [], "outcomes": []}
+    ids = [f"q{n:04d}" for n in range(questions)]
+    for _ in SEEDS:
+        before = draw.random(questions) < 0.5
+        after = before ^ (draw.random(questions) < np.where(before, 0.05, 0.05 + gain))
+        s_ifp, noise = draw.normal(0.3, 0.1, questions) + 0.1 * separation * ~before, draw.random((4, questions))
+        accumulation = 0.3 + 0.5 * separation * (s_ifp - 0.3) + 0.05 * noise[0]
+        shared = {
+            "problem_id": ids, "correct": before, "nll": noise[1], "rationale_tokens": draw.integers(9, 40, questions),
+            "steps": draw.integers(2, 7, questions), "accumulation": accumulation, "located": 1,
+            "located_at_zero": False, "s_ifp": s_ifp, "flow_latter": np.exp(s_ifp), "flow_changed": s_ifp > 0.4,
+        }  # fmt: skip
+        found["evidence"].append(pd.DataFrame({
+            **shared, "split": np.where(np.arange(questions) < questions // 4, "calibration", "test"),
+            "correct_unprompted": noise[2] < 0.4, "eligible": True, "share": noise[3], "fired": noise[3] > 0.5,
+            "accumulation_beyond_zero": accumulation, "concentration": 3 * accumulation, "band_log_ratio": noise[0],
+        }))  # fmt: skip
+        found["instances"].append(pd.DataFrame({
+            **shared, "in_correlation": np.arange(questions) % 2 == 0, "in_separation": True,
+            "accumulation_z": noise[0], "accumulated": accumulation > 0.3,
+        }))  # fmt: skip
+        plans = {"prompt_tuning": before, "dpc": after, "always": before & (noise[2] < 0.5)}
+        found["outcomes"].append(pd.concat([
+            pd.DataFrame({"problem_id": ids, "plan": name, "candidate": -1, "fired": True, "correct": right})
+            for name, right in plans.items()
+        ]))  # fmt: skip
+    found["mechanism"] = [tables.empty("mechanism")] * len(SEEDS)
+    return {
+        name: pd.concat([t.assign(seed=s) for s, t in zip(SEEDS, parts, strict=True)]) for name, parts in found.items()
+    }
+
+
+def judged(**effects: float) -> pd.DataFrame:
+    one = claims.Cell(**cell(np.random.default_rng(4), **effects))
+    return claims.judge_all({("m", "d", "r"): one}).set_index("claim")
+
+
+def test_planted_effects_are_supported_and_their_absence_is_not() -> None:
+    with_effect, without = judged(gain=0.3, separation=1.0), judged()
+    supported = ["a1", "a2", "b1", "b2", "b3", "d", "e", "f1"]
+    assert with_effect.loc[supported, "verdict"].tolist() == [SUPPORTED] * len(supported)
+    assert without.loc[["a1", "b1", "b2", "b3", "e"], "verdict"].tolist() == [NOT_SUPPORTED] * 5
+    assert with_effect.loc["e", "value"] == pytest.approx(15, abs=3)
+    assert with_effect.loc["b2", "value"] == pytest.approx(math.exp(0.1), abs=0.03)
+    assert with_effect.loc["e", "detectable"] < 15
+    made = cell(np.random.default_rng(4))
+    never = made["outcomes"][made["outcomes"]["plan"] == "prompt_tuning"]
+    made["outcomes"] = pd.concat([never, never.assign(plan="dpc", fired=False)])
+    silent = claims.judge_all({("m", "d", "r"): claims.Cell(**made)}).set_index("claim").loc["e"]
+    assert (silent["value"], silent["verdict"]) == (0, NOT_SUPPORTED)
+    assert math.isnan(silent["detectable"])  # a DPC that never fires excludes nothing
+    assert (with_effect["low"].dropna() <= with_effect["value"].dropna()).all()
+
+
+def test_what_compares_right_with_wrong_is_not_judged_where_right_answers_may_be_luck() -> None:
+    made = cell(np.random.default_rng(4), gain=0.3, separation=1.0)  # half the answers are right
+    for by_chance, verdict in ((0.4, SUPPORTED), (0.5, TOO_LITTLE)):
+        found = claims.judge_all({("m", "d", "r"): claims.Cell(**made, chance=by_chance)}).set_index("claim")
+        assert found.loc[["b1", "b2", "b3"], "verdict"].tolist() == [verdict] * 3
+        assert found.loc[["a1", "d", "e"], "verdict"].tolist() == [SUPPORTED] * 3
+    assert set(found.loc[["b1", "b2", "b3"], "reason"]) == {"accuracy is not above chance"}
+
+
+def test_what_was_not_run_has_no_verdict() -> None:
+    found = judged()
+    assert found.loc[["f2", "f3", "f4", "g", "h"], "verdict"].tolist() == [""] * 5
+    assert set(found.loc[["g", "h"], "reason"]) == {"not run"}
+
+
+def with_act(made: dict[str, Any], fired_seeds: tuple[int, ...]) -> dict[str, Any]:
+    """Add plan `act`: prompt tuning's answers in seeds where no head was confirmed, wrong answers in the others."""
+    base = made["outcomes"][made["outcomes"]["plan"] == "prompt_tuning"]
+    fired = base["seed"].isin(fired_seeds)
+    act = base.assign(plan="act", fired=fired, correct=base["correct"] & ~fired)
+    return made | {"outcomes": pd.concat([made["outcomes"], act])}
+
+
+def test_act_is_held_against_dpc_only_where_its_heads_were_confirmed() -> None:
+    made = cell(np.random.default_rng(4), gain=0.3)
+    found = {
+        fired: claims.judge_all({("m", "d", "r"): claims.Cell(**with_act(made, fired))}).set_index("claim").loc["g"]
+        for fired in ((), (0, 2), SEEDS)
+    }
+    assert (found[()]["verdict"], found[()]["reason"]) == ("", "not run")
+    dpc = made["outcomes"][made["outcomes"]["plan"] == "dpc"].groupby("seed")["correct"].mean()
+    for fired in ((0, 2), SEEDS):  # ACT is always wrong there
+        assert found[fired]["value"] == pytest.approx(100 * dpc.loc[list(fired)].mean())
+
+
+def test_the_flow_after_corruption_is_read_where_it_was_measured() -> None:
+    draw = np.random.default_rng(0)
+    before = draw.random(120) + 1
+    after = before / 2 * np.exp(draw.normal(0, 0.1, 120))
+    ids = [f"q{n}" for n in range(40)] * 3
+    columns = {"seed": np.repeat(SEEDS, 40), "problem_id": ids, "flow_before": before, "flow_after": after}
+    mechanism = pd.DataFrame(columns).assign(plan="dpc", fired=True)
+    one = claims.Cell(**{**cell(np.random.default_rng(4)), "mechanism": mechanism})
+    found = claims.judge_all({("m", "d", "r"): one}).set_index("claim").loc["h"]
+    assert found["value"] == pytest.approx(2, abs=0.1)
+    assert found["verdict"] == SUPPORTED
+
+
+def test_holm_corrects_over_the_cells() -> None:
+    cells = {("m", "d", str(n)): claims.Cell(**cell(np.random.default_rng(n), gain=0.1)) for n in range(3)}
+    rows = claims.judge_all(cells)
+    found = rows[rows["claim"] == "e"].sort_values("p")
+    assert found["p_holm"].iloc[0] == pytest.approx(min(1, 3 * found["p"].iloc[0]))
+    assert (found["p_holm"] >= found["p"]).all()
+    assert rows["recipe"].tolist() == [r for r in "012" for _ in claims.CLAIMS]
+
+
+def test_few_instances_are_too_little_data() -> None:
+    few = claims.Cell(**cell(np.random.default_rng(1), gain=0.3, separation=1.0, questions=28))
+    found = claims.judge_all({("m", "d", "r"): few}).set_index("claim")
+    assert found.loc[["a1", "b1", "d"], "verdict"].tolist() == [TOO_LITTLE] * 3
+    nothing = {name: rows.iloc[:0] for name, rows in cell(np.random.default_rng(1)).items()}
+    assert set(claims.judge_all({("m", "d", "r"): claims.Cell(**nothing)})["verdict"]) == {""}
+
+
+# stages
+
+
+def test_the_stage_puts_readings_and_outcomes_side_by_side(tmp_path: Path) -> None:
+    places = Places(3, 2, (0, 0, 1, 1))
+    keys = {"right": "1", "broken": "0", "silent": None}
+    rows = [saliency_row(flow_maps([1, 1, 2, 2], places, column=1, peak=2.0), places, key) for key in keys]
+    made = pd.DataFrame([generation(key, "test", answer) for key, answer in keys.items()])
+    alone = pd.DataFrame([generation(key, "test", "1", "unprompted") for key in keys])
+    fitted = dict.fromkeys(tables.SCHEMAS["thresholds"]) | {
+        "share": 0.5, "net": 1, "flow_change": 0.0, "static_vector": -1, "right_cases": 1, "calibration_questions": 1,
+        "note": "",
+    }  # fmt: skip
+    names = {"saliency": pd.DataFrame(rows), "thresholds": pd.DataFrame([fitted]), "gold": gold_of(list(keys))}
+    at = {name: table(tmp_path / f"{name}.parquet", name, frame) for name, frame in names.items()}
+    generations = [table(tmp_path / f"{n}.parquet", "generations", g) for n, g in (("made", made), ("alone", alone))]
+    stage = EvidenceStage(task="gsm8k", flow=Flow(), trigger=Trigger(), locate=Locate())
+    out = tmp_path / "evidence.parquet"
+    evidence_stage.run(
+        stage, saliency=[at["saliency"]], generations=generations[:1], unprompted=generations[1:],
+        thresholds=at["thresholds"], gold=[at["gold"]], out=out,
+    )  # fmt: skip
+    found = tables.read(out, "evidence").set_index("problem_id")
+    assert found["correct"].to_dict() == {"right": True, "broken": False, "silent": False}
+    assert found["fired"].to_dict() == {"right": True, "broken": True, "silent": False}
+    assert found["located"].tolist() == [1, 1, 1]
+    assert found["flow_changed"].tolist() == [True, True, True]
+    assert trigger.target(found, "broken").tolist() == [False, True, True]
+
+
+def complete(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Fill in the columns of table `outcomes` that claims do not look at."""
+    return outcomes.assign(
+        correct_lenient=True, answer="1", extracted="1", text="", question="", stop_reason="end", tokens=1,
+        seconds=0.1, grader="1",
+    )  # fmt: skip
+
+
+def compared_in(folder: Path) -> Path:
+    """Write table `variants` of one cell and seed into a new folder."""
+    folder.mkdir()
+    compared(folder)
+    return folder / "out.parquet"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cells of three seeds, written as tables and drawn by the stages."""
+    folder = tmp_path_factory.mktemp("evidence")
+    chosen = settings(TablesStage, recipes=["good", "bad"])
+    files: dict[str, list[Path]] = {
+        name: [] for name in ("evidence", "instances", "outcomes", "mechanism", "sensitivity", "variants")
+    }
+    for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
+        made = cell(np.random.default_rng(2), **effects)
+        made["outcomes"] = complete(made["outcomes"])
+        for seed, name in itertools.product(SEEDS, made):
+            rows = made[name][made[name]["seed"] == seed]
+            files[name].append(table(folder / f"{name}-{recipe}-{seed}.parquet", name, rows))
+        for seed in SEEDS:
+            path = folder / f"sensitivity-{recipe}-{seed}.parquet"
+            files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
+            files["variants"].append(compared_in(folder / f"variants-{recipe}-{seed}"))
+    evidence_tables.run(chosen, **files, folder=folder / "tables")
+    own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
+    evidence_figures.run(settings(ReportStage, recipes=["good"]), **own, folder=folder / "figures")
+    return folder
+
+
+def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
+    for name, phrases in {
+        "claims": ["Look for the verdict", "supported", "too little data", "not run", "toy", "1.36", "Holm"],
+        "trigger": ["Look for precision", "test − calibration", "too little data"],
+        "sensitivity": ["Look for gains", "configured and best", "never"],
+        "variants": ["Look for rows", "loss: the answer alone", "unknown", "too little data"],
+        "confounds": ["Look for correlations", "given NLL, length, steps", "position 1 behind BOS"],
+    }.items():
+        page = (written / "tables" / f"{name}.html").read_text()
+        assert [phrase for phrase in phrases if phrase not in page] == []
+        assert (written / "tables" / f"{name}.tex").read_text().startswith("% needs")
+    head = (written / "tables" / "claims.md").read_text().split("\n")[2]
+    assert "| claim | verdict |" in head
+    numbers = pd.read_csv(written / "tables" / "claims.csv")
+    assert len(numbers) == 2 * len(claims.CLAIMS)
+    assert numbers.set_index(["recipe", "claim"]).loc[("good", "e"), "verdict"] == SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [("released", "not run"), ("prefill_sets", "over questions and over seeds")]
+)
+def test_the_published_function_is_nothing_to_beat(tmp_path: Path, mode: str, reason: str) -> None:
+    made = with_act(cell(np.random.default_rng(2), gain=0.3), SEEDS)
+    made["outcomes"] = complete(made["outcomes"])
+    files = {
+        name: [table(tmp_path / f"{name}-{s}.parquet", name, rows[rows["seed"] == s]) for s in SEEDS]
+        for name, rows in made.items()
+    }
+    files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
+    files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
+    chosen = settings(TablesStage, recipes=["good"], act=Act(mode=mode))
+    evidence_tables.run(chosen, **files, folder=tmp_path / "tables")
+    assert pd.read_csv(tmp_path / "tables" / "claims.csv").set_index("claim").loc["g", "reason"] == reason
+
+
+def test_figures_say_what_to_look_for(written: Path) -> None:
+    for name in ("trigger", "confounds", "sensitivity"):
+        caption = (written / "figures" / f"{name}.txt").read_text()
+        assert "Look " in caption
+        assert "recipe good" in caption
+        assert (written / "figures" / f"{name}.svg").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("dataset", "is_luck"), [("aqua", True), ("gsm8k", False)])
+def test_tables_and_figures_say_where_right_answers_may_be_luck(tmp_path: Path, dataset: str, is_luck: bool) -> None:
+    made = cell(np.random.default_rng(2), questions=60)
+    made["outcomes"] = complete(made["outcomes"])
+    made["evidence"]["correct"] = made["evidence"]["problem_id"].str[-1] == "0"  # one in ten
+    files = {
+        name: [table(tmp_path / f"{name}-{s}.parquet", name, rows[rows["seed"] == s]) for s in SEEDS]
+        for name, rows in made.items()
+    }
+    files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
+    files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
+    own = {name: files[name] for name in ("evidence", "sensitivity")}
+    names = {"recipes": ["good"], "datasets": [dataset]}
+    evidence_tables.run(settings(TablesStage, **names), **files, folder=tmp_path)
+    evidence_figures.run(settings(ReportStage, **names), **own, folder=tmp_path)
+    for name in ("trigger", "confounds"):
+        for kind in ("txt", "html"):
+            assert (f"{dataset}, good: {AT_CHANCE}" in (tmp_path / f"{name}.{kind}").read_text()) == is_luck
+    assert AT_CHANCE not in (tmp_path / "sensitivity.html").read_text()
+    verdicts = pd.read_csv(tmp_path / "claims.csv").set_index("claim")["reason"]
+    assert ("not above chance" in verdicts["b1"]) == is_luck
+
+
+@pytest.mark.parametrize("questions", [400, 40, 0])
+def test_nothing_overlaps(questions: int) -> None:
+    from dpc.analysis.studies import confounds
+    from dpc.report.figures import evidence_figures as figures_evidence
+
+    rows = cell(np.random.default_rng(3), questions=max(questions, 4))["evidence"].iloc[: None if questions else 0]
+    drawn = [
+        figures_evidence.trigger(trigger.curves(rows), trigger.quality(rows, 0.95), settings()),
+        figures_evidence.confounds(confounds.confounds(rows, 0.95), settings()),
+    ]
+    for made in drawn:
+        assert_legible(made.figure)
+
+
+def test_every_reading_and_target_has_a_name() -> None:
+    from dpc.analysis.studies.confounds import READINGS
+
+    assert set(report.READINGS) == set(READINGS)
+    assert set(report.MEASURES) == set(trigger.MEASURES)

@@ -1,0 +1,113 @@
+"""What is shipped beside the code: the smallest real run, and what the workflow catalogue reads."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from argparse import Namespace
+from functools import cache
+
+import pytest
+import yaml
+from snakemake.cli import parse_args
+
+from dpc.config.settings import Config, load_config
+from dpc.pipeline import cost, estimate
+from tests.support import config_tree as tree
+from tests.support.workflow import ROOT, overlay
+
+
+def one_cell() -> Config:
+    change = yaml.safe_load((ROOT / "workflow/one_cell.yaml").read_text())
+    return load_config(overlay(tree.config(), change))
+
+
+def test_one_cell_is_one_model_one_dataset_and_one_seed_in_a_gpu_day() -> None:
+    config = one_cell()
+    study = config.study
+    assert len(study.models) == len(study.recipes) == len(study.prompt_seeds) == 1
+    assert study.datasets == ["gsm8k"]
+    assert config.models[study.models[0]].hub
+    assert 0 < sum(line.hours for line in estimate.lines(config).values()) <= 24
+
+
+def test_one_cell_compares_the_papers_methods_on_all_test_questions() -> None:
+    config = one_cell()
+    assert {"no_prompt", "prompt_tuning", "act", "dpc"} <= set(config.study.plans)
+    assert config.datasets["gsm8k"].splits.test is None
+
+
+def test_both_layouts_stand_side_by_side_with_the_same_recipes() -> None:
+    change = [yaml.safe_load((ROOT / f"workflow/{name}.yaml").read_text()) for name in ("demo", "both_layouts")]
+    config = load_config(overlay(overlay(tree.config(), change[0]), change[1]))
+    assert sorted(config.layouts.values()) == ["bos_first"] * 2 + ["prompt_first"] * 2
+    for name in ("well_tuned", "over_reaching"):
+        other = config.recipes[f"{name}_prompt_first"]
+        assert other.model_copy(update={"layout": None}) == config.recipes[name]
+
+
+PAGES = ["README.md", "docs/cluster.md", "docs/choices.md", "config/README.md", *(
+    f"workflow/{name}.yaml" for name in ("demo", "one_cell", "both_layouts")
+)]  # fmt: skip
+
+
+@cache
+def commands() -> dict[str, Namespace]:
+    """Return every command line of Snakemake that a page prints with an option, and what Snakemake reads in it."""
+    text = "\n".join((ROOT / page).read_text() for page in PAGES)
+    lines = re.findall(
+        r"(?:^|^# +|`|: )snakemake ((?:\w+ )*--?\w[^`#\n]*)", text.replace("\nmine.", " mine."), re.MULTILINE
+    )
+    return {line.strip(): parse_args(shlex.split(line))[1] for line in lines}
+
+
+def test_every_printed_command_says_how_many_cores_and_takes_no_target_for_a_configuration() -> None:
+    assert len(commands()) > 10
+    for line, read in commands().items():
+        assert read.cores or read.dryrun or read.profile or read.report, line
+        for file in read.configfile or []:
+            assert file.suffix == ".yaml", line
+            assert file.name == "mine.yaml" or (ROOT / file).is_file(), line
+
+
+def test_a_printed_command_that_runs_on_this_machines_card_runs_one_job_there_at_a_time() -> None:
+    on_card = [
+        read
+        for line, read in commands().items()
+        if "--cores all" in line and {file.name for file in read.configfile or []} & {"mine.yaml", "one_cell.yaml"}
+    ]
+    assert len(on_card) == 2
+    assert [dict(read.resources)["gpu"].value for read in on_card] == [1, 1]
+
+
+@pytest.mark.parametrize("target", ["check", "estimate"])
+def test_the_targets_for_the_login_node_are_printed_with_one_core(target: str) -> None:
+    assert [read for read in commands().values() if target in read.targets and read.cores == 1]
+
+
+def rules() -> dict[str, str]:
+    """Return the text of every rule."""
+    text = "\n".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
+    return dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.MULTILINE))
+
+
+def test_only_rules_that_can_save_are_warned_of_their_time_limit() -> None:
+    """And just those with a rate ask for a card, as the cluster page says."""
+    torch = {name: body for name, body in rules().items() if "torch_job(" in body}
+    assert set(torch) == set(cost.RATES)
+    (unsaved,) = re.findall(r"^UNSAVED = {(.*)}$", (ROOT / "workflow/rules/cluster.smk").read_text(), re.MULTILINE)
+    saving = {name for name, body in torch.items() if "--store" in body or "--checkpoint" in body}
+    assert set(torch) - saving == set(re.findall(r"\w+", unsaved))
+    (on_card,) = re.findall(r"^\| (.*) \| yes \|", (ROOT / "docs/cluster.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\w+", on_card)) == set(torch)
+
+
+def test_the_catalogue_finds_its_files() -> None:
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage["software-stack-deployment"]["conda"]
+    assert usage["report"]
+    page = (ROOT / "config/README.md").read_text()
+    for name in ("config.yaml", "workflow/one_cell.yaml", "workflow/demo.yaml"):
+        assert (ROOT / name).is_file()
+        assert name in page
+    assert (ROOT / "workflow/Snakefile").is_file()

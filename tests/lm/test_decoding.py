@@ -1,0 +1,187 @@
+"""Batched greedy decoding against one-at-a-time decoding without a cache, and against transformers' `generate`."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpc.errors import DpcError
+from dpc.lm.decoding import Limits, Request, groups, order_of_work
+from dpc.lm.layout import Layout, left_padded
+from dpc.lm.models import LanguageModel
+from dpc.prompts.edits import Edit
+from dpc.prompts.soft_prompt import corrupt
+from tests.support import tiny
+from tests.support.answers import FAMILIES, LIMITS, Shapes, mixed, prompt, questions, run, shared, slow
+
+by_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@by_family
+@pytest.mark.parametrize("order", ["bos_first", "prompt_first"])
+def test_a_ragged_batch_equals_one_at_a_time(family: str, order: str) -> None:
+    lm = tiny.model(family)
+    asked = mixed(lm)
+    together = run(lm, asked, 9, order=order)
+    for request, found in zip(asked, together, strict=True):
+        assert found.token_ids == slow(lm, request, order)
+    assert len({tuple(found.token_ids) for found in together}) > 4  # a model that always says the same proves nothing
+
+
+@by_family
+@pytest.mark.parametrize("order", ["bos_first", "prompt_first"])
+def test_rows_that_share_a_prefix_equal_one_at_a_time(family: str, order: str) -> None:
+    lm = tiny.model(family)  # window 12: it ends inside the prefix, behind it, and among the new tokens
+    asked = shared(lm, same=15)
+    with Shapes(lm) as shapes:
+        together = run(lm, asked, 9, order=order)
+    assert shapes[:2] == [(1, 16), (9, 12)]  # BOS and prompt once, then the questions
+    for request, found in zip(asked, together, strict=True):
+        assert found.token_ids == slow(lm, request, order)
+    assert len({tuple(found.token_ids) for found in together}) > 4
+
+
+@pytest.mark.parametrize("family", ["llama-gqa", "mistral", "gemma2"])
+@pytest.mark.parametrize(("order", "prefix"), [("bos_first", 8), ("prompt_first", 7)])
+def test_the_prefix_ends_at_the_first_vector_that_differs(family: str, order: str, prefix: int) -> None:
+    lm = tiny.model(family)
+    asked = shared(lm, same=7)
+    with Shapes(lm) as shapes:
+        together = run(lm, asked, 9, order=order)
+    assert shapes[:2] == [(1, prefix), (9, 28 - prefix)]
+    for request, found in zip(asked, together, strict=True):
+        assert found.token_ids == slow(lm, request, order)
+
+
+@by_family
+def test_the_prefix_ends_at_the_first_hidden_vector(family: str) -> None:
+    lm = tiny.model(family)
+    asked = shared(lm, same=15)
+    asked = [replace(request, hidden=(6 + i, 14 - i)) for i, request in enumerate(asked)]
+    with Shapes(lm) as shapes:
+        together = run(lm, asked, 9)
+    assert shapes[:2] == [(1, 7), (9, 21)]
+    said = [found.token_ids for found in together]
+    assert said == [slow(lm, request, "bos_first") for request in asked]
+    assert said != [slow(lm, replace(request, hidden=()), "bos_first") for request in asked]
+
+
+@by_family
+@pytest.mark.parametrize("same", [0, 7, 15])
+def test_a_batch_equals_transformers_generate_token_for_token(family: str, same: int) -> None:
+    lm = tiny.model(family)
+    asked = shared(lm, same)
+    asked[2] = Request(asked[2].question_ids, None) if same == 0 else asked[2]
+    batch = left_padded(lm, Layout("bos_first", True), [r.prompt_ND for r in asked], [r.question_ids for r in asked])
+    theirs = lm.model.generate(
+        inputs_embeds=batch.embeds_BSD,
+        attention_mask=batch.mask_BS,
+        max_new_tokens=LIMITS.max_new_tokens,
+        do_sample=False,
+    )
+    for found, tokens in zip(run(lm, asked, 9), theirs.tolist(), strict=True):
+        assert found.token_ids == (tokens[: tokens.index(2) + 1] if 2 in tokens else tokens)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 16])
+@pytest.mark.parametrize("same", [0, 7, 15])
+def test_results_do_not_depend_on_the_batch_size(size: int, same: int) -> None:
+    lm = tiny.model(seed=3)
+    asked = mixed(lm) + shared(lm, same)
+    whole, parts = run(lm, asked, 18), run(lm, asked, size)
+    assert [f.token_ids for f in whole] == [f.token_ids for f in parts]
+    assert [f.text for f in whole] == [f.text for f in parts]
+
+
+def test_a_batch_that_does_not_fit_halves_and_says_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    lm = tiny.model(seed=3)
+    asked = shared(lm, same=15)
+    whole = run(lm, asked, 9)
+    with caplog.at_level(logging.WARNING), Shapes(lm, fits=3):
+        found = run(lm, asked, 9)
+    assert [f.token_ids for f in whole] == [f.token_ids for f in found]
+    assert "out of memory with 9 rows in a batch; going on with 5" in caplog.text
+    assert sorted(Counter(f.seconds for f in found).values()) == [3, 3, 3]  # seconds are a batch's
+    assert len({f.seconds for f in whole}) == 1
+
+
+def test_finished_rows_are_dropped_and_ends_are_said() -> None:
+    lm = tiny.model(seed=3)
+    free = run(lm, mixed(lm), 9)
+    ending = free[0].token_ids[3]  # let a token that some rows write early end a generation
+    other = LanguageModel(lm.model, lm.tokenizer, 1, 0, (ending,))
+    with Shapes(lm) as shapes:
+        found = run(other, mixed(lm), 9)
+    for before, after in zip(free, found, strict=True):
+        cut = before.token_ids.index(ending) + 1 if ending in before.token_ids else len(before.token_ids)
+        assert after.token_ids == before.token_ids[:cut]
+        assert after.stop_reason == ("end" if ending in before.token_ids else "length")
+    assert {f.stop_reason for f in found} == {"end", "length"}
+    lengths = [len(f.token_ids) for f in found]  # the model sees a row as often as it says a token, never again
+    assert [rows for rows, _ in shapes] == [sum(n > step for n in lengths) for step in range(max(lengths))]
+
+
+def test_rows_that_end_in_any_order_leave_the_others_as_they_are() -> None:
+    lm = tiny.model(seed=3)
+    asked = [Request(ids, prompt(lm, i)) for i, ids in enumerate(questions(24))]
+    free = run(LanguageModel(lm.model, lm.tokenizer, 1, 0, (-1,)), asked, 24)
+    for ending in sorted({token for found in free for token in found.token_ids[:6]}):
+        found = run(LanguageModel(lm.model, lm.tokenizer, 1, 0, (ending,)), asked, 24)
+        for before, after in zip(free, found, strict=True):
+            assert after.token_ids == before.token_ids[: len(after.token_ids)]
+            assert after.token_ids[-1] == ending or len(after.token_ids) == LIMITS.max_new_tokens
+
+
+def test_edits_that_change_nothing_reproduce_prompt_tuning_token_for_token() -> None:
+    lm = tiny.model(seed=4)
+    base = [Request(ids, prompt(lm, 7)) for ids in questions()]
+    identity = Edit(masked=(2,), mask_value=1.0, gamma=0.0)
+    edited = corrupt(prompt(lm, 7), identity, lm.embedding.weight.mean(0))
+    again = [Request(ids, edited) for ids in questions()]
+    mask = corrupt(prompt(lm, 7), Edit(masked=(2,), gamma=10), lm.embedding.weight.mean(0))
+    masked = [Request(ids, mask) for ids in questions()]
+    first = [f.token_ids for f in run(lm, base, 4)]
+    assert first == [f.token_ids for f in run(lm, again, 9)]
+    assert first != [f.token_ids for f in run(lm, masked, 9)]
+
+
+def test_the_longest_come_first() -> None:
+    asked = [Request([1] * n, torch.zeros(1), expected_tokens=t) for n, t in ((3, 1), (9, 5), (2, 5), (4, 2), (5, 0))]
+    assert order_of_work(asked) == [1, 2, 3, 0, 4]
+
+
+def test_a_prompt_that_fills_batches_has_batches_of_its_own() -> None:
+    def order(batch_size: int) -> list[int]:
+        found = groups(["other", "common", "single", "common", "common", "other"], batch_size)
+        return order_of_work([Request([1], None, expected_tokens=i, group=group) for i, group in enumerate(found)])
+
+    assert order(3) == [4, 3, 1, 5, 2, 0]
+    assert order(4) == [5, 4, 3, 2, 1, 0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=40), st.integers(1, 6), st.data())
+def test_batches_left_out_leave_the_others_as_they_were(
+    rows: list[tuple[int, int]], size: int, data: st.DataObject
+) -> None:
+    def batches(kept: list[int]) -> list[list[int]]:
+        asked = [Request([1] * rows[i][1], None, group=group[i]) for i in kept]
+        order = [kept[i] for i in order_of_work(asked)]
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    group = groups([prompt for prompt, _ in rows], size)
+    whole = batches(list(range(len(rows))))
+    left = [batch for batch in whole if data.draw(st.booleans())]
+    assert batches(sorted(i for batch in left for i in batch)) == left
+
+
+def test_a_generation_that_cannot_fit_is_refused_before_any_work() -> None:
+    lm = tiny.model()
+    with Shapes(lm) as shapes, pytest.raises(DpcError, match="context is 128"):
+        run(lm, [Request([5], None), Request([5] * 100, prompt(lm, 0))], 1, Limits(40))
+    assert not shapes

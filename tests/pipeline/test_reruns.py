@@ -1,0 +1,186 @@
+"""Only what must rerun, reruns: edit one key of the configuration, compare the dry run's jobs exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.workflow import Workflow, nested, overlay
+
+GRID = {"study": {"results": "results", "prompt_seeds": [0, 1]}}
+"""The embedded study with two recipes and two seeds: four cells."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    workflow = Workflow(tmp_path_factory.mktemp("study"), GRID)
+    workflow.pretend()
+    return workflow
+
+
+TABLES = {"write_tables": 1, "write_evidence": 1, "all": 1}
+FIGURES = {"draw_figures": 2, "draw_overview": 1, "draw_evidence": 2, "draw_mechanism": 2}
+CALIBRATED = {"select_act_heads": 4, "generate_act": 4}
+GRADED = {"evaluate": 4, "compare_flows": 4, **FIGURES, **TABLES}
+TESTED = {"plan": 4, "regenerate": 8, "extract_corrupted": 4, "sweep_choices": 4, **GRADED}
+"""New edits of the test plans; the oracles look at what those have made."""
+PLANNED = {
+    "plan_calibration": 4,
+    "fit_thresholds": 4,
+    "plan_oracles": 4,
+    "gather_evidence": 4,
+    "plan_sweep": 4,
+    "compare_variants": 4,
+    **TESTED,
+    "regenerate": 16,
+}
+UNSWEPT = {**{rule: count for rule, count in PLANNED.items() if rule != "plan_sweep"}, "regenerate": 12}
+"""The controls are no part of the sensitivity sweep."""
+ANALYSED = {**PLANNED, "run_study": 4}
+MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, "extract_variants": 4, **ANALYSED}
+GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED}
+PROMPTED = {"tune_prompt": 4, **CALIBRATED, **GENERATED}
+RENDERED = {"render_prompts": 1, "generate_unprompted": 1, **PROMPTED}
+ALL_BUT_MODEL = {"load_problems": 1, "generate_unprompted": 1, **PROMPTED}
+
+
+SWEPT = {
+    "plan_sweep": 4,
+    "regenerate": 4,
+    "sweep_choices": 4,
+    "draw_evidence": 2,
+    "write_evidence": 1,
+    "all": 1,
+}
+"""What is tried beside the configuration."""
+
+
+def one_recipe(jobs: dict[str, int]) -> dict[str, int]:
+    """Half of the cells: what a change of one recipe reruns."""
+    whole = {"write_tables", "write_evidence", "draw_overview", "all"}
+    return {rule: count if rule in whole else count // 2 for rule, count in jobs.items()}
+
+
+EDITS: list[tuple[str, Any, dict[str, int]]] = [
+    # analysis from stored saliency: no torch but the regeneration of new edits
+    ("flow.deep_layers", [1, 2], ANALYSED),
+    ("flow.shallow_layers", [0, 1], ANALYSED),
+    ("flow.halves", "steps", ANALYSED),
+    ("locate.receivers", "rationale", ANALYSED),
+    ("trigger.kappa", 1.2, PLANNED),
+    ("trigger.grid", [0.25, 0.5], PLANNED),
+    (
+        "significance.flow_deviations",
+        2.0,
+        {**TESTED, "fit_thresholds": 4, "gather_evidence": 4, "compare_variants": 4, "run_study": 4},
+    ),
+    ("study.sample.correlation", 50, {"run_study": 4, "draw_figures": 2, **TABLES}),
+    # new edits
+    ("corrupt.gamma", 20.0, {**PLANNED}),
+    ("corrupt.mask_value", 0.5, {**PLANNED}),
+    ("controls.oracle_questions", 20, UNSWEPT),
+    ("sensitivity.kappas", [1.0, 4.0], SWEPT),
+    ("sensitivity.gammas", [50.0], SWEPT),
+    ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
+    # new GPU work
+    ("act.tau", 0.2, {**CALIBRATED, **TESTED}),
+    ("act.mode", "released", {**CALIBRATED, **TESTED}),
+    (
+        "mechanism.plans",
+        ["dpc"],
+        {"extract_corrupted": 4, "compare_flows": 4, "draw_mechanism": 2, "write_evidence": 1, "all": 1},
+    ),
+    ("variants.rows", 7, {"extract_variants": 4, "compare_variants": 4, "write_evidence": 1, "all": 1}),
+    ("validation.planting.steps", 7, {}),
+    ("saliency.head_reduce", "sum_abs", MEASURED),
+    ("datasets.arithmetic.max_new_tokens", 40, {"generate_unprompted": 1, **GENERATED}),
+    ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
+    ("recipes.over_reaching.layout", "prompt_first", {**one_recipe(PROMPTED), **FIGURES, **TABLES}),
+    ("layout", "prompt_first", {**PROMPTED, "generate_unprompted": 1}),
+    ("datasets.arithmetic.template", "Q : {question} now A :", ALL_BUT_MODEL),
+    ("datasets.arithmetic.formats", {"builtin": "plain_4_shot"}, RENDERED),
+    ("datasets.arithmetic.generate", 7, ALL_BUT_MODEL),
+    ("models.builtin.builtin.seed", 1, {"train_builtin_model": 1, "generate_unprompted": 1, **PROMPTED}),
+    # looks and names
+    ("figures.cases", 4, {"draw_figures": 2, "all": 1}),
+    ("figures.position_bins", 5, {"run_study": 4, "draw_figures": 2, **TABLES}),
+    ("study.name", "again", {**FIGURES, **TABLES}),
+    # a seed less: pooled figures and tables only
+    ("study.prompt_seeds", [0], {**FIGURES, **TABLES}),
+    # how the work is done is no part of a result
+    ("execution.batch_size.generate", 7, {}),
+    ("execution.batch_size.saliency", 2, {}),
+    ("execution.batch_size.tune", 2, {}),
+    ("execution.threads", 2, {}),
+    ("execution.save_every_seconds", 5, {}),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "jobs"), EDITS, ids=[key for key, _, _ in EDITS])
+def test_an_edit_reruns_exactly_what_uses_it(made: Workflow, key: str, value: Any, jobs: dict[str, int]) -> None:
+    assert made.planned(change=nested(key, value)) == jobs
+
+
+def test_another_path_of_a_dataset_reads_it_again(tmp_path: Path) -> None:
+    rows = {name: tmp_path / f"{name}.jsonl" for name in ("here", "there")}
+    for file in rows.values():
+        file.write_text("\n".join(f'{{"question": "How many are {n}?", "answer": "#### {n}"}}' for n in range(10)))
+    splits = {"tuning": 1, "validation": 1, "calibration": 1, "act_select": 2, "act_confirm": 2}
+    local = {"task": "gsm8k", "files": {"test": str(rows["here"])}, "template": "{question}", "splits": splits}
+    more = {"study": {"datasets": ["local"], "results": "results"}, "datasets": {"local": local}}
+    workflow = Workflow(tmp_path / "study", overlay(GRID, more))
+    workflow.pretend()
+    assert workflow.planned() == {}
+    assert workflow.planned(change=nested("datasets.local.files.test", str(rows["there"]))) == ALL_BUT_MODEL
+
+
+def test_nothing_reruns_without_an_edit(made: Workflow) -> None:
+    assert made.planned() == {}
+
+
+def test_one_stage_can_be_forced(made: Workflow) -> None:
+    measured_apart = ("extract_exemplars", "extract_variants")
+    assert made.planned("-R", "extract_saliency") == {k: v for k, v in MEASURED.items() if k not in measured_apart}
+
+
+def test_a_new_seed_makes_its_own_cells_only(made: Workflow) -> None:
+    jobs = made.planned(change=nested("study.prompt_seeds", [0, 1, 2]))
+    new = {rule: count for rule, count in one_recipe(PROMPTED).items() if "exemplars" not in rule}
+    assert jobs == {**new, "draw_figures": 2, "draw_evidence": 2, "draw_mechanism": 2}
+
+
+TARGETS = {
+    "problems": {"load_problems"},
+    "models": {"train_builtin_model"},
+    "prompts": {"load_problems", "train_builtin_model", "tune_prompt"},
+    "saliency": {"load_problems", "train_builtin_model", "tune_prompt", "generate_base", "extract_saliency"},
+    "study": {"load_problems", "train_builtin_model", "tune_prompt", "generate_base", "extract_saliency", "run_study"},
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_runs_just_up_to_there(tmp_path: Path, target: str) -> None:
+    assert set(Workflow(tmp_path, GRID).planned(target)) == {*TARGETS[target], target}
+
+
+@pytest.mark.parametrize("target", ["generations", "plans", "regenerations", "thresholds", "evaluation", "tables"])
+def test_every_other_target_plans(tmp_path: Path, target: str) -> None:
+    jobs = Workflow(tmp_path, GRID).planned(target)
+    assert jobs[target] == 1
+    assert "draw_figures" not in jobs
+
+
+def test_gold_reaches_only_what_may_see_it(tmp_path: Path) -> None:
+    """Between the prompt and the evaluation, gold goes to thresholds and oracles alone; others feed the report."""
+    done = Workflow(tmp_path, GRID).snakemake("--dry-run", "--printshellcmds")
+    sees_gold = {
+        block.split(":")[0]
+        for block in (done.stdout + done.stderr).split("\nrule ")[1:]
+        if "/gold/" in block.split("output:")[0]
+    }
+    assert sees_gold == {
+        "tune_prompt", "select_act_heads", "run_study", "choose_exemplars", "fit_thresholds", "plan_oracles",
+        "evaluate", "gather_evidence", "sweep_choices", "extract_variants", "compare_variants",
+    }  # fmt: skip

@@ -1,0 +1,105 @@
+"""What captions say of the run and its settings stays true whatever is set."""
+
+import re
+from pathlib import Path
+
+import jinja2
+import pytest
+
+from dpc.config.settings import Corrupt, Flow, Locate, Trigger
+from dpc.report import captions
+from tests.support.report_samples import FIGURES, settings
+
+
+def test_captions_say_in_words_what_dpc_does():
+    assert captions.method(settings()) == (
+        "DPC fires on an answer where more than a share R of the latter half's tokens get more flow from the prompt "
+        "than κ = 1 times the former half's mean (flow: saliency per token, deep layers; R: per seed, chosen on "
+        "calibration for most answers fixed minus broken; never below 4 tokens or without an answer). It multiplies "
+        "the prompt vector with most saliency in the shallow layers by 0, multiplies the smallest Γ = 10 % of the "
+        "other vectors' entries by 0 (smallest in absolute value), and answers again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "unsaid"),
+    [
+        ({"trigger": Trigger(kappa=2, share=0.3)}, ["a share R = 0.3 of", "κ = 2 times"], ["chosen on"]),
+        ({"trigger": Trigger(granularity="step", choose_by="youden")}, ["half's steps", "per step", "Youden's J"], []),
+        ({"trigger": Trigger(choose_by="accuracy")}, ["the highest accuracy"], ["minus broken"]),
+        (
+            {"trigger": Trigger(baseline="constant")},
+            ["in former halves of right calibration"],
+            ["the former half's mean"],
+        ),
+        ({"trigger": Trigger(baseline="detrend")}, ["the former half's mean", "divided by what right"], []),
+        (
+            {"trigger": Trigger(rule="share_and_accumulation", min_tokens=9)},
+            ["whose accumulation is significant", "never below 9 tokens"],
+            [],
+        ),
+        ({"locate": Locate(masked_vectors=3)}, ["the 3 prompt vectors with"], ["the prompt vector with"]),
+        ({"corrupt": Corrupt(mask_value=0.5, gamma_scale=0.25)}, ["shallow layers by 0.5", "entries by 0.25"], []),
+        ({"corrupt": Corrupt(mask="vocabulary_mean")}, ["It replaces", "by the vocabulary's mean"], ["layers by 0"]),
+        ({"corrupt": Corrupt(mask="attention", gamma=0)}, ["It hides", "from attention (Γ = 0: nothing"], ["multipl"]),
+        ({"corrupt": Corrupt(gamma=5, gamma_scope="all")}, ["smallest Γ = 5 % of all vectors' entries"], ["other"]),
+        ({"corrupt": Corrupt(gamma_scope="located")}, ["of the located vectors' entries"], ["other"]),
+        ({"corrupt": Corrupt(gamma_scope="per_vector")}, ["of each other vector's entries"], []),
+    ],
+)
+def test_captions_stay_true_for_other_settings(changes, said, unsaid):
+    caption = captions.method(settings(**changes))
+    assert [phrase for phrase in said if phrase not in caption] == []
+    assert [phrase for phrase in unsaid if phrase in caption] == []
+    assert "Otherwise" not in caption
+
+
+def test_captions_say_what_is_set_otherwise_than_by_default():
+    changed = settings(
+        flow=Flow(shallow_layers=[1, 2], deep_layers="all", halves="steps"),
+        locate=Locate(receivers="rationale", masked_vectors=3),
+    )
+    assert captions.method(changed).endswith(
+        " Otherwise than by default: flow.shallow_layers [1, 2], flow.deep_layers all, flow.halves steps, "
+        "locate.receivers rationale."
+    )
+
+
+def test_a_caption_names_the_layout_of_each_recipe_where_they_differ():
+    same = settings(recipes=["good", "over"])
+    assert captions.layout(same) == "[BOS if any, prompt, question]"
+    mixed = settings(recipes=["good", "over"], layouts={"good": "bos_first", "over": "prompt_first"})
+    assert captions.layout(mixed) == "[BOS if any, prompt, question] (good), [prompt, BOS if any, question] (over)"
+    assert captions.first_vector(mixed) == "position 1 behind BOS, 0 without one (good), position 0 (over)"
+
+
+def test_every_caption_says_that_splits_were_cut_from_test_rows():
+    note = "All splits of aqua are cut from its test rows, by hash."
+    for cut, is_said in (([], False), (["aqua", "math"], True)):
+        assert (note in captions.run(settings(datasets=["gsm8k", "aqua"], cut_from_test=cut))) == is_said
+
+
+def test_report_captions_render():
+    folder = Path(__file__).parent.parent / "workflow" / "report"
+
+    study = {"name": "demo", "models": ["toy"], "datasets": ["arithmetic"], "recipes": ["good"]}
+    wildcards = {"model": "toy", "dataset": "arithmetic", "recipe": "good"}
+    handed = {
+        "config": {"study": {**study, "prompt_seeds": [0, 1], "plans": ["dpc"]}},
+        "wildcards": wildcards,
+    }
+    found = {path.stem for path in folder.glob("*.rst")}
+    assert found >= {*FIGURES, "overview", "main", "ablation", "cost", "findings", "workflow"}
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    for path in folder.glob("*.rst"):
+        text = environment.from_string(path.read_text()).render(snakemake=handed)
+        assert "0, 1" in text
+        assert "{{" not in text
+
+
+def test_the_report_says_where_the_claims_stand():
+    """The category is the rule's: a reader finds the table by it."""
+    workflow = Path(__file__).parent.parent / "workflow"
+    category = re.search(r'"claims": "([^"]+)"', (workflow / "rules" / "evidence.smk").read_text())
+    assert category
+    assert f'claims table (under "{category[1]}"' in (workflow / "report" / "workflow.rst").read_text()

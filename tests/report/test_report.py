@@ -1,0 +1,373 @@
+"""Figures and captions from small synthetic tables: they are drawn, they say what they show, they repeat."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+
+from dpc.config.settings import Figures
+from dpc.config.slices import TablesStage
+from dpc.pipeline.cells import accuracies
+from dpc.pipeline.stages import draw_figures as figures_stage
+from dpc.pipeline.stages import draw_overview as overview_stage
+from dpc.report import drawing
+from dpc.report.figures import cases
+from dpc.report.figures import flow_figures as figures_flow
+from dpc.report.figures import intervention_figures as figures_main
+from dpc.report.figures import study_figures as figures_analysis
+from dpc.report.tables import main_tables as report
+from dpc.storage import tables
+from dpc.tasks.base import AT_CHANCE
+from tests.support.report_samples import (
+    FIGURES,
+    REAL,
+    accumulation_rows,
+    accuracy_rows,
+    cell_files,
+    curve_rows,
+    digest,
+    evaluation_rows,
+    exemplar_rows,
+    finding_rows,
+    instance_rows,
+    layer_rows,
+    outcome_rows,
+    position_rows,
+    settings,
+    table,
+)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A toy cell, drawn once by the stage."""
+    folder = tmp_path_factory.mktemp("toy")
+    files = cell_files(folder / "in", size=16)
+    figures_stage.run(settings(), **files, folder=folder / "out")
+    return folder, files
+
+
+def test_the_stage_writes_every_figure_with_its_caption(drawn):
+    folder, _ = drawn
+    assert sorted(p.name for p in (folder / "out").iterdir()) == sorted(
+        f"{name}.{ending}" for name in FIGURES for ending in ("pdf", "svg", "txt")
+    )
+    for name in FIGURES:
+        caption = (folder / "out" / f"{name}.txt").read_text()
+        first_only = name in ("cases", "accumulation", "exemplars")
+        assert ("prompt seed 0;" if first_only else "prompt seeds 0, 1, 2") in caption
+        assert "Study test: model toy; dataset arithmetic; recipe good" in caption
+        assert "[BOS if any, prompt, question]" in caption
+        assert caption.startswith("Look for ") or name == "confidence"
+
+
+@pytest.mark.parametrize(
+    ("name", "phrases"),
+    [
+        ("cases", ["3 of 40 test questions", "DPC fired on", "κ = 1 times", "Γ = 10 %"]),
+        (
+            "layers",
+            [
+                "100 test instances",
+                "3 seeds",
+                "counted from 0",
+                "95 % interval",
+                "mean over heads of absolute",
+            ],
+        ),
+        ("accumulation", ["8 prompt vectors", "100 test instances", "shallow layers: 0–2"]),
+        ("exemplars", ["right: toy-right, 16 tokens; wrong: toy-wrong, 16 tokens"]),
+        ("analysis", ["50 test instances", "49 right and 50 wrong", "10 bins", "10 of them"]),
+        ("confidence", ["100 test instances per seed", "95 %"]),
+        ("thresholds", ["9 values of R", "most answers fixed minus broken", "never fire, because no R gained: 1 of 3"]),
+        ("plans", ["40 test questions", "3 seeds", "upper bound"]),
+    ],
+)
+def test_captions_give_counts_and_settings(drawn, name, phrases):
+    caption = (drawn[0] / "out" / f"{name}.txt").read_text()
+    assert [phrase for phrase in phrases if phrase not in caption] == []
+
+
+def test_two_processes_draw_the_same_bytes(drawn, tmp_path):
+    """Hash seeds differ on purpose: an order taken from a set would show."""
+    script = (
+        "import sys; from pathlib import Path\nfrom dpc.report import cases, drawing; from dpc import "
+        "tables; from tests.support.report_samples import settings\nmade = "
+        "cases.cases(tables.read(Path(sys.argv[1]) / 'outcomes0.parquet', 'outcomes'), "
+        "settings())\ndrawing.save(made.figure, Path(sys.argv[2]) / 'cases', made.caption)\n"
+    )
+    root = Path(__file__).parent.parent
+    running = []
+    for seed in ("1", "2"):
+        arguments = [str(drawn[0] / "in"), str(tmp_path / seed)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        running.append(subprocess.Popen([sys.executable, "-c", script, *arguments], env=environment, cwd=root))
+    assert [process.wait() for process in running] == [0, 0]
+    first, second = digest(tmp_path / "1"), digest(tmp_path / "2")
+    assert len(first) == 3
+    assert first == second
+    here = digest(drawn[0] / "out")
+    assert first == {name: here[name] for name in first}
+
+
+def boxes(figure):
+    """Return what is written in a figure, tick labels out of view apart, and the lines of its caption."""
+    unseen = set()
+    for axis in (axis for axes in figure.findobj(Axes) for axis in (axes.xaxis, axes.yaxis)):
+        ticks, seen = [*axis.majorTicks, *axis.minorTicks], axis._update_ticks()
+        unseen |= {id(label) for tick in ticks if tick not in seen for label in (tick.label1, tick.label2)}
+    shown = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and id(t) not in unseen]
+    lines = [text for text in shown if text.get_gid() == "caption"]
+    return [text for text in shown if text.get_gid() != "caption"], lines
+
+
+def assert_legible(figure):
+    """The caption lies beneath all else, nothing leaves the page, nothing covers a title or axis label."""
+    others, lines = boxes(figure)
+    ends = [line.get_window_extent() for line in lines]
+    assert lines
+    assert all(upper.y0 >= lower.y0 for upper, lower in itertools.pairwise(ends))
+    top = max(box.y1 for box in ends)
+    assert [t.get_text() for t in others if t.get_window_extent().y0 < top - 1] == []
+    assert [t.get_text() for t in (*others, *lines) if not contains(figure.bbox, t.get_window_extent())] == []
+    labels = [x for a in figure.axes for x in (a.xaxis.label, a.yaxis.label, a._left_title) if x.get_text()]
+    for label in labels:
+        assert [t.get_text() for t in others if t is not label and overlap(t, label)] == [], label.get_text()
+
+
+def contains(page, box):
+    return box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1 and box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1
+
+
+def overlap(one, other):
+    a, b = one.get_window_extent(), other.get_window_extent()
+    return min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+
+
+def every_drawing(rng, chosen, real=False, layers=6, vectors=8, size=30, bad=False):
+    seeds = len(chosen.prompt_seeds)
+    groups = ("right",) if bad else ("right", "wrong")
+    found = [finding_rows(rng, known=not bad) for _ in range(seeds)]
+    outcomes = outcome_rows(rng, real=real, fired=0.0 if bad else 0.3)
+    evaluations = [evaluation_rows(rng) for _ in range(seeds)]
+    curves = [curve_rows(rng, fires=not bad) for _ in range(seeds)]
+    bands = (1, layers // 3), (layers // 2, layers - 2)
+    return {
+        "cases": cases.cases(outcomes, chosen),
+        "layers": figures_flow.layers([layer_rows(rng, layers)] * seeds, chosen, *bands),
+        "accumulation": figures_flow.accumulation(accumulation_rows(rng, layers, vectors), chosen, bands[0]),
+        "exemplars": figures_flow.exemplars(exemplar_rows(rng, size, vectors, groups), chosen, (0, 2), (3, 4)),
+        "analysis": figures_analysis.analysis(
+            found, instance_rows(rng, wrong=0 if bad else 50), position_rows(rng, groups=groups), chosen
+        ),
+        "confidence": figures_analysis.confidence(found, chosen),
+        "thresholds": figures_main.thresholds(curves, chosen),
+        "plans": figures_main.plans(evaluations, accuracy_rows(evaluations), chosen),
+        "overview": figures_main.overview(
+            {"good": evaluations, "over_reaching": evaluations}, accuracy_rows(evaluations), chosen
+        ),
+    }
+
+
+CASES = {
+    "toy": ({}, {}),
+    "real": (
+        {"real": True, "layers": 40, "vectors": 100, "size": 400},
+        {"figures": Figures(cases=6), "recipes": ["a_b%$"]},
+    ),
+    "bad": ({"bad": True, "size": 16}, {"prompt_seeds": [7], "figures": Figures(cases=6)}),
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def made(request):
+    """All drawings of a toy-like, a real-like and a degenerate cell."""
+    case, changes = CASES[request.param]
+    return request.param, every_drawing(np.random.default_rng(3), settings(**changes), **case)
+
+
+def test_nothing_overlaps_and_nothing_is_clipped(made):
+    for name, drawing_ in made[1].items():
+        try:
+            assert_legible(drawing_.figure)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from None
+
+
+def texts(figure):
+    return " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
+
+
+def test_degenerate_input_is_drawn_and_said(made):
+    which, made = made
+    if which != "bad":
+        return
+    assert "no wrong instance at hand" in texts(made["exemplars"].figure)
+    assert "no wrong instance at hand" in made["exemplars"].caption
+    assert "not estimable" in texts(made["analysis"].figure)
+    assert "no wrong instance at hand" in texts(made["analysis"].figure)
+    assert "50 right, 0 wrong" in made["analysis"].caption
+    assert texts(made["confidence"].figure).count("not estimable") == 3
+    assert "seed 7: never fires" in texts(made["thresholds"].figure)
+    assert "DPC fired on 0 of 40 questions" in made["cases"].caption
+    assert "DPC did not fire" in texts(made["cases"].figure)
+    assert "prompt seed 7" in made["layers"].caption
+
+
+def test_empty_tables_are_drawn_and_said():
+    chosen = settings()
+    none = [tables.empty("layers")] * 3
+    assert "no instance at hand" in texts(figures_flow.layers(none, chosen).figure)
+    assert "no instance at hand" in texts(figures_flow.accumulation(tables.empty("accumulation"), chosen).figure)
+    empty = figures_flow.exemplars(tables.empty("exemplars"), chosen, None, None)
+    assert "no right instance at hand; no wrong instance at hand" in empty.caption
+    found = [tables.empty("findings")] * 3
+    made = figures_analysis.analysis(found, tables.empty("instances"), tables.empty("positions"), chosen)
+    assert "no right and no wrong instance at hand" in texts(made.figure)
+    assert "not estimable" in texts(figures_analysis.confidence(found, chosen).figure)
+    assert "no value of R" in texts(figures_main.thresholds([tables.empty("threshold_curve")] * 3, chosen).figure)
+    page = cases.cases(tables.empty("outcomes"), chosen)
+    assert "No case at hand" in texts(page.figure)
+    assert "Not evaluated: No prompt, Prompt tuning, DPC" in page.caption
+
+
+def test_chance_and_a_missing_group_are_not_written_over_each_other():
+    found = finding_rows(np.random.default_rng(0), known=False).assign(note=AT_CHANCE)
+    instances = instance_rows(np.random.default_rng(0), right=0)
+    made = figures_analysis.analysis([found], instances, position_rows(np.random.default_rng(0)), settings())
+    made.figure.draw_without_rendering()
+    said = [text for text in made.figure.axes[1].texts if "right" in text.get_text() or "chance" in text.get_text()]
+    assert [text.get_text().split()[0] for text in said] == ["no", "not"]
+    assert not overlap(*said)
+
+
+def test_colours_of_right_and_wrong_stand_for_nothing_else(made):
+    panel = made[1]["analysis"].figure.axes[0]
+    assert {line.get_color() for line in panel.lines} <= {drawing.BLACK}
+
+
+def test_numbers_of_one_seed_say_which(made):
+    which, drawn = made
+    above = [text.get_text().split("\n")[0] for axes in drawn["analysis"].figure.axes for text in axes.texts]
+    assert above.count("seed 7:" if which == "bad" else "seed 0:") == 3
+
+
+@pytest.mark.parametrize(("sizes", "labels"), [((30, 31), "key position"), ((29, 30), "key token")])
+def test_both_exemplars_are_labelled_alike(sizes, labels):
+    rng = np.random.default_rng(0)
+    rows = [exemplar_rows(rng, size, 8, [role]) for size, role in zip(sizes, ("right", "wrong"), strict=True)]
+    made = figures_flow.exemplars(pd.concat(rows), settings(), (0, 1), (2, 2))
+    shown = [axes.get_xlabel() for axes in made.figure.axes if axes.get_xlabel()]
+    assert len(shown) == 4
+    assert all(label.startswith(labels) for label in shown)
+    assert "Right instance, deep layer 2" in [axes.get_title("left") for axes in made.figure.axes]
+    ticks = [tick for axes in made.figure.axes[:4] for tick in axes.get_xticklabels()]
+    assert min(tick.get_fontsize() for tick in ticks) > 4.5
+
+
+def test_zero_saliency_is_drawn():
+    rows = layer_rows(np.random.default_rng(0)).assign(mean=0.0, low=0.0, high=0.0)
+    assert_legible(figures_flow.layers([rows], settings(prompt_seeds=[0])).figure)
+    maps = exemplar_rows(np.random.default_rng(0), size=12)
+    maps["saliency"] = [np.zeros(144)] * len(maps)
+    assert_legible(figures_flow.exemplars(maps, settings(), (0, 2), (3, 4)).figure)
+
+
+@pytest.mark.parametrize("silent", [5, 2])
+def test_every_band_of_the_layers_encloses_its_line(silent):
+    """A layer without any flow leaves a gap: a corner at 0 would pull the band away from its line."""
+    rows = layer_rows(np.random.default_rng(0))
+    rows.loc[(rows["block"] == "p→q") & (rows["layer"] == silent), ["mean", "low", "high"]] = 0.0
+    axes = figures_flow.layers([rows], settings(prompt_seeds=[0])).figure.axes[0]
+    assert len(axes.lines) == len(axes.collections) == 4
+    for line, band in zip(axes.lines, axes.collections, strict=True):
+        points = axes.transData.transform(line.get_xydata()[np.isfinite(line.get_ydata())])
+        corners = [path.transformed(axes.transData).vertices for path in band.get_paths()]
+        assert np.isfinite(np.concatenate(corners)).all()
+        for x, y in points:
+            heights = [corner[1] for path in corners for corner in path if abs(corner[0] - x) < 1e-6]
+            assert min(heights) < y < max(heights)
+
+
+@pytest.mark.parametrize("order", [["BOS", "prompt"], ["prompt", "BOS"], ["prompt"]])
+def test_segments_cover_the_input_in_order(order):
+    rows = exemplar_rows(np.random.default_rng(0), order=order)
+    row = rows.iloc[0]
+    parts = figures_flow.segments(row)
+    assert [name for name, _, _ in parts] == [*order, "question", "rationale"]
+    assert [end - begin for name, begin, end in parts if name == "question"] == [row["question_tokens"]]
+    drawn = figures_flow.exemplars(rows, settings(), (0, 2), (3, 4))
+    assert any(text.get_text() == "BOS" for text in drawn.figure.findobj(Text)) == ("BOS" in order)
+    assert ("Lines part BOS, prompt" in drawn.caption) == ("BOS" in order)
+    assert_legible(drawn.figure)
+    assert [begin for _, begin, _ in parts] == [0, *(end for _, _, end in parts[:-1])]
+    assert parts[-1][2] == row["size"]
+
+
+def test_wrapped_lines_fit_and_lose_nothing():
+    text = REAL + "x" * 400
+    lines = drawing.wrap(text, 2.0, 7)
+    assert max(drawing.text_width(line, 7) for line in lines) <= 2.0
+    assert "".join(lines).replace(" ", "") == "".join(text.split())
+    assert drawing.wrap("a\tb\x00c", 2.0, 7) == ["a b c"]
+
+
+def test_the_overview_puts_recipes_side_by_side(tmp_path):
+    chosen = settings(TablesStage, recipes=["good", "over"], prompt_seeds=[0, 1])
+    rng = np.random.default_rng(1)
+    files = [table(tmp_path / f"{n}.parquet", "evaluation", evaluation_rows(rng)) for n in range(4)]
+    drawn = [table(tmp_path / f"{n}.outcomes", "outcomes", outcome_rows(rng)) for n in range(4)]
+    overview_stage.run(chosen, evaluation=files, outcomes=drawn, folder=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"overview.{e}" for e in ("pdf", "svg", "txt")}
+    assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
+
+
+def test_an_unknown_plan_keeps_its_name_and_an_oracle_is_labelled():
+    rows = evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "my_plan", "oracle_mine"))
+    shown = texts(figures_main.plans([rows], accuracy_rows([rows]), settings(prompt_seeds=[0])).figure)
+    assert "my_plan" in shown
+    assert "oracle_mine (upper bound)" in shown
+
+
+def test_whiskers_are_the_intervals_of_the_main_table(drawn):
+    """An oracle of many tries has none there and keeps the mean of its seeds'."""
+    _, files = drawn
+    chosen = settings()
+    evaluations = [tables.read(path, "evaluation") for path in files["evaluation"]]
+    shares = accuracies(files["outcomes"], chosen)
+    shown = report.main_table(shares, chosen).numbers.dropna(subset="accuracy").set_index("plan")
+    figure = figures_main.plans(evaluations, shares, chosen).figure
+    whiskers = {line.get_gid(): line.get_xdata() for line in figure.axes[0].lines}
+    for plan in ("no_prompt", "prompt_tuning", "dpc"):
+        assert whiskers[f"whisker {plan}"] == pytest.approx(100 * shown.loc[plan, ["low", "high"]].to_numpy(float))
+    oracle = pd.concat(evaluations).query("plan == 'oracle_token'")[["low", "high"]].mean()
+    assert whiskers["whisker oracle_token"] == pytest.approx(100 * oracle.to_numpy())
+
+
+def test_a_plan_that_does_nothing_says_so():
+    rows = [evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "act", "dpc")) for _ in range(2)]
+    for seed, plan in ((0, "act"), (0, "prompt_tuning"), (0, "dpc"), (1, "dpc")):
+        rows[seed].loc[rows[seed]["plan"] == plan, "fire_rate"] = 0.0
+    figure = figures_main.plans(rows, accuracy_rows(rows), settings(prompt_seeds=[0, 1])).figure
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert [text for text in said if "seeds" in text or "fires" in text] == [
+        "no head confirmed\nunder 1 of 2 seeds",
+        "never fires",
+    ]
+    assert "mean (%)" in said
+
+
+def test_accuracy_of_options_stands_beside_chance():
+    rows = [evaluation_rows(np.random.default_rng(0))]
+    for datasets, wanted in ((["aqua"], [20.0]), (["gsm8k"], [])):
+        drawn = figures_main.plans(rows, accuracy_rows(rows), settings(prompt_seeds=[0], datasets=datasets))
+        lines = [line for axes in drawn.figure.axes for line in axes.lines if line.get_gid() == "chance"]
+        assert [line.get_xdata()[0] for line in lines] == pytest.approx(wanted)
+        assert ("Dashed line: 20 %, what guessing reaches." in drawn.caption) == bool(wanted)
