@@ -2,8 +2,8 @@
 
 `python -m benchmarks.saliency --method lean` prints one line of JSON: seconds of a pass, peak memory, a checksum.
 
-- `lean`, `lean_suffix`, `lean_checkpoint`: `dpc.lm.saliency.measuring.measure`, as the study asks for it; from the rationale's
-  rows on; with activation checkpointing. BOS and prompt go through the model once a job, so not in a timed pass.
+- `lean`, `lean_suffix`, `lean_checkpoint`: `lm.saliency.measuring.measure`, as the study asks for it; from the
+  rationale's rows on; with activation checkpointing. BOS and prompt go through the model once a job, not timed.
 - `floor`: forward and backward pass to the first attention output through torch's fused attention, nothing recorded.
 - `eager`: every attention matrix and its gradient kept (`retain_grad`), then reduced.
 - `ones_gate`: a matrix of ones with a gradient multiplied onto every attention matrix; its gradient is A * dL/dA.

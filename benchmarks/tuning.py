@@ -23,9 +23,10 @@ from torch import Tensor
 
 from benchmarks.models import BOS, EOS, PAD, llama, with_words
 from dpc.config.catalogue import Recipe
+from dpc.lm.examples import Example
 from dpc.lm.layout import Layout
 from dpc.prompts import soft_prompt
-from dpc.prompts.tuners.prompt_tuning import POOL, Example, Tuning, learning_rate
+from dpc.prompts.tuners.prompt_tuning import POOL, Tuning, learning_rate
 
 LAYOUT = Layout("prompt_first", has_bos=True)
 QUESTION, RATIONALE = (100, 40, 200), (120, 50, 250)

@@ -1,4 +1,4 @@
-"""`python -m dpc STAGE …`: what every rule calls; see `dpc/pipeline/cli.py`, and `dpc/pipeline/cluster/warm.py` for many small jobs."""
+"""`python -m dpc STAGE …`: what every rule calls; see `cli.py`, and `cluster/warm.py` for many small jobs."""
 
 import os
 import sys

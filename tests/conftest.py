@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import slurm
-
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("DPC_DATA", ROOT.parent / "shared" / "data"))
-"""Folder with gsm8k/, aqua/, math/; tests that need it skip where it is absent."""
-
-LONGEST = (
-    "test_proofs.py", "test_grid.py", "test_kills.py", "test_study_runs.py", "test_reruns.py", "test_cluster.py",
-    "test_tasks.py",
-)  # fmt: skip
-"""Files that take minutes, begun first: one that begins last is what all workers wait for."""
+from tests.support.paths import DATA
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    """Begin with the files marked `long`: one that begins last is what all workers wait for."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

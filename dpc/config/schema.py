@@ -1,6 +1,6 @@
 """The JSON schema of `config.yaml`, for editors: `python -m dpc.config.schema > workflow/schemas/config.schema.json`.
 
-Made from `dpc.config.settings.Config`, whose docstrings become the descriptions. The workflow itself checks with the model,
+Made from `settings.Config`, whose docstrings become the descriptions. The workflow itself checks with the model,
 which also knows the combinations that a schema cannot express.
 """
 

@@ -1,6 +1,6 @@
 """The integer version of every stage's result: part of its rule's `params`, so that raising it reruns the stage.
 
-`tests/support/fingerprints.json` records a fingerprint of each stage's code, comments aside. When a stage's code changes, the
+`fingerprints.json` records a fingerprint of each stage's code, comments aside. When a stage's code changes, the
 test fails until its version is raised here, or, where results are the same, `make fingerprints` records the new code.
 """
 

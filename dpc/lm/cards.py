@@ -11,32 +11,32 @@ from typing import Any
 import torch
 
 from dpc.errors import DpcError
-from dpc.pipeline import cost
+from dpc.storage.model_files import BYTES, CARD_SHARE, cards
 
 
 def placement(folder: Path, dtype: str, device: torch.device) -> dict[str, Any]:
     """Return what `from_pretrained` needs to place the model in `folder`: all on one device, or balanced over cards.
 
-    As many of the visible cards are used as `cost.cards` counts, which is what the job asked for. Raises DpcError
+    As many of the visible cards are used as `cards` counts, which is what the job asked for. Raises DpcError
     where all visible cards together cannot hold the weights: nothing is left on the host silently.
     """
     if device.type != "cuda":
         return {}
     card, visible = torch.cuda.get_device_properties(0).total_memory, torch.cuda.device_count()
     weights = weight_bytes(folder, dtype)
-    if weights > visible * card * cost.CARD_SHARE:
+    if weights > visible * card * CARD_SHARE:
         raise DpcError(
             f"{folder}: found {visible} card(s) of {card / 1e9:.0f} GB, expected room for {weights / 1e9:.0f} GB of "
             "weights and a tenth more; write cluster.gpu_memory_gb as it is, or cluster.gpus: as many as are needed"
         )
-    return spread(min(visible, cost.cards(weights / 1e9, card / 1e9)), int(card * cost.CARD_SHARE))
+    return spread(min(visible, cards(weights / 1e9, card / 1e9)), int(card * CARD_SHARE))
 
 
-def spread(cards: int, room: int) -> dict[str, Any]:
-    """Return the arguments that balance a model over `cards` cards, with `room` bytes on each; none for one card."""
-    if cards == 1:
+def spread(count: int, room: int) -> dict[str, Any]:
+    """Return the arguments that balance a model over `count` cards, with `room` bytes on each; none for one card."""
+    if count == 1:
         return {}
-    return {"device_map": "balanced", "max_memory": dict.fromkeys(range(cards), room)}
+    return {"device_map": "balanced", "max_memory": dict.fromkeys(range(count), room)}
 
 
 def check_spread(folder: Path, model: Any) -> None:
@@ -56,4 +56,4 @@ def weight_bytes(folder: Path, dtype: str) -> int:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    return sum(parameter.numel() for parameter in model.parameters()) * cost.BYTES[dtype]
+    return sum(parameter.numel() for parameter in model.parameters()) * BYTES[dtype]

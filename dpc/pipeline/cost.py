@@ -19,7 +19,7 @@ from typing import Literal
 from dpc.config.catalogue import Dataset, Model
 from dpc.config.settings import Config
 from dpc.errors import DpcError
-from dpc.storage.model_files import counted
+from dpc.storage.model_files import ACTIVATIONS, BYTES, CACHE_GB, cards, counted
 
 Rate = Literal["generate", "saliency", "tune"]
 RATES: dict[str, Rate] = {
@@ -51,10 +51,8 @@ OWN_GENERATIONS = frozenset({"no_prompt", "prompt_tuning", "act"})
 QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS, VARIANTS = 100, 0.5, 4, 4
 MEASURING = frozenset({"extract_saliency", "extract_corrupted", "extract_exemplars", "extract_variants"})
 """Rules that take prompt, question and rationale through the model."""
-BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 EMBEDDED = 0.001
 """Billions of parameters that no embedded model exceeds."""
-CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 3.0
 HOST_MB, START_MINUTES, SAFETY = 4000, 15, 2.0
 CPU_SHARE = 0.01
 HEAD_SHARE = 1 / 6
@@ -215,11 +213,6 @@ def gpus(config: Config, model: Model) -> int:
     if config.execution.device != "cuda":
         return 0
     return cards(weights_gb(model), config.cluster.gpu_memory_gb)
-
-
-def cards(weights: float, card: float) -> int:
-    """Return the cards of `card` GB that hold `weights` GB and what is computed with them."""
-    return math.ceil((weights * ACTIVATIONS + CACHE_GB) / (card * CARD_SHARE))
 
 
 def memory_mb(config: Config, model: Model, attempt: int = 1) -> int:

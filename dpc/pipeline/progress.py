@@ -1,50 +1,18 @@
-"""What stages share: provenance for the footers of their tables, progress bars, shards, model and question access."""
+"""Progress of a stage: a bar on a terminal, lines in the log."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
-import platform
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from dpc import __version__
-from dpc.config.kinds import Settings
-from dpc.config.versions import VERSIONS
-from dpc.storage.hub import origin
-from dpc.tasks.base import hash_order
-
-_PACKAGES = ("torch", "transformers", "pandas", "pyarrow", "snakemake")
 _LOG_EVERY_SECONDS = 10.0
 log = logging.getLogger("dpc")
-
-
-def provenance(stage: str, settings: Settings, *, model: Path | None = None, **more: Any) -> dict[str, Any]:
-    """Return who made a table: stage, its version, code and packages, settings, host, time, and what else is given.
-
-    `model` is the folder of the model: its hub id and commit, where it was fetched.
-    """
-    if model is not None:
-        more["model"] = origin(model)
-    return {
-        "stage": stage,
-        "version": VERSIONS[stage],
-        "dpc": __version__,
-        "settings": settings.model_dump(mode="json"),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "host": platform.node(),
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **more,
-    }
 
 
 class Progress:
@@ -91,14 +59,3 @@ class _SilentBar:
             "n": self.n, "total": self.total, "elapsed": elapsed, "prefix": self.what, "unit": self.unit,
             "postfix": self.postfix,
         }  # fmt: skip
-
-
-def of_shard(table: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
-    """Return the rows of shard `shard` (from 1) of `shards`: a question's shard depends on its id alone."""
-    number = [int(hash_order(key, "shard")[:8], 16) % shards for key in table["problem_id"]]
-    return table[np.array(number, dtype=int) == shard - 1].reset_index(drop=True)
-
-
-def number(value: float | None) -> float | None:
-    """Return a number of a table, None for null."""
-    return None if value is None or pd.isna(value) else float(value)

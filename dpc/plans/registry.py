@@ -1,8 +1,8 @@
 """The registry of interventions: each plan is a pure function from readings to one row per question.
 
 A row says whether the plan fires, and if so which edit of the prompt answers the question again; where it does not
-fire, prompt tuning's generation stands. A new plan is one function here, its name in `PlanName` of `dpc/config/kinds.py` (then
-`make schema`) and in `PLAN_LABELS` of `dpc/report/drawing.py`; `ONE_PASS` and `dpc/pipeline/cost.py` where it costs less.
+fire, prompt tuning's generation stands. A new plan is one function here, its name in `PlanName` of `kinds.py` (then
+`make schema`) and in `PLAN_LABELS` of `drawing.py`; `ONE_PASS` and `cost.py` where it costs less.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dpc.config.settings import Controls, Corrupt, Trigger, did_you_mean
 from dpc.errors import DpcError
 from dpc.prompts.edits import ACT, BASE, UNPROMPTED, Edit
 from dpc.storage import tables
-from dpc.tasks.base import hash_order
+from dpc.storage.hashing import hash_order
 
 
 @dataclass(frozen=True)

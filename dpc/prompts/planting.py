@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
-from dpc.prompts.tuners.prompt_tuning import Batches, Example
+from dpc.prompts.tuners.prompt_tuning import Batches
 
 WORST = 6.0
 """Nats beyond which a token is wrong enough."""

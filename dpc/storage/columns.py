@@ -198,7 +198,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "same_vector": _F,  # share of questions that locate what the configuration locates
         "questions": _I,
     },
-    # one row per way to measure saliency and sampled calibration question, see `dpc/analysis/studies/saliency_variants.py`
+    # one row per way to measure saliency and sampled calibration question, see `saliency_variants.py`
     "variants": {
         **dict.fromkeys(("variant", "problem_id"), _S),
         **dict.fromkeys(("correct", "fired", "correct_after", "same_decision", "same_vector", "known"), _B),

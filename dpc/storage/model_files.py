@@ -14,6 +14,8 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2")
 """Values of `model_type` whose attention the saliency of `dpc/lm/saliency/measuring.py` is proved for."""
 _EAGER = ("gemma2",)
 """Families that torch's fused attention cannot run: scores are capped before the softmax."""
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
+CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 3.0
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -71,3 +73,8 @@ def _header(file: Path) -> list[dict[str, list[int]]]:
 def _not_whole(file: Path, size: int, found: str) -> DpcError:
     mend = "copy or fetch it again (`git lfs pull`, if it came by git)"
     return DpcError(f"{file}: found {found} in {size:,} bytes; expected a whole file of weights: {mend}")
+
+
+def cards(weights: float, card: float) -> int:
+    """Return the cards of `card` GB that hold `weights` GB and what is computed with them."""
+    return math.ceil((weights * ACTIVATIONS + CACHE_GB) / (card * CARD_SHARE))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import os
 import platform
 import shutil
@@ -23,11 +24,11 @@ from dpc.config.execution import Execution
 from dpc.config.kinds import Settings
 from dpc.config.versions import VERSIONS
 from dpc.errors import DpcError
-from dpc.pipeline.progress import log
 from dpc.storage import tables
 from dpc.storage.files import remove_leftovers
 from dpc.storage.interrupt import interruptible, stopped
 
+log = logging.getLogger("dpc")
 Make = Callable[[pd.DataFrame], Iterator[pd.DataFrame]]
 """From the rows that are left to the table's rows, batch by batch."""
 

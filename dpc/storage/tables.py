@@ -1,4 +1,4 @@
-"""Every Parquet table: a checked read, an atomic write with provenance in the footer. Columns: `dpc/storage/columns.py`."""
+"""Every Parquet table: a checked read, an atomic write with provenance in the footer. Columns: `columns.py`."""
 
 from __future__ import annotations
 
@@ -89,3 +89,8 @@ def _read_one(path: Path, name: str) -> pa.Table:
         odd = set(table.schema.names) ^ set(schema.names)
         raise DpcError(f"{path}: not a {name} table (columns differ: {', '.join(sorted(odd)) or 'types'}); {rerun}")
     return table.replace_schema_metadata(None)
+
+
+def number(value: float | None) -> float | None:
+    """Return a number of a table, None for null."""
+    return None if value is None or pd.isna(value) else float(value)

@@ -15,7 +15,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from dpc.tasks.base import Problem, field, hash_order, normalise
+from dpc.storage.hashing import hash_order
+from dpc.tasks.base import Problem, field, normalise
 
 VERSION = "1"
 STEP_END = re.compile(";")

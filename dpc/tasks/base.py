@@ -76,8 +76,3 @@ def normalise(question: str) -> str:
 def problem_id(dataset: str, question: str) -> str:
     """Return an id that depends on the normalised question alone: `gsm8k-1f0c9a…`."""
     return f"{dataset}-{hashlib.sha256(normalise(question).encode()).hexdigest()[:16]}"
-
-
-def hash_order(key: str, salt: str = "") -> str:
-    """Return a sort key that shuffles ids in a fixed way, the same on every machine."""
-    return hashlib.sha256(f"{salt}:{key}".encode()).hexdigest()

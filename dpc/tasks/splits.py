@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from dpc.config.catalogue import Splits
 from dpc.errors import DpcError
-from dpc.tasks.base import Problem, hash_order, problem_id
+from dpc.storage.hashing import hash_order
+from dpc.tasks.base import Problem, problem_id
 
 NAMES = ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
 

@@ -13,10 +13,10 @@ import torch
 from dpc.analysis.studies.head_selection import Gain, confirm, heads_of, paired_gain, select
 from dpc.config.methods import Act
 from dpc.lm.act.head_scores import HeadScores
+from dpc.lm.examples import Example
 from dpc.lm.layout import layout_of
 from dpc.lm.models import LanguageModel, wrap
 from dpc.pipeline.cli import main
-from dpc.prompts.tuners.prompt_tuning import Example
 from dpc.storage import tables
 from tests.lm.test_act import defined
 from tests.support import resumable, tiny

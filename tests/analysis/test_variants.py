@@ -20,7 +20,7 @@ from dpc.pipeline.cli import main
 from dpc.pipeline.stages import compare_variants as stage
 from dpc.report.tables import evidence_tables as report
 from dpc.storage import tables
-from dpc.tasks.base import hash_order
+from dpc.storage.hashing import hash_order
 from tests.support import resumable, tiny
 from tests.support.report_samples import settings, table
 from tests.support.saliency_rows import Places, flow_maps, generation, gold_of, saliency_row

@@ -15,7 +15,8 @@ from tests.cluster import processes, slurm
 from tests.cluster.clone import LIMIT, STUDY, Clone
 from tests.cluster.conftest import require_slurm
 from tests.cluster.slurm import GPU_NODES, Cluster
-from tests.support.workflow import ROOT, overlay, slowness
+from tests.support.paths import ROOT
+from tests.support.workflow import overlay, slowness
 
 GPU_RULES = {
     "tune_prompt", "generate_unprompted", "generate_base", "regenerate", "extract_saliency", "extract_exemplars",
@@ -118,6 +119,8 @@ ONE_CLUSTER = """
 import sys, time
 from pathlib import Path
 from tests.cluster import slurm
+
+pytestmark = pytest.mark.long
 with slurm.running(Path(sys.argv[1])) as cluster:
     print(cluster.ask(*sys.argv[2:]), flush=True)
     time.sleep(100)

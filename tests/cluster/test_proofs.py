@@ -23,7 +23,7 @@ from tests.cluster.clone import LIMIT, STUDY, Clone
 from tests.cluster.slurm import Cluster, wait_until
 from tests.support.workflow import overlay
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.long]
 TARGET = ("--", "prompts")
 """Three jobs, one of them on a GPU node: what is proved is what becomes of a job, not the study."""
 TIMES = {"seconds", "batch"}
@@ -120,16 +120,16 @@ def struck(clone: Clone) -> Ended:
 
 def overrun(clone: Clone) -> Ended:
     clone.warm = False  # memory is counted in the job's own processes
-    clone.plant(problems="memory")
+    clone.plant(load_problems="memory")
     return run(clone, "--retries", "0", "--set-resources", "load_problems:mem_mb=1000", "--", "problems")
 
 
 def killed(clone: Clone) -> Clone:
     """Kill Snakemake while two jobs run; their stages go on."""
     clone.warm = False  # its server would take the stages along
-    clone.plant(builtin_model="slow")
+    clone.plant(train_builtin_model="slow")
     process = clone.start("--slurm-init-seconds-before-status-checks", "9", *TARGET)
-    clone.wait_for_fault("builtin_model")
+    clone.wait_for_fault("train_builtin_model")
     process.kill()
     process.communicate()
     return clone
@@ -169,11 +169,11 @@ def full(clone: Clone) -> list[Ended] | None:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60g", "none", str(disk)], check=False).returncode:
         return None
     study = overlay(STUDY, {"study": {"results": str(disk)}})
-    clone.plant(problems="hang")
+    clone.plant(load_problems="hang")
     try:
         with ThreadPoolExecutor() as pool:
             running = pool.submit(run, clone, "--retries", "1", "--", "problems", study=study)
-            clone.wait_for_fault("problems")
+            clone.wait_for_fault("load_problems")
             size = shutil.disk_usage(disk).used + 8192
             subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
             clone.cluster.ask("scancel", jobs_of(clone, "load_problems")[-1]["JobId"])

@@ -16,7 +16,7 @@ FILES = {
     "dpc/__init__.py": "",
     "dpc/stages/__init__.py": "",
     "dpc/stages/brew.py": "import dpc.tools\n\n\ndef run(n):\n    from .. import late\n    return late.heat(n)\n",
-    "dpc/tools.py": 'import importlib\n\n\ndef get(name):\n    return importlib.import_module(f"dpc.config.kinds.{name}")\n',
+    "dpc/tools.py": 'import importlib\n\n\ndef get(name):\n    return importlib.import_module(f"dpc.kinds.{name}")\n',
     "dpc/late.py": (
         "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from dpc.only_types import Cup\n\n\n"
         "def heat(cups: 'Cup'):\n    return cups * 2\n"
@@ -36,8 +36,8 @@ def complaint(stage: str, recorded: dict[str, dict[str, int | str]], now: dict[s
         return f"{stage}: its version is not the recorded one; run `make fingerprints`"
     if recorded[stage]["fingerprint"] != now[stage]["fingerprint"]:
         return (
-            f"{stage}: its code changed, its version did not; raise VERSIONS[{stage!r}] in dpc/config/versions.py so that it "
-            "runs again, and run `make fingerprints`; where results are the same, run `make fingerprints` alone"
+            f"{stage}: its code changed, its version did not; raise VERSIONS[{stage!r}] in dpc/config/versions.py "
+            "so that it runs again, and run `make fingerprints`; where results are the same, run that alone"
         )
     return ""
 
@@ -68,7 +68,7 @@ def small_project(folder: Path, **changed: str) -> str:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(changed.get(name.split(".")[0].replace("/", "__"), text))
-    return fingerprints.fingerprint("dpc.pipeline.stages.brew", folder)
+    return fingerprints.fingerprint("dpc.stages.brew", folder)
 
 
 SAME = {

@@ -16,7 +16,8 @@ from dpc.config.kinds import OracleName, PlanName
 from dpc.config.settings import Config, load_config
 from dpc.plans import registry as plans
 from tests.support import config_tree as tree
-from tests.support.workflow import ROOT, overlay
+from tests.support.paths import ROOT
+from tests.support.workflow import overlay
 
 FILE = ROOT / "workflow" / "schemas" / "config.schema.json"
 GROUPS = [name for name, field in Config.model_fields.items() if not field.is_required()]

@@ -209,19 +209,19 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
 
 
 LM = (
-    "tune_prompt generate_base select_act_heads generate_act extract_saliency exemplars regenerate extract_corrupted "
-    "extract_variants validate"
+    "tune_prompt generate_base select_act_heads generate_act extract_saliency extract_exemplars regenerate "
+    "extract_corrupted extract_variants plant_harm"
 )
-GENERATE = "generate_base generate_act regenerate validate"
-REPORT = "figures overview tables mechanism_figure evidence_figures evidence_tables"
-SWEEP = "plan_sweep sensitivity"
-STORED = f"evidence variants {SWEEP}"
+GENERATE = "generate_base generate_act regenerate plant_harm"
+REPORT = "draw_figures draw_overview write_tables draw_mechanism draw_evidence write_evidence"
+SWEEP = "plan_sweep sweep_choices"
+STORED = f"gather_evidence compare_variants {SWEEP}"
 PLANNED = f"plan {REPORT}"
-READ = f"study thresholds {STORED} {PLANNED} mechanism validate"
-MEASURE = "extract_saliency exemplars extract_corrupted extract_variants validate"
+READ = f"run_study fit_thresholds {STORED} {PLANNED} compare_flows plant_harm"
+MEASURE = "extract_saliency extract_exemplars extract_corrupted extract_variants plant_harm"
 TASK = (
-    f"{REPORT} problems generate_base generate_act regenerate extract_saliency choose_exemplars "
-    f"exemplars study thresholds plan evaluate extract_corrupted extract_variants validate {STORED}"
+    f"{REPORT} load_problems generate_base generate_act regenerate extract_saliency choose_exemplars "
+    f"extract_exemplars run_study fit_thresholds plan evaluate extract_corrupted extract_variants plant_harm {STORED}"
 )
 
 
@@ -230,32 +230,35 @@ def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
 
 
 REACH: dict[str, tuple[Any, str]] = {
-    "study.name": ("other", f"validation {REPORT}"),
+    "study.name": ("other", f"write_validation {REPORT}"),
     "study.results": ("elsewhere", ""),
-    "study.models": (["builtin", "llama3-8b"], f"validation {REPORT}"),
-    "study.datasets": (["arithmetic", "gsm8k"], f"validation {REPORT}"),
+    "study.models": (["builtin", "llama3-8b"], f"write_validation {REPORT}"),
+    "study.datasets": (["arithmetic", "gsm8k"], f"write_validation {REPORT}"),
     "study.recipes": (["well_tuned"], REPORT),
     "study.prompt_seeds": ([7], REPORT),
     "study.plans": (["prompt_tuning", "dpc"], f"evaluate {PLANNED}"),
     "study.oracles": ([], f"evaluate {REPORT}"),
-    "study.sample.correlation": (7, "study"),
-    "study.sample.per_class": (7, "study"),
+    "study.sample.correlation": (7, "run_study"),
+    "study.sample.per_class": (7, "run_study"),
     "models.builtin.dtype": ("float64", LM),
     "models.builtin.attention": ("eager", LM),
     "models.llama3-8b.dtype": ("float64", ""),
     **several(
         "models.builtin.builtin",
         "seed layers feed_forward steps batch_size learning_rate",
-        "builtin_model",
+        "train_builtin_model",
     ),
-    "models.builtin.builtin.width": (32, "builtin_model"),
-    "models.builtin.builtin.heads": (8, "builtin_model"),
-    "models.builtin.builtin.key_value_heads": (2, "builtin_model"),
-    "models.builtin.builtin.question_loss_weight": (0.7, "builtin_model"),
-    "datasets.arithmetic": ({"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}}, f"{TASK} validation"),
-    "datasets.arithmetic.generate": (7, "problems"),
-    "datasets.arithmetic.template": ("Ask : {question}", "problems render"),
-    "datasets.arithmetic.formats": ({"builtin": "plain_4_shot"}, "render"),
+    "models.builtin.builtin.width": (32, "train_builtin_model"),
+    "models.builtin.builtin.heads": (8, "train_builtin_model"),
+    "models.builtin.builtin.key_value_heads": (2, "train_builtin_model"),
+    "models.builtin.builtin.question_loss_weight": (0.7, "train_builtin_model"),
+    "datasets.arithmetic": (
+        {"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}},
+        f"{TASK} write_validation",
+    ),
+    "datasets.arithmetic.generate": (7, "load_problems"),
+    "datasets.arithmetic.template": ("Ask : {question}", "load_problems render_questions"),
+    "datasets.arithmetic.formats": ({"builtin": "plain_4_shot"}, "render_questions"),
     "formats.chat.template": ("{question}!", ""),
     "formats.chat.instruction": ("Now", ""),
     "formats.chat.shots": (2, ""),
@@ -263,8 +266,10 @@ REACH: dict[str, tuple[Any, str]] = {
     "datasets.gsm8k.template": ("Ask : {question}", ""),
     "datasets.arithmetic.stop": (["Q :"], GENERATE),
     "datasets.arithmetic.max_new_tokens": (7, GENERATE),
-    **several("datasets.arithmetic.splits", "tuning validation calibration act_select act_confirm test", "problems"),
-    "datasets.arithmetic.splits.on_overlap": ("drop", "problems"),
+    **several(
+        "datasets.arithmetic.splits", "tuning validation calibration act_select act_confirm test", "load_problems"
+    ),
+    "datasets.arithmetic.splits.on_overlap": ("drop", "load_problems"),
     **several(
         "recipes.well_tuned",
         "vectors learning_rate weight_decay batch_size steps warmup first_tokens validate_every patience",
@@ -279,27 +284,30 @@ REACH: dict[str, tuple[Any, str]] = {
     "flow.shallow_layers": ([1, 2], READ),
     "flow.deep_layers": ([1, 2], READ),
     "flow.halves": ("steps", READ),
-    "trigger.kappa": (7.0, f"thresholds evaluate validate validation {STORED} {PLANNED}"),
-    "trigger.baseline": ("detrend", f"thresholds evaluate validate validation {STORED} {PLANNED}"),
-    "trigger.granularity": ("step", f"thresholds evaluate validate validation {STORED} {PLANNED}"),
-    "trigger.share": (0.7, f"thresholds evaluate validate validation {STORED} {PLANNED}"),
-    "trigger.grid": ([0.7], f"thresholds evaluate validate validation {STORED} {PLANNED}"),
-    "trigger.choose_by": ("youden", f"thresholds evaluate validate validation {STORED} {PLANNED}"),
-    "trigger.rule": ("share_and_accumulation", f"thresholds evaluate validate validation {STORED} {PLANNED}"),
-    "trigger.min_tokens": (7, f"thresholds evaluate validate validation {STORED} {PLANNED}"),
-    "locate.receivers": ("rationale", f"study thresholds validation {STORED} {PLANNED}"),
-    "locate.masked_vectors": (2, f"study thresholds validation {STORED} {PLANNED}"),
-    "corrupt.mask": ("attention", f"variants {SWEEP} {PLANNED} validate"),
-    "corrupt.mask_value": (0.5, f"variants {SWEEP} {PLANNED} validate"),
-    "corrupt.gamma": (7.0, f"variants {SWEEP} {PLANNED} validate"),
-    "corrupt.gamma_scale": (0.5, f"variants {SWEEP} {PLANNED} validate"),
-    "corrupt.gamma_scope": ("all", f"variants {SWEEP} {PLANNED} validate"),
+    "trigger.kappa": (7.0, f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
+    "trigger.baseline": ("detrend", f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
+    "trigger.granularity": ("step", f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
+    "trigger.share": (0.7, f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
+    "trigger.grid": ([0.7], f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
+    "trigger.choose_by": ("youden", f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
+    "trigger.rule": (
+        "share_and_accumulation",
+        f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}",
+    ),
+    "trigger.min_tokens": (7, f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
+    "locate.receivers": ("rationale", f"run_study fit_thresholds write_validation {STORED} {PLANNED}"),
+    "locate.masked_vectors": (2, f"run_study fit_thresholds write_validation {STORED} {PLANNED}"),
+    "corrupt.mask": ("attention", f"compare_variants {SWEEP} {PLANNED} plant_harm"),
+    "corrupt.mask_value": (0.5, f"compare_variants {SWEEP} {PLANNED} plant_harm"),
+    "corrupt.gamma": (7.0, f"compare_variants {SWEEP} {PLANNED} plant_harm"),
+    "corrupt.gamma_scale": (0.5, f"compare_variants {SWEEP} {PLANNED} plant_harm"),
+    "corrupt.gamma_scope": ("all", f"compare_variants {SWEEP} {PLANNED} plant_harm"),
     "saliency.head_reduce": ("sum_abs", f"{MEASURE} {REPORT}"),
     "saliency.loss_span": ("answer", f"{MEASURE} {REPORT}"),
     "saliency.band": ([1, 2], f"{MEASURE} {REPORT}"),
-    "significance.accumulation_quantile": (0.7, "study thresholds sensitivity"),
-    "significance.flow_deviations": (7.0, "study thresholds sensitivity"),
-    "significance.min_cases": (7, "study thresholds sensitivity"),
+    "significance.accumulation_quantile": (0.7, "run_study fit_thresholds sweep_choices"),
+    "significance.flow_deviations": (7.0, "run_study fit_thresholds sweep_choices"),
+    "significance.min_cases": (7, "run_study fit_thresholds sweep_choices"),
     "act.beta": (0.7, f"select_act_heads generate_act {REPORT}"),
     "act.threshold": ("alpha", f"select_act_heads generate_act {REPORT}"),
     "act.tau": (0.7, f"select_act_heads generate_act {REPORT}"),
@@ -307,23 +315,23 @@ REACH: dict[str, tuple[Any, str]] = {
     "act.mode": ("released", f"select_act_heads generate_act {REPORT}"),
     **several("act", "alpha min_rows standard_errors", f"select_act_heads generate_act {REPORT}"),
     **several("controls", "seed static_candidates static_questions oracle_questions", "plan"),
-    "statistics.confidence": (0.7, f"study evaluate validation {REPORT}"),
-    "statistics.resamples": (7, f"study evaluate validation {REPORT}"),
-    "statistics.seed": (7, f"study evaluate validation {REPORT}"),
-    "mechanism.plans": (["dpc", "always"], "extract_corrupted mechanism"),
-    "validation.recipe": ("paper", "validation"),
-    "validation.harmful_recipe": ("paper", "validation"),
-    "validation.choosing_seeds": ([7], "validation"),
-    "validation.held_out_seeds": ([7], "validation"),
-    **several("validation.planting", "positions questions steps batch_size rate", "validate validation"),
+    "statistics.confidence": (0.7, f"run_study evaluate write_validation {REPORT}"),
+    "statistics.resamples": (7, f"run_study evaluate write_validation {REPORT}"),
+    "statistics.seed": (7, f"run_study evaluate write_validation {REPORT}"),
+    "mechanism.plans": (["dpc", "always"], "extract_corrupted compare_flows"),
+    "validation.recipe": ("paper", "write_validation"),
+    "validation.harmful_recipe": ("paper", "write_validation"),
+    "validation.choosing_seeds": ([7], "write_validation"),
+    "validation.held_out_seeds": ([7], "write_validation"),
+    **several("validation.planting", "positions questions steps batch_size rate", "plant_harm write_validation"),
     "variants.rows": (7, "extract_variants"),
     "sensitivity.kappas": ([7.0], SWEEP),
     "sensitivity.layers": (["all"], SWEEP),
     "sensitivity.gammas": ([7.0], SWEEP),
     "sensitivity.mask_values": ([0.7], SWEEP),
-    "figures.cases": (4, "figures"),
-    "figures.position_bins": (7, "study figures"),
-    "figures.max_case_tokens": (7, "figures"),
+    "figures.cases": (4, "draw_figures"),
+    "figures.position_bins": (7, "run_study draw_figures"),
+    "figures.max_case_tokens": (7, "draw_figures"),
     "execution.device": ("cuda", ""),
     "execution.checkpoint_activations": (True, ""),
     **several("execution", "threads builtin_threads save_every_seconds", ""),
@@ -350,8 +358,8 @@ def slices(raw: dict[str, Any]) -> dict[str, str]:
         "study": config.study.name, "format": config.format_of("builtin", "arithmetic"),
     }  # fmt: skip
     of = {
-        "validate": {**wanted, "planting": config.validation.planting, "splits": ["test"], "is_planted": True},
-        "validation": config.validation.model_dump() | {"study": config.study.name},
+        "plant_harm": {**wanted, "planting": config.validation.planting, "splits": ["test"], "is_planted": True},
+        "write_validation": config.validation.model_dump() | {"study": config.study.name},
     }
     return {stage: slice_for(stage, config, **of.get(stage, wanted)) for stage in STAGES}
 

@@ -14,7 +14,8 @@ from snakemake.cli import parse_args
 from dpc.config.settings import Config, load_config
 from dpc.pipeline import cost, estimate
 from tests.support import config_tree as tree
-from tests.support.workflow import ROOT, overlay
+from tests.support.paths import ROOT
+from tests.support.workflow import overlay
 
 
 def one_cell() -> Config:

@@ -15,14 +15,15 @@ from dpc.config.methods import Act
 from dpc.errors import DpcError
 from dpc.lm import cards
 from dpc.lm.act.head_scores import HeadScores
+from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, right_padded
 from dpc.lm.models import LanguageModel
 from dpc.lm.saliency.measuring import measure
 from dpc.lm.saliency.recorder import Reduced, Request
-from dpc.prompts.tuners.prompt_tuning import Example, Objective
+from dpc.prompts.tuners.prompt_tuning import Objective
 from tests.support import tiny
 from tests.support.answers import mixed, prompt, run
-from tests.support.workflow import ROOT
+from tests.support.paths import ROOT
 
 LAYOUT, VECTORS = Layout("bos_first", True), 4
 EXAMPLES = [Example([3, 4, 5], [8, 9, 10, 11]), Example([6, 7], [12, 13, 14])]

@@ -154,7 +154,7 @@ def problems(folder: Path, train: list[str], test: list[str], **splits: object) 
     gold = [str(folder / "gold" / f"{name}.parquet") for name in SPLITS]
     data = ["--train", str(folder / "train.jsonl"), "--test", str(folder / "test.jsonl")]
     made = ["--questions", str(folder / "questions.parquet"), "--gold", *gold]
-    return ["problems", "--settings", json.dumps(settings), *data, *made]
+    return ["load_problems", "--settings", json.dumps(settings), *data, *made]
 
 
 def test_an_empty_data_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +221,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lm.tokenizer.save_pretrained(folder / "model")
     gold = [str(folder / f"{name}.parquet") for name in SPLITS]
     problems_flags = ["--train", "--test", "--questions", str(folder / "questions.parquet"), "--gold", *gold]
-    assert main(["problems", "--settings", json.dumps(ARITHMETIC), *problems_flags]) == 0
+    assert main(["load_problems", "--settings", json.dumps(ARITHMETIC), *problems_flags]) == 0
     for arguments in (tune(folder), generate(folder), measure(folder)):
         assert main(arguments) == 0
     return folder
@@ -310,7 +310,7 @@ def test_the_embedded_model_is_trained_on_the_cpu_wherever_the_study_runs(tmp_pa
     """Its job asks for no card."""
     small = {"seed": 0, "width": 8, "layers": 1, "heads": 1, "key_value_heads": 1, "feed_forward": 8, "steps": 1}
     settings = ["--settings", json.dumps({"builtin": small}), "--execution", json.dumps({"device": "cuda"})]
-    assert main(["builtin_model", *settings, "--folder", str(tmp_path / "model")]) == 0
+    assert main(["train_builtin_model", *settings, "--folder", str(tmp_path / "model")]) == 0
     assert (tmp_path / "model" / "config.json").is_file()
 
 

@@ -17,7 +17,8 @@ from dpc.errors import DpcError
 from dpc.pipeline import check, cost
 from dpc.storage.model_files import counted
 from tests.support import config_tree as tree
-from tests.support.workflow import ROOT, Workflow, nested, overlay, slowness
+from tests.support.paths import ROOT
+from tests.support.workflow import Workflow, nested, overlay, slowness
 
 CONTEXT = 4096
 LLAMA = {"model_type": "llama", "max_position_embeddings": CONTEXT, "num_hidden_layers": 32}

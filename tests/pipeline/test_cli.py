@@ -13,7 +13,7 @@ import pytest
 
 from dpc.config.slices import STAGES
 from dpc.pipeline.cli import main
-from tests.support.workflow import ROOT
+from tests.support.paths import ROOT
 
 ACT = {"act_select": 2, "act_confirm": 2}
 SIZES = {"tuning": 3, "validation": 2, "calibration": 2, **ACT, "test": 4, "on_overlap": "error"}
@@ -24,7 +24,7 @@ SPLITS = ("tuning", "validation", "calibration", "act_select", "act_confirm", "t
 def problems(folder: Path, **changed: object) -> list[str]:
     """Return the arguments of a small `problems` stage that writes into `folder`."""
     gold = [str(folder / "gold" / f"{name}.parquet") for name in SPLITS]
-    given = ["problems", "--settings", json.dumps({**SETTINGS, **changed}), "--train", "--test"]
+    given = ["load_problems", "--settings", json.dumps({**SETTINGS, **changed}), "--train", "--test"]
     return [*given, "--questions", str(folder / "q.parquet"), "--gold", *gold, "--log", str(folder / "log.txt")]
 
 
@@ -57,7 +57,7 @@ HELP = "; see python -m dpc problems --help"
 
 
 def settings_line(settings: str, capsys: pytest.CaptureFixture[str]) -> str:
-    line = complaint(["problems", "--settings", settings, *FILES], capsys)
+    line = complaint(["load_problems", "--settings", settings, *FILES], capsys)
     return line.removeprefix("error: argument --settings: ").removesuffix(HELP)
 
 
@@ -91,12 +91,12 @@ def test_an_unknown_flag(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
 
 
 def test_a_shortened_flag_is_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:
-    line = complaint(["problems", "--sett", "{}", *FILES], capsys)
+    line = complaint(["load_problems", "--sett", "{}", *FILES], capsys)
     assert line == f"error: the following arguments are required: --settings{HELP}"
 
 
 def test_a_missing_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    line = complaint(["problems", "--settings", json.dumps(SETTINGS), *FILES[:-2]], capsys)
+    line = complaint(["load_problems", "--settings", json.dumps(SETTINGS), *FILES[:-2]], capsys)
     assert line == f"error: the following arguments are required: --gold{HELP}"
 
 

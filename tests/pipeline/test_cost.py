@@ -17,7 +17,8 @@ from dpc.errors import DpcError
 from dpc.pipeline import cost, estimate
 from dpc.storage import tables
 from tests.support import config_tree as tree
-from tests.support.workflow import ROOT, Workflow, nested, overlay
+from tests.support.paths import ROOT
+from tests.support.workflow import Workflow, nested, overlay
 
 
 def paper(key: str = "study.name", value: Any = "x") -> Config:

@@ -11,7 +11,7 @@ from importlib import metadata
 
 import yaml
 
-from tests.support.workflow import ROOT
+from tests.support.paths import ROOT
 
 
 def test_conda_and_pip_pin_the_same_versions() -> None:
@@ -60,15 +60,15 @@ def test_the_snakefile_imports_nothing_heavy() -> None:
 
 def test_light_stages_load_no_torch() -> None:
     stages = [
-        "problems",
+        "load_problems",
         "choose_exemplars",
-        "study",
+        "run_study",
         "plan",
-        "thresholds",
+        "fit_thresholds",
         "evaluate",
-        "figures",
-        "overview",
-        "tables",
+        "draw_figures",
+        "draw_overview",
+        "write_tables",
     ]
     code = f"import sys\nfor s in {stages}: __import__('dpc.pipeline.stages.' + s)\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

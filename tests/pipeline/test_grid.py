@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -15,10 +14,10 @@ import yaml
 from dpc.storage import tables
 from dpc.tasks.base import AT_CHANCE
 from tests.support import small_grid
-from tests.support.workflow import ROOT, Workflow, overlay
+from tests.support.paths import DATA, ROOT, needs_data
+from tests.support.workflow import Workflow, overlay
 
-DATA = Path(os.environ.get("DPC_DATA", Path(__file__).resolve().parents[2] / "shared/data"))
-pytestmark = pytest.mark.skipif(not (DATA / "math/test.jsonl").exists(), reason="the benchmark files are not here")
+pytestmark = [needs_data, pytest.mark.long]
 MODELS, DATASETS = ("llama2-13b", "llama3-8b", "mistral-7b"), ("gsm8k", "math", "aqua")
 FIGURES = ("cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans")
 

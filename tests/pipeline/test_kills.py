@@ -17,9 +17,9 @@ import pytest
 
 from dpc.storage import tables
 from tests.support import resumable
-from tests.support.workflow import ROOT
+from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.long]
 
 KILLS = 5
 """Of each stage, at one event of every kind or more; then one job of each that is killed again and again."""

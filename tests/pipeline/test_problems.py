@@ -283,7 +283,7 @@ def test_stage_writes_questions_and_gold(tmp_path: Path) -> None:
     assert footer["splits"] == {
         "tuning": 5, "validation": 2, "calibration": 3, "act_select": 0, "act_confirm": 0, "test": 4
     }  # fmt: skip
-    assert (footer["stage"], footer["notes"]) == ("problems", [])
+    assert (footer["stage"], footer["notes"]) == ("load_problems", [])
 
 
 def test_stage_says_that_all_is_cut_from_test_rows(tmp_path: Path) -> None:

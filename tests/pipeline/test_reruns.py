@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.workflow import Workflow, nested, overlay
 
+pytestmark = pytest.mark.long
+
 GRID = {"study": {"results": "results", "prompt_seeds": [0, 1]}}
 """The embedded study with two recipes and two seeds: four cells."""
 

@@ -1,4 +1,4 @@
-"""`python -m dpc.pipeline.cluster.resume` without a cluster: a killed run goes on with its own command, and only a killed one."""
+"""`dpc.pipeline.cluster.resume` without a cluster: a killed run goes on with its own command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import yaml
 from dpc.errors import DpcError
 from dpc.pipeline.cluster import resume
 from dpc.storage.claim import Claim
-from tests.support.workflow import ROOT, SMALLEST, overlay
+from tests.support.paths import ROOT
+from tests.support.workflow import SMALLEST, overlay
 
 MANY = {"datasets": {"arithmetic": {"splits": {"tuning": 5_000}}}}
 """So many questions take seconds to make."""

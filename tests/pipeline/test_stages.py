@@ -14,9 +14,10 @@ from dpc.config.settings import Saliency
 from dpc.config.slices import ExtractSaliencyStage
 from dpc.config.versions import VERSIONS
 from dpc.pipeline import progress as common
-from dpc.pipeline.progress import of_shard, provenance
 from dpc.pipeline.stages.choose_exemplars import choose
 from dpc.pipeline.stages.extract_saliency import former_lengths, loss_start, steps_of
+from dpc.storage.provenance import provenance
+from dpc.storage.shards import of_shard
 from tests.support import tiny
 
 LM = tiny.model()

@@ -15,6 +15,8 @@ from dpc.config.versions import VERSIONS
 from dpc.storage import tables
 from tests.support.workflow import SMALLEST, Workflow, overlay
 
+pytestmark = pytest.mark.long
+
 TIMES = {"seconds", "batch"}
 """Columns that say how a run went, not what it found."""
 

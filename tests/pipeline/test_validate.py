@@ -19,11 +19,11 @@ from dpc.config import settings
 from dpc.config.settings import Flow, Locate, Statistics, Trigger, load_config
 from dpc.config.slices import ValidationStage
 from dpc.errors import DpcError
+from dpc.lm.examples import Example
 from dpc.lm.layout import Layout
 from dpc.pipeline.stages import plant_harm as validate
 from dpc.pipeline.stages import write_validation as validation
 from dpc.prompts.planting import Planting, _harm, plant
-from dpc.prompts.tuners.prompt_tuning import Example
 from dpc.report.tables.validation_table import validation_table
 from dpc.storage import tables
 from tests.support import config_tree, tiny

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dpc.pipeline.cluster.warm import VARIABLE, load_early
-from tests.support.workflow import ROOT
+from tests.support.paths import ROOT
 
 EARLY = """
 import subprocess, sys

@@ -19,16 +19,17 @@ from torch.nn import functional
 from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm import losses
+from dpc.lm.examples import Example
 from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, layout_of, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
 from dpc.prompts.tuners import prompt_tuning as training
-from dpc.prompts.tuners.prompt_tuning import Example, Objective, Tuning, learning_rate
+from dpc.prompts.tuners.prompt_tuning import Objective, Tuning, learning_rate
 from tests.lm.test_saliency import exact_norms
 from tests.support import tiny
 from tests.support.answers import FAMILIES
-from tests.support.workflow import ROOT
+from tests.support.paths import ROOT
 
 LAYOUT = Layout("bos_first", True)
 WIDTH = tiny.SHAPE["hidden_size"]

@@ -4,7 +4,7 @@ import pandas as pd
 
 from dpc.config.settings import Figures
 from dpc.report.figures import cases
-from dpc.tasks.base import hash_order
+from dpc.storage.hashing import hash_order
 from tests.support.report_samples import REAL, TOY, outcome, settings
 
 

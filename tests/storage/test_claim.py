@@ -14,7 +14,7 @@ import pytest
 from dpc.errors import DpcError
 from dpc.storage import claim
 from dpc.storage.claim import Claim
-from tests.support.workflow import ROOT
+from tests.support.paths import ROOT
 
 HOLD = """
 import sys, time

@@ -17,7 +17,8 @@ from dpc.errors import DpcError
 from dpc.pipeline import check, cli
 from dpc.storage import hub as fetch
 from tests.support import config_tree as tree
-from tests.support.workflow import ROOT, Workflow, nested, overlay
+from tests.support.paths import ROOT
+from tests.support.workflow import Workflow, nested, overlay
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FAKE = '''

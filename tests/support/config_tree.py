@@ -9,7 +9,8 @@ import yaml
 
 from dpc.config.kinds import Settings
 from dpc.config.settings import Config
-from tests.support.workflow import ROOT, overlay
+from tests.support.paths import ROOT
+from tests.support.workflow import overlay
 
 CATALOGUES = ("models", "datasets", "formats", "recipes")
 QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")

@@ -1,4 +1,4 @@
-"""A fingerprint of each stage's code, comments and docstrings aside: `python -m tests.support.fingerprints` records them.
+"""A fingerprint of each stage's code, comments and docstrings aside: `tests.support.fingerprints` records them.
 
 A fingerprint covers the stage's file and every module of the project it imports, at any depth, wherever in the file the
 import stands. Imports for the type checker alone do not count. A module that loads others by a computed name counts as
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dpc.config.versions import VERSIONS
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-RECORD = ROOT / "tests" / "fingerprints.json"
+RECORD = Path(__file__).with_suffix(".json")
 UNCOUNTED = {"dpc", "dpc.config.versions", "dpc.config.messages"}
 """Hold version numbers, which must not change other stages' fingerprints, and the wording of errors."""
 

@@ -110,7 +110,7 @@ def make(folder: Path) -> None:
     flags = ["--train", "--test", f"--questions={folder}/questions.parquet", "--gold", *gold]
     lines = commands(folder, folder)
     for line in (
-        ["problems", f"--settings={json.dumps(settings)}", *flags],
+        ["load_problems", f"--settings={json.dumps(settings)}", *flags],
         lines["tune_prompt"],
         lines["generate_base"],
     ):

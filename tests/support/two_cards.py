@@ -20,12 +20,13 @@ from dpc.config.methods import Act
 from dpc.lm.act.calibration import Calibration, calibrated
 from dpc.lm.act.head_scores import HeadScores
 from dpc.lm.cache import Past
+from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, left_padded, right_padded
 from dpc.lm.models import LanguageModel
 from dpc.lm.saliency import measuring as saliency
 from dpc.lm.saliency.recorder import Recorder, Request
 from dpc.prompts.tuners import prompt_tuning as training
-from dpc.prompts.tuners.prompt_tuning import Example, Objective
+from dpc.prompts.tuners.prompt_tuning import Objective
 from tests.support import tiny
 
 LAYOUT, VECTORS = Layout("bos_first", True), 5

@@ -14,8 +14,7 @@ from typing import Any
 import yaml
 
 from dpc.pipeline.cluster.warm import VARIABLE
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.paths import ROOT
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 

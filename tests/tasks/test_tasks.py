@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +15,10 @@ from dpc.errors import DpcError
 from dpc.tasks import get_task
 from dpc.tasks import math as math_task
 from dpc.tasks.rows import read_rows
+from tests.support.paths import DATA, needs_data
 
-DATA = Path(os.environ.get("DPC_DATA", Path(__file__).resolve().parents[2] / "shared/data"))
-needs_data = pytest.mark.skipif(not (DATA / "math/test.jsonl").exists(), reason="the benchmark files are not here")
+pytestmark = pytest.mark.long
+
 
 GSM8K_ROW = {
     "question": "How many?",

@@ -1,4 +1,4 @@
-"""How large a gain must be to be found: the smallest one that the rule of `dpc/analysis/stats/verdicts.py` would support."""
+"""How large a gain must be to be found: the smallest one that the rule of `verdicts.py` would support."""
 
 from __future__ import annotations
 

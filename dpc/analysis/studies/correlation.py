@@ -19,7 +19,7 @@ from dpc.analysis.stats.statistics import Estimate
 from dpc.analysis.studies.limits import Limits
 from dpc.config.layers import layer_range
 from dpc.config.settings import Flow, Sample, Statistics
-from dpc.tasks.base import hash_order
+from dpc.storage.hashing import hash_order
 
 BLOCKS = ("p→q", "p→r", "q→r", "r→r")
 _THREE_SD = 10

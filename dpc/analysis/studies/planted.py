@@ -16,7 +16,7 @@ from dpc.analysis.stats.statistics import mean_interval
 from dpc.analysis.studies.limits import choose_share, threshold_curve
 from dpc.config.settings import Trigger
 from dpc.storage import tables
-from dpc.tasks.base import hash_order
+from dpc.storage.hashing import hash_order
 
 NATURAL = -1
 """Position of a prompt as it was tuned."""

@@ -16,10 +16,10 @@ from torch import Tensor
 from dpc.config.methods import Act
 from dpc.lm.act.calibration import Calibration, calibrated
 from dpc.lm.cache import causal_masks
+from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, RightPadded, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel, other_forwards
-from dpc.prompts.tuners.prompt_tuning import Example
 
 
 class HeadScores:

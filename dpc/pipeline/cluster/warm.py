@@ -1,8 +1,9 @@
 """Stages that begin in a process that has torch loaded: importing torch and transformers takes seconds.
 
-`python -m dpc.pipeline.cluster.warm -- COMMAND …` runs a command with a server beside it, for many small jobs on one machine: the server
-loads them once and forks a child for every stage. `load_early` is for one job of a cluster: the process it starts loads
-them while Snakemake still gets ready, and becomes the stage itself; nothing is forked, since CUDA outlives no fork.
+`python -m dpc.pipeline.cluster.warm -- COMMAND …` runs a command with a server beside it, for many small
+jobs on one machine: the server loads them once and forks a child for every stage. `load_early` is for one job of a
+cluster: the process it starts loads them while Snakemake still gets ready, and becomes the stage itself; nothing is
+forked, since CUDA outlives no fork.
 
 Either imports the stage's own code then and does just what `python -m dpc` would have done, with the caller's
 arguments, folder, environment and streams. The caller passes on the signals it gets; the stage ends with it.

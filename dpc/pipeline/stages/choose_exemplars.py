@@ -8,10 +8,11 @@ import pandas as pd
 
 from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import ChooseExemplarsStage
-from dpc.pipeline.progress import log, provenance
+from dpc.pipeline.progress import log
 from dpc.storage import tables
+from dpc.storage.hashing import hash_order
+from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
-from dpc.tasks.base import hash_order
 
 SHORTEST = 4
 """Rationales below so many tokens have too little to show."""

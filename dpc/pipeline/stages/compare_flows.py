@@ -6,8 +6,9 @@ from pathlib import Path
 
 from dpc.analysis.studies import flow_change as mechanism
 from dpc.config.slices import MechanismStage
-from dpc.pipeline.progress import log, provenance
+from dpc.pipeline.progress import log
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 
 
 def run(

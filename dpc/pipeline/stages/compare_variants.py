@@ -9,9 +9,10 @@ import pandas as pd
 from dpc.analysis.studies import saliency_variants as variants
 from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import VariantsStage
-from dpc.pipeline.progress import log, provenance
+from dpc.pipeline.progress import log
 from dpc.pipeline.stages.sweep_choices import known_answers
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 from dpc.analysis.readings import flow
 from dpc.analysis.studies import outcomes as evaluation
 from dpc.config.slices import EvaluateStage
-from dpc.pipeline.progress import log, provenance
+from dpc.pipeline.progress import log
 from dpc.plans.registry import ONE_PASS
 from dpc.prompts.edits import BASE
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
 
 

@@ -11,11 +11,12 @@ import pandas as pd
 from dpc.config.execution import Execution
 from dpc.config.slices import ExtractCorruptedStage, ExtractSaliencyStage
 from dpc.errors import DpcError
-from dpc.pipeline.progress import log, progress, provenance
+from dpc.pipeline.progress import log, progress
 from dpc.pipeline.stages.extract_saliency import longest_first, measure_rows
 from dpc.plans.registry import edits_of
 from dpc.prompts.edits import Edit
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 from dpc.storage.store import Store, context
 
 

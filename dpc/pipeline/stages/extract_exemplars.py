@@ -9,9 +9,9 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.slices import ExtractSaliencyStage
-from dpc.pipeline.progress import provenance
 from dpc.pipeline.stages.extract_saliency import joined, lay_out, loss_start
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 
 
 def run(

@@ -12,8 +12,10 @@ import pandas as pd
 from dpc.config.execution import Execution
 from dpc.config.layers import layer_range
 from dpc.config.slices import ExtractSaliencyStage
-from dpc.pipeline.progress import of_shard, progress, provenance
+from dpc.pipeline.progress import progress
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
+from dpc.storage.shards import of_shard
 from dpc.storage.store import Store, context
 from dpc.tasks import get_task
 

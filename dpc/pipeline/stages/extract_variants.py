@@ -13,11 +13,12 @@ from dpc.analysis.studies.saliency_variants import GOLD, measurements
 from dpc.config.execution import Execution
 from dpc.config.slices import ExtractVariantsStage
 from dpc.errors import DpcError
-from dpc.pipeline.progress import log, progress, provenance
+from dpc.pipeline.progress import log, progress
 from dpc.pipeline.stages.extract_saliency import joined, longest_first, measure_rows
 from dpc.storage import tables
+from dpc.storage.hashing import hash_order
+from dpc.storage.provenance import provenance
 from dpc.storage.store import Store, context
-from dpc.tasks.base import hash_order
 
 if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel

@@ -13,9 +13,10 @@ from dpc.analysis.studies import limits as thresholds
 from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import ThresholdsStage
 from dpc.errors import DpcError
-from dpc.pipeline.progress import log, provenance
+from dpc.pipeline.progress import log
 from dpc.plans import registry as interventions
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
 
 SPLIT = "calibration"

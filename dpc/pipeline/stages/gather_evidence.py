@@ -9,9 +9,11 @@ from dpc.analysis.readings.baseline import of_row
 from dpc.analysis.studies import evidence
 from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import EvidenceStage
-from dpc.pipeline.progress import log, number, provenance
+from dpc.pipeline.progress import log
 from dpc.plans import registry as plans
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
+from dpc.storage.tables import number
 from dpc.tasks import get_task
 
 

@@ -12,9 +12,11 @@ from dpc.analysis.studies.head_selection import heads_of
 from dpc.config.execution import Execution
 from dpc.config.slices import GenerateActStage
 from dpc.pipeline.generation import Job, generate_rows
-from dpc.pipeline.progress import log, of_shard, provenance
+from dpc.pipeline.progress import log
 from dpc.prompts.edits import ACT
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
+from dpc.storage.shards import of_shard
 from dpc.storage.store import Store, context
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import pandas as pd
 from dpc.config.execution import Execution
 from dpc.config.slices import GenerateStage
 from dpc.pipeline.generation import Job, generate_rows
-from dpc.pipeline.progress import of_shard, provenance
 from dpc.prompts.edits import BASE, UNPROMPTED
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
+from dpc.storage.shards import of_shard
 from dpc.storage.store import Store, context
 
 EVALUATED_SPLITS = ("calibration", "test")

@@ -8,9 +8,10 @@ import pandas as pd
 
 from dpc.config.slices import ProblemsStage
 from dpc.errors import DpcError
-from dpc.pipeline.progress import log, provenance
+from dpc.pipeline.progress import log
 from dpc.storage import tables
 from dpc.storage.hub import origin
+from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
 from dpc.tasks.base import Task
 from dpc.tasks.rows import parse_rows

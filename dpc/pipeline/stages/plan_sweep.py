@@ -11,9 +11,10 @@ from dpc.analysis.readings import flow
 from dpc.analysis.studies import sensitivity
 from dpc.config.settings import Controls
 from dpc.config.slices import PlanSweepStage
-from dpc.pipeline.progress import log, provenance
+from dpc.pipeline.progress import log
 from dpc.plans import registry as plans
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 
 SPLIT = "calibration"
 

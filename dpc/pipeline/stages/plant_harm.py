@@ -18,18 +18,19 @@ from dpc.analysis.studies.planted import NATURAL
 from dpc.config.execution import Execution
 from dpc.config.slices import ExtractSaliencyStage, GenerateStage, ValidateStage, refuse_unfollowed
 from dpc.pipeline.generation import Job, generate_rows
-from dpc.pipeline.progress import log, progress, provenance
+from dpc.pipeline.progress import log, progress
 from dpc.pipeline.stages.extract_saliency import longest_first, measure_rows
 from dpc.prompts.edits import Edit
 from dpc.storage import tables
+from dpc.storage.hashing import hash_order
+from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
-from dpc.tasks.base import hash_order
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dpc.lm.examples import Example
     from dpc.lm.models import LanguageModel
-    from dpc.prompts.tuners.prompt_tuning import Example
 
 SPARED = 0.95
 """Share of the accuracy that must be left without a vector that harm may stand in for."""
@@ -99,7 +100,7 @@ def _positions(bench: Bench, base_ND: Tensor, clean: pd.Series[Any]) -> list[int
 
 
 def _examples(lm: LanguageModel, vectors: int, asked: pd.DataFrame, gold: pd.DataFrame) -> list[Example]:
-    from dpc.prompts.tuners.prompt_tuning import gold_example
+    from dpc.lm.examples import gold_example
 
     rows = tables.rows(gold.merge(asked, on="problem_id", validate="one_to_one"))
     return [gold_example(lm, vectors, row.prompt_text, row.rationale) for row in rows]

@@ -11,10 +11,11 @@ import pandas as pd
 from dpc.config.execution import Execution
 from dpc.config.slices import GenerateStage
 from dpc.pipeline.generation import Job, generate_rows
-from dpc.pipeline.progress import of_shard, provenance
 from dpc.plans.registry import edits_of
 from dpc.prompts.edits import Edit
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
+from dpc.storage.shards import of_shard
 from dpc.storage.store import Store, context
 
 if TYPE_CHECKING:

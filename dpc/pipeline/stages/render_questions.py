@@ -10,8 +10,8 @@ import pandas as pd
 
 from dpc.config.slices import RenderStage
 from dpc.errors import DpcError
-from dpc.pipeline.progress import provenance
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 from dpc.tasks.formats import Message, Shot, render
 
 

@@ -13,8 +13,9 @@ from dpc.analysis.studies.limits import limits
 from dpc.analysis.studies.outcomes import grade
 from dpc.config.settings import Trigger
 from dpc.config.slices import StudyStage
-from dpc.pipeline.progress import log, provenance
+from dpc.pipeline.progress import log
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
 
 

@@ -13,13 +13,14 @@ from dpc.config.execution import Execution
 from dpc.config.layers import layer_range
 from dpc.config.slices import SelectActHeadsStage
 from dpc.errors import DpcError
-from dpc.pipeline.progress import log, progress, provenance
+from dpc.pipeline.progress import log, progress
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 from dpc.storage.store import Store, context
 
 if TYPE_CHECKING:
     from dpc.lm.act.head_scores import HeadScores
-    from dpc.prompts.tuners.prompt_tuning import Example
+    from dpc.lm.examples import Example
 
 
 def run(
@@ -129,7 +130,7 @@ class _Work:
         return [nll for before, _ in found for nll in before], [nll for _, after in found for nll in after]
 
     def _longest_first(self, rows: pd.DataFrame) -> list[tuple[str, Example]]:
-        from dpc.prompts.tuners.prompt_tuning import gold_example
+        from dpc.lm.examples import gold_example
 
         made = [
             (row.problem_id, gold_example(self.lm, self.vectors, row.prompt_text, row.rationale))

@@ -13,8 +13,10 @@ from dpc.analysis.studies.outcomes import grade
 from dpc.analysis.studies.sensitivity import Answers, Cases
 from dpc.config.settings import Corrupt
 from dpc.config.slices import SensitivityStage
-from dpc.pipeline.progress import log, number, provenance
+from dpc.pipeline.progress import log
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
+from dpc.storage.tables import number
 from dpc.tasks import get_task
 
 

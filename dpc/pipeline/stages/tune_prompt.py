@@ -9,15 +9,17 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.slices import TunePromptStage
-from dpc.pipeline.progress import log, progress, provenance
+from dpc.pipeline.progress import log, progress
 from dpc.storage import tables
 from dpc.storage.interrupt import interruptible, stopped
+from dpc.storage.provenance import provenance
 from dpc.storage.store import context
 
 if TYPE_CHECKING:
+    from dpc.lm.examples import Example
     from dpc.lm.models import LanguageModel
     from dpc.prompts.tuners.checkpoint import Checkpoint
-    from dpc.prompts.tuners.prompt_tuning import Example, Tuning
+    from dpc.prompts.tuners.prompt_tuning import Tuning
 
 
 def run(
@@ -92,7 +94,7 @@ def _read(questions: Path, gold: dict[str, Path]) -> pd.DataFrame:
 
 
 def _examples(lm: LanguageModel, settings: TunePromptStage, rows: pd.DataFrame) -> list[Example]:
-    from dpc.prompts.tuners.prompt_tuning import gold_example
+    from dpc.lm.examples import gold_example
 
     vectors = settings.recipe.vectors
     return [gold_example(lm, vectors, row.prompt_text, row.rationale) for row in tables.rows(rows)]

@@ -9,11 +9,12 @@ import pandas as pd
 
 from dpc.analysis.studies.planted import summary
 from dpc.config.slices import ValidationStage
-from dpc.pipeline.progress import log, provenance
+from dpc.pipeline.progress import log
 from dpc.report import render
 from dpc.report.tables.main_tables import CELL
 from dpc.report.tables.validation_table import validation_table
 from dpc.storage import tables
+from dpc.storage.provenance import provenance
 
 
 def run(settings: ValidationStage, *, planted: list[Path], out: Path, folder: Path) -> None:

@@ -21,8 +21,9 @@ from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm.batches import in_batches
 from dpc.lm.cache import causal_masks
+from dpc.lm.examples import Example
 from dpc.lm.given import given_cache
-from dpc.lm.layout import Layout, check_length, right_padded, shared_prefix
+from dpc.lm.layout import Layout, right_padded, shared_prefix
 from dpc.lm.losses import only_last_rows, rationale_nll
 from dpc.lm.models import LanguageModel
 from dpc.prompts import soft_prompt
@@ -30,24 +31,6 @@ from dpc.prompts import soft_prompt
 Result = TypeVar("Result")
 POOL = 8
 """Batches whose examples are sorted by length among themselves."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A question and its gold rationale, answer and end mark included, as token ids."""
-
-    question_ids: list[int]
-    rationale_ids: list[int]
-
-    def __len__(self) -> int:
-        return len(self.question_ids) + len(self.rationale_ids)
-
-
-def gold_example(lm: LanguageModel, vectors: int, question: str, rationale: str) -> Example:
-    """Return a question and its gold rationale as token ids; raises DpcError where they are too long."""
-    example = Example(lm.encode(question), [*lm.encode(rationale), lm.end_ids[0]])
-    check_length(lm, vectors, len(example.question_ids), len(example.rationale_ids))
-    return example
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from dpc.config.slices import FiguresStage
 from dpc.report import captions, drawing
 from dpc.report.drawing import MARGIN, WIDTH, Drawing
-from dpc.tasks.base import hash_order
+from dpc.storage.hashing import hash_order
 
 _Rows = dict[tuple[str, str], dict[Any, Any]]
 """Outcomes by `problem_id` and plan."""

@@ -27,7 +27,7 @@ _MOST = 400
 
 @dataclass(frozen=True)
 class Comparison:
-    """Flow before and after corruption, the seeds together, and what `dpc.analysis.studies.flow_change` reads off it."""
+    """Flow before and after corruption, the seeds together, and what `flow_change` reads off it."""
 
     whole: pd.DataFrame
     """Every question."""

@@ -207,7 +207,7 @@ def _sensitivity_caption(settings: TablesStage) -> str:
 
 
 def variants_table(summary: pd.DataFrame, settings: TablesStage) -> Table:
-    """Return, per cell and way to measure saliency, what DPC would do; `summary` is of `dpc.analysis.studies.saliency_variants`."""
+    """Return, per cell and way to measure saliency, what DPC would do; `summary` is of `saliency_variants`."""
     numbers = summary.reset_index(drop=True)
     is_configured = numbers["variant"] == "configured"
     text = numbers[CELL].astype(str)

@@ -1,0 +1,36 @@
+"""Who made a table: what its footer says."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from dpc import __version__
+from dpc.config.kinds import Settings
+from dpc.config.versions import VERSIONS
+from dpc.storage.hub import origin
+
+_PACKAGES = ("torch", "transformers", "pandas", "pyarrow", "snakemake")
+
+
+def provenance(stage: str, settings: Settings, *, model: Path | None = None, **more: Any) -> dict[str, Any]:
+    """Return who made a table: stage, its version, code and packages, settings, host, time, and what else is given.
+
+    `model` is the folder of the model: its hub id and commit, where it was fetched.
+    """
+    if model is not None:
+        more["model"] = origin(model)
+    return {
+        "stage": stage,
+        "version": VERSIONS[stage],
+        "dpc": __version__,
+        "settings": settings.model_dump(mode="json"),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **more,
+    }
