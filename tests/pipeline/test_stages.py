@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,12 +12,12 @@ from hypothesis import strategies as st
 from dpc.config.settings import Saliency
 from dpc.config.slices import ExtractSaliencyStage
 from dpc.config.versions import VERSIONS
-from dpc.pipeline import progress as common
 from dpc.pipeline.stages.choose_exemplars import choose
 from dpc.pipeline.stages.extract_saliency import former_lengths, loss_start, steps_of
 from dpc.storage.provenance import provenance
 from dpc.storage.shards import of_shard
 from tests.support import tiny
+from tests.support.paths import ROOT
 
 LM = tiny.model()
 RATIONALE = "Mon buys 7 = 17 ; Tue doubles it = 34 ; #### 34"
@@ -38,7 +37,7 @@ def stage(span: str) -> ExtractSaliencyStage:
 
 def test_footers_carry_the_version_of_their_stage() -> None:
     assert {name: provenance(name, stage("all"))["version"] for name in VERSIONS} == VERSIONS
-    calls = [text for file in Path(common.__file__).parent.glob("*.py") for text in re.findall(
+    calls = [text for file in (ROOT / "dpc/pipeline/stages").glob("*.py") for text in re.findall(
         r'provenance\("(\w+)"(.*)', file.read_text()
     )]  # fmt: skip
     assert {name for name, _ in calls} <= set(VERSIONS)

@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 
 EARLY = """
 import subprocess, sys
-from dpc import warm
+from dpc.pipeline.cluster import warm
 
 warm.load_early(1)
 sys.exit(subprocess.run(["bash", "-c", sys.argv[1]]).returncode)

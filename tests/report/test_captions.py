@@ -1,13 +1,13 @@
 """What captions say of the run and its settings stays true whatever is set."""
 
 import re
-from pathlib import Path
 
 import jinja2
 import pytest
 
 from dpc.config.settings import Corrupt, Flow, Locate, Trigger
 from dpc.report import captions
+from tests.support.paths import ROOT
 from tests.support.report_samples import FIGURES, settings
 
 
@@ -80,7 +80,7 @@ def test_every_caption_says_that_splits_were_cut_from_test_rows():
 
 
 def test_report_captions_render():
-    folder = Path(__file__).parent.parent / "workflow" / "report"
+    folder = ROOT / "workflow" / "report"
 
     study = {"name": "demo", "models": ["toy"], "datasets": ["arithmetic"], "recipes": ["good"]}
     wildcards = {"model": "toy", "dataset": "arithmetic", "recipe": "good"}
@@ -99,7 +99,7 @@ def test_report_captions_render():
 
 def test_the_report_says_where_the_claims_stand():
     """The category is the rule's: a reader finds the table by it."""
-    workflow = Path(__file__).parent.parent / "workflow"
+    workflow = ROOT / "workflow"
     category = re.search(r'"claims": "([^"]+)"', (workflow / "rules" / "evidence.smk").read_text())
     assert category
     assert f'claims table (under "{category[1]}"' in (workflow / "report" / "workflow.rst").read_text()

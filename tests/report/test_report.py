@@ -4,7 +4,6 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from dpc.report.figures import study_figures as figures_analysis
 from dpc.report.tables import main_tables as report
 from dpc.storage import tables
 from dpc.tasks.base import AT_CHANCE
+from tests.support.paths import ROOT
 from tests.support.report_samples import (
     FIGURES,
     REAL,
@@ -98,17 +98,16 @@ def test_captions_give_counts_and_settings(drawn, name, phrases):
 def test_two_processes_draw_the_same_bytes(drawn, tmp_path):
     """Hash seeds differ on purpose: an order taken from a set would show."""
     script = (
-        "import sys; from pathlib import Path\nfrom dpc.report import cases, drawing; from dpc import "
-        "tables; from tests.support.report_samples import settings\nmade = "
+        "import sys; from pathlib import Path\nfrom dpc.report import drawing; from dpc.report.figures import cases\n"
+        "from dpc.storage import tables; from tests.support.report_samples import settings\nmade = "
         "cases.cases(tables.read(Path(sys.argv[1]) / 'outcomes0.parquet', 'outcomes'), "
         "settings())\ndrawing.save(made.figure, Path(sys.argv[2]) / 'cases', made.caption)\n"
     )
-    root = Path(__file__).parent.parent
     running = []
     for seed in ("1", "2"):
         arguments = [str(drawn[0] / "in"), str(tmp_path / seed)]
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        running.append(subprocess.Popen([sys.executable, "-c", script, *arguments], env=environment, cwd=root))
+        running.append(subprocess.Popen([sys.executable, "-c", script, *arguments], env=environment, cwd=ROOT))
     assert [process.wait() for process in running] == [0, 0]
     first, second = digest(tmp_path / "1"), digest(tmp_path / "2")
     assert len(first) == 3

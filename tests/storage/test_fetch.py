@@ -167,7 +167,7 @@ def test_without_a_network_the_error_says_so(tmp_path: Path, monkeypatch: pytest
 
 def test_every_stage_is_offline() -> None:
     code = (
-        "import os\nfrom dpc import cli\ntry:\n    cli.main(['tables'])\nexcept SystemExit:\n    pass\n"
+        "import os\nfrom dpc.pipeline import cli\ntry:\n    cli.main(['write_tables'])\nexcept SystemExit:\n    pass\n"
         "import huggingface_hub.constants as c\nprint(c.HF_HUB_OFFLINE, os.environ['TRANSFORMERS_OFFLINE'])"
     )
     clean = {key: value for key, value in os.environ.items() if key not in cli.OFFLINE}
