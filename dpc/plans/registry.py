@@ -63,7 +63,7 @@ def _register(registry: dict[str, Plan]) -> Callable[[Plan], Plan]:
 
 
 def fires(readings: pd.DataFrame, trigger: Trigger, share: float | None, limit: float | None) -> pd.Series:
-    """Say which questions DPC's trigger fires on (METHODS, DPC step 3; D15, D27): share of affected tokens > R.
+    """Say which questions DPC's trigger fires on (docs/methods.md, step 3; D15, D27): share of affected tokens > R.
 
     `limit` is D18's: with rule `share_and_accumulation` a limit that could not be estimated never fires.
     """

@@ -17,7 +17,7 @@ ACT = "act"
 
 @dataclass(frozen=True)
 class Edit:
-    """One corruption of a soft prompt (METHODS, DPC step 5; choices D16, D17).
+    """One corruption of a soft prompt (docs/methods.md, step 5; choices D16, D17).
 
     Equal content means an equal `edit_id`, so that plans that coincide are generated once.
     """

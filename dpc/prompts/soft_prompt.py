@@ -90,7 +90,7 @@ def _vectors(weights: Path, lm: LanguageModel, mend: str) -> Tensor:
 
 
 def corrupt(prompt_ND: Tensor, edit: Edit, mean_D: Tensor) -> Tensor:
-    """Return the prompt under `edit` (METHODS, DPC step 5): reduce gamma's entries, then mask.
+    """Return the prompt under `edit` (docs/methods.md, step 5): reduce gamma's entries, then mask.
 
     `mean_D` is the vocabulary's mean embedding. Entries are counted as floor(gamma/100 x competing entries). Raises
     DpcError if a masked vector does not exist.

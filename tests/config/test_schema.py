@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from dpc.config import schema
+from dpc.config import reference, schema
 from dpc.config.catalogue import Recipe, Splits
 from dpc.config.kinds import OracleName, PlanName
 from dpc.config.settings import Config, load_config
@@ -21,6 +21,13 @@ from tests.support.workflow import overlay
 
 FILE = ROOT / "workflow" / "schemas" / "config.schema.json"
 GROUPS = [name for name, field in Config.model_fields.items() if not field.is_required()]
+
+
+def test_the_reference_page_is_the_model() -> None:
+    page = (ROOT / "docs/configuration.md").read_text()
+    assert page == reference.text(), "run `make schema`"
+    rows = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert {key.replace("*", "NAME") for key in tree.model_leaves()} <= rows
 
 
 def test_the_schema_is_the_model() -> None:

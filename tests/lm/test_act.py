@@ -44,7 +44,7 @@ def said(lm: LanguageModel, rule: Act | None, size: int = 9, order: str = "bos_f
 
 
 def by_hand(a_QK: Tensor, sinks: set[int], beta: float) -> Tensor:
-    """Calibrate rows one by one, as METHODS says it."""
+    """Calibrate rows one by one, as docs/methods.md says it."""
     rows = a_QK.clone()
     for q, row in enumerate(a_QK.tolist()):
         mass = sum(row[k] for k in sinks)

@@ -1,5 +1,5 @@
 """Readings of the information flow from stored saliency: shares, accumulation, S_IFP. Axes: L layer, T rationale token,
-N prompt vector. Formulas: METHODS, DPC steps 3 and 4, choices D7 to D20 (`docs/choices.md`)."""
+N prompt vector. Formulas: docs/methods.md, steps 3 and 4, choices D7 to D20 (`docs/choices.md`)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Per head, on its map A over the S rows of [BOS, prompt, question]: received(t) = sum_i A[i, t] / (S - t). Keys that
 receive more than a threshold are sinks; a row's mass m on them shrinks to beta m, and (1 - beta) m goes to its other
-keys in proportion to their weight (METHODS, section 2). `prefill_sets` finds the sinks on those rows once and keeps
+keys in proportion to their weight (docs/methods.md). `prefill_sets` finds the sinks on those rows once and keeps
 them for every later row, so that a row comes out the same with a cache and without one. `released` does what the
 published function does: sinks anew at every call, and key 0 of a call's first row set to 1.
 
