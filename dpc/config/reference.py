@@ -10,7 +10,7 @@ from dpc.config import schema
 
 HEAD = """# Configuration reference
 
-Every key of `config.yaml`. `make schema` writes this page from the settings' docstrings: do not edit it. Write only what
+Every key of `config.yaml`. `make schema` writes this page from the docstrings: do not edit it. Write only what
 differs from `config.yaml` into a file of your own and give it with `--configfile`. NAME is a name of your choice.
 D1 to D31 are the choices in [choices.md](choices.md). Where the default is "required", the key has to be written.
 """

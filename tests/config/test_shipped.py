@@ -47,9 +47,11 @@ def test_both_layouts_stand_side_by_side_with_the_same_recipes() -> None:
         assert other.model_copy(update={"layout": None}) == config.recipes[name]
 
 
-PAGES = ["README.md", "docs/cluster.md", "docs/choices.md", "config/README.md", *(
-    f"workflow/{name}.yaml" for name in ("demo", "one_cell", "both_layouts")
-)]  # fmt: skip
+PAGES = [
+    "README.md", "config/README.md",
+    *(f"docs/{name}.md" for name in ("quickstart", "cluster", "choices", "findings")),
+    *(f"workflow/{name}.yaml" for name in ("demo", "one_cell", "both_layouts")),
+]  # fmt: skip
 
 
 @cache
