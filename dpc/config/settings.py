@@ -119,10 +119,6 @@ class Corrupt(Settings):
     """Percent of entries, smallest in absolute value, that are reduced."""
     gamma_scale: Number = 0.0
     """What those entries are multiplied by."""
-    regenerate: Literal["scratch"] = "scratch"
-    """The whole rationale is made anew (D23)."""
-    rounds: Literal[1] = 1
-    """Answers are made anew once (D24)."""
     gamma_scope: Literal["others", "all", "located", "per_vector"] = "others"
     """Pooled over the other vectors, over all, over the located ones, or within each other vector."""
 
@@ -132,8 +128,6 @@ class Saliency(Settings):
 
     head_reduce: Literal["abs_mean", "sum_abs"] = "abs_mean"
     """Mean over heads of absolute values (DPC), or absolute value of the sum over heads."""
-    loss_target: Literal["own"] = "own"
-    """The model's own greedy tokens: gold is not known at test time (D4)."""
     loss_span: Literal["all", "answer"] = "all"
     """Loss over the whole rationale, or from the answer mark on (D5)."""
     band: Layers = "paper"

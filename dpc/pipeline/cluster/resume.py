@@ -141,7 +141,9 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     file.unlink()
-    command = ["snakemake", "--rerun-incomplete", *run["arguments"]]
+    # the killed run may itself have been resumed
+    arguments = [word for word in run["arguments"] if word != "--rerun-incomplete"]
+    command = ["snakemake", "--rerun-incomplete", *arguments]
     print("going on:", shlex.join(command), flush=True)
     os.execv(sys.executable, [sys.executable, "-m", *command])
 
