@@ -22,7 +22,7 @@ SPLITS = ("tuning", "validation", "calibration", "act_select", "act_confirm", "t
 
 
 def problems(folder: Path, **changed: object) -> list[str]:
-    """Return the arguments of a small `problems` stage that writes into `folder`."""
+    """Return the arguments of a small `load_problems` stage that writes into `folder`."""
     gold = [str(folder / "gold" / f"{name}.parquet") for name in SPLITS]
     given = ["load_problems", "--settings", json.dumps({**SETTINGS, **changed}), "--train", "--test"]
     return [*given, "--questions", str(folder / "q.parquet"), "--gold", *gold, "--log", str(folder / "log.txt")]
@@ -53,7 +53,7 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 FILES = ["--train", "--test", "--questions", "q", "--gold", "g"]
-HELP = "; see python -m dpc problems --help"
+HELP = "; see python -m dpc load_problems --help"
 
 
 def settings_line(settings: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -115,10 +115,10 @@ def test_a_log_tells_where_with_what_and_at_what_cost(tmp_path: Path) -> None:
     done = python(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     lines = log_of(tmp_path)
-    assert re.fullmatch(r"INFO stage problems, host \S+, slurm job \S+, device cpu", lines[0])
+    assert re.fullmatch(r"INFO stage load_problems, host \S+, slurm job \S+, device cpu", lines[0])
     assert json.loads(lines[1].removeprefix("INFO settings ")) == SETTINGS
-    assert lines[2].startswith("INFO again by hand: python -m dpc problems --settings '{")
-    assert re.fullmatch(r"INFO problems: peak memory \d+\.\d\d GiB, \d+\.\d s", lines[-1])
+    assert lines[2].startswith("INFO again by hand: python -m dpc load_problems --settings '{")
+    assert re.fullmatch(r"INFO load_problems: peak memory \d+\.\d\d GiB, \d+\.\d s", lines[-1])
 
 
 def test_the_line_in_the_log_runs_the_stage_again(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_failure_is_one_line_on_the_screen_and_in_the_log(tmp_path: Path) -> N
     lines = log_of(tmp_path)
     assert [line.startswith(f"ERROR {expected}") for line in lines].count(True) == 1
     assert [" ".join(line.split()[:2]) for line in lines] == [
-        "INFO stage", "INFO settings", "INFO again", "ERROR error:", "INFO problems:",
+        "INFO stage", "INFO settings", "INFO again", "ERROR error:", "INFO load_problems:",
     ]  # fmt: skip
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["log.txt"]
 
@@ -160,6 +160,6 @@ def test_an_unforeseen_fault_keeps_its_traceback(
     monkeypatch.setattr(stage, "_question_rows", lambda *given: 1 / 0)
     assert main(problems(tmp_path)) == 1
     for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text()):
-        assert "error: problems stopped by an unexpected fault; please report it with this log" in text
+        assert "error: load_problems stopped by an unexpected fault; please report it with this log" in text
         assert "ZeroDivisionError" in text
     assert "peak memory" in (tmp_path / "log.txt").read_text().splitlines()[-1]

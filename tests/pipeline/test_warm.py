@@ -40,11 +40,11 @@ def warm(script: str, folder: Path, kind: str = "server") -> subprocess.Complete
 
 @both
 def test_status_and_streams_come_back(kind: str, tmp_path: Path) -> None:
-    script = "$PYTHON -m dpc studdy; echo status $?; $PYTHON -m dpc study --settings '{}'; echo status $?"
+    script = "$PYTHON -m dpc run_studdy; echo status $?; $PYTHON -m dpc run_study --settings '{}'; echo status $?"
     done = warm(script, tmp_path, kind)
     assert done.returncode == 0
     assert done.stdout.split("\n")[:2] == ["status 2", "status 2"]
-    assert "unknown stage 'studdy'; did you mean 'study'?" in done.stderr
+    assert "unknown stage 'run_studdy'; did you mean 'run_study'?" in done.stderr
 
 
 def test_the_commands_own_status_is_returned(tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ def test_an_early_stage_has_the_threads_and_the_temporary_folder_it_would_have_h
 
 
 def test_stages_at_the_same_time_all_run(tmp_path: Path) -> None:
-    call = "$PYTHON -m dpc studdy; echo status $?"
+    call = "$PYTHON -m dpc run_studdy; echo status $?"
     done = warm(f"({call}) & ({call}) & wait", tmp_path, "early")
     assert done.stdout == "status 2\nstatus 2\n"
-    assert done.stderr.count("did you mean 'study'?") == 2
+    assert done.stderr.count("did you mean 'run_study'?") == 2
 
 
 @both
@@ -80,7 +80,7 @@ def test_a_caller_that_dies_while_it_asks_holds_nobody_up(kind: str, tmp_path: P
         "import os, socket; s = socket.socket(socket.AF_UNIX); "
         f"s.connect(os.environ['{VARIABLE}']); s.sendall(b'half a request')"
     )
-    done = warm(f'$PYTHON -c "{ask}"; $PYTHON -m dpc studdy; echo status $?', tmp_path, kind)
+    done = warm(f'$PYTHON -c "{ask}"; $PYTHON -m dpc run_studdy; echo status $?', tmp_path, kind)
     assert done.stdout == "status 2\n", done.stderr
 
 
@@ -102,7 +102,7 @@ def test_what_keeps_torch_from_loading_early_stops_no_job(
 
 def test_a_stage_runs_by_itself_where_loading_fails(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
-    done = warm("$PYTHON -m dpc studdy; echo status $?", tmp_path, "early")
+    done = warm("$PYTHON -m dpc run_studdy; echo status $?", tmp_path, "early")
     assert done.stdout == "status 2\n"
     assert not list(tmp_path.glob("dpc-warm-*"))
 
@@ -115,9 +115,9 @@ def test_an_early_stage_ends_with_a_command_that_is_killed(tmp_path: Path) -> No
 
 
 def test_a_stage_runs_by_itself_where_no_server_is(tmp_path: Path) -> None:
-    done = warm(f"{VARIABLE}=gone $PYTHON -m dpc studdy; echo status $?", tmp_path)
+    done = warm(f"{VARIABLE}=gone $PYTHON -m dpc run_studdy; echo status $?", tmp_path)
     assert done.stdout == "status 2\n"
-    assert "did you mean 'study'?" in done.stderr
+    assert "did you mean 'run_study'?" in done.stderr
 
 
 @both
@@ -130,7 +130,7 @@ def test_a_stage_writes_in_the_callers_folder(kind: str, tmp_path: Path) -> None
         f"gold/{split}.parquet"
         for split in ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
     )
-    line = f"$PYTHON -m dpc problems --settings '{settings}' --train --test --questions q.parquet --gold {gold}"
+    line = f"$PYTHON -m dpc load_problems --settings '{settings}' --train --test --questions q.parquet --gold {gold}"
     done = warm(f"{line} --log made.log; echo $?", tmp_path, kind)
     assert done.stdout.split()[0] == "0", done.stderr
     assert (tmp_path / "q.parquet").is_file()
@@ -209,6 +209,6 @@ def test_an_early_process_that_nobody_calls_ends_with_the_command(tmp_path: Path
 def test_no_early_process_where_a_sockets_path_would_be_too_long(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
-    done = warm(f"echo ${VARIABLE}-; $PYTHON -m dpc studdy; echo status $?", folder, "early")
+    done = warm(f"echo ${VARIABLE}-; $PYTHON -m dpc run_studdy; echo status $?", folder, "early")
     assert done.stdout == "-\nstatus 2\n"
     assert not list(folder.iterdir())
