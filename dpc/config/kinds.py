@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, create_model
+from pydantic_core import CoreSchema, core_schema
 
 T = TypeVar("T")
 
@@ -15,6 +17,30 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+
+@cache
+def _part(group: type[Settings], keys: tuple[str, ...]) -> type[Settings]:
+    fields: Any = {key: (group.model_fields[key].rebuild_annotation(), group.model_fields[key]) for key in keys}
+    return create_model(f"{group.__name__}Part", __base__=Settings, __doc__=group.__doc__, **fields)
+
+
+class Only:
+    """`Annotated[Trigger, Only("kappa")]`: a stage is told these keys of the group, and reads no other.
+
+    An edit of another key then does not rerun the stage, and code that reads another key ends in an AttributeError.
+    """
+
+    def __init__(self, *keys: str):
+        self.keys = keys
+
+    def __get_pydantic_core_schema__(self, group: type[Settings], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate the part of `group` that holds the keys; a whole group is cut down to it."""
+
+        def cut_down(value: Any) -> Any:
+            return value.model_dump(include=set(self.keys)) if isinstance(value, group) else value
+
+        return core_schema.no_info_before_validator_function(cut_down, handler(_part(group, self.keys)))
 
 
 def _number(value: Any) -> Any:
