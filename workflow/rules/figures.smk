@@ -16,7 +16,7 @@ rule draw_figures:
     input:
         outcomes=own_cells("evaluation/outcomes.parquet"),
         evaluation=own_cells("evaluation/evaluation.parquet"),
-        instances=own_cells("study/instances.parquet"),
+        evidence=own_cells("study/evidence.parquet"),
         layers=own_cells("study/layers.parquet"),
         accumulation=own_cells("study/accumulation.parquet"),
         positions=own_cells("study/positions.parquet"),
@@ -58,7 +58,7 @@ rule draw_figures:
         folder=lambda w: FIGURE_FOLDER.format(**w),
     shell:
         '"$DPC_PYTHON" -m dpc draw_figures --settings {params.settings:q} --outcomes {input.outcomes:q} '
-        "--evaluation {input.evaluation:q} --instances {input.instances:q} --layers {input.layers:q} "
+        "--evaluation {input.evaluation:q} --evidence {input.evidence:q} --layers {input.layers:q} "
         "--accumulation {input.accumulation:q} --positions {input.positions:q} --findings {input.findings:q} "
         "--curves {input.curves:q} --exemplars {input.exemplars:q} --folder {params.folder:q} --log {log:q}"
 

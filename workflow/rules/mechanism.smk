@@ -32,7 +32,7 @@ rule extract_corrupted:
 
 rule compare_flows:
     input:
-        saliency=shards_of("saliency"),
+        base=f"{CELL}/flow.parquet",
         corrupted=f"{CELL}/mechanism/saliency.parquet",
         plans=f"{CELL}/plans/test.parquet",
         outcomes=f"{CELL}/evaluation/outcomes.parquet",
@@ -48,7 +48,7 @@ rule compare_flows:
         settings=settings("compare_flows"),
         version=VERSIONS["compare_flows"],
     shell:
-        '"$DPC_PYTHON" -m dpc compare_flows --settings {params.settings:q} --saliency {input.saliency:q} '
+        '"$DPC_PYTHON" -m dpc compare_flows --settings {params.settings:q} --base {input.base:q} '
         "--corrupted {input.corrupted:q} --plans {input.plans:q} --outcomes {input.outcomes:q} --out {output:q} "
         "--log {log:q}"
 

@@ -1,10 +1,9 @@
-# One stage, three rules: calibration plans (to fit thresholds), test plans (no gold), oracles (gold, labelled).
+# One stage, three rules: calibration plans (to fit thresholds), test plans (no gold), oracles (verdicts, labelled).
 
 
 rule plan_calibration:
     input:
-        saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
+        flow=f"{CELL}/flow.parquet",
     output:
         f"{CELL}/plans/calibration.parquet",
     log:
@@ -17,15 +16,14 @@ rule plan_calibration:
         settings=settings("plan", plans=["always", "static_candidates"]),
         version=VERSIONS["plan"],
     shell:
-        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --split calibration --out {output:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '
+        "--split calibration --out {output:q} --log {log:q}"
 
 
 rule plan:
     input:
         **({"act": f"{CELL}/act/heads.parquet"} if ACT else {}),
-        saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
+        flow=f"{CELL}/flow.parquet",
         thresholds=f"{CELL}/thresholds.parquet",
     output:
         f"{CELL}/plans/test.parquet",
@@ -39,16 +37,15 @@ rule plan:
         settings=settings("plan"),
         version=VERSIONS["plan"],
     shell:
-        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --thresholds {input.thresholds:q} --split test --out {output:q} "
+        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '
+        "--thresholds {input.thresholds:q} --split test --out {output:q} "
         "--log {log:q}" + (" --act-heads {input.act:q}" if ACT else "")
 
 
 rule plan_oracles:
     input:
-        saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
-        gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
+        flow=f"{CELL}/flow.parquet",
+        verdicts=f"{CELL}/verdicts/test/base.parquet",
     output:
         f"{CELL}/plans/oracles.parquet",
     log:
@@ -61,5 +58,5 @@ rule plan_oracles:
         settings=settings("plan", plans=STUDY.oracles),
         version=VERSIONS["plan"],
     shell:
-        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --gold {input.gold:q} --split test --out {output:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '
+        "--verdicts {input.verdicts:q} --split test --out {output:q} --log {log:q}"

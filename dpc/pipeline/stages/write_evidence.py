@@ -25,7 +25,6 @@ def run(
     settings: TablesStage,
     *,
     evidence: list[Path],
-    instances: list[Path],
     outcomes: list[Path],
     sensitivity: list[Path],
     variants: list[Path],
@@ -36,7 +35,7 @@ def run(
 
     Lists go through models, then datasets, recipes and seeds, as `itertools.product` of those settings.
     """
-    lists = {"evidence": evidence, "instances": instances, "outcomes": outcomes, "mechanism": mechanism}
+    lists = {"evidence": evidence, "outcomes": outcomes, "mechanism": mechanism}
     read = {name: by_cell(paths, name, settings) for name, paths in lists.items()}
     if settings.act.mode == "released":  # for the record, nothing to beat
         read["outcomes"] = {cell: rows[rows["plan"] != "act"] for cell, rows in read["outcomes"].items()}
