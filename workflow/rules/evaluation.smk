@@ -22,6 +22,8 @@ rule evaluate:
         f"{R}/benchmarks/evaluate/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("evaluate"),
     params:
         settings=settings("evaluate"),
         version=VERSIONS["evaluate"],

@@ -40,6 +40,8 @@ rule gather_evidence:
         f"{R}/benchmarks/gather_evidence/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("gather_evidence"),
     params:
         settings=settings("gather_evidence"),
         version=VERSIONS["gather_evidence"],
@@ -60,6 +62,8 @@ rule plan_sweep:
         f"{R}/benchmarks/plan_sweep/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("plan_sweep"),
     params:
         settings=settings("plan_sweep"),
         version=VERSIONS["plan_sweep"],
@@ -84,6 +88,8 @@ rule sweep_choices:
         f"{R}/benchmarks/sweep_choices/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("sweep_choices"),
     params:
         settings=settings("sweep_choices"),
         version=VERSIONS["sweep_choices"],
@@ -119,6 +125,8 @@ rule draw_evidence:
         f"{R}/benchmarks/draw_evidence/{{model}}.{{dataset}}.{{recipe}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("draw_evidence"),
     params:
         settings=lambda w: settings(
             "draw_evidence", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
@@ -154,6 +162,8 @@ rule write_evidence:
         f"{R}/benchmarks/write_evidence.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("write_evidence"),
     params:
         settings=settings("write_evidence", study=STUDY.name),
         version=VERSIONS["write_evidence"],

@@ -50,6 +50,8 @@ rule draw_figures:
         f"{R}/benchmarks/draw_figures/{{model}}.{{dataset}}.{{recipe}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("draw_figures"),
     params:
         settings=lambda w: settings(
             "draw_figures", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
@@ -81,6 +83,8 @@ rule draw_overview:
         f"{R}/benchmarks/draw_overview/{{model}}.{{dataset}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("draw_overview"),
     params:
         settings=lambda w: settings("draw_overview", models=[w.model], datasets=[w.dataset], study=STUDY.name)(w),
         version=VERSIONS["draw_overview"],

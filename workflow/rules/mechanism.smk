@@ -44,6 +44,8 @@ rule compare_flows:
         f"{R}/benchmarks/compare_flows/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("compare_flows"),
     params:
         settings=settings("compare_flows"),
         version=VERSIONS["compare_flows"],
@@ -76,6 +78,8 @@ rule draw_mechanism:
         f"{R}/benchmarks/draw_mechanism/{{model}}.{{dataset}}.{{recipe}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("draw_mechanism"),
     params:
         settings=lambda w: settings(
             "draw_mechanism", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name

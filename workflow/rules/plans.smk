@@ -12,6 +12,8 @@ rule plan_calibration:
         f"{R}/benchmarks/plan_calibration/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("plan_calibration"),
     params:
         settings=settings("plan", plans=["always", "static_candidates"]),
         version=VERSIONS["plan"],
@@ -33,6 +35,8 @@ rule plan:
         f"{R}/benchmarks/plan/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("plan"),
     params:
         settings=settings("plan"),
         version=VERSIONS["plan"],
@@ -54,6 +58,8 @@ rule plan_oracles:
         f"{R}/benchmarks/plan_oracles/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("plan_oracles"),
     params:
         settings=settings("plan", plans=STUDY.oracles),
         version=VERSIONS["plan"],

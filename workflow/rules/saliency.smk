@@ -42,6 +42,8 @@ rule read_flow:
         f"{R}/benchmarks/read_flow/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("read_flow"),
     params:
         settings=settings("read_flow"),
         version=VERSIONS["read_flow"],
@@ -62,6 +64,8 @@ rule choose_exemplars:
         f"{R}/benchmarks/choose_exemplars/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("choose_exemplars"),
     params:
         settings=settings("choose_exemplars"),
         version=VERSIONS["choose_exemplars"],

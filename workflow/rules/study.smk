@@ -14,6 +14,8 @@ rule run_study:
         f"{R}/benchmarks/run_study/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("run_study"),
     params:
         settings=settings("run_study", position_bins=CONFIG.figures.position_bins),
         version=VERSIONS["run_study"],

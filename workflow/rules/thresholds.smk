@@ -13,6 +13,8 @@ rule fit_thresholds:
         f"{R}/benchmarks/fit_thresholds/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("fit_thresholds"),
     params:
         settings=settings("fit_thresholds"),
         version=VERSIONS["fit_thresholds"],

@@ -47,6 +47,8 @@ rule compare_variants:
         f"{R}/benchmarks/compare_variants/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("compare_variants"),
     params:
         settings=settings("compare_variants"),
         version=VERSIONS["compare_variants"],

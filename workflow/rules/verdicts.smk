@@ -26,6 +26,8 @@ rule grade_answers:
         f"{R}/benchmarks/grade_answers/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.{{split}}.{{answers}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("grade_answers"),
     params:
         settings=settings("grade_answers"),
         version=VERSIONS["grade_answers"],
@@ -46,6 +48,8 @@ rule grade_unprompted:
         f"{R}/benchmarks/grade_unprompted/{{model}}.{{dataset}}.{{split}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("grade_unprompted"),
     params:
         settings=settings("grade_answers"),
         version=VERSIONS["grade_answers"],
