@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from dpc.analysis.readings import flow
 from dpc.analysis.readings.baseline import of_row
+from dpc.analysis.readings.flow import derive
+from dpc.analysis.readings.reading import readings
 from dpc.config.execution import Execution
 from dpc.config.settings import Trigger
-from dpc.config.slices import ExtractSaliencyStage, ThresholdsStage
+from dpc.config.slices import ExtractSaliencyStage, ReadFlowStage, ThresholdsStage
 from dpc.errors import DpcError
 from dpc.pipeline.stages import extract_saliency
 from dpc.plans.registry import fires
@@ -41,10 +42,12 @@ def check(study: Path, questions: int, execution: Execution) -> Iterator[dict[st
         made = made[made["split"] == "test"].head(questions)
         with tempfile.TemporaryDirectory() as folder:
             measured = [_measured(cell, made, dtype, Path(folder), execution) for dtype in DTYPES]
-        own = (settings.flow, settings.trigger, settings.locate, of_row(fitted))
-        single, half = (flow.readings(rows, made, *own) for rows in measured)
-        share = None if pd.isna(fitted.share) else float(fitted.share)
-        limit = None if pd.isna(fitted.accumulation_z) else float(fitted.accumulation_z)
+        own = ReadFlowStage.model_validate(tables.provenance(cell / "flow.parquet")["settings"])
+        derived = (pd.DataFrame(derive(tables.rows(rows), made, own.flow, own.locate)) for rows in measured)
+        single, half = (
+            readings(tables.rows(rows), settings.trigger, settings.locate, of_row(fitted)) for rows in derived
+        )
+        share, limit = tables.number(fitted["share"]), tables.number(fitted["accumulation_z_limit"])
         about = {"cell": "/".join(cell.parts[-4:]), "model": _model(study / "models" / cell.parts[-4])}
         yield {**about, **compare(single, half, settings.trigger, share, limit)}
 
@@ -100,7 +103,9 @@ def _flips(single: pd.DataFrame, half: pd.DataFrame, flipped: dict[float, pd.Ser
     found = []
     for key in single.index:
         at = [value for value, is_flipped in flipped.items() if is_flipped[key]]
-        shares = {dtype: float(table["share"][key]) for dtype, table in zip(DTYPES, (single, half), strict=True)}
+        shares = {
+            dtype: float(table["affected_share"][key]) for dtype, table in zip(DTYPES, (single, half), strict=True)
+        }
         found += [{"problem_id": key, **shares, "at": at}] if at else []
     return found
 

@@ -102,10 +102,21 @@ class ExtractSaliencyStage(Settings):
     saliency: Saliency
 
 
-class ChooseExemplarsStage(Settings):
-    """Choose the instances whose full maps are kept."""
+class ReadFlowStage(Settings):
+    """Read off saliency what everything later needs."""
+
+    flow: Flow
+    locate: Locate
+
+
+class GradeAnswersStage(Settings):
+    """Grade answers against gold."""
 
     task: TaskName
+
+
+class ChooseExemplarsStage(Settings):
+    """Choose the instances whose full maps are kept."""
 
 
 class StudyStage(Settings):
@@ -125,23 +136,19 @@ class StudyStage(Settings):
 class ThresholdsStage(Settings):
     """Fit R, the significance limits and the static mask on calibration."""
 
-    task: TaskName
-    flow: Flow
     trigger: Trigger
     locate: Locate
     significance: Significance
 
 
 class PlanStage(Settings):
-    """Turn saliency into interventions."""
+    """Turn the flow into interventions."""
 
     plans: list[str]
-    flow: Flow
     trigger: Trigger
     locate: Locate
     corrupt: Corrupt
     controls: Controls
-    task: TaskName
 
 
 class ValidateStage(Settings):
@@ -210,9 +217,8 @@ class MechanismStage(Settings):
 
 
 class EvaluateStage(Settings):
-    """Grade every plan."""
+    """Compare the plans."""
 
-    task: TaskName
     plans: list[str]
     oracles: list[str]
     trigger: Trigger
@@ -222,17 +228,14 @@ class EvaluateStage(Settings):
 class EvidenceStage(Settings):
     """Put readings and outcomes side by side, per question."""
 
-    task: TaskName
-    flow: Flow
     trigger: Trigger
     locate: Locate
+    sample: Sample
 
 
 class PlanSweepStage(Settings):
     """Plan the edits that the sweep of choices asks for."""
 
-    task: TaskName
-    flow: Flow
     trigger: Trigger
     locate: Locate
     corrupt: Corrupt
@@ -242,6 +245,7 @@ class PlanSweepStage(Settings):
 class SensitivityStage(PlanSweepStage):
     """Sweep choices over stored saliency."""
 
+    flow: Flow
     significance: Significance
 
 
@@ -254,7 +258,6 @@ class ExtractVariantsStage(ExtractSaliencyStage):
 class VariantsStage(Settings):
     """Compare what DPC would do on saliency measured in other ways."""
 
-    task: TaskName
     flow: Flow
     trigger: Trigger
     locate: Locate
@@ -316,6 +319,8 @@ STAGES: dict[str, type[Settings]] = {
     "select_act_heads": SelectActHeadsStage,
     "generate_act": GenerateActStage,
     "extract_saliency": ExtractSaliencyStage,
+    "read_flow": ReadFlowStage,
+    "grade_answers": GradeAnswersStage,
     "choose_exemplars": ChooseExemplarsStage,
     "extract_exemplars": ExtractSaliencyStage,
     "run_study": StudyStage,

@@ -142,7 +142,7 @@ def work(config: Config, rule: str, place: Place) -> Work:
         planted = how.positions * how.steps * how.batch_size * 2  # prompt and rows, twice through the model
         return Work(rows, rows * rationale + planted * sequence)
     if rule == "select_act_heads":
-        return Work(rows, round(rows * sequence * _layers(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
+        return Work(rows, round(rows * sequence * layers_of(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
     return Work(rows, rows * (sequence if rule in MEASURING else rationale))
 
 
@@ -172,7 +172,7 @@ def _measured(config: Config) -> int:
     return len(set(config.mechanism.plans) & set(config.study.plans) - OWN_GENERATIONS)
 
 
-def _layers(billions: float) -> float:
+def layers_of(billions: float) -> float:
     """Return the layers, and as many heads, of a decoder of 12 L D^2 parameters with D = 128 L."""
     return max(4.0, (billions * 1e9 / 196_608) ** (1 / 3))
 
@@ -267,7 +267,7 @@ def output_gb(config: Config, rule: str, place: Place) -> float:
         return 0.01
     if rule not in MEASURING:
         return done.rows * _rationale(config, place) * TOKEN_BYTES * (2 if rule == "regenerate" else 1) / 1e9
-    layers, vectors = _layers(parameters(config.models[place.model])), config.recipes[str(place.recipe)].vectors
+    layers, vectors = layers_of(parameters(config.models[place.model])), config.recipes[str(place.recipe)].vectors
     rationale = _rationale(config, place)
     floats = layers * (6 * rationale + 4 * vectors) + rationale * vectors  # columns of table `saliency`, the long ones
     if rule == "extract_exemplars":

@@ -25,7 +25,7 @@ class Inputs:
     """What a plan may look at. No gold: only the oracles' `wrong` was made with it."""
 
     readings: pd.DataFrame
-    """Of one split, see `dpc.analysis.readings.flow.readings`."""
+    """Of one split, see `dpc.analysis.readings.reading.readings`."""
     trigger: Trigger
     corrupt: Corrupt
     controls: Controls
@@ -69,7 +69,7 @@ def fires(readings: pd.DataFrame, trigger: Trigger, share: float | None, limit: 
     """
     if share is None:
         return pd.Series(False, index=readings.index)
-    fired = readings["eligible"] & (readings["share"] > share)
+    fired = readings["eligible"] & (readings["affected_share"] > share)
     if trigger.rule == "share_and_accumulation":
         fired &= (readings["accumulation_z"] > limit) if limit is not None else False
     return fired

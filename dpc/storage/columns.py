@@ -9,7 +9,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 _S, _B, _I, _F = pa.string(), pa.bool_(), pa.int32(), pa.float64()
-_INTS, _FLOATS = pa.list_(pa.int32()), pa.list_(pa.float32())
+_INTS, _FLOATS, _NUMBERS = pa.list_(pa.int32()), pa.list_(pa.float32()), pa.list_(pa.float64())
 
 _EDIT = {
     "edit_id": _S,  # hash of the columns below; `base` is the unedited prompt, `unprompted` no prompt at all
@@ -78,6 +78,39 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "attention_question": _FLOATS,  # [L, N] plain attention to column j summed over question rows
         "attention_rationale": _FLOATS,  # [L, N] over rationale rows
     },
+    # what everything later reads off saliency, from `flow` and `locate` alone: kappa, baseline, R and the number of
+    # masked vectors are arithmetic over it
+    "flow": {
+        "problem_id": _S,
+        "split": _S,
+        "answered": _B,  # the strict reading found an answer
+        "layers": _I,  # L
+        "vectors": _I,  # N
+        "prompt_start": _I,
+        "rationale_tokens": _I,  # T
+        "former": _I,  # tokens of the former half, as `flow.halves` cuts
+        "step_of_token": _INTS,  # [T]
+        "token_flow": _NUMBERS,  # [T] mean saliency from the prompt's columns, deep layers
+        "column_saliency": _NUMBERS,  # [N] c_j; null where the affected tokens are the receivers
+        "band": _FLOATS,  # [T, N] there, as in `saliency`; else null
+        "nll": _F,  # mean, nats per token
+        "entropy": _F,  # mean, nats per token
+        "attention": _F,  # plain, to the prompt, mean over the deep layers and the rationale's rows
+        "s_ifp": _F,
+        "flow_latter": _F,  # raw S[p -> r_latter], deep layers
+        "band_log_ratio": _F,  # log of the prompt's influence in layers 2-10 of 32 to that in the others
+    },
+    # one row per question and edit of one split: the one place that compares answers with gold
+    "verdicts": {
+        "problem_id": _S,
+        "split": _S,
+        "edit_id": _S,
+        "answer": _S,  # gold
+        "steps": _I,  # of the gold rationale
+        "correct": _B,  # the strict reading
+        "correct_lenient": _B,
+        "grader": _S,
+    },
     # the instances whose full maps are kept
     "chosen": {"problem_id": _S, "role": _S},
     # full maps of single instances: one row per instance and layer
@@ -119,11 +152,11 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     "thresholds": {
         "share": _F,  # R, null: never fire
         "net": _I,  # fixed - broken on calibration at that R
-        "accumulation_z": _F,  # D18, null: not estimable
-        "flow_change": _F,  # D19, null: not estimable
+        "accumulation_z_limit": _F,  # D18, null: not estimable
+        "s_ifp_limit": _F,  # D19, null: not estimable
         "static_vector": _I,  # -1: none helped on calibration
         "flow_constant": _F,  # D9, null: the instance's own former half
-        "flow_profile": pa.list_(pa.float64()),  # [parts] D9, null likewise
+        "flow_profile": _NUMBERS,  # [parts] D9, null likewise
         "entropy_limit": _F,  # mean entropy above which `entropy_trigger` fires, null: never
         "nll_limit": _F,  # the same of mean NLL
         "attention_limit": _F,  # of mean plain attention to the prompt
@@ -133,7 +166,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     },
     # one row per value of R
     "threshold_curve": {
-        "share": _F,
+        "share": _F,  # R
         "fired": _I,
         "fixed": _I,
         "broken": _I,
@@ -142,24 +175,6 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "youden": _F,
         "chosen": _B,
     },
-    # one row per analysed test instance
-    "instances": {
-        "problem_id": _S,
-        "in_correlation": _B,
-        "in_separation": _B,
-        "correct": _B,
-        "nll": _F,  # mean, nats per token
-        "rationale_tokens": _I,
-        "steps": _I,
-        "accumulation": _F,  # share of the located vector in c_j
-        "accumulation_z": _F,
-        "accumulated": pa.bool_(),  # null: not estimable
-        "located": _I,  # j*
-        "located_at_zero": _B,  # it stands at position 0
-        "s_ifp": _F,
-        "flow_latter": _F,  # raw S[p -> r_latter], deep layers
-        "flow_changed": pa.bool_(),  # null: not estimable
-    },
     # one row per calibration and test question: readings beside what came of it, for the report alone
     "evidence": {
         "problem_id": _S,
@@ -167,13 +182,17 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "correct": _B,  # under prompt tuning
         "correct_unprompted": _B,  # read leniently
         "eligible": _B,  # D27
-        "share": _F,  # of affected tokens, what R is compared with
+        "in_correlation": _B,  # of the test questions sampled for the accumulation study
+        "in_separation": _B,  # of those sampled for the S_IFP study
+        "affected_share": _F,  # of the latter half's tokens, what R is compared with
         "fired": _B,  # at the seed's R
         "nll": _F,  # mean, nats per token
         "rationale_tokens": _I,
         "steps": _I,  # of the gold rationale
         "accumulation": _F,  # share of the located vector in c_j
-        "accumulation_beyond_zero": _F,  # the same among vectors that do not stand at position 0
+        "accumulation_z": _F,
+        "accumulated": _B,  # null: not estimable
+        "accumulation_beyond_zero": _F,  # the same share among vectors that do not stand at position 0
         "concentration": _F,  # accumulation / largest share of a whole broken at random into as many parts
         "located": _I,  # j*
         "located_at_zero": _B,  # it stands at position 0
@@ -202,8 +221,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     "variants": {
         **dict.fromkeys(("variant", "problem_id"), _S),
         **dict.fromkeys(("correct", "fired", "correct_after", "same_decision", "same_vector", "known"), _B),
-        **dict.fromkeys(("share", "configured_share", "s_ifp", "limit", "limit_anew"), _F),  # limits null: never fires
-        "fired_anew": _B,  # at `limit_anew`, null: not chosen; `correct_after` is null where nobody knows
+        **dict.fromkeys(("affected_share", "configured_affected_share", "s_ifp"), _F),
+        **dict.fromkeys(("share", "share_anew"), _F),  # R; null: never fires
+        "fired_anew": _B,  # at `share_anew`, null: not chosen; `correct_after` is null where nobody knows
     },
     # mean saliency per pair of tokens, by block and layer, over the correlation instances
     "layers": {"block": _S, "layer": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},
@@ -229,7 +249,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "fired": _B,
         "correct_before": _B,
         "correct_after": _B,
-        **{f"{name}_{when}": _F for when in ("before", "after") for name in ("flow", "s_ifp", "nll")},
+        **{f"{name}_{when}": _F for when in ("before", "after") for name in ("flow_latter", "s_ifp", "nll")},
     },
     # one row per question, position that harm was planted at (-1: none) and rule of locating
     "planted": {
@@ -239,7 +259,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "position": _I,
         "rule": _S,
         "located": _I,
-        "share": _F,  # of affected tokens
+        "affected_share": _F,
         "eligible": _B,
         "clean_correct": _B,  # under the prompt as tuned
         "planted_correct": _B,

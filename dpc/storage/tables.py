@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,38 @@ from dpc.errors import DpcError
 from dpc.storage.columns import SCHEMAS as SCHEMAS
 from dpc.storage.files import atomic
 
+SCANNED_ROWS, READ_BYTES = 128, 1 << 20
+"""What `scan` holds: rows of a table, and bytes of each column's file."""
+
 
 def arrow_schema(name: str) -> pa.Schema:
     """Return the Arrow schema of table `name`."""
     return pa.schema(list(SCHEMAS[name].items()))
 
 
-def write(path: Path, name: str, rows: pd.DataFrame, provenance: dict[str, Any]) -> None:
+def write(path: Path, name: str, rows: pd.DataFrame | Iterable[pd.DataFrame], provenance: dict[str, Any]) -> None:
     """Write `rows` as table `name`, atomically, zstd-compressed, with `provenance` as JSON in the footer.
 
-    Raises DpcError if a column is missing or its values do not fit the schema.
+    Rows that come in several frames are written as they come. Raises DpcError if a column is missing or its values do
+    not fit the schema.
     """
+    footer = {b"dpc": json.dumps({"table": name, **provenance}, sort_keys=True, default=str).encode()}
+    schema = arrow_schema(name).with_metadata(footer)
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for frame in [rows] if isinstance(rows, pd.DataFrame) else rows:
+            writer.write_table(_as_arrow(frame, name).replace_schema_metadata(footer))
+
+
+def _as_arrow(rows: pd.DataFrame, name: str) -> pa.Table:
     schema = arrow_schema(name)
     missing = [column for column in schema.names if column not in rows.columns]
     if missing:
         raise DpcError(f"table {name}: found no column {', '.join(missing)}; expected {', '.join(schema.names)}")
     try:
         _check_whole_numbers(rows, schema)
-        table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
+        return pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowException, OverflowError) as error:
         raise DpcError(f"table {name}: {str(error).splitlines()[0]}") from None
-    footer = {b"dpc": json.dumps({"table": name, **provenance}, sort_keys=True, default=str).encode()}
-    with atomic(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(footer), temporary, compression="zstd")
 
 
 def _check_whole_numbers(rows: pd.DataFrame, schema: pa.Schema) -> None:
@@ -47,14 +57,32 @@ def _check_whole_numbers(rows: pd.DataFrame, schema: pa.Schema) -> None:
             pa.array(rows[field.name], from_pandas=True).cast(field.type, safe=True)
 
 
-def read(paths: Path | Iterable[Path], name: str) -> pd.DataFrame:
-    """Read one file, or several shards one after the other, as table `name`.
+def read(paths: Path | Iterable[Path], name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read one file, or several shards one after the other, as table `name`; all columns, or those named.
 
     Raises DpcError that names the file if it is missing, not Parquet, cut short, or of another schema.
     """
-    files = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
-    tables = [_read_one(file, name) for file in files]
-    return pa.concat_tables(tables).to_pandas() if tables else empty(name)
+    wanted = list(columns or arrow_schema(name).names)
+    parts: list[pa.Table] = []
+    for file in _files(paths):
+        with _opened(file, name) as parquet:
+            parts.append(parquet.read(wanted).replace_schema_metadata(None))
+    return pa.concat_tables(parts).to_pandas() if parts else empty(name)[wanted]
+
+
+def scan(paths: Path | Iterable[Path], name: str) -> Iterator[Any]:
+    """Yield the rows of a table, columns as attributes, holding a few rows of it in memory at a time.
+
+    Raises as `read` does, for a file that is cut short when it comes to that.
+    """
+    for file in _files(paths):
+        with _opened(file, name) as parquet:
+            for batch in parquet.iter_batches(SCANNED_ROWS):
+                yield from rows(batch.to_pandas())
+
+
+def _files(paths: Path | Iterable[Path]) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
 
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:
@@ -73,22 +101,25 @@ def provenance(path: Path) -> dict[str, Any]:
     return json.loads(metadata.get(b"dpc", b"{}"))
 
 
-def _read_one(path: Path, name: str) -> pa.Table:
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[pq.ParquetFile]:
+    """Open a file as table `name`; what goes wrong while it is read is said in one line."""
     rerun = "delete it and run the workflow again"
     if not path.exists():
         raise DpcError(
             f"{path}: no such table; expected {name}, made by an earlier stage: run the workflow up to there"
         )
     try:
-        table = pq.read_table(path)
+        # a few pages of each column at a time: whole column chunks of saliency are gigabytes
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as parquet:
+            found, schema = parquet.schema_arrow, arrow_schema(name)
+            if found.names != schema.names or found.types != schema.types:
+                odd = ", ".join(sorted(set(found.names) ^ set(schema.names))) or "types"
+                raise DpcError(f"{path}: not a {name} table (columns differ: {odd}); {rerun}")
+            yield parquet
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DpcError(f"{path}: not a whole Parquet file ({reason}); {rerun}") from None
-    schema = arrow_schema(name)
-    if table.schema.names != schema.names or table.schema.types != schema.types:
-        odd = set(table.schema.names) ^ set(schema.names)
-        raise DpcError(f"{path}: not a {name} table (columns differ: {', '.join(sorted(odd)) or 'types'}); {rerun}")
-    return table.replace_schema_metadata(None)
 
 
 def number(value: float | None) -> float | None:

@@ -8,9 +8,10 @@ import pytest
 
 from dpc.analysis.readings import baseline
 from dpc.analysis.readings.baseline import Baseline
-from dpc.analysis.readings.flow import Instance, affected_tokens, baseline_of
+from dpc.analysis.readings.flow import Instance
 from dpc.config.settings import Flow, Trigger
 from dpc.storage import tables
+from tests.support.derived import affected_in, usual_of
 from tests.support.saliency_rows import Places, flow_maps, instance
 
 FLOW = Flow(deep_layers=[0, 0])
@@ -25,11 +26,11 @@ def cases_of(*cases: list[float]) -> list[Instance]:
 
 def affected(s_T: list[float], trigger: Trigger, known: Baseline | None) -> list[bool]:
     one = instance(flow_maps(s_T, Places(2, 3, (0,) * len(s_T)), 2), Places(2, 3, (0,) * len(s_T)))
-    return affected_tokens(one, FLOW, trigger, known)[0].tolist()
+    return affected_in(one, FLOW, trigger, known)[0]
 
 
 def test_the_constant_is_the_mean_of_the_cases_former_halves() -> None:
-    known = baseline_of(cases_of(*RIGHT), FLOW, Trigger(baseline="constant"), 2)
+    known = usual_of(cases_of(*RIGHT), FLOW, Trigger(baseline="constant"), 2)
     assert known is not None
     assert known.constant == pytest.approx(2.0)
     # own former half 4: nothing above 4 but 5; the constant 2 is passed by 3 too
@@ -41,7 +42,7 @@ def test_the_constant_is_the_mean_of_the_cases_former_halves() -> None:
 
 def test_detrending_forgives_what_right_cases_show_as_well() -> None:
     usual = [1.0, 1.0, 2.0, 4.0]
-    known = baseline_of(cases_of(usual), FLOW, Trigger(baseline="detrend"), 1)
+    known = usual_of(cases_of(usual), FLOW, Trigger(baseline="detrend"), 1)
     assert known is not None
     assert affected(usual, Trigger(), None) == [False, False, True, True]
     assert affected(usual, Trigger(baseline="detrend"), known) == [False] * 4
@@ -61,16 +62,16 @@ def test_the_profile_is_by_relative_position_and_counts_each_case_once() -> None
 @pytest.mark.parametrize("kind", ["constant", "detrend"])
 def test_too_few_right_cases_affect_nothing(kind: str) -> None:
     trigger = Trigger.model_validate({"baseline": kind})
-    assert baseline_of(cases_of(*RIGHT), FLOW, trigger, 3) is None
+    assert usual_of(cases_of(*RIGHT), FLOW, trigger, 3) is None
     assert affected([1.0, 1.0, 9.0, 9.0], trigger, None) == [False] * 4
 
 
 def test_nothing_is_fitted_where_the_instance_is_its_own_measure() -> None:
-    assert baseline_of(cases_of(*RIGHT), FLOW, Trigger(), 1) is None
+    assert usual_of(cases_of(*RIGHT), FLOW, Trigger(), 1) is None
 
 
 def test_it_travels_in_the_table_of_thresholds() -> None:
-    known = baseline_of(cases_of(*RIGHT), FLOW, Trigger(baseline="detrend"), 1)
+    known = usual_of(cases_of(*RIGHT), FLOW, Trigger(baseline="detrend"), 1)
     assert known is not None
     assert set(known.columns()) == set(baseline.NOTHING) <= set(tables.SCHEMAS["thresholds"])
     again = baseline.of_row(pd.Series(known.columns()))

@@ -106,7 +106,7 @@ def planted(tmp_path: Path) -> dict[str, pd.DataFrame]:
 def joined(planted: dict[str, pd.DataFrame], task: FakeTask | None = None) -> pd.DataFrame:
     task = task or FakeTask()
     store, gold, questions = planted["generations"], planted["gold"], planted["questions"]
-    return outcomes(planted["plans"], store, gold, questions, task, ONE_PASS)
+    return outcomes(planted["plans"], grade(store, gold, task), questions, ONE_PASS)
 
 
 def of_plan(rows: pd.DataFrame, plan: str) -> pd.DataFrame:

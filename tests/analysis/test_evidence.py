@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dpc.analysis.readings import flow, reading
 from dpc.analysis.stats.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE
-from dpc.analysis.studies import claims, evidence
+from dpc.analysis.studies import claims
 from dpc.analysis.studies import trigger_quality as trigger
 from dpc.config.methods import Act
-from dpc.config.settings import Flow, Locate, Trigger
+from dpc.config.settings import Flow, Locate, Sample, Trigger
 from dpc.config.slices import EvidenceStage, ReportStage, TablesStage
 from dpc.pipeline.stages import draw_evidence as evidence_figures
 from dpc.pipeline.stages import gather_evidence as evidence_stage
@@ -26,12 +27,12 @@ from dpc.tasks.base import AT_CHANCE
 from tests.analysis.test_sensitivity import swept
 from tests.analysis.test_variants import compared
 from tests.report.test_report import assert_legible
+from tests.support.derived import flow_of, readings_of, verdicts_of
 from tests.support.report_samples import settings, table
 from tests.support.saliency_rows import (
     Places,
     flow_maps,
     generation,
-    gold_of,
     instance,
     random_maps,
     saliency_row,
@@ -50,17 +51,17 @@ def test_prompt_influence_is_the_mean_over_pairs() -> None:
     rows = places.q_rows + places.r_rows
     expected = [total(map_SS, rows, places.p) / (len(rows) * len(places.p)) for map_SS in maps]
     made = instance(maps, places)
-    assert evidence.prompt_influence(made) == pytest.approx(expected)
+    assert flow.prompt_influence(made) == pytest.approx(expected)
     inside = np.mean(expected[:3])  # 2-10 of 32 are 0-2 of 5
-    assert evidence.band_log_ratio(made) == pytest.approx(math.log(inside / np.mean(expected[3:])))
+    assert flow.band_log_ratio(made) == pytest.approx(math.log(inside / np.mean(expected[3:])))
 
 
 def test_evenness_is_the_largest_part_of_a_broken_stick() -> None:
-    assert evidence.evenness(1) == 1
-    assert evidence.evenness(2) == pytest.approx(0.75)
+    assert reading.evenness(1) == 1
+    assert reading.evenness(2) == pytest.approx(0.75)
     drawn = np.random.default_rng(0).dirichlet(np.ones(8), 40_000).max(axis=1)
-    assert evidence.evenness(8) == pytest.approx(drawn.mean(), abs=2e-3)
-    assert math.isnan(evidence.evenness(0))
+    assert reading.evenness(8) == pytest.approx(drawn.mean(), abs=2e-3)
+    assert math.isnan(reading.evenness(0))
 
 
 @pytest.mark.parametrize(("start", "expected"), [(0, 0.6), (1, 0.6)])
@@ -70,10 +71,11 @@ def test_position_zero_is_left_out_only_where_the_prompt_stands_there(start: int
     row = saliency_row(maps, Places(3, 2, (0,) * 4), prompt_start=start)
     for name in ("column_question", "column_rationale"):
         row[name] = [6.0, 3.0, 1.0] * 6
-    made = evidence.extra_readings(pd.DataFrame([row]), Flow(), Trigger(), Locate()).iloc[0]
-    assert made["accumulation_beyond_zero"] == pytest.approx(0.75 if start == 0 else expected)
-    assert made["first_position"] == (start == 0)
-    assert made["concentration"] == pytest.approx(0.6 / evidence.evenness(3))
+    made = pd.DataFrame([generation("x", "test", "1")])
+    found = readings_of(pd.DataFrame([row]), made, Flow(), Trigger(), Locate()).iloc[0]
+    assert found["accumulation_beyond_zero"] == pytest.approx(0.75 if start == 0 else expected)
+    assert found["first_position"] == (start == 0)
+    assert found["concentration"] == pytest.approx(0.6 / reading.evenness(3))
 
 
 # claims
@@ -81,7 +83,7 @@ def test_position_zero_is_left_out_only_where_the_prompt_stands_there(start: int
 
 def cell(draw: np.random.Generator, gain: float = 0.0, separation: float = 0.0, questions: int = 400) -> dict[str, Any]:
     """The tables of one cell with planted effects; seeds share the questions."""
-    found: dict[str, list[pd.DataFrame]] = {"evidence": [], "instances": [], "outcomes": []}
+    found: dict[str, list[pd.DataFrame]] = {"evidence": [], "outcomes": []}
     ids = [f"q{n:04d}" for n in range(questions)]
     for _ in SEEDS:
         before = draw.random(questions) < 0.5
@@ -95,12 +97,10 @@ def cell(draw: np.random.Generator, gain: float = 0.0, separation: float = 0.0, 
         }  # fmt: skip
         found["evidence"].append(pd.DataFrame({
             **shared, "split": np.where(np.arange(questions) < questions // 4, "calibration", "test"),
-            "correct_unprompted": noise[2] < 0.4, "eligible": True, "share": noise[3], "fired": noise[3] > 0.5,
+            "correct_unprompted": noise[2] < 0.4, "eligible": True, "affected_share": noise[3], "fired": noise[3] > 0.5,
             "accumulation_beyond_zero": accumulation, "concentration": 3 * accumulation, "band_log_ratio": noise[0],
-        }))  # fmt: skip
-        found["instances"].append(pd.DataFrame({
-            **shared, "in_correlation": np.arange(questions) % 2 == 0, "in_separation": True,
-            "accumulation_z": noise[0], "accumulated": accumulation > 0.3,
+            "in_correlation": np.arange(questions) % 2 == 0, "in_separation": True, "accumulation_z": noise[0],
+            "accumulated": accumulation > 0.3,
         }))  # fmt: skip
         plans = {"prompt_tuning": before, "dpc": after, "always": before & (noise[2] < 0.5)}
         found["outcomes"].append(pd.concat([
@@ -175,7 +175,12 @@ def test_the_flow_after_corruption_is_read_where_it_was_measured() -> None:
     before = draw.random(120) + 1
     after = before / 2 * np.exp(draw.normal(0, 0.1, 120))
     ids = [f"q{n}" for n in range(40)] * 3
-    columns = {"seed": np.repeat(SEEDS, 40), "problem_id": ids, "flow_before": before, "flow_after": after}
+    columns = {
+        "seed": np.repeat(SEEDS, 40),
+        "problem_id": ids,
+        "flow_latter_before": before,
+        "flow_latter_after": after,
+    }
     mechanism = pd.DataFrame(columns).assign(plan="dpc", fired=True)
     one = claims.Cell(**{**cell(np.random.default_rng(4)), "mechanism": mechanism})
     found = claims.judge_all({("m", "d", "r"): one}).set_index("claim").loc["h"]
@@ -210,18 +215,19 @@ def test_the_stage_puts_readings_and_outcomes_side_by_side(tmp_path: Path) -> No
     made = pd.DataFrame([generation(key, "test", answer) for key, answer in keys.items()])
     alone = pd.DataFrame([generation(key, "test", "1", "unprompted") for key in keys])
     fitted = dict.fromkeys(tables.SCHEMAS["thresholds"]) | {
-        "share": 0.5, "net": 1, "flow_change": 0.0, "static_vector": -1, "right_cases": 1, "calibration_questions": 1,
+        "share": 0.5, "net": 1, "s_ifp_limit": 0.0, "static_vector": -1, "right_cases": 1, "calibration_questions": 1,
         "note": "",
     }  # fmt: skip
-    names = {"saliency": pd.DataFrame(rows), "thresholds": pd.DataFrame([fitted]), "gold": gold_of(list(keys))}
-    at = {name: table(tmp_path / f"{name}.parquet", name, frame) for name, frame in names.items()}
-    generations = [table(tmp_path / f"{n}.parquet", "generations", g) for n, g in (("made", made), ("alone", alone))]
-    stage = EvidenceStage(task="gsm8k", flow=Flow(), trigger=Trigger(), locate=Locate())
+    names = {
+        "flow": ("flow", flow_of(pd.DataFrame(rows), made, Flow(), Locate())),
+        "thresholds": ("thresholds", pd.DataFrame([fitted])),
+        "base": ("verdicts", verdicts_of(made)),
+        "unprompted": ("verdicts", verdicts_of(alone)),
+    }
+    at: dict[str, Any] = {flag: table(tmp_path / f"{flag}.parquet", *named) for flag, named in names.items()}
+    stage = EvidenceStage(trigger=Trigger(), locate=Locate(), sample=Sample())
     out = tmp_path / "evidence.parquet"
-    evidence_stage.run(
-        stage, saliency=[at["saliency"]], generations=generations[:1], unprompted=generations[1:],
-        thresholds=at["thresholds"], gold=[at["gold"]], out=out,
-    )  # fmt: skip
+    evidence_stage.run(stage, **at | {"base": [at["base"]], "unprompted": [at["unprompted"]]}, out=out)
     found = tables.read(out, "evidence").set_index("problem_id")
     assert found["correct"].to_dict() == {"right": True, "broken": False, "silent": False}
     assert found["fired"].to_dict() == {"right": True, "broken": True, "silent": False}
@@ -251,7 +257,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
     chosen = settings(TablesStage, recipes=["good", "bad"])
     files: dict[str, list[Path]] = {
-        name: [] for name in ("evidence", "instances", "outcomes", "mechanism", "sensitivity", "variants")
+        name: [] for name in ("evidence", "outcomes", "mechanism", "sensitivity", "variants")
     }
     for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
         made = cell(np.random.default_rng(2), **effects)

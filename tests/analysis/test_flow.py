@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from dpc.analysis.readings import flow
 from dpc.analysis.readings.flow import (
     Instance,
-    affected_tokens,
     block_means,
     column_saliency,
     pair_counts,
@@ -24,6 +23,7 @@ from dpc.analysis.readings.flow import (
 from dpc.config.layers import layer_range
 from dpc.config.settings import Flow, Locate, Trigger
 from dpc.errors import DpcError
+from tests.support.derived import affected_in, readings_of
 from tests.support.saliency_rows import (
     Places,
     even_steps,
@@ -168,18 +168,18 @@ def planted(s_T: list[float], steps: tuple[int, ...] | None = None, layers: int 
 def test_affected_tokens_by_hand() -> None:
     # former half 1, 2, 3: beta is 2; of the latter 2.5, 2, 1, 9 two exceed it, and equality does not
     one = planted([1, 2, 3, 2.5, 2, 1, 9])
-    found, share = affected_tokens(one, DEEP, Trigger())
-    assert (found.tolist(), share) == ([False] * 3 + [True, False, False, True], 2 / 4)
+    found, share = affected_in(one, DEEP, Trigger())
+    assert (found, share) == ([False] * 3 + [True, False, False, True], 2 / 4)
     # kappa 1.25: beta is 2.5
-    found, share = affected_tokens(one, DEEP, Trigger(kappa=1.25))
-    assert (found.tolist(), share) == ([False] * 6 + [True], 1 / 4)
+    found, share = affected_in(one, DEEP, Trigger(kappa=1.25))
+    assert (found, share) == ([False] * 6 + [True], 1 / 4)
 
 
 def test_affected_tokens_look_at_the_deep_layers_only() -> None:
     places = Places(2, 3, (0,) * 4)
     maps = np.concatenate([flow_maps([1, 1, 9, 9], places, 1), flow_maps([1, 1, 1, 9], places, 1)])
     for deep, share in (([0, 0], 1.0), ([1, 1], 0.5)):
-        assert affected_tokens(instance(maps, places), Flow(deep_layers=deep), Trigger())[1] == share
+        assert affected_in(instance(maps, places), Flow(deep_layers=deep), Trigger())[1] == share
 
 
 @settings(max_examples=100, deadline=None)
@@ -187,14 +187,14 @@ def test_affected_tokens_look_at_the_deep_layers_only() -> None:
 def test_constant_flow_affects_nothing(value: float, tokens: int, vectors: int, granularity: str) -> None:
     one = planted([1.0] * tokens, even_steps(tokens, 4))
     flat = replace(one, vectors=vectors, row_prompt_LT=np.full_like(one.row_prompt_LT, value))
-    found, share = affected_tokens(flat, DEEP, Trigger(granularity=granularity))
-    assert (found.any(), share) == (False, 0)
+    found, share = affected_in(flat, DEEP, Trigger(granularity=granularity))
+    assert (any(found), share) == (False, 0)
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 3])
 def test_short_rationales(tokens: int) -> None:
-    found, share = affected_tokens(planted([1.0, 5, 5][:tokens]), DEEP, Trigger())
-    assert found.tolist() == [False, True, True][:tokens]
+    found, share = affected_in(planted([1.0, 5, 5][:tokens]), DEEP, Trigger())
+    assert found == [False, True, True][:tokens]
     assert share == (tokens > 1)
 
 
@@ -208,45 +208,45 @@ def test_scaling_all_saliency_affects_the_same_tokens(
 ) -> None:
     one, trigger = planted(s_T, even_steps(len(s_T), 4)), Trigger(kappa=kappa, granularity=granularity)
     scaled = replace(one, row_prompt_LT=one.row_prompt_LT * scale)
-    (first, share), (second, again) = (affected_tokens(x, DEEP, trigger) for x in (one, scaled))
-    assert first.tolist() == second.tolist()
+    (first, share), (second, again) = (affected_in(x, DEEP, trigger) for x in (one, scaled))
+    assert first == second
     assert share == again
 
 
 @settings(max_examples=50, deadline=None)
 @given(FLOWS, st.lists(st.floats(0.1, 5), min_size=2, max_size=5))
 def test_a_larger_kappa_affects_no_more_tokens(s_T: list[float], kappas: list[float]) -> None:
-    found = [affected_tokens(planted(s_T), DEEP, Trigger(kappa=kappa)) for kappa in sorted(kappas)]
+    found = [affected_in(planted(s_T), DEEP, Trigger(kappa=kappa)) for kappa in sorted(kappas)]
     for (more, larger), (fewer, smaller) in pairwise(found):
         assert smaller <= larger
-        assert not (fewer & ~more).any()
+        assert not any(few and not many for few, many in zip(fewer, more, strict=True))
 
 
 @settings(max_examples=50, deadline=None)
 @given(FLOWS, st.integers(1, 5), st.sampled_from(CUTS))
 def test_the_share_counts_tokens_of_the_latter_half(s_T: list[float], steps: int, cut: str) -> None:
     one = planted(s_T, even_steps(len(s_T), steps))
-    found, share = affected_tokens(one, Flow(deep_layers=[0, 2], halves=cut), Trigger())
+    found, share = affected_in(one, Flow(deep_layers=[0, 2], halves=cut), Trigger())
     former = one.former[cut]
-    assert not found[:former].any()
-    assert share == (found[former:].mean() if former else 0)
+    assert not any(found[:former])
+    assert share == (np.mean(found[former:]) if former else 0)
 
 
 def test_granularity_step_by_hand() -> None:
     # steps of means 1, 3 | 2.5, 1.5, 4: beta is 2; two of three steps affected, with all of their tokens
     s_T = [1, 1, 2, 4, 1, 4, 1.5, 4, 4, 4]
     steps = (0, 0, 1, 1, 2, 2, 3, 4, 4, 4)
-    found, share = affected_tokens(planted(s_T, steps), DEEP, Trigger(granularity="step"))
-    assert (found.tolist(), share) == ([False] * 4 + [True, True, False, True, True, True], 2 / 3)
+    found, share = affected_in(planted(s_T, steps), DEEP, Trigger(granularity="step"))
+    assert (found, share) == ([False] * 4 + [True, True, False, True, True, True], 2 / 3)
     # by tokens: beta is 9 / 5, and 4, 4, 4, 4 of the last five exceed it
-    assert affected_tokens(planted(s_T, steps), DEEP, Trigger())[1] == 4 / 5
+    assert affected_in(planted(s_T, steps), DEEP, Trigger())[1] == 4 / 5
 
 
 def test_one_step_has_no_former_half() -> None:
     one = planted([1, 1, 9, 9])
-    assert affected_tokens(one, DEEP, Trigger(granularity="step"))[1] == 0
-    assert affected_tokens(one, Flow(deep_layers=[0, 2], halves="steps"), Trigger())[1] == 0
-    assert affected_tokens(one, DEEP, Trigger())[1] == 1
+    assert affected_in(one, DEEP, Trigger(granularity="step"))[1] == 0
+    assert affected_in(one, Flow(deep_layers=[0, 2], halves="steps"), Trigger())[1] == 0
+    assert affected_in(one, DEEP, Trigger())[1] == 1
 
 
 # the locator
@@ -278,7 +278,7 @@ def test_mass_in_one_column_is_located(places: Places, data: st.DataObject, rece
     table = pd.DataFrame([saliency_row(maps, places, band=range(LAYERS))])
     made = pd.DataFrame([generation("x", "test", "1")])
     settled = Flow(shallow_layers=[0, 2], deep_layers=[0, 2])
-    found = flow.readings(table, made, settled, Trigger(), Locate(receivers=receivers)).iloc[0]
+    found = readings_of(table, made, settled, Trigger(), Locate(receivers=receivers)).iloc[0]
     assert found["located"] == [k]
     assert found["accumulation"] == 1
 
@@ -316,10 +316,10 @@ def test_scaling_changes_raw_values_only(places: Places, seed: int, scale: float
     maps, settled = random_maps(seed, LAYERS, places), Flow(shallow_layers=[0, 1], deep_layers=[1, 2])
     made = pd.DataFrame([generation("x", "test", "1")])
     one, other = (
-        flow.readings(pd.DataFrame([saliency_row(m, places)]), made, settled, Trigger(), Locate()).iloc[0]
+        readings_of(pd.DataFrame([saliency_row(m, places)]), made, settled, Trigger(), Locate()).iloc[0]
         for m in (maps, maps * scale)
     )
-    for name in ("s_ifp", "accumulation", "accumulation_z", "share", "located"):
+    for name in ("s_ifp", "accumulation", "accumulation_z", "affected_share", "located"):
         assert other[name] == pytest.approx(one[name], nan_ok=True), name
     assert other["flow_latter"] == pytest.approx(one["flow_latter"] * scale, nan_ok=True)
 
@@ -327,7 +327,7 @@ def test_scaling_changes_raw_values_only(places: Places, seed: int, scale: float
 # readings
 
 
-def readings_of(
+def read(
     rows: dict[str, tuple[list[float], str | None]],
     trigger: Trigger | None = None,
     locate: Locate | None = None,
@@ -338,7 +338,7 @@ def readings_of(
         for key, (s, _) in rows.items()
     ]
     made = [generation(key, "test", answer) for key, (_, answer) in reversed(rows.items())]
-    table = flow.readings(pd.DataFrame(measured), pd.DataFrame(made), Flow(), trigger or Trigger(), locate or Locate())
+    table = readings_of(pd.DataFrame(measured), pd.DataFrame(made), Flow(), trigger or Trigger(), locate or Locate())
     return table.set_index("problem_id")
 
 
@@ -351,16 +351,16 @@ CASES: dict[str, tuple[list[float], str | None]] = {
 
 
 def test_short_rationales_and_missing_answers_are_not_eligible() -> None:
-    found = readings_of(CASES)
+    found = read(CASES)
     assert found["eligible"].to_dict() == {"good": True, "short": False, "silent": False, "empty": True}
     assert found["eligible"].dtype == bool
-    assert found["share"].to_dict() == {"good": 1, "short": 1, "silent": 1, "empty": 0.5}
-    assert readings_of(CASES, Trigger(min_tokens=3))["eligible"]["short"]
-    assert not readings_of(CASES, Trigger(min_tokens=5))["eligible"].any()
+    assert found["affected_share"].to_dict() == {"good": 1, "short": 1, "silent": 1, "empty": 0.5}
+    assert read(CASES, Trigger(min_tokens=3))["eligible"]["short"]
+    assert not read(CASES, Trigger(min_tokens=5))["eligible"].any()
 
 
 def test_readings_carry_what_the_maps_say() -> None:
-    found = readings_of(CASES, locate=Locate(masked_vectors=2)).loc["good"]
+    found = read(CASES, locate=Locate(masked_vectors=2)).loc["good"]
     # 4 rationale rows give 1, 1, 2, 2 and twice that to vector 1; one question row gives 1 to each
     assert found["located"] == [1, 0]
     assert found["accumulation"] == pytest.approx(13 / 27)
@@ -374,7 +374,7 @@ def test_equal_columns_are_located_from_the_left() -> None:
     places = Places(4, 2, (0,) * 4)
     table = pd.DataFrame([saliency_row(flow_maps([1, 1, 1, 1], places), places)])
     made = pd.DataFrame([generation("x", "test", "1")])
-    found = flow.readings(table, made, Flow(), Trigger(), Locate(masked_vectors=3)).iloc[0]
+    found = readings_of(table, made, Flow(), Trigger(), Locate(masked_vectors=3)).iloc[0]
     assert found["located"] == [0, 1, 2]
     assert math.isnan(found["accumulation_z"])
 
@@ -384,15 +384,15 @@ def test_generations_and_saliency_must_be_of_the_same_questions() -> None:
     measured = pd.DataFrame([saliency_row(flow_maps([1] * 4, places), places, key) for key in ("a", "b")])
     made = pd.DataFrame([generation(key, "test", "1") for key in ("a", "b")])
     with pytest.raises(DpcError, match=r"1 generations have no saliency, e\.g\. b; run extract_saliency again"):
-        flow.readings(measured.head(1), made, Flow(), Trigger(), Locate())
-    with pytest.raises(DpcError, match=r"1 rows of saliency have no generation, e\.g\. b"):
-        flow.readings(measured, made.head(1), Flow(), Trigger(), Locate())
+        readings_of(measured.head(1), made, Flow(), Trigger(), Locate())
+    with pytest.raises(DpcError, match=r"saliency of b has no generation; run extract_saliency again"):
+        readings_of(measured, made.head(1), Flow(), Trigger(), Locate())
 
 
 def test_no_questions_give_an_empty_table() -> None:
     places = Places(1, 2, (0,) * 4)
     measured = pd.DataFrame([saliency_row(flow_maps([1] * 4, places), places)])
     made = pd.DataFrame([generation("x", "test", "1")])
-    found = flow.readings(measured.head(0), made.head(0), Flow(), Trigger(), Locate())
+    found = readings_of(measured.head(0), made.head(0), Flow(), Trigger(), Locate())
     assert found.empty
-    assert {"share", "eligible", "located"} <= set(found)
+    assert {"affected_share", "eligible", "located"} <= set(found)

@@ -13,14 +13,15 @@ import scipy.stats
 
 from dpc.analysis.studies.flow_change import before_and_after, fired_rows, goes_with_repair, summary
 from dpc.config.kinds import PlanName
-from dpc.config.settings import Flow
+from dpc.config.settings import Flow, Locate
 from dpc.config.slices import MechanismReportStage
 from dpc.report import drawing
 from dpc.report.figures import mechanism_figure as report
 from dpc.storage import tables
 from tests.report.test_report import assert_legible, texts
 from tests.support import report_samples
-from tests.support.saliency_rows import Places, flow_maps, saliency_row
+from tests.support.derived import flow_of
+from tests.support.saliency_rows import Places, flow_maps, generation, saliency_row
 
 PLACES = Places(2, 3, (0, 0, 1, 1))
 FLOW = Flow(deep_layers=[3, 4])
@@ -44,15 +45,17 @@ def joined() -> pd.DataFrame:
     outcomes = [outcome("dpc", "a", True), outcome("dpc", "b", True), outcome("random_token", "a", False)]
     outcomes += [outcome("prompt_tuning", "a", False), outcome("prompt_tuning", "b", True)]
     outcomes += [outcome("oracle_token", "a", right) for right in (False, True)]
-    return before_and_after(planned, saliency, corrupted, pd.DataFrame(outcomes), FLOW)
+    made = pd.DataFrame([generation(key, "test", "1") for key in saliency["problem_id"]])
+    base = flow_of(saliency, made, FLOW, Locate())
+    return before_and_after(planned, base, tables.rows(corrupted), pd.DataFrame(outcomes), FLOW)
 
 
 def test_rows_hold_what_was_measured_before_and_after() -> None:
     found = joined().set_index(["plan", "problem_id"])
-    assert found["flow_before"].to_dict() == {("dpc", "a"): 4.0, ("dpc", "b"): 2.0, ("random_token", "a"): 4.0}
-    assert found.loc[("dpc", "a"), "flow_after"] == 1.0
-    assert found.loc[("random_token", "a"), "flow_after"] == 3.0
-    assert math.isnan(found.loc[("dpc", "b"), "flow_after"])
+    assert found["flow_latter_before"].to_dict() == {("dpc", "a"): 4.0, ("dpc", "b"): 2.0, ("random_token", "a"): 4.0}
+    assert found.loc[("dpc", "a"), "flow_latter_after"] == 1.0
+    assert found.loc[("random_token", "a"), "flow_latter_after"] == 3.0
+    assert math.isnan(found.loc[("dpc", "b"), "flow_latter_after"])
     # of equal sources question and former half give 1 each
     assert found.loc[("dpc", "a"), "s_ifp_before"] == pytest.approx(4 / (4 + 1 + 1))
     assert found.loc[("dpc", "a"), "s_ifp_after"] == pytest.approx(1 / 3)
@@ -63,8 +66,8 @@ def test_rows_hold_what_was_measured_before_and_after() -> None:
 def rows(*cases: tuple[float, bool, bool], plan: str = "dpc") -> pd.DataFrame:
     """Fired rows: flow after (before: 1), right before, right after."""
     after, before_right, after_right = zip(*cases, strict=True)
-    table = pd.DataFrame({"flow_after": after, "correct_before": before_right, "correct_after": after_right})
-    readings = {"flow_before": 1.0, "s_ifp_before": 0.5, "s_ifp_after": 0.4, "nll_before": 0.2, "nll_after": 0.3}
+    table = pd.DataFrame({"flow_latter_after": after, "correct_before": before_right, "correct_after": after_right})
+    readings = {"flow_latter_before": 1.0, "s_ifp_before": 0.5, "s_ifp_after": 0.4, "nll_before": 0.2, "nll_after": 0.3}
     names = [f"q{k}" for k in range(len(table))]
     return table.assign(plan=plan, problem_id=names, edit_id="e", fired=True, seed=0, **readings)
 
@@ -73,7 +76,7 @@ CASES = rows((0.5, False, True), (0.25, False, True), (2.0, False, False), (0.4,
 
 
 def test_the_summary_by_hand() -> None:
-    idle = CASES.assign(fired=False, flow_after=math.nan)
+    idle = CASES.assign(fired=False, flow_latter_after=math.nan)
     found = summary(pd.concat([CASES, idle]), 0.95).set_index("outcome")
     assert found["fired"].to_dict() == {"all": 5, "repaired": 2, "still wrong": 2, "still right": 0, "broken": 1}
     assert found["fell"].dropna().to_dict() == {"all": 0.8, "repaired": 1.0, "still wrong": 0.5, "broken": 1.0}
@@ -92,7 +95,7 @@ def test_the_fall_is_compared_among_wrong_answers_only() -> None:
 
 def test_seeds_are_compared_one_by_one_and_a_question_counts_once() -> None:
     # under seed 1 all flows are a tenth, so that mixed seeds would rank seed 1's falls above seed 0's
-    lower = CASES.assign(seed=1, flow_after=CASES["flow_after"] / 10)
+    lower = CASES.assign(seed=1, flow_latter_after=CASES["flow_latter_after"] / 10)
     lone = rows((0.1, False, True)).assign(seed=2)  # one kind only: no area of its own
     found = goes_with_repair(pd.concat([CASES, lower, lone]), 0.95).set_index("reading").loc["flow"]
     assert (found["auc"], found["n"]) == (pytest.approx(3 / 4), 8)

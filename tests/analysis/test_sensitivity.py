@@ -21,14 +21,15 @@ from dpc.plans import registry as plans
 from dpc.report.figures import sensitivity_figure as figures_sensitivity
 from dpc.storage import tables
 from tests.report.test_report import assert_legible
+from tests.support.derived import flow_of, readings_of, usual_of, verdicts_of
 from tests.support.report_samples import settings, table
-from tests.support.saliency_rows import Places, even_steps, generation, gold_of, random_maps, saliency_row
+from tests.support.saliency_rows import Places, even_steps, generation, random_maps, saliency_row
 
 PLACES = Places(4, 3, even_steps(8, 4))
 LAYERS = 5
 FLOW, TRIGGER, LOCATE, CORRUPT = Flow(), Trigger(grid=[0.6, 0.8]), Locate(), Corrupt()
 SETTINGS = SensitivityStage(
-    task="gsm8k", flow=FLOW, trigger=TRIGGER, locate=LOCATE, corrupt=CORRUPT,
+    flow=FLOW, trigger=TRIGGER, locate=LOCATE, corrupt=CORRUPT,
     sensitivity=Sensitivity(kappas=[0.8, 1.2]), significance=Significance(min_cases=6),
 )  # fmt: skip
 SHARE = 0.6
@@ -58,7 +59,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ids = [f"{split} {n:02d}" for n in range(12)]
         rows = [saliency_row(random_maps(n, LAYERS, PLACES), PLACES, key, split) for n, key in enumerate(ids)]
         base = [generation(key, split, str(1 - n % 2)) for n, key in enumerate(ids)]
-        readings = flow.readings(pd.DataFrame(rows), pd.DataFrame(base), FLOW, TRIGGER, LOCATE)
+        readings = readings_of(pd.DataFrame(rows), pd.DataFrame(base), FLOW, TRIGGER, LOCATE)
         inputs = plans.Inputs(readings, TRIGGER, CORRUPT, Controls(), share=SHARE)
         table_ = plans.make(["always"], plans.CALIBRATION, inputs) if split == "calibration" else plans.make(
             ["dpc", "always", "mask_only"], plans.PLANS, inputs)  # fmt: skip
@@ -72,10 +73,16 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     frames = {
         "saliency": pd.DataFrame(measured), "generations": pd.DataFrame(made), "regenerations": pd.DataFrame(again),
         "plans": pd.concat(planned), "thresholds": pd.DataFrame([fitted]),
-        "gold": gold_of([row["problem_id"] for row in measured]),
     }  # fmt: skip
-    at = {name: table(folder / f"{name}.parquet", name, frame) for name, frame in frames.items()}
-    return {"folder": folder, "paths": {k: v if k == "thresholds" else [v] for k, v in at.items()}, **frames}
+    of_stage = {
+        "saliency": ("saliency", frames["saliency"]), "plans": ("plans", frames["plans"]),
+        "flow": ("flow", flow_of(frames["saliency"], frames["generations"], FLOW, LOCATE)),
+        "base": ("verdicts", verdicts_of(frames["generations"])), "thresholds": ("thresholds", frames["thresholds"]),
+        "regenerated": ("verdicts", verdicts_of(frames["regenerations"])),
+    }  # fmt: skip
+    at = {flag: table(folder / f"{flag}.parquet", name, frame) for flag, (name, frame) in of_stage.items()}
+    paths = {flag: at[flag] if flag in ("flow", "thresholds") else [at[flag]] for flag in at}
+    return {"folder": folder, "paths": paths, **frames}
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +138,10 @@ def test_known_fired_questions_stand_for_the_unknown(known: str, gain: float) ->
     """Of eight questions a to d fire: a and d are mended, c is broken, b stays; the others do not fire."""
     ids = [*"abcdefgh"]
     base = pd.Series([key in "bcef" for key in ids], ids)
-    readings = pd.DataFrame({"share": [float(key in "abcd") for key in ids], "located": [[0]] * 8}, ids)
+    readings = pd.DataFrame({"affected_share": [float(key in "abcd") for key in ids], "located": [[0]] * 8}, ids)
     after = {(key, (0,), *sensitivity.edit_of(CORRUPT)): key in "abd" for key in known}
     choice = sensitivity.Choice("shallow", "", "", FLOW, TRIGGER, LOCATE, CORRUPT)
-    cases = sensitivity.Cases([], pd.Series(True, ids), base, after, readings["located"])
+    cases = sensitivity.Cases(pd.Series(True, ids), base, after, readings["located"])
     found = sensitivity.outcome(choice, readings, cases, 0.5)
     assert found["fire_rate"] == 0.5
     assert found["known"] == (4 + len(known)) / 8
@@ -155,14 +162,17 @@ def test_edits_of_other_plans_are_not_taken_for_dpcs(cell: dict[str, Any]) -> No
 def test_new_edits_are_planned_once_and_their_answers_used(cell: dict[str, Any], tmp_path: Path) -> None:
     tried = SETTINGS.model_copy(update={"sensitivity": Sensitivity(kappas=[], gammas=[30.0], mask_values=[0.5])})
     paths, out = cell["paths"], tmp_path / "sweep.parquet"
-    plan_sweep.run(tried, saliency=paths["saliency"], generations=paths["generations"], out=out)
+    plan_sweep.run(tried, flow=paths["flow"], out=out)
     planned = tables.read(out, "plans")
     assert planned.groupby(["gamma", "mask_value"]).size().to_dict() == {(10, 0.5): 12, (30, 0): 12, (30, 0.5): 12}
     assert set(planned["problem_id"].str[:11]) == {"calibration"}
     again = [generation(row.problem_id, "calibration", "1", row.edit_id) for row in tables.rows(planned)]
     more = {
         "plans": [*paths["plans"], out],
-        "regenerations": [*paths["regenerations"], table(tmp_path / "r.parquet", "regenerations", pd.DataFrame(again))],
+        "regenerated": [
+            *paths["regenerated"],
+            table(tmp_path / "r.parquet", "verdicts", verdicts_of(pd.DataFrame(again))),
+        ],
     }
     stage.run(tried, **{**paths, **more}, out=tmp_path / "out.parquet")
     rows = tables.read(tmp_path / "out.parquet", "sensitivity")
@@ -196,12 +206,12 @@ def test_affected_receivers_keep_to_the_stored_band() -> None:
 
 
 def test_a_rule_with_accumulation_needs_its_limit() -> None:
-    readings = pd.DataFrame({"share": [0.9, 0.9], "z": [1.0, 3.0]})
+    readings = pd.DataFrame({"affected_share": [0.9, 0.9], "accumulation_z": [1.0, 3.0]})
     trigger = Trigger(rule="share_and_accumulation")
     choice = sensitivity.Choice("deep", "a", "b", FLOW, trigger, LOCATE, CORRUPT)
     eligible = pd.Series([True, True])
     for limit, expected in ((2.0, [False, True]), (None, [False, False])):
-        cases = sensitivity.Cases([], eligible, eligible, {}, pd.Series(dtype=object), limit)
+        cases = sensitivity.Cases(eligible, eligible, {}, pd.Series(dtype=object), limit)
         assert sensitivity.fires(choice, readings, cases, 0.5).tolist() == expected
 
 
@@ -210,8 +220,8 @@ def as_dpc_would(cell: dict[str, Any], choice: sensitivity.Choice, least: int) -
     right = set(cell["generations"].query("split == 'calibration' and extracted == '1'")["problem_id"])
     saliency = cell["saliency"]
     instances = [flow.Instance.of(row) for row in tables.rows(saliency[saliency["problem_id"].isin(right)])]
-    usual = flow.baseline_of(instances, choice.flow, choice.trigger, least)
-    readings = flow.readings(saliency, cell["generations"], choice.flow, choice.trigger, choice.locate, usual)
+    usual = usual_of(instances, choice.flow, choice.trigger, least)
+    readings = readings_of(saliency, cell["generations"], choice.flow, choice.trigger, choice.locate, usual)
     limits = thresholds.limits(readings[readings["problem_id"].isin(right)], Significance(min_cases=least))
     fired = plans.fires(readings, choice.trigger, choice.share or SHARE, limits.accumulation_z)
     return {str(split): float(rows.mean()) for split, rows in fired.groupby(readings["split"])}

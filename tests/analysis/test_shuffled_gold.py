@@ -61,7 +61,7 @@ def split_of(name: str, number: int) -> Split:
     share = draw.random(QUESTIONS)
     again = np.where(draw.random(QUESTIONS) < 0.4 * share, gold, again)
     readings = pd.DataFrame({
-        "problem_id": [f"{name}-{k}" for k in range(QUESTIONS)], "vectors": VECTORS, "share": share,
+        "problem_id": [f"{name}-{k}" for k in range(QUESTIONS)], "vectors": VECTORS, "affected_share": share,
         "located": [[int(j)] for j in draw.integers(VECTORS, size=QUESTIONS)],
         "eligible": draw.random(QUESTIONS) < 0.95, "accumulation_z": 0.0,
     })  # fmt: skip
@@ -87,7 +87,8 @@ def beyond_random(split: Split, share: float | None, seed: int) -> float:
     """Return DPC's net gain per question at R = `share`, minus that of a random trigger at the same rate."""
     planned = plans.make(["dpc", "random_trigger"], plans.PLANS, inputs(split.readings, share, seed))
     asked = split.readings[["problem_id"]].assign(question="")
-    found = outcomes(planned, pd.concat([split.base, split.edited]), split.gold, asked, TASK, plans.ONE_PASS)
+    graded = grade(pd.concat([split.base, split.edited]), split.gold, TASK)
+    found = outcomes(planned, graded, asked, plans.ONE_PASS)
     by_plan = found.groupby("plan")[["fired", "correct"]].mean()
     assert by_plan["fired"].nunique() == 1
     return float(by_plan.loc["dpc", "correct"] - by_plan.loc["random_trigger", "correct"])

@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 from dpc.analysis.readings.flow import Instance, block_means, largest_z
 from dpc.analysis.studies import correlation as study
 from dpc.analysis.studies.limits import Limits
-from dpc.config.settings import Flow, Locate, Sample, Significance, Statistics
-from dpc.config.slices import StudyStage
+from dpc.config.settings import Flow, Locate, Sample, Significance, Statistics, Trigger
+from dpc.config.slices import EvidenceStage, StudyStage
+from dpc.pipeline.stages import gather_evidence
 from dpc.pipeline.stages import run_study as stage
 from dpc.storage import tables
+from tests.support.derived import flow_of, verdicts_of
 from tests.support.saliency_rows import (
     Places,
     even_steps,
     flow_maps,
     generation,
-    gold_of,
     instance,
     random_maps,
     saliency_row,
@@ -48,6 +49,7 @@ def readings(correct: Sequence[bool], **more: Any) -> pd.DataFrame:
             "accumulation_z": 1.0,
             "vectors": 20,
             "located": [[k % 3, 7] for k in range(count)],
+            "first_position": True,
             "s_ifp": np.linspace(0.3, 0.6, count),
             "flow_latter": np.linspace(1, 2, count),
         }
@@ -96,15 +98,15 @@ def test_instances_without_both_halves_are_left_out() -> None:
 
 def test_significance_is_strict_and_null_where_not_estimable() -> None:
     table = readings([True] * 3, accumulation_z=[1.0, 1.1, math.nan], s_ifp=[0.6, 0.5, 0.4])
-    known = study.mark_significant(table, KNOWN, first_position=True)
+    known = study.mark_significant(table, KNOWN)
     assert known["accumulated"].tolist() == [False, True, False]
     assert known["flow_changed"].tolist() == [True, False, False]
     assert known["located"].tolist() == [0, 1, 2]
     assert known["located_at_zero"].tolist() == [True, False, False]
-    unknown = study.mark_significant(table, UNKNOWN, first_position=False)
+    unknown = study.mark_significant(table.assign(first_position=False), UNKNOWN)
     assert unknown[["accumulated", "flow_changed"]].isna().all(axis=None)
     assert unknown["located_at_zero"].tolist() == [False] * 3
-    half = study.mark_significant(table, Limits(1.0, None, 40, ""), first_position=False)
+    half = study.mark_significant(table, Limits(1.0, None, 40, ""))
     assert half["accumulated"].notna().all()
     assert half["flow_changed"].isna().all()
 
@@ -186,7 +188,7 @@ def test_curves_of_no_instances_fit_their_tables(tmp_path: Path) -> None:
 
 
 def findings_of(table: pd.DataFrame, limits: Limits = KNOWN) -> pd.DataFrame:
-    sampled = study.mark_significant(table, limits, first_position=True)
+    sampled = study.mark_significant(table, limits)
     sampled = sampled.assign(in_correlation=True, in_separation=True)
     return study.findings(sampled, QUICK, limits.note).set_index("name")
 
@@ -261,7 +263,7 @@ def test_separation_by_hand() -> None:
 
 
 def test_each_analysis_uses_its_own_sample() -> None:
-    table = study.mark_significant(readings([True, False] * 10), KNOWN, first_position=False)
+    table = study.mark_significant(readings([True, False] * 10), KNOWN)
     first = np.arange(20) < 8
     found = study.findings(table.assign(in_correlation=first, in_separation=~first), QUICK, "").set_index("name")
     assert found.loc[["phi", "spearman_s_ifp_nll", "share_located_at_zero"], "n"].tolist() == [8, 8, 8]
@@ -291,7 +293,7 @@ def test_findings_without_limits_say_why() -> None:
 # the stage
 
 SPOT = Places(3, 3, even_steps(6, 3))
-OUT = ("instances", "layers", "accumulation", "positions", "findings")
+OUT = ("layers", "accumulation", "positions", "findings")
 
 
 SETTINGS = StudyStage(
@@ -320,7 +322,10 @@ Run = Callable[..., dict[str, pd.DataFrame]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Write tables of calibration and test questions, given which are right, and run the stage on them."""
+    """Write tables of calibration and test questions, given which are right, and run the stage on them.
+
+    `sampled` is what the evidence marks as the study's sample, under the limits that the study found.
+    """
 
     def on(calibration: list[bool], test: list[bool], prompt_start: int = 1) -> dict[str, pd.DataFrame]:
         asked = [("calibration", calibration), ("test", test)]
@@ -329,26 +334,38 @@ def run(tmp_path: Path) -> Run:
         shards = [measured.iloc[::2], measured.iloc[1::2]]
         for k, shard in enumerate(shards):
             tables.write(tmp_path / f"saliency{k}", "saliency", shard, {})
-        tables.write(tmp_path / "generations", "generations", answered, {})
-        golds = [tmp_path / split for split, _ in asked]
-        for path, (split, _) in zip(golds, asked, strict=True):
-            ids = answered.loc[answered["split"] == split, "problem_id"].tolist()
-            tables.write(path, "gold", gold_of(ids), {})
-        stage.run(
-            SETTINGS,
-            saliency=[tmp_path / "saliency0", tmp_path / "saliency1"],
-            generations=[tmp_path / "generations"],
-            gold=golds,
-            **{name: tmp_path / f"{name}.parquet" for name in OUT},
+        tables.write(
+            tmp_path / "flow", "flow", flow_of(pd.concat(shards), answered, SETTINGS.flow, SETTINGS.locate), {}
         )
-        return {name: tables.read(tmp_path / f"{name}.parquet", name) for name in OUT}
+        base = [tmp_path / split for split, _ in asked]
+        for path, (split, _) in zip(base, asked, strict=True):
+            tables.write(path, "verdicts", verdicts_of(answered, split), {})
+        shared = {"flow": tmp_path / "flow", "base": base}
+        saliency = [tmp_path / "saliency0", tmp_path / "saliency1"]
+        stage.run(SETTINGS, saliency=saliency, **shared, **{name: tmp_path / f"{name}.parquet" for name in OUT})
+        found = {name: tables.read(tmp_path / f"{name}.parquet", name) for name in OUT}
+        return found | {"sampled": sampled(tmp_path, shared)}
 
     return on
 
 
+def sampled(folder: Path, shared: dict[str, Any]) -> pd.DataFrame:
+    limits = tables.provenance(folder / "findings.parquet")["limits"]
+    fitted = dict.fromkeys(tables.SCHEMAS["thresholds"]) | {
+        "accumulation_z_limit": limits["accumulation_z"], "s_ifp_limit": limits["flow_change"], "static_vector": -1,
+        "right_cases": limits["right_cases"], "note": limits["note"], "net": 0, "calibration_questions": 1,
+    }  # fmt: skip
+    tables.write(folder / "thresholds", "thresholds", pd.DataFrame([fitted]), {})
+    settings_ = EvidenceStage(trigger=Trigger(), locate=SETTINGS.locate, sample=SETTINGS.sample)
+    paths = {"thresholds": folder / "thresholds", "unprompted": shared["base"], "out": folder / "evidence"}
+    gather_evidence.run(settings_, **shared, **paths)
+    evidence = tables.read(folder / "evidence", "evidence")
+    return evidence[evidence["in_correlation"] | evidence["in_separation"]]
+
+
 def test_the_stage_finds_what_was_planted(run: Run, tmp_path: Path) -> None:
     found = run([True] * 6 + [False], [True, False] * 6)
-    rows, numbers = found["instances"], found["findings"].set_index("name")
+    rows, numbers = found["sampled"], found["findings"].set_index("name")
     assert rows["problem_id"].str.startswith("test-").all()
     assert (rows["in_correlation"].sum(), rows["in_separation"].sum()) == (8, 6)
     assert rows["located"].tolist() == [0 if key == "test-0" else 2 for key in rows["problem_id"]]
@@ -376,7 +393,7 @@ def test_the_stage_finds_what_was_planted(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("test", [[False] * 5, [True] * 5, [False, True], [False]])
 def test_the_stage_writes_all_tables_on_one_class(run: Run, test: list[bool]) -> None:
     found = run([False] * 5, test)
-    rows = found["instances"]
+    rows = found["sampled"]
     assert len(rows) == len(test)
     assert rows["correct"].sum() == sum(test)
     assert rows[["accumulated", "flow_changed"]].isna().all(axis=None)
@@ -390,7 +407,7 @@ def test_the_stage_writes_all_tables_on_one_class(run: Run, test: list[bool]) ->
 def test_the_first_vector_may_stand_at_position_zero(run: Run) -> None:
     # test-0 gives every vector the same, so that the first is located
     zero = {
-        start: run([True] * 4, [True, False], start)["instances"].set_index("problem_id")["located_at_zero"]
+        start: run([True] * 4, [True, False], start)["sampled"].set_index("problem_id")["located_at_zero"]
         for start in (1, 0)
     }
     assert zero[1].to_dict() == {"test-0": False, "test-1": False}

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpc.analysis.readings import flow
 from dpc.analysis.studies.limits import best_limit, choose_share, limits, score_grid, static_vector, threshold_curve
 from dpc.config.settings import Controls, Corrupt, Flow, Locate, Significance, Trigger
 from dpc.config.slices import ThresholdsStage
@@ -22,7 +21,8 @@ from dpc.errors import DpcError
 from dpc.pipeline.stages import fit_thresholds as stage
 from dpc.plans import registry as plans
 from dpc.storage import tables
-from tests.support.saliency_rows import Places, flow_maps, generation, gold_of, saliency_row
+from tests.support.derived import flow_of, readings_of, verdicts_of
+from tests.support.saliency_rows import Places, flow_maps, generation, saliency_row
 
 
 def curve_of(
@@ -210,8 +210,6 @@ def test_no_static_vector_where_none_helps() -> None:
 
 PLACES = Places(3, 2, (0,) * 4)
 SETTINGS = ThresholdsStage(
-    task="gsm8k",
-    flow=Flow(),
     trigger=Trigger(grid=[0.2, 0.6, 0.9]),
     locate=Locate(),
     significance=Significance(min_cases=2),
@@ -238,25 +236,16 @@ class Calibration:
 
     def run(self, using: ThresholdsStage = SETTINGS) -> tuple[pd.Series[Any], pd.DataFrame]:
         named = {
-            "saliency": self.measured,
-            "generations": self.made,
-            "plans": self.planned,
-            "regenerations": self.again,
-            "gold": gold_of(sorted(set(self.made["problem_id"]))),
+            "flow": ("flow", flow_of(self.measured, self.made, Flow(), using.locate)),
+            "base": ("verdicts", verdicts_of(self.made, "calibration")),
+            "regenerated": ("verdicts", verdicts_of(self.again)),
+            "plans": ("plans", self.planned),
         }
-        at = {name: self.folder / f"{name}.parquet" for name in [*named, "thresholds", "threshold_curve"]}
-        for name, table in named.items():
-            tables.write(at[name], name, table, {})
-        stage.run(
-            using,
-            saliency=[at["saliency"]],
-            generations=[at["generations"]],
-            regenerations=[at["regenerations"]],
-            plans=at["plans"],
-            gold=at["gold"],
-            out=at["thresholds"],
-            curve=at["threshold_curve"],
-        )
+        at = {flag: self.folder / f"{flag}.parquet" for flag in [*named, "thresholds", "threshold_curve"]}
+        for flag, (name, table) in named.items():
+            tables.write(at[flag], name, table, {})
+        read = {flag: at[flag] for flag in named}
+        stage.run(using, **read, out=at["thresholds"], curve=at["threshold_curve"])
         fitted = tables.read(at["thresholds"], "thresholds")
         assert len(fitted) == 1
         return fitted.iloc[0], tables.read(at["threshold_curve"], "threshold_curve")
@@ -269,7 +258,7 @@ def calibration(tmp_path: Path) -> Calibration:
 
     measured = pd.DataFrame([row(key, latter, "calibration") for key, (latter, _, _) in PLANTED.items()])
     made = pd.DataFrame([generation(key, "calibration", base) for key, (_, base, _) in PLANTED.items()])
-    inputs = plans.Inputs(flow.readings(measured, made, Flow(), Trigger(), Locate()), Trigger(), Corrupt(), Controls())
+    inputs = plans.Inputs(readings_of(measured, made, Flow(), Trigger(), Locate()), Trigger(), Corrupt(), Controls())
     planned = plans.make(["always", "static_candidates"], plans.CALIBRATION, inputs)
     # vector 1 is located everywhere; static vector 2 mends the two, vector 0 breaks what is right
     static = {0: {"untouched": "0"}, 1: {}, 2: {"mended": "1", "mended too": "1"}}
@@ -306,7 +295,7 @@ def test_the_stage_says_what_it_could_not_fit(calibration: Calibration) -> None:
     nothing_helps = calibration.again.assign(extracted="0", extracted_lenient="0")
     calibration.again = nothing_helps
     fitted, curve = calibration.run(strict)
-    assert fitted[["share", "accumulation_z", "flow_change"]].isna().all()
+    assert fitted[["share", "accumulation_z_limit", "s_ifp_limit"]].isna().all()
     assert (fitted["static_vector"], fitted["net"]) == (-1, 0)
     assert not curve["chosen"].any()
     assert fitted["note"].startswith("never fire: no R has a positive net on calibration; no static mask helps")
@@ -322,7 +311,7 @@ def test_the_stage_takes_a_fixed_share(calibration: Calibration) -> None:
 def test_the_stage_refuses_regenerations_of_another_split(calibration: Calibration) -> None:
     stray = pd.DataFrame([generation("of the test", "test", "1", "e")])
     calibration.again = pd.concat([calibration.again, stray])
-    with pytest.raises(DpcError, match="found regenerations of another split; expected calibration only"):
+    with pytest.raises(DpcError, match="found verdicts on another split; expected calibration only"):
         calibration.run()
 
 

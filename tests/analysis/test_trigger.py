@@ -16,7 +16,7 @@ def hand_made() -> pd.DataFrame:
         ("a", False, True, 0.9, True), ("b", False, False, 0.7, True), ("c", True, True, 0.6, True),
         ("d", True, False, 0.1, False),
     ]  # fmt: skip
-    columns = ["problem_id", "correct", "correct_unprompted", "share", "fired"]
+    columns = ["problem_id", "correct", "correct_unprompted", "affected_share", "fired"]
     return pd.DataFrame(rows, columns=columns).assign(seed=0, split="test", eligible=True)
 
 
@@ -38,7 +38,9 @@ def test_trigger_quality_by_hand() -> None:
 
 def test_what_may_not_fire_is_not_ranked_and_few_positives_are_too_little() -> None:
     rows = pd.concat([hand_made(), hand_made().assign(split="calibration")], ignore_index=True)
-    silent = rows.assign(problem_id=rows["problem_id"] + "!", eligible=False, fired=False, correct=False, share=0.0)
+    silent = rows.assign(
+        problem_id=rows["problem_id"] + "!", eligible=False, fired=False, correct=False, affected_share=0.0
+    )
     plain, more = (trigger.quality(table, 0.95) for table in (rows, pd.concat([rows, silent])))
     areas = plain["measure"].isin(("roc_auc", "pr_auc"))
     pd.testing.assert_series_equal(plain.loc[areas, "value"], more.loc[areas, "value"])
@@ -60,7 +62,7 @@ def test_at_random_is_what_random_firing_at_each_seeds_rate_would_hit() -> None:
     fires = np.array([60 * [True] + 40 * [False], 20 * [False] + 10 * [True] + 70 * [False]])
     parts = [
         pd.DataFrame({"problem_id": ids, "seed": seed, "correct": ~wrong[seed], "correct_unprompted": True,
-                      "eligible": may[seed], "fired": fires[seed], "share": 0.5, "split": split})
+                      "eligible": may[seed], "fired": fires[seed], "affected_share": 0.5, "split": split})
         for seed in (0, 1) for split in ("calibration", "test")
     ]  # fmt: skip
     rows = pd.concat(parts, ignore_index=True)

@@ -22,8 +22,9 @@ from dpc.report.tables import evidence_tables as report
 from dpc.storage import tables
 from dpc.storage.hashing import hash_order
 from tests.support import resumable, tiny
+from tests.support.derived import verdicts_of
 from tests.support.report_samples import settings, table
-from tests.support.saliency_rows import Places, flow_maps, generation, gold_of, saliency_row
+from tests.support.saliency_rows import Places, flow_maps, generation, saliency_row
 
 CALIBRATION = resumable.SPLITS["calibration"]
 
@@ -122,9 +123,7 @@ ASKED = {
 """Way: question: share of affected tokens, and the vector that accumulates."""
 MENDS = {"a": "0", "b": "0", "c": "1", "d": "1"}
 """What vector 0 masked answers; 1 is right. Vector 1 was never masked."""
-SETTINGS = VariantsStage(
-    task="gsm8k", flow=Flow(), trigger=Trigger(grid=[0.4, 0.6]), locate=Locate(), corrupt=Corrupt()
-)
+SETTINGS = VariantsStage(flow=Flow(), trigger=Trigger(grid=[0.4, 0.6]), locate=Locate(), corrupt=Corrupt())
 
 
 def planted() -> pd.DataFrame:
@@ -149,12 +148,12 @@ def compared(folder: Path, share: float | None = 0.6) -> pd.DataFrame:
     }  # fmt: skip
     frames = {
         "saliency": ("variant_saliency", planted()), "generations": ("generations", pd.DataFrame(made)),
-        "plans": ("plans", pd.DataFrame(planned)), "regenerations": ("regenerations", pd.DataFrame(again)),
-        "thresholds": ("thresholds", pd.DataFrame([fitted])), "gold": ("gold", gold_of([*"abcd"])),
+        "plans": ("plans", pd.DataFrame(planned)), "thresholds": ("thresholds", pd.DataFrame([fitted])),
+        "base": ("verdicts", verdicts_of(pd.DataFrame(made), "calibration")),
+        "regenerated": ("verdicts", verdicts_of(pd.DataFrame(again))),
     }  # fmt: skip
     paths = {flag: table(folder / f"{flag}.parquet", name, rows) for flag, (name, rows) in frames.items()}
-    several = {"generations": [paths["generations"]], "regenerations": [paths["regenerations"]]}
-    stage.run(SETTINGS, **{**paths, **several}, out=folder / "out.parquet")
+    stage.run(SETTINGS, **{**paths, "generations": [paths["generations"]]}, out=folder / "out.parquet")
     return tables.read(folder / "out.parquet", "variants")
 
 
@@ -166,8 +165,8 @@ def test_decisions_and_vectors_by_hand(tmp_path: Path) -> None:
     rows = compared(tmp_path)
     assert rows["variant"].drop_duplicates().tolist() == list(ASKED)
     assert rows["problem_id"].tolist() == [*"abcd"] * 3
-    assert column(rows, "answer", "share") == [1, 0, 1, 0.5]
-    assert column(rows, "answer", "configured_share") == [0, 0.5, 1, 1]
+    assert column(rows, "answer", "affected_share") == [1, 0, 1, 0.5]
+    assert column(rows, "answer", "configured_affected_share") == [0, 0.5, 1, 1]
     assert column(rows, "configured", "fired") == [False, False, True, True]
     assert column(rows, "answer", "fired") == [True, False, True, False]
     assert column(rows, "answer", "same_decision") == [False, True, True, False]
@@ -183,8 +182,8 @@ def test_decisions_and_vectors_by_hand(tmp_path: Path) -> None:
 def test_r_is_chosen_anew_where_answers_are_known(tmp_path: Path) -> None:
     rows = compared(tmp_path)
     # 0.4 would fire on b and break it; of gold only c and d rise above 0.4, and nothing above 0.6
-    assert set(column(rows, "configured", "limit_anew")) == {0.6}
-    assert set(column(rows, "gold", "limit_anew")) == {0.4}
+    assert set(column(rows, "configured", "share_anew")) == {0.6}
+    assert set(column(rows, "gold", "share_anew")) == {0.4}
     assert column(rows, "gold", "fired_anew") == [False, False, True, True]
     assert not any(column(rows, "gold", "fired"))
     # vector 1 of question a was never masked: three of four are too few
@@ -194,13 +193,13 @@ def test_r_is_chosen_anew_where_answers_are_known(tmp_path: Path) -> None:
 
 def test_the_summary_by_hand(tmp_path: Path) -> None:
     rows = compared(tmp_path)
-    every = pd.concat([rows.assign(seed=0), rows.assign(seed=1, limit=0.3)], ignore_index=True)
+    every = pd.concat([rows.assign(seed=0), rows.assign(seed=1, share=0.3)], ignore_index=True)
     found = variants.summary(every, 0.95).set_index("variant")
     answer = found.loc["answer"]
     assert answer[["fire_rate", "same_decision", "same_vector"]].tolist() == [0.5, 0.5, 0.75]
     assert (answer["same_vector_low"], answer["same_vector_high"]) == pytest.approx(statistics.wilson(0.75, 4, 0.95))
     assert answer["rank_correlation"] == pytest.approx(spearmanr([1, 0, 1, 0.5], [0, 0.5, 1, 1]).statistic)
-    assert answer[["limits", "limits_anew", "known"]].tolist() == ["0.6; 0.3", "unknown", 0.75]
+    assert answer[["shares", "shares_anew", "known"]].tolist() == ["0.6; 0.3", "unknown", 0.75]
     assert math.isnan(answer["fire_rate_anew"])
     # of the two that fire, a's answer is unknown and c is mended: half of all, times 1
     assert answer[["gain", "outcomes"]].tolist() == [pytest.approx(0.5), 0.75]
@@ -209,7 +208,7 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
     assert found.loc["configured", ["gain", "outcomes"]].tolist() == [0.5, 1]
     assert found.loc["gold", "gain"] == 0
     assert found.loc["gold", ["fire_rate", "fire_rate_anew"]].tolist() == [0, 0.5]
-    assert found.loc["gold", "limits_anew"] == "0.4"
+    assert found.loc["gold", "shares_anew"] == "0.4"
     # wrong c and d have a larger S_IFP than right a and b, under gold as well; of the answer a and c are equal
     assert found.loc[["configured", "gold"], "auc"].tolist() == [1, 1]
     assert answer["auc"] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
@@ -225,11 +224,11 @@ def test_a_seed_that_never_fires_says_nothing_about_decisions(tmp_path: Path) ->
     assert never["correct_after"].equals(never["correct"])
     alone = variants.summary(never.assign(seed=0), 0.95).set_index("variant")
     assert alone["same_decision"].isna().all()
-    assert alone["limits"].tolist() == ["never"] * 3
+    assert alone["shares"].tolist() == ["never"] * 3
     assert alone["fire_rate"].tolist() == [0] * 3
     both = pd.concat([never.assign(seed=0), fires.assign(seed=1)], ignore_index=True)
     found = variants.summary(both, 0.95).set_index("variant")
-    assert found.loc["answer", ["limits", "same_decision", "fire_rate"]].tolist() == ["never; 0.6", 0.5, 0.25]
+    assert found.loc["answer", ["shares", "same_decision", "fire_rate"]].tolist() == ["never; 0.6", 0.5, 0.25]
 
 
 def test_the_table_says_what_to_look_for(tmp_path: Path) -> None:

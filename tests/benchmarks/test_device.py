@@ -142,7 +142,11 @@ def test_the_page_names_the_device_and_says_what_is_missing() -> None:
 
 def readings(shares: list[float], eligible: list[bool] | None = None) -> pd.DataFrame:
     """Return readings of questions a, b, c, ... as far as the trigger looks at them."""
-    columns = {"share": shares, "eligible": eligible or [True] * len(shares), "accumulation_z": [1.0] * len(shares)}
+    columns = {
+        "affected_share": shares,
+        "eligible": eligible or [True] * len(shares),
+        "accumulation_z": [1.0] * len(shares),
+    }
     return pd.DataFrame({"problem_id": list("abcde")[: len(shares)], **columns})
 
 
@@ -196,15 +200,16 @@ def study(folder: Path) -> Path:
     made = asked.assign(edit_id="base", token_ids=ids, text="", stop_reason="end", extracted="1", seconds=0.0, batch=0)
     made = made.assign(extracted_lenient="1", split=["calibration"] * 4 + ["test"] * 8)
     saliency = {"head_reduce": "abs_mean", "loss_span": "all", "band": "paper"}
-    settings = {"task": "arithmetic", "flow": {"deep_layers": [2, 2]}, "trigger": {"grid": [0.1, 0.5]}}
-    settings |= {"locate": {}, "significance": {}}
-    limits = {"share": 0.3, "net": 0, "accumulation_z": 1.0, "flow_change": 1.0, "static_vector": -1, "note": ""}
+    settings = {"trigger": {"grid": [0.1, 0.5]}, "locate": {}, "significance": {}}
+    read = {"flow": {"deep_layers": [2, 2]}, "locate": {}}
+    limits = {"share": 0.3, "net": 0, "accumulation_z_limit": 1.0, "s_ifp_limit": 1.0, "static_vector": -1, "note": ""}
     limits |= dict.fromkeys(("flow_constant", "flow_profile", "entropy_limit", "nll_limit", "attention_limit"))
     limits |= {"right_cases": 0, "calibration_questions": 4}
     measured = {"dtype": "float32", "layout": "bos_first", "task": "arithmetic", "saliency": saliency}
     tables.write(folder / "problems/d/questions.parquet", "questions", asked, {})
     tables.write(cell / "generations/1-of-1.parquet", "generations", made, {})
     tables.write(cell / "saliency/1-of-1.parquet", "saliency", tables.empty("saliency"), {"settings": measured})
+    tables.write(cell / "flow.parquet", "flow", tables.empty("flow"), {"settings": read})
     tables.write(cell / "thresholds.parquet", "thresholds", pd.DataFrame([limits]), {"settings": settings})
     return folder
 
@@ -216,7 +221,7 @@ def test_a_studys_test_questions_are_measured_in_both_dtypes(tmp_path: Path, mon
     (found,) = trigger.check(study(tmp_path), 6, Execution(device="cpu"))
     single, half, _, share, _ = seen[0]
     assert list(single["problem_id"]) == list(half["problem_id"]) == ["q4", "q5", "q6", "q7", "q8", "q9"]
-    assert (single["share"] > 0).any()  # the deep layer's flow is there, though it is not in the band
+    assert (single["affected_share"] > 0).any()  # the deep layer's flow is there, though it is not in the band
     difference = (single["nll"] - half["nll"]).abs()
     assert difference.max() > 1e-4  # bfloat16 it was
     assert difference.max() < 0.1 * single["nll"].max()

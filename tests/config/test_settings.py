@@ -220,11 +220,11 @@ REPORT = "draw_figures draw_overview write_tables draw_mechanism draw_evidence w
 SWEEP = "plan_sweep sweep_choices"
 STORED = f"gather_evidence compare_variants {SWEEP}"
 PLANNED = f"plan {REPORT}"
-READ = f"run_study fit_thresholds {STORED} {PLANNED} compare_flows plant_harm"
+READ = f"read_flow run_study compare_variants sweep_choices compare_flows plant_harm {REPORT}"
 MEASURE = "extract_saliency extract_exemplars extract_corrupted extract_variants plant_harm"
 TASK = (
-    f"{REPORT} load_problems generate_base generate_act regenerate extract_saliency choose_exemplars "
-    f"extract_exemplars run_study fit_thresholds plan evaluate extract_corrupted extract_variants plant_harm {STORED}"
+    f"{REPORT} load_problems generate_base generate_act regenerate extract_saliency extract_exemplars run_study "
+    "extract_corrupted extract_variants plant_harm grade_answers"
 )
 
 
@@ -241,8 +241,8 @@ REACH: dict[str, tuple[Any, str]] = {
     "study.prompt_seeds": ([7], REPORT),
     "study.plans": (["prompt_tuning", "dpc"], f"evaluate {PLANNED}"),
     "study.oracles": ([], f"evaluate {REPORT}"),
-    "study.sample.correlation": (7, "run_study"),
-    "study.sample.per_class": (7, "run_study"),
+    "study.sample.correlation": (7, "run_study gather_evidence"),
+    "study.sample.per_class": (7, "run_study gather_evidence"),
     "models.builtin.dtype": ("float64", LM),
     "models.builtin.attention": ("eager", LM),
     "models.llama3-8b.dtype": ("float64", ""),
@@ -298,8 +298,8 @@ REACH: dict[str, tuple[Any, str]] = {
         f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}",
     ),
     "trigger.min_tokens": (7, f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
-    "locate.receivers": ("rationale", f"run_study fit_thresholds write_validation {STORED} {PLANNED}"),
-    "locate.masked_vectors": (2, f"run_study fit_thresholds write_validation {STORED} {PLANNED}"),
+    "locate.receivers": ("rationale", f"read_flow run_study fit_thresholds write_validation {STORED} {PLANNED}"),
+    "locate.masked_vectors": (2, f"read_flow run_study fit_thresholds write_validation {STORED} {PLANNED}"),
     "corrupt.mask": ("attention", f"compare_variants {SWEEP} {PLANNED} plant_harm"),
     "corrupt.mask_value": (0.5, f"compare_variants {SWEEP} {PLANNED} plant_harm"),
     "corrupt.gamma": (7.0, f"compare_variants {SWEEP} {PLANNED} plant_harm"),

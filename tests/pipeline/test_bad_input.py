@@ -187,11 +187,10 @@ def test_overlapping_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_disk_that_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def write(table: object, where: Path, **options: object) -> None:
-        Path(where).write_bytes(b"PAR1 and no more")
+    def write(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dpc.storage.tables.pq.write_table", write)
+    monkeypatch.setattr("dpc.storage.tables.pq.ParquetWriter.write_table", write)
     arguments = problems(tmp_path, rows("train", 6), rows("test", 6))
     before = files(tmp_path)
     assert main(arguments) == 1

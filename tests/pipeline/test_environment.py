@@ -61,6 +61,8 @@ def test_the_snakefile_imports_nothing_heavy() -> None:
 def test_light_stages_load_no_torch() -> None:
     stages = [
         "load_problems",
+        "read_flow",
+        "grade_answers",
         "choose_exemplars",
         "run_study",
         "plan",

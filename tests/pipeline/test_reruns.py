@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ TABLES = {"write_tables": 1, "write_evidence": 1, "all": 1}
 FIGURES = {"draw_figures": 2, "draw_overview": 1, "draw_evidence": 2, "draw_mechanism": 2}
 CALIBRATED = {"select_act_heads": 4, "generate_act": 4}
 GRADED = {"evaluate": 4, "compare_flows": 4, **FIGURES, **TABLES}
-TESTED = {"plan": 4, "regenerate": 8, "extract_corrupted": 4, "sweep_choices": 4, **GRADED}
+TESTED = {"plan": 4, "regenerate": 8, "grade_answers": 8, "extract_corrupted": 4, "sweep_choices": 4, **GRADED}
 """New edits of the test plans; the oracles look at what those have made."""
 PLANNED = {
     "plan_calibration": 4,
@@ -37,20 +38,25 @@ PLANNED = {
     "compare_variants": 4,
     **TESTED,
     "regenerate": 16,
+    "grade_answers": 16,
 }
 UNSWEPT = {**{rule: count for rule, count in PLANNED.items() if rule != "plan_sweep"}, "regenerate": 12}
+UNSWEPT["grade_answers"] = 12
 """The controls are no part of the sensitivity sweep."""
-ANALYSED = {**PLANNED, "run_study": 4}
+ANALYSED = {**PLANNED, "read_flow": 4, "run_study": 4}
 MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, "extract_variants": 4, **ANALYSED}
-GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED}
+GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED, "grade_answers": 28}
 PROMPTED = {"tune_prompt": 4, **CALIBRATED, **GENERATED}
-RENDERED = {"render_prompts": 1, "generate_unprompted": 1, **PROMPTED}
-ALL_BUT_MODEL = {"load_problems": 1, "generate_unprompted": 1, **PROMPTED}
+UNPROMPTED = {"generate_unprompted": 1, "grade_unprompted": 2}
+RENDERED = {"render_prompts": 1, **UNPROMPTED, **PROMPTED}
+ALL_BUT_MODEL = {"load_problems": 1, **UNPROMPTED, **PROMPTED}
 
 
+ACTED = {**CALIBRATED, **TESTED, "grade_answers": 12}
 SWEPT = {
     "plan_sweep": 4,
     "regenerate": 4,
+    "grade_answers": 4,
     "sweep_choices": 4,
     "draw_evidence": 2,
     "write_evidence": 1,
@@ -78,7 +84,11 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
         2.0,
         {**TESTED, "fit_thresholds": 4, "gather_evidence": 4, "compare_variants": 4, "run_study": 4},
     ),
-    ("study.sample.correlation", 50, {"run_study": 4, "draw_figures": 2, **TABLES}),
+    (
+        "study.sample.correlation",
+        50,
+        {"run_study": 4, "gather_evidence": 4, "draw_figures": 2, "draw_evidence": 2, **TABLES},
+    ),
     # new edits
     ("corrupt.gamma", 20.0, {**PLANNED}),
     ("corrupt.mask_value", 0.5, {**PLANNED}),
@@ -87,8 +97,8 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("sensitivity.gammas", [50.0], SWEPT),
     ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
     # new GPU work
-    ("act.tau", 0.2, {**CALIBRATED, **TESTED}),
-    ("act.mode", "released", {**CALIBRATED, **TESTED}),
+    ("act.tau", 0.2, ACTED),
+    ("act.mode", "released", ACTED),
     (
         "mechanism.plans",
         ["dpc"],
@@ -97,14 +107,14 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("variants.rows", 7, {"extract_variants": 4, "compare_variants": 4, "write_evidence": 1, "all": 1}),
     ("validation.planting.steps", 7, {}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
-    ("datasets.arithmetic.max_new_tokens", 40, {"generate_unprompted": 1, **GENERATED}),
+    ("datasets.arithmetic.max_new_tokens", 40, {**UNPROMPTED, **GENERATED}),
     ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
     ("recipes.over_reaching.layout", "prompt_first", {**one_recipe(PROMPTED), **FIGURES, **TABLES}),
-    ("layout", "prompt_first", {**PROMPTED, "generate_unprompted": 1}),
+    ("layout", "prompt_first", {**PROMPTED, **UNPROMPTED}),
     ("datasets.arithmetic.template", "Q : {question} now A :", ALL_BUT_MODEL),
     ("datasets.arithmetic.formats", {"builtin": "plain_4_shot"}, RENDERED),
     ("datasets.arithmetic.generate", 7, ALL_BUT_MODEL),
-    ("models.builtin.builtin.seed", 1, {"train_builtin_model": 1, "generate_unprompted": 1, **PROMPTED}),
+    ("models.builtin.builtin.seed", 1, {"train_builtin_model": 1, **UNPROMPTED, **PROMPTED}),
     # looks and names
     ("figures.cases", 4, {"draw_figures": 2, "all": 1}),
     ("figures.position_bins", 5, {"run_study": 4, "draw_figures": 2, **TABLES}),
@@ -158,7 +168,16 @@ TARGETS = {
     "models": {"train_builtin_model"},
     "prompts": {"load_problems", "train_builtin_model", "tune_prompt"},
     "saliency": {"load_problems", "train_builtin_model", "tune_prompt", "generate_base", "extract_saliency"},
-    "study": {"load_problems", "train_builtin_model", "tune_prompt", "generate_base", "extract_saliency", "run_study"},
+    "study": {
+        "load_problems",
+        "train_builtin_model",
+        "tune_prompt",
+        "generate_base",
+        "extract_saliency",
+        "read_flow",
+        "grade_answers",
+        "run_study",
+    },
 }
 
 
@@ -174,15 +193,37 @@ def test_every_other_target_plans(tmp_path: Path, target: str) -> None:
     assert "draw_figures" not in jobs
 
 
-def test_gold_reaches_only_what_may_see_it(tmp_path: Path) -> None:
-    """Between the prompt and the evaluation, gold goes to thresholds and oracles alone; others feed the report."""
-    done = Workflow(tmp_path, GRID).snakemake("--dry-run", "--printshellcmds")
-    sees_gold = {
-        block.split(":")[0]
-        for block in (done.stdout + done.stderr).split("\nrule ")[1:]
-        if "/gold/" in block.split("output:")[0]
-    }
-    assert sees_gold == {
-        "tune_prompt", "select_act_heads", "run_study", "choose_exemplars", "fit_thresholds", "plan_oracles",
-        "evaluate", "gather_evidence", "sweep_choices", "extract_variants", "compare_variants",
-    }  # fmt: skip
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, str]]:
+    """Rule, inputs and outputs of every job of the study."""
+    done = Workflow(tmp_path_factory.mktemp("planned"), GRID).snakemake("--dry-run", "--printshellcmds")
+    blocks = re.split(r"\n(?:local)?rule ", done.stdout + done.stderr)[1:]
+    made = [re.match(r"(\w+):\n\s+input: (.*)\n\s+output: (.*)", block) for block in blocks]
+    return [(one[1], one[2], one[3]) for one in made if one]
+
+
+def readers(jobs: list[tuple[str, str, str]], part: str) -> set[str]:
+    return {rule for rule, inputs, _ in jobs if part in inputs}
+
+
+def test_gold_reaches_only_what_may_see_it(jobs: list[tuple[str, str, str]]) -> None:
+    """Between prompt and evaluation no rule reads gold but for its own splits; verdicts stand in its place."""
+    graders = {"grade_answers", "grade_unprompted"}
+    assert readers(jobs, "/gold/") == {"tune_prompt", "select_act_heads", "extract_variants", *graders}
+    assert readers(jobs, "/gold/test.") == graders
+    for rule, inputs, outputs in jobs:
+        if rule in graders:
+            (split,) = re.findall(r"/gold/(\w+)\.", inputs)
+            assert f"/verdicts/{split}" in outputs
+
+
+REPORTED = {"run_study", "gather_evidence", "sweep_choices"}
+"""They see the verdicts of both splits, and nothing that generates or plans reads what they write."""
+
+
+def test_verdicts_reach_only_what_may_see_them(jobs: list[tuple[str, str, str]]) -> None:
+    assert readers(jobs, "/verdicts/calibration") == {"fit_thresholds", "compare_variants", *REPORTED}
+    assert readers(jobs, "/verdicts/test") == {"plan_oracles", "choose_exemplars", "evaluate", *REPORTED}
+    report = {"draw_figures", "draw_evidence", "write_tables", "write_evidence"}
+    assert readers(jobs, "/study/e") | readers(jobs, "/study/s") <= report
+    assert readers(jobs, "/plans/oracles") == {"regenerate", "evaluate"}

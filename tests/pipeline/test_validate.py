@@ -100,7 +100,7 @@ def rows(seed: int, position: int, split: str, located_at: list[int], **correct:
             "position": position,
             "rule": "rationale",
             "located": located_at,
-            "share": np.resize([0.9, 0.9, 0.2, 0.2], len(located_at)),
+            "affected_share": np.resize([0.9, 0.9, 0.2, 0.2], len(located_at)),
             "eligible": True,
             "planted_correct": correct.get("planted", [True] * len(located_at)),
             **columns,

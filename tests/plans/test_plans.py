@@ -34,7 +34,7 @@ def readings(shares: Sequence[float], located: Sequence[list[int]] | None = None
         {
             "problem_id": [f"q{k}" for k in range(count)],
             "vectors": 5,
-            "share": shares,
+            "affected_share": shares,
             "located": list(located) if located else [[k % 5] for k in range(count)],
             "accumulation_z": 1.0,
             "entropy": [0.1 * k for k in range(count)],

@@ -34,9 +34,9 @@ from tests.support.report_samples import (
     curve_rows,
     digest,
     evaluation_rows,
+    evidence_rows,
     exemplar_rows,
     finding_rows,
-    instance_rows,
     layer_rows,
     outcome_rows,
     position_rows,
@@ -164,7 +164,7 @@ def every_drawing(rng, chosen, real=False, layers=6, vectors=8, size=30, bad=Fal
         "accumulation": figures_flow.accumulation(accumulation_rows(rng, layers, vectors), chosen, bands[0]),
         "exemplars": figures_flow.exemplars(exemplar_rows(rng, size, vectors, groups), chosen, (0, 2), (3, 4)),
         "analysis": figures_analysis.analysis(
-            found, instance_rows(rng, wrong=0 if bad else 50), position_rows(rng, groups=groups), chosen
+            found, evidence_rows(rng, wrong=0 if bad else 50), position_rows(rng, groups=groups), chosen
         ),
         "confidence": figures_analysis.confidence(found, chosen),
         "thresholds": figures_main.thresholds(curves, chosen),
@@ -228,7 +228,7 @@ def test_empty_tables_are_drawn_and_said():
     empty = figures_flow.exemplars(tables.empty("exemplars"), chosen, None, None)
     assert "no right instance at hand; no wrong instance at hand" in empty.caption
     found = [tables.empty("findings")] * 3
-    made = figures_analysis.analysis(found, tables.empty("instances"), tables.empty("positions"), chosen)
+    made = figures_analysis.analysis(found, tables.empty("evidence"), tables.empty("positions"), chosen)
     assert "no right and no wrong instance at hand" in texts(made.figure)
     assert "not estimable" in texts(figures_analysis.confidence(found, chosen).figure)
     assert "no value of R" in texts(figures_main.thresholds([tables.empty("threshold_curve")] * 3, chosen).figure)
@@ -239,7 +239,7 @@ def test_empty_tables_are_drawn_and_said():
 
 def test_chance_and_a_missing_group_are_not_written_over_each_other():
     found = finding_rows(np.random.default_rng(0), known=False).assign(note=AT_CHANCE)
-    instances = instance_rows(np.random.default_rng(0), right=0)
+    instances = evidence_rows(np.random.default_rng(0), right=0)
     made = figures_analysis.analysis([found], instances, position_rows(np.random.default_rng(0)), settings())
     made.figure.draw_without_rendering()
     said = [text for text in made.figure.axes[1].texts if "right" in text.get_text() or "chance" in text.get_text()]

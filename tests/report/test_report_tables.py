@@ -258,7 +258,7 @@ def seeds_that_fire(rates):
         evidence.append(
             pd.DataFrame(
                 {"correct": by["correct", "prompt_tuning"], "correct_unprompted": by["correct_lenient", "no_prompt"],
-                 "fired": by["fired", "dpc"], "share": 0.5, "eligible": True, "split": "test", "seed": seed}
+                 "fired": by["fired", "dpc"], "affected_share": 0.5, "eligible": True, "split": "test", "seed": seed}
             ).reset_index()
         )  # fmt: skip
     return pd.concat(evaluations), pd.concat(evidence)

@@ -101,12 +101,12 @@ def schema(name: str) -> dict[str, pa.DataType]:
 
 
 def test_missing_numbers_and_truths_come_back_missing(path: Path) -> None:
-    row = dict.fromkeys(schema("thresholds"), 0) | {"share": None, "accumulation_z": np.nan, "note": "n"}
+    row = dict.fromkeys(schema("thresholds"), 0) | {"share": None, "accumulation_z_limit": np.nan, "note": "n"}
     row["flow_profile"] = None
     tables.write(path, "thresholds", pd.DataFrame([row]), {})
     back = tables.read(path, "thresholds").iloc[0]
-    assert back[["share", "accumulation_z"]].isna().all()
-    assert back["flow_change"] == 0
+    assert back[["share", "accumulation_z_limit"]].isna().all()
+    assert back["s_ifp_limit"] == 0
 
 
 @pytest.mark.parametrize("name", list(tables.SCHEMAS))
@@ -268,11 +268,10 @@ def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
 def test_a_failed_write_keeps_the_old_table(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tables.write(path, "questions", questions(2), {})
 
-    def half(table: pa.Table, where: Path, **_: Any) -> None:
-        where.write_bytes(b"PAR1")
+    def half(*_: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(tables.pq, "write_table", half)
+    monkeypatch.setattr(tables.pq.ParquetWriter, "write_table", half)
     with pytest.raises(OSError, match="no space left"):
         tables.write(path, "questions", questions(3), {})
     assert len(tables.read(path, "questions")) == 2

@@ -140,13 +140,17 @@ def accuracy_rows(evaluations, **cell):
     return rows[~rows["plan"].str.startswith("oracle")].assign(**{"recipe": "good", **cell})
 
 
-def instance_rows(rng, right=50, wrong=50):
+def evidence_rows(rng, right=50, wrong=50):
     count = right + wrong
     correct = np.arange(count) < right
     s_ifp = np.clip(rng.normal(0.25, 0.06, count) + 0.05 * ~correct, 0, 1)
     return pd.DataFrame(
         {
             "problem_id": [f"toy-{n:04d}" for n in range(count)],
+            "split": "test",
+            "correct_unprompted": False,
+            "eligible": True,
+            "fired": False,
             "in_correlation": np.arange(count) % 2 == 0,
             "in_separation": True,
             "correct": correct,
@@ -162,7 +166,7 @@ def instance_rows(rng, right=50, wrong=50):
             "flow_latter": rng.random(count) * 1e-3,
             "flow_changed": [bool(n % 4 == 0) for n in range(count)],
         },
-        columns=list(tables.SCHEMAS["instances"]),
+        columns=list(tables.SCHEMAS["evidence"]),
     )
 
 
@@ -253,14 +257,14 @@ def exemplar_rows(rng, size=30, vectors=8, roles=("right", "wrong"), order=("BOS
 
 def cell_files(folder, seeds=3, real=False, layers=6, vectors=8, size=30, bad=False):
     """Write a cell's tables, one set per seed; `bad`: nothing fires, no wrong instance, nothing estimable."""
-    names = "outcomes", "evaluation", "instances", "layers", "accumulation", "positions", "findings", "curves"
+    names = "outcomes", "evaluation", "evidence", "layers", "accumulation", "positions", "findings", "curves"
     files = {name: [] for name in names}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         rows = {
             "outcomes": outcome_rows(rng, real=real, fired=0.0 if bad else 0.3),
             "evaluation": evaluation_rows(rng),
-            "instances": instance_rows(rng, wrong=0 if bad else 50),
+            "evidence": evidence_rows(rng, wrong=0 if bad else 50),
             "layers": layer_rows(rng, layers),
             "accumulation": accumulation_rows(rng, layers, vectors),
             "positions": position_rows(rng, groups=("right",) if bad else ("right", "wrong")),

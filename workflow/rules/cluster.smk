@@ -2,7 +2,7 @@
 import signal
 from itertools import takewhile
 
-from dpc.pipeline import cost
+from dpc.pipeline import cost, cpu_cost
 from dpc.pipeline.cluster import warm
 
 WARNING_SECONDS = 120
@@ -38,6 +38,21 @@ def generic_cards(wildcards):
 def on_gpu_nodes(variable, otherwise=None):
     """A resource named in the environment where the job asks for a GPU."""
     return lambda wildcards: os.environ.get(variable if gpus(wildcards) else otherwise or "") or None
+
+
+def cells_of(wildcards):
+    """The cells that a job is about, one for every seed."""
+    lists = {"model": STUDY.models, "dataset": STUDY.datasets, "recipe": STUDY.recipes, "seed": STUDY.prompt_seeds}
+    chosen = [[wildcards.get(name)] if wildcards.get(name) else every for name, every in lists.items()]
+    return [cost.Place(model, dataset, recipe) for model, dataset, recipe, _ in product(*chosen)]
+
+
+def cpu_job(rule):
+    """The resources of a stage without torch: they grow with what it reads, and with attempts."""
+    return {
+        "mem_mb": lambda wildcards, attempt: cpu_cost.memory_mb(CONFIG, rule, cells_of(wildcards), attempt),
+        "runtime": lambda wildcards, attempt: cpu_cost.minutes(CONFIG, rule, cells_of(wildcards), attempt),
+    }
 
 
 def torch_job(rule):

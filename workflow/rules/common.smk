@@ -50,6 +50,8 @@ wildcard_constraints:
     recipe="|".join(CONFIG.recipes),
     seed="|".join(map(str, {*STUDY.prompt_seeds, *CONFIG.validation.choosing_seeds, *CONFIG.validation.held_out_seeds})),
     part="|".join(PARTS),
+    answers="|".join(["base", "act", *PARTS]),
+    split="calibration|test",
     shard=r"\d+",
     shards=r"\d+",
 

@@ -9,7 +9,10 @@ rule evaluate:
         act=shards_of("act_generations") if ACT else [],
         regenerations=shards_of("regenerations", *EVALUATED),
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
-        gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
+        verdicts=[
+            f"{R}/{{model}}/{{dataset}}/verdicts/test.parquet",
+            *verdicts("test", "base", *(["act"] if ACT else []), *EVALUATED),
+        ],
     output:
         outcomes=f"{CELL}/evaluation/outcomes.parquet",
         summary=f"{CELL}/evaluation/evaluation.parquet",
@@ -19,11 +22,13 @@ rule evaluate:
         f"{R}/benchmarks/evaluate/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("evaluate"),
     params:
         settings=settings("evaluate"),
         version=VERSIONS["evaluate"],
     shell:
         '"$DPC_PYTHON" -m dpc evaluate --settings {params.settings:q} --plans {input.plans:q} '
         "--unprompted {input.unprompted:q} --generations {input.generations:q} --act {input.act:q} "
-        "--regenerations {input.regenerations:q} --questions {input.questions:q} --gold {input.gold:q} "
-        "--outcomes {output.outcomes:q} --out {output.summary:q} --log {log:q}"
+        "--regenerations {input.regenerations:q} --verdicts {input.verdicts:q} "
+        "--questions {input.questions:q} --outcomes {output.outcomes:q} --out {output.summary:q} --log {log:q}"

@@ -28,11 +28,10 @@ rule evidence:
 
 rule gather_evidence:
     input:
-        saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
-        unprompted=shards_of("unprompted"),
+        flow=f"{CELL}/flow.parquet",
+        base=BASE_VERDICTS,
+        unprompted=[f"{R}/{{model}}/{{dataset}}/verdicts/{split}.parquet" for split in ("calibration", "test")],
         thresholds=f"{CELL}/thresholds.parquet",
-        gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=["calibration", "test"]),
     output:
         f"{CELL}/study/evidence.parquet",
     log:
@@ -41,19 +40,20 @@ rule gather_evidence:
         f"{R}/benchmarks/gather_evidence/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("gather_evidence"),
     params:
         settings=settings("gather_evidence"),
         version=VERSIONS["gather_evidence"],
     shell:
-        '"$DPC_PYTHON" -m dpc gather_evidence --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --unprompted {input.unprompted:q} --thresholds {input.thresholds:q} "
-        "--gold {input.gold:q} --out {output:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc gather_evidence --settings {params.settings:q} --flow {input.flow:q} '
+        "--base {input.base:q} --unprompted {input.unprompted:q} --thresholds {input.thresholds:q} "
+        "--out {output:q} --log {log:q}"
 
 
 rule plan_sweep:
     input:
-        saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
+        f"{CELL}/flow.parquet",
     output:
         f"{CELL}/plans/sweep.parquet",
     log:
@@ -62,22 +62,24 @@ rule plan_sweep:
         f"{R}/benchmarks/plan_sweep/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("plan_sweep"),
     params:
         settings=settings("plan_sweep"),
         version=VERSIONS["plan_sweep"],
     shell:
-        '"$DPC_PYTHON" -m dpc plan_sweep --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --out {output:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc plan_sweep --settings {params.settings:q} --flow {input:q} '
+        "--out {output:q} --log {log:q}"
 
 
 rule sweep_choices:
     input:
         saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
+        flow=f"{CELL}/flow.parquet",
+        base=BASE_VERDICTS,
         plans=expand(f"{CELL}/plans/{{part}}.parquet", part=SWEPT, allow_missing=True),
-        regenerations=shards_of("regenerations", *SWEPT),
+        regenerated=[path for part in SWEPT for path in verdicts("test" if part == "test" else "calibration", part)],
         thresholds=f"{CELL}/thresholds.parquet",
-        gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=["calibration", "test"]),
     output:
         f"{CELL}/study/sensitivity.parquet",
     log:
@@ -86,13 +88,15 @@ rule sweep_choices:
         f"{R}/benchmarks/sweep_choices/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("sweep_choices"),
     params:
         settings=settings("sweep_choices"),
         version=VERSIONS["sweep_choices"],
     shell:
         '"$DPC_PYTHON" -m dpc sweep_choices --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --plans {input.plans:q} --regenerations {input.regenerations:q} "
-        "--thresholds {input.thresholds:q} --gold {input.gold:q} --out {output:q} --log {log:q}"
+        "--flow {input.flow:q} --base {input.base:q} --plans {input.plans:q} --regenerated {input.regenerated:q} "
+        "--thresholds {input.thresholds:q} --out {output:q} --log {log:q}"
 
 
 rule draw_evidence:
@@ -121,6 +125,8 @@ rule draw_evidence:
         f"{R}/benchmarks/draw_evidence/{{model}}.{{dataset}}.{{recipe}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("draw_evidence"),
     params:
         settings=lambda w: settings(
             "draw_evidence", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
@@ -135,7 +141,6 @@ rule draw_evidence:
 rule write_evidence:
     input:
         evidence=cell_files("study/evidence.parquet"),
-        instances=cell_files("study/instances.parquet"),
         outcomes=cell_files("evaluation/outcomes.parquet"),
         sensitivity=cell_files("study/sensitivity.parquet"),
         variants=cell_files("variants/variants.parquet"),
@@ -157,11 +162,13 @@ rule write_evidence:
         f"{R}/benchmarks/write_evidence.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("write_evidence"),
     params:
         settings=settings("write_evidence", study=STUDY.name),
         version=VERSIONS["write_evidence"],
         folder=lambda w, output: Path(output[0]).parent,
     shell:
         '"$DPC_PYTHON" -m dpc write_evidence --settings {params.settings:q} --evidence {input.evidence:q} '
-        "--instances {input.instances:q} --outcomes {input.outcomes:q} --sensitivity {input.sensitivity:q} "
+        "--outcomes {input.outcomes:q} --sensitivity {input.sensitivity:q} "
         "--variants {input.variants:q} --mechanism {input.mechanism:q} --folder {params.folder:q} --log {log:q}"

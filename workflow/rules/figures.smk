@@ -16,7 +16,7 @@ rule draw_figures:
     input:
         outcomes=own_cells("evaluation/outcomes.parquet"),
         evaluation=own_cells("evaluation/evaluation.parquet"),
-        instances=own_cells("study/instances.parquet"),
+        evidence=own_cells("study/evidence.parquet"),
         layers=own_cells("study/layers.parquet"),
         accumulation=own_cells("study/accumulation.parquet"),
         positions=own_cells("study/positions.parquet"),
@@ -50,6 +50,8 @@ rule draw_figures:
         f"{R}/benchmarks/draw_figures/{{model}}.{{dataset}}.{{recipe}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("draw_figures"),
     params:
         settings=lambda w: settings(
             "draw_figures", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
@@ -58,7 +60,7 @@ rule draw_figures:
         folder=lambda w: FIGURE_FOLDER.format(**w),
     shell:
         '"$DPC_PYTHON" -m dpc draw_figures --settings {params.settings:q} --outcomes {input.outcomes:q} '
-        "--evaluation {input.evaluation:q} --instances {input.instances:q} --layers {input.layers:q} "
+        "--evaluation {input.evaluation:q} --evidence {input.evidence:q} --layers {input.layers:q} "
         "--accumulation {input.accumulation:q} --positions {input.positions:q} --findings {input.findings:q} "
         "--curves {input.curves:q} --exemplars {input.exemplars:q} --folder {params.folder:q} --log {log:q}"
 
@@ -81,6 +83,8 @@ rule draw_overview:
         f"{R}/benchmarks/draw_overview/{{model}}.{{dataset}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("draw_overview"),
     params:
         settings=lambda w: settings("draw_overview", models=[w.model], datasets=[w.dataset], study=STUDY.name)(w),
         version=VERSIONS["draw_overview"],

@@ -32,7 +32,7 @@ rule extract_corrupted:
 
 rule compare_flows:
     input:
-        saliency=shards_of("saliency"),
+        base=f"{CELL}/flow.parquet",
         corrupted=f"{CELL}/mechanism/saliency.parquet",
         plans=f"{CELL}/plans/test.parquet",
         outcomes=f"{CELL}/evaluation/outcomes.parquet",
@@ -44,11 +44,13 @@ rule compare_flows:
         f"{R}/benchmarks/compare_flows/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("compare_flows"),
     params:
         settings=settings("compare_flows"),
         version=VERSIONS["compare_flows"],
     shell:
-        '"$DPC_PYTHON" -m dpc compare_flows --settings {params.settings:q} --saliency {input.saliency:q} '
+        '"$DPC_PYTHON" -m dpc compare_flows --settings {params.settings:q} --base {input.base:q} '
         "--corrupted {input.corrupted:q} --plans {input.plans:q} --outcomes {input.outcomes:q} --out {output:q} "
         "--log {log:q}"
 
@@ -76,6 +78,8 @@ rule draw_mechanism:
         f"{R}/benchmarks/draw_mechanism/{{model}}.{{dataset}}.{{recipe}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("draw_mechanism"),
     params:
         settings=lambda w: settings(
             "draw_mechanism", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name

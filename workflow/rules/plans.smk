@@ -1,10 +1,9 @@
-# One stage, three rules: calibration plans (to fit thresholds), test plans (no gold), oracles (gold, labelled).
+# One stage, three rules: calibration plans (to fit thresholds), test plans (no gold), oracles (verdicts, labelled).
 
 
 rule plan_calibration:
     input:
-        saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
+        flow=f"{CELL}/flow.parquet",
     output:
         f"{CELL}/plans/calibration.parquet",
     log:
@@ -13,19 +12,20 @@ rule plan_calibration:
         f"{R}/benchmarks/plan_calibration/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("plan_calibration"),
     params:
         settings=settings("plan", plans=["always", "static_candidates"]),
         version=VERSIONS["plan"],
     shell:
-        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --split calibration --out {output:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '
+        "--split calibration --out {output:q} --log {log:q}"
 
 
 rule plan:
     input:
         **({"act": f"{CELL}/act/heads.parquet"} if ACT else {}),
-        saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
+        flow=f"{CELL}/flow.parquet",
         thresholds=f"{CELL}/thresholds.parquet",
     output:
         f"{CELL}/plans/test.parquet",
@@ -35,20 +35,21 @@ rule plan:
         f"{R}/benchmarks/plan/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("plan"),
     params:
         settings=settings("plan"),
         version=VERSIONS["plan"],
     shell:
-        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --thresholds {input.thresholds:q} --split test --out {output:q} "
+        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '
+        "--thresholds {input.thresholds:q} --split test --out {output:q} "
         "--log {log:q}" + (" --act-heads {input.act:q}" if ACT else "")
 
 
 rule plan_oracles:
     input:
-        saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
-        gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
+        flow=f"{CELL}/flow.parquet",
+        verdicts=f"{CELL}/verdicts/test/base.parquet",
     output:
         f"{CELL}/plans/oracles.parquet",
     log:
@@ -57,9 +58,11 @@ rule plan_oracles:
         f"{R}/benchmarks/plan_oracles/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("plan_oracles"),
     params:
         settings=settings("plan", plans=STUDY.oracles),
         version=VERSIONS["plan"],
     shell:
-        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --gold {input.gold:q} --split test --out {output:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '
+        "--verdicts {input.verdicts:q} --split test --out {output:q} --log {log:q}"

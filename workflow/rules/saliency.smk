@@ -30,10 +30,32 @@ rule extract_saliency:
         "--shards {wildcards.shards} --out {output:q} --log {log:q}"
 
 
+rule read_flow:
+    input:
+        saliency=shards_of("saliency"),
+        generations=shards_of("generations"),
+    output:
+        f"{CELL}/flow.parquet",
+    log:
+        f"{R}/logs/read_flow/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/read_flow/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **cpu_job("read_flow"),
+    params:
+        settings=settings("read_flow"),
+        version=VERSIONS["read_flow"],
+    shell:
+        '"$DPC_PYTHON" -m dpc read_flow --settings {params.settings:q} --saliency {input.saliency:q} '
+        "--generations {input.generations:q} --out {output:q} --log {log:q}"
+
+
 rule choose_exemplars:
     input:
         generations=shards_of("generations"),
-        gold=f"{R}/problems/{{dataset}}/gold/test.parquet",
+        verdicts=f"{CELL}/verdicts/test/base.parquet",
     output:
         f"{CELL}/study/chosen.parquet",
     log:
@@ -42,12 +64,14 @@ rule choose_exemplars:
         f"{R}/benchmarks/choose_exemplars/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("choose_exemplars"),
     params:
         settings=settings("choose_exemplars"),
         version=VERSIONS["choose_exemplars"],
     shell:
         '"$DPC_PYTHON" -m dpc choose_exemplars --settings {params.settings:q} --generations {input.generations:q} '
-        "--gold {input.gold:q} --out {output:q} --log {log:q}"
+        "--verdicts {input.verdicts:q} --out {output:q} --log {log:q}"
 
 
 rule extract_exemplars:

@@ -1,10 +1,9 @@
 rule run_study:
     input:
         saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
-        gold=expand(f"{R}/problems/{{{{dataset}}}}/gold/{{split}}.parquet", split=["calibration", "test"]),
+        flow=f"{CELL}/flow.parquet",
+        base=BASE_VERDICTS,
     output:
-        instances=f"{CELL}/study/instances.parquet",
         layers=f"{CELL}/study/layers.parquet",
         accumulation=f"{CELL}/study/accumulation.parquet",
         positions=f"{CELL}/study/positions.parquet",
@@ -15,11 +14,12 @@ rule run_study:
         f"{R}/benchmarks/run_study/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("run_study"),
     params:
         settings=settings("run_study", position_bins=CONFIG.figures.position_bins),
         version=VERSIONS["run_study"],
     shell:
         '"$DPC_PYTHON" -m dpc run_study --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --gold {input.gold:q} --instances {output.instances:q} "
-        "--layers {output.layers:q} --accumulation {output.accumulation:q} --positions {output.positions:q} "
-        "--findings {output.findings:q} --log {log:q}"
+        "--flow {input.flow:q} --base {input.base:q} --layers {output.layers:q} "
+        "--accumulation {output.accumulation:q} --positions {output.positions:q} --findings {output.findings:q} --log {log:q}"

@@ -28,6 +28,8 @@ rule write_tables:
         f"{R}/benchmarks/write_tables.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("write_tables"),
     params:
         settings=settings("write_tables", study=STUDY.name),
         version=VERSIONS["write_tables"],

@@ -36,9 +36,9 @@ rule compare_variants:
         saliency=f"{CELL}/variants/saliency.parquet",
         generations=shards_of("generations"),
         plans=f"{CELL}/plans/calibration.parquet",
-        regenerations=shards_of("regenerations", "calibration"),
+        base=f"{CELL}/verdicts/calibration/base.parquet",
+        regenerated=f"{CELL}/verdicts/calibration/calibration.parquet",
         thresholds=f"{CELL}/thresholds.parquet",
-        gold=f"{R}/problems/{{dataset}}/gold/calibration.parquet",
     output:
         f"{CELL}/variants/variants.parquet",
     log:
@@ -47,10 +47,12 @@ rule compare_variants:
         f"{R}/benchmarks/compare_variants/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **cpu_job("compare_variants"),
     params:
         settings=settings("compare_variants"),
         version=VERSIONS["compare_variants"],
     shell:
         '"$DPC_PYTHON" -m dpc compare_variants --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --plans {input.plans:q} --regenerations {input.regenerations:q} "
-        "--thresholds {input.thresholds:q} --gold {input.gold:q} --out {output:q} --log {log:q}"
+        "--generations {input.generations:q} --plans {input.plans:q} --base {input.base:q} "
+        "--regenerated {input.regenerated:q} --thresholds {input.thresholds:q} --out {output:q} --log {log:q}"

@@ -1,10 +1,12 @@
-"""Readings of the information flow from stored saliency: shares, accumulation, S_IFP. Axes: L layer, T rationale token,
-N prompt vector. Formulas: docs/methods.md, steps 3 and 4, choices D7 to D20 (`docs/choices.md`)."""
+"""The information flow of one question, from its stored saliency. Axes: L layer, T rationale token, N prompt vector.
+
+Formulas: docs/methods.md, steps 3 and 4, choices D7 to D20 (`docs/choices.md`).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dpc.analysis.readings.baseline import Baseline, of_cases
 from dpc.config.layers import layer_range
-from dpc.config.settings import Flow, Locate, Trigger
+from dpc.config.settings import Flow, Locate
 from dpc.errors import DpcError
-from dpc.storage import tables
 
 Floats = NDArray[np.float64]
 
@@ -88,46 +88,6 @@ def token_flow(instance: Instance, deep: range) -> Floats:
     return instance.row_prompt_LT[list(deep)].mean(0) / max(instance.vectors, 1)
 
 
-def affected_tokens(
-    instance: Instance, flow: Flow, trigger: Trigger, baseline: Baseline | None = None
-) -> tuple[NDArray[np.bool_], float]:
-    """Return which tokens of the latter half are affected, and their share R is compared with (step 3; D7-D9).
-
-    Affected: s > kappa x mean of s over the former half, strictly (constant flow affects none). With `granularity:
-    step` the same over means of steps. A rationale without a former half has none. `trigger.baseline` may ask for
-    another comparison, with a `baseline` of right calibration cases; where there is none, no token is affected.
-    """
-    deep = layer_range(flow.deep_layers, instance.layers)
-    values = token_flow(instance, deep)
-    if trigger.baseline != "former" and baseline is None:
-        return np.zeros(instance.rationale_tokens, dtype=bool), 0.0
-    if trigger.baseline == "detrend" and baseline:
-        values = baseline.detrended(values)
-    units = np.arange(instance.rationale_tokens)
-    former = instance.former[flow.halves]
-    if trigger.granularity == "step":
-        units = instance.step_of_token
-        values = np.bincount(units, weights=values) / np.bincount(units)
-        former = len(values) // 2
-    if former < 1 or former >= len(values):
-        return np.zeros(instance.rationale_tokens, dtype=bool), 0.0
-    usual = baseline.constant if trigger.baseline == "constant" and baseline else values[:former].mean()
-    above = values > trigger.kappa * usual * (1 + ROUNDING)  # a mean of equal values may round down
-    above[:former] = False
-    return above[units], float(above.sum() / (len(values) - former))
-
-
-def baseline_of(instances: Sequence[Instance], flow: Flow, trigger: Trigger, least: int) -> Baseline | None:
-    """Return what `trigger.baseline` needs from right calibration cases; None where it needs nothing.
-
-    None too with fewer than `least` cases.
-    """
-    if trigger.baseline == "former":
-        return None
-    flows = [token_flow(each, layer_range(flow.deep_layers, each.layers)) for each in instances]
-    return of_cases([(s_T, i.former[flow.halves]) for s_T, i in zip(flows, instances, strict=True)], least)
-
-
 def column_saliency(
     instance: Instance, shallow: range, receivers: str, affected_T: NDArray[np.bool_] | None = None
 ) -> Floats:
@@ -136,14 +96,19 @@ def column_saliency(
     `affected` counts the affected tokens' rows, or all rationale rows where none is affected.
     """
     if receivers == "affected":
-        rows = affected_T if affected_T is not None and affected_T.any() else slice(None)
-        return np.asarray(instance.band_TN[rows].mean(0) / len(shallow))
+        return received(instance.band_TN, affected_T) / len(shallow)
     layers = list(shallow)
     total, rows_counted = instance.column_rationale_LN[layers].sum(0), instance.rationale_tokens
     if receivers == "question_and_rationale":
         total = total + instance.column_question_LN[layers].sum(0)
         rows_counted += instance.question_tokens - 1
     return np.asarray(total / (len(layers) * rows_counted))
+
+
+def received(band_TN: Floats, affected_T: NDArray[np.bool_] | None) -> Floats:
+    """Return the mean over the affected tokens' rows, or over all rows where none is affected."""
+    rows = affected_T if affected_T is not None and affected_T.any() else slice(None)
+    return np.asarray(band_TN[rows].mean(0))
 
 
 def largest_z(values_N: Floats) -> float:
@@ -209,67 +174,64 @@ def s_ifp(blocks: dict[str, Floats], deep: range) -> tuple[float, float]:
     return (prompt / total if total > 0 else math.nan), prompt
 
 
-def readings(
-    saliency: pd.DataFrame,
-    generations: pd.DataFrame,
-    flow: Flow,
-    trigger: Trigger,
-    locate: Locate,
-    baseline: Baseline | None = None,
-) -> pd.DataFrame:
-    """Return one row of readings per question: what the trigger, the locator and the study need.
+def prompt_influence(instance: Instance) -> Floats:
+    """Return, per layer, the mean saliency of prompt columns over pairs with a question or rationale row."""
+    pairs = pair_counts(instance.question_tokens, instance.vectors, instance.rationale_tokens, 0)
+    total_L = instance.column_question_LN.sum(1) + instance.row_prompt_LT.sum(1)
+    return np.asarray(total_L / max(pairs["p→q"] + pairs["p→r"], 1))
 
-    Columns: problem_id, split, vectors, rationale_tokens, nll and entropy (means, nats per token), attention (plain, to
-    the prompt, mean over the deep layers and the rationale's rows), eligible (D27), share, located (list, most salient
-    first), accumulation, accumulation_z, s_ifp, flow_latter. Raises DpcError unless generations and saliency are of the
-    same questions.
+
+def band_log_ratio(instance: Instance) -> float:
+    """Return log(mean influence in the paper's layers 2-10 of 32 / mean in all others); nan where a side is empty."""
+    influence_L = prompt_influence(instance)
+    inside = np.isin(np.arange(instance.layers), list(layer_range("paper", instance.layers)))
+    if inside.all() or not influence_L[inside].mean() > 0 or not influence_L[~inside].mean() > 0:
+        return math.nan
+    return float(np.log(influence_L[inside].mean() / influence_L[~inside].mean()))
+
+
+def late_flow(instance: Instance, flow: Flow) -> dict[str, float]:
+    """Return S_IFP, the raw flow to the latter half over the deep layers (D20), and the mean NLL per token."""
+    ratio, raw = s_ifp(block_means(instance, flow.halves), layer_range(flow.deep_layers, instance.layers))
+    return {"s_ifp": ratio, "flow_latter": raw, "nll": float(instance.nll_T.mean())}
+
+
+def derive(saliency: Iterable[Any], generations: pd.DataFrame, flow: Flow, locate: Locate) -> Iterator[dict[str, Any]]:
+    """Yield the row of table `flow` for each row of table `saliency`.
+
+    Nothing in it depends on the trigger. c_j is the mean over its receivers; where these are the affected tokens,
+    which the trigger decides on, their band of rows x columns stands in its place. Raises DpcError unless generations
+    and saliency are of the same questions.
     """
-    answered = generations.set_index("problem_id")["extracted"].notna()
-    missing = set(answered.index) - set(saliency["problem_id"])
+    answered = dict(zip(generations["problem_id"], generations["extracted"].notna(), strict=True))
+    missing = set(answered)
+    for row in saliency:
+        if row.problem_id not in answered:
+            raise DpcError(f"saliency of {row.problem_id} has no generation; run extract_saliency again")
+        missing.discard(row.problem_id)
+        yield {"answered": answered[row.problem_id], **_derived(row, flow, locate)}
     if missing:
         raise DpcError(f"{len(missing)} generations have no saliency, e.g. {min(missing)}; run extract_saliency again")
-    strange = set(saliency["problem_id"]) - set(answered.index)
-    if strange:
-        found = f"{len(strange)} rows of saliency have no generation, e.g. {min(strange)}"
-        raise DpcError(f"{found}; run extract_saliency again")
-    rows = [
-        {"split": row.split, **_reading(Instance.of(row), flow, trigger, locate, baseline)}
-        for row in tables.rows(saliency)
-    ]
-    table = pd.DataFrame(rows, columns=["split", *READING_COLUMNS])
-    told = table["problem_id"].map(answered).astype(bool)
-    return table.assign(eligible=eligible(table["rationale_tokens"], told, trigger))
 
 
-def eligible(tokens: pd.Series[int], answered: pd.Series[bool], trigger: Trigger) -> pd.Series[bool]:
-    """Say which rationales DPC may fire on (D27): those that are long enough and have an answer."""
-    return (tokens >= trigger.min_tokens) & answered
-
-
-READING_COLUMNS = (
-    "problem_id", "vectors", "rationale_tokens", "nll", "entropy", "attention", "share", "located", "accumulation",
-    "accumulation_z", "s_ifp", "flow_latter",
-)  # fmt: skip
-
-
-def _reading(
-    instance: Instance, flow: Flow, trigger: Trigger, locate: Locate, baseline: Baseline | None
-) -> dict[str, Any]:
+def _derived(row: Any, flow: Flow, locate: Locate) -> dict[str, Any]:
+    instance = Instance.of(row)
     shallow, deep = (layer_range(spec, instance.layers) for spec in (flow.shallow_layers, flow.deep_layers))
-    affected_T, share = affected_tokens(instance, flow, trigger, baseline)
-    column_N = column_saliency(instance, shallow, locate.receivers, affected_T)
-    ratio, raw = s_ifp(block_means(instance, flow.halves), deep)
+    by_band = locate.receivers == "affected"
     return {
         "problem_id": instance.problem_id,
+        "split": row.split,
+        "layers": instance.layers,
         "vectors": instance.vectors,
+        "prompt_start": int(row.prompt_start),
         "rationale_tokens": instance.rationale_tokens,
-        "nll": float(instance.nll_T.mean()),
+        "former": instance.former[flow.halves],
+        "step_of_token": instance.step_of_token,
+        "token_flow": token_flow(instance, deep),
+        "column_saliency": None if by_band else column_saliency(instance, shallow, locate.receivers),
+        "band": row.band if by_band else None,
         "entropy": float(instance.entropy_T.mean()),
         "attention": float(instance.row_attention_LT[list(deep)].mean()),
-        "share": share,
-        "located": np.argsort(-column_N, kind="stable")[: locate.masked_vectors].tolist(),
-        "accumulation": largest_share(column_N),
-        "accumulation_z": largest_z(column_N),
-        "s_ifp": ratio,
-        "flow_latter": raw,
+        "band_log_ratio": band_log_ratio(instance),
+        **late_flow(instance, flow),
     }

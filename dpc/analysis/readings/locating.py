@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from dpc.analysis.readings.flow import Floats, Instance, affected_tokens, column_saliency
+from dpc.analysis.readings.flow import Floats, Instance, column_saliency
+from dpc.analysis.readings.reading import TokenFlow, affected_tokens
 from dpc.config.layers import layer_range
 from dpc.config.settings import Flow, Trigger
 
@@ -19,7 +20,8 @@ def _shallow(instance: Instance, flow: Flow) -> range:
 
 
 def _affected(instance: Instance, flow: Flow, trigger: Trigger) -> Floats:
-    return column_saliency(instance, _shallow(instance, flow), "affected", affected_tokens(instance, flow, trigger)[0])
+    affected_T = affected_tokens(TokenFlow.of(instance, flow), trigger)[0]
+    return column_saliency(instance, _shallow(instance, flow), "affected", affected_T)
 
 
 def _attention(instance: Instance, flow: Flow, trigger: Trigger) -> Floats:
@@ -42,11 +44,16 @@ NORM = "norm"
 
 
 def located(instances: list[Instance], lengths_N: Floats, flow: Flow, trigger: Trigger) -> pd.DataFrame:
-    """Return one row per instance and rule: problem_id, rule, located (the vector to blame), share, tokens."""
+    """Return one row per instance and rule: problem_id, rule, located (the vector to blame), affected_share,
+    rationale_tokens."""
     rows = []
     for instance in instances:
-        share = affected_tokens(instance, flow, trigger)[1]
-        about = {"problem_id": instance.problem_id, "share": share, "tokens": instance.rationale_tokens}
+        share = affected_tokens(TokenFlow.of(instance, flow), trigger)[1]
+        about = {
+            "problem_id": instance.problem_id,
+            "affected_share": share,
+            "rationale_tokens": instance.rationale_tokens,
+        }
         blamed = {name: rule(instance, flow, trigger) for name, rule in RULES.items()} | {NORM: lengths_N}
         rows += [{**about, "rule": name, "located": int(np.argmax(values_N))} for name, values_N in blamed.items()]
     return pd.DataFrame(rows)

@@ -24,7 +24,6 @@ class Cell:
     """The tables of one model, dataset and recipe, all seeds below each other, with a column `seed`."""
 
     evidence: pd.DataFrame
-    instances: pd.DataFrame
     outcomes: pd.DataFrame
     mechanism: pd.DataFrame
     confidence: float = 0.95
@@ -71,7 +70,7 @@ def _pooled(
 
 
 def _correlated(cell: Cell) -> pd.DataFrame:
-    return cell.instances[cell.instances["in_correlation"].astype(bool)]
+    return cell.evidence[cell.evidence["in_correlation"].astype(bool)]
 
 
 def accumulation_and_s_ifp(cell: Cell) -> Found:
@@ -92,7 +91,7 @@ def accumulation_and_change(cell: Cell) -> Found:
 
 
 def _separation(cell: Cell) -> tuple[pd.DataFrame, pd.Series, int]:
-    rows = cell.instances[cell.instances["in_separation"].astype(bool)]
+    rows = cell.evidence[cell.evidence["in_separation"].astype(bool)]
     wrong = ~rows["correct"].astype(bool)
     return rows, wrong, min(_counted(rows[wrong]), _counted(rows[~wrong]))
 
@@ -118,7 +117,7 @@ def s_ifp_beyond_confidence(cell: Cell) -> Found:
 
 def _of_sample(cell: Cell, column: str) -> Found:
     """Mean of a column of the evidence over the instances of the accumulation study."""
-    rows = _correlated(cell)[["seed", "problem_id"]].merge(cell.evidence, on=["seed", "problem_id"])
+    rows = _correlated(cell)
     rows = rows[rows[column].notna()]
     return Found(_pooled(cell, rows, pooled.mean, rows[column], scale=pooled.PLAIN), _counted(rows))
 
@@ -164,8 +163,8 @@ def _applied(outcomes: pd.DataFrame, plan: str) -> set[int]:
 def flow_fell(cell: Cell) -> Found:
     """Log of the flow from the prompt to late steps before corruption to that after it, over fired questions."""
     fired = cell.mechanism[(cell.mechanism["plan"] == "dpc") & cell.mechanism["fired"].astype(bool)]
-    rows = fired[(fired["flow_before"] > 0) & (fired["flow_after"] > 0)]
-    fall = (rows["flow_before"] / rows["flow_after"]).map(math.log)
+    rows = fired[(fired["flow_latter_before"] > 0) & (fired["flow_latter_after"] > 0)]
+    fall = (rows["flow_latter_before"] / rows["flow_latter_after"]).map(math.log)
     return Found(_pooled(cell, rows, pooled.mean, fall, scale=pooled.PLAIN), _counted(rows))
 
 

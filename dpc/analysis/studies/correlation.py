@@ -1,6 +1,6 @@
 """The two analyses of the paper: accumulation against flow change, and S_IFP of right against wrong instances.
 
-Pure functions from readings to the tables `instances`, `layers`, `accumulation`, `positions` and `findings`.
+Pure functions from readings to the tables `layers`, `accumulation`, `positions` and `findings`.
 """
 
 from __future__ import annotations
@@ -43,17 +43,18 @@ def sample_instances(readings: pd.DataFrame, sample: Sample) -> pd.DataFrame:
     return chosen[chosen["in_correlation"] | chosen["in_separation"]].reset_index(drop=True)
 
 
-def mark_significant(instances: pd.DataFrame, limits: Limits, first_position: bool) -> pd.DataFrame:
-    """Add `accumulated` (D18), `flow_changed` (D19), `located_at_zero`; null where a limit is not estimable.
+def mark_significant(readings: pd.DataFrame, limits: Limits) -> pd.DataFrame:
+    """Add `accumulated` (D18), `flow_changed` (D19), `located_at_zero`, and turn `located` into the first vector.
 
-    `first_position` says whether the prompt's first vector stands at position 0.
+    Null where a limit is not estimable, or the reading is missing.
     """
-    located = instances["located"].map(lambda vectors: vectors[0])
-    return instances.assign(
+    located = readings["located"].map(lambda vectors: vectors[0] if len(vectors) else -1)
+    accumulated = _above(readings["accumulation_z"], limits.accumulation_z)
+    return readings.assign(
         located=located,
-        located_at_zero=(located == 0) & first_position,
-        accumulated=_above(instances["accumulation_z"], limits.accumulation_z),
-        flow_changed=_above(instances["s_ifp"], limits.flow_change),
+        located_at_zero=(located == 0) & readings["first_position"],
+        accumulated=accumulated.mask(readings["accumulation"].isna()),
+        flow_changed=_above(readings["s_ifp"], limits.flow_change).mask(readings["s_ifp"].isna()),
     )
 
 

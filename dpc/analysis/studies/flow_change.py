@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dpc.analysis.readings.flow import Instance, block_means, s_ifp
+from dpc.analysis.readings.flow import Instance, late_flow
 from dpc.analysis.stats import pooled
-from dpc.config.layers import layer_range
 from dpc.config.settings import Flow
-from dpc.storage import tables
 
 OUTCOMES = {
     "repaired": (False, True),
@@ -20,21 +19,21 @@ OUTCOMES = {
     "broken": (True, False),
 }
 """Right before and right after corruption."""
-READINGS = ("flow", "s_ifp", "nll")
+READINGS = ("flow_latter", "s_ifp", "nll")
 
 
 def before_and_after(
-    planned: pd.DataFrame, saliency: pd.DataFrame, corrupted: pd.DataFrame, outcomes: pd.DataFrame, flow: Flow
+    planned: pd.DataFrame, base: pd.DataFrame, corrupted: Iterable[Any], outcomes: pd.DataFrame, flow: Flow
 ) -> pd.DataFrame:
     """Return table `mechanism`: one row per row of `planned`.
 
-    `flow` is S[p→r_latter] over the deep layers, `s_ifp` its share (D20), `nll` the mean per token of the model's own
-    rationale; after corruption they are of the new rationale under the corrupted prompt, and null where the plan did
-    not fire.
+    `base` is table `flow`, `corrupted` the rows of table `corrupted`. `flow_latter` is S[p→r_latter] over the deep
+    layers, `s_ifp` its share (D20), `nll` the mean per token of the model's own rationale; after corruption they are of
+    the new rationale under the corrupted prompt, and null where the plan did not fire.
     """
-    base = saliency[saliency["problem_id"].isin(planned["problem_id"])]
-    before = _readings(base.assign(edit_id=""), flow, "before").drop(columns="edit_id")
-    after = _readings(corrupted, flow, "after")
+    before = _named(base[["problem_id", *READINGS]], "before")
+    rows = [{"problem_id": r.problem_id, "edit_id": r.edit_id, **late_flow(Instance.of(r), flow)} for r in corrupted]
+    after = _named(pd.DataFrame(rows, columns=["problem_id", "edit_id", *READINGS]), "after")
     right = outcomes[outcomes["plan"] == "prompt_tuning"].set_index("problem_id")["correct"]
     found = planned[["plan", "problem_id", "fired", "edit_id"]]
     measured = outcomes[outcomes["plan"].isin(planned["plan"])]  # an oracle may answer a question several times
@@ -45,26 +44,17 @@ def before_and_after(
     return found.merge(after, on=["problem_id", "edit_id"], how="left", validate="many_to_one")
 
 
-def _readings(measured: pd.DataFrame, flow: Flow, when: str) -> pd.DataFrame:
-    rows = [_reading(row, flow) for row in tables.rows(measured)]
-    table = pd.DataFrame(rows, columns=["problem_id", "edit_id", *READINGS])
-    return table.rename(columns={name: f"{name}_{when}" for name in READINGS})
-
-
-def _reading(row: Any, flow: Flow) -> dict[str, Any]:
-    instance = Instance.of(row)
-    share, raw = s_ifp(block_means(instance, flow.halves), layer_range(flow.deep_layers, instance.layers))
-    nll = float(instance.nll_T.mean())
-    return {"problem_id": row.problem_id, "edit_id": row.edit_id, "flow": raw, "s_ifp": share, "nll": nll}
+def _named(readings: pd.DataFrame, when: str) -> pd.DataFrame:
+    return readings.rename(columns={name: f"{name}_{when}" for name in READINGS})
 
 
 def fired_rows(mechanism: pd.DataFrame) -> pd.DataFrame:
     """Return the fired rows with their `outcome` and `fall`, the natural logarithm of flow before over flow after."""
-    fired = mechanism[mechanism["fired"]].dropna(subset=["flow_before", "flow_after"])
+    fired = mechanism[mechanism["fired"]].dropna(subset=["flow_latter_before", "flow_latter_after"])
     labels = {pair: name for name, pair in OUTCOMES.items()}
     pairs = zip(fired["correct_before"].astype(bool), fired["correct_after"].astype(bool), strict=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        fall = np.log(fired["flow_before"].to_numpy(float) / fired["flow_after"].to_numpy(float))
+        fall = np.log(fired["flow_latter_before"].to_numpy(float) / fired["flow_latter_after"].to_numpy(float))
     return fired.assign(outcome=[labels[pair] for pair in pairs], fall=fall)
 
 

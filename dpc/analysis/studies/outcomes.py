@@ -1,7 +1,8 @@
 """Grade generations, join plans to them, and compare plans.
 
-Pure functions of tables; their schemas are in `dpc/storage/columns.py`. This is where test gold enters: nothing here
-is read by generation, saliency, or a plan that is not an oracle.
+Pure functions of tables; their schemas are in `dpc/storage/columns.py`. Gold enters in `grade` alone, which stage
+`grade_answers` calls for one split at a time; what it writes is read by no generation, saliency, or plan of the test
+split that is not an oracle.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ _MAKER = {BASE: "generate_base", UNPROMPTED: "generate_unprompted", ACT: "genera
 
 
 def grade(generations: pd.DataFrame, gold: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """Return `generations` with `answer` (gold), `correct` and `correct_lenient`.
+    """Return `generations` with `answer` (gold), `correct`, `correct_lenient` and `grader`.
 
     `correct` grades `extracted`, `correct_lenient` grades `extracted_lenient`; equal pairs of extracted and
     gold answer are graded once. Raises DpcError if a problem_id has no gold, or gold has it twice.
     """
     compare = cache(task.grade)
-    answers = _per_problem(generations["problem_id"], gold, "answer", "gold")
-    graded = generations.assign(answer=answers)
+    answers = per_problem(generations["problem_id"], gold, "answer", "gold")
+    graded = generations.assign(answer=answers, grader=str(task.VERSION))
     for column, source in (("correct", "extracted"), ("correct_lenient", "extracted_lenient")):
         # a missing answer is None to a task, but nan in a column of text
         found = [None if pd.isna(mine) else mine for mine in graded[source]]
@@ -47,32 +48,37 @@ def grade(generations: pd.DataFrame, gold: pd.DataFrame, task: Task) -> pd.DataF
     return graded
 
 
+def judged(generations: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return `generations` with what `grade` adds, read from table `verdicts`. Raises DpcError where there is none."""
+    found = verdicts[[*_KEY, "answer", "correct", "correct_lenient", "grader"]].drop_duplicates(_KEY)
+    joined = generations.merge(found, on=_KEY, how="left", validate="one_to_one")
+    lost = joined.loc[joined["answer"].isna(), "problem_id"]
+    if len(lost):
+        raise DpcError(f"{len(lost)} answers have no verdict, e.g. one to {lost.iloc[0]}; run grade_answers again")
+    return joined.astype({"correct": bool, "correct_lenient": bool})
+
+
 def outcomes(
-    plans: pd.DataFrame,
-    store: pd.DataFrame,
-    gold: pd.DataFrame,
-    questions: pd.DataFrame,
-    task: Task,
-    one_pass: Collection[str],
+    plans: pd.DataFrame, store: pd.DataFrame, questions: pd.DataFrame, one_pass: Collection[str]
 ) -> pd.DataFrame:
     """Return what every plan comes to: table `outcomes`, one row per row of `plans`, in their order.
 
-    `store` is a table of generations: unprompted, base and regenerated ones. A row that fired takes the
+    `store` holds graded generations (see `grade`): unprompted, base and regenerated ones. A row that fired takes the
     generation of its edit, one that did not takes the base generation. Plans in `one_pass` decide without a
     look at the base rationale; rows of all others that fire cost its tokens and seconds too. Raises DpcError
-    if a generation, a gold answer or a question is missing or stands there twice.
+    if a generation or a question is missing or stands there twice.
     """
     rows = plans[["problem_id", "plan", "candidate", "fired", "edit_id"]].reset_index(drop=True)
     rows["edit_id"] = rows["edit_id"].where(rows["fired"], BASE)
     sized = store.drop(columns="token_ids").assign(tokens=store["token_ids"].map(len).astype("int64"))
-    rows = grade(_generated(rows, sized), gold, task)
-    rows["question"] = _per_problem(rows["problem_id"], questions, "question", "questions")
+    rows = _generated(rows, sized)
+    rows["question"] = per_problem(rows["problem_id"], questions, "question", "questions")
     looked = rows["fired"] & ~rows["plan"].isin(list(one_pass))
     base = sized[sized["edit_id"] == BASE]
     for column in ("tokens", "seconds"):
-        first = _per_problem(rows.loc[looked, "problem_id"], base, column, "base generations")
+        first = per_problem(rows.loc[looked, "problem_id"], base, column, "base generations")
         rows[column] += first.reindex(rows.index, fill_value=0).astype(rows[column].dtype)
-    return rows.assign(grader=str(task.VERSION))[list(tables.SCHEMAS["outcomes"])]
+    return rows[list(tables.SCHEMAS["outcomes"])]
 
 
 def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[str]) -> pd.DataFrame:
@@ -247,7 +253,7 @@ def _generated(rows: pd.DataFrame, sized: pd.DataFrame) -> pd.DataFrame:
     return joined.drop(columns="found")
 
 
-def _per_problem(ids: pd.Series[Any], table: pd.DataFrame, column: str, name: str) -> pd.Series[Any]:
+def per_problem(ids: pd.Series[Any], table: pd.DataFrame, column: str, name: str) -> pd.Series[Any]:
     """Return `column` of `table` for each of `ids`; `name` is what errors call the table."""
     values = table.set_index("problem_id")[column]
     if not values.index.is_unique:

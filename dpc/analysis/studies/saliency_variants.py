@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dpc.analysis.readings.flow import Instance, baseline_of, readings
+from dpc.analysis.readings.reading import TokenFlow, baseline_of, readings
 from dpc.analysis.stats import pooled
 from dpc.analysis.stats.pooled import FISHER, LOGIT, Pooled
 from dpc.analysis.stats.verdicts import POSITIVES, TOO_LITTLE
@@ -51,7 +51,6 @@ def measurements(saliency: Saliency) -> dict[str, Saliency]:
 class Cell:
     """What is known of the measured questions."""
 
-    generations: pd.DataFrame
     right: pd.Series[bool]
     """By problem_id, under prompt tuning."""
     after: Answers
@@ -62,7 +61,7 @@ class Cell:
 
 
 def compare(measured: pd.DataFrame, cell: Cell, choice: Choice) -> pd.DataFrame:
-    """Return table `variants`; `measured` is table `variant_saliency`, `choice` what the configuration says.
+    """Return table `variants`; `measured` holds rows of table `flow` with a `variant`, `choice` is as configured.
 
     R is chosen anew as on calibration (D31), on these questions alone, where the answer under the vector that the
     measurement locates is known. A `trigger.baseline` of right cases comes from these questions too.
@@ -76,20 +75,18 @@ def compare(measured: pd.DataFrame, cell: Cell, choice: Choice) -> pd.DataFrame:
             variant=name,
             same_vector=same,
             same_decision=rows["fired"] == as_set["fired"],
-            configured_share=as_set["share"],
+            configured_affected_share=as_set["affected_share"],
         )
     return pd.concat([rows.reset_index() for rows in made.values()], ignore_index=True)
 
 
 def _read(measured: pd.DataFrame, cell: Cell, choice: Choice) -> pd.DataFrame:
     """Return one variant's readings by problem_id, in its order."""
-    flow, trigger = choice.flow, choice.trigger
-    right = [Instance.of(row) for row in tables.rows(measured) if cell.right[row.problem_id]]
-    usual = baseline_of(right, flow, trigger, 1)
-    found = readings(measured, cell.generations, flow, trigger, choice.locate, usual)
-    found = found.rename(columns={"accumulation_z": "z"}).set_index("problem_id").sort_index()
+    rows = list(tables.rows(measured))
+    usual = baseline_of([TokenFlow.of_row(row) for row in rows if cell.right[row.problem_id]], choice.trigger, 1)
+    found = readings(rows, choice.trigger, choice.locate, usual).set_index("problem_id").sort_index()
     base = cell.right.loc[found.index].astype(bool)
-    cases = Cases([], found["eligible"], base, cell.after, found["located"], cell.z_limit)
+    cases = Cases(found["eligible"], base, cell.after, found["located"], cell.z_limit)
     after = cases.corrupted(found["located"], choice)
     known = after.notna()
     is_known = bool(known.mean() >= KNOWN)
@@ -99,13 +96,13 @@ def _read(measured: pd.DataFrame, cell: Cell, choice: Choice) -> pd.DataFrame:
         return sensitivity.fires(choice, found, cases, math.inf if share is None else share)
 
     fired = fires(cell.share)
-    return found[["share", "located", "s_ifp"]].assign(
+    return found[["affected_share", "located", "s_ifp"]].assign(
         correct=base,
-        limit=cell.share,
+        share=cell.share,
         fired=fired,
         correct_after=after.where(fired, base.astype(float)).astype("boolean"),
         known=known,
-        limit_anew=anew,
+        share_anew=anew,
         fired_anew=fires(anew) if is_known else None,
     )
 
@@ -119,7 +116,7 @@ def summary(rows: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return one row per variant: every one of MEASURES with its interval over questions, given the seeds.
 
     Decisions are compared under the seeds that have an R: where DPC never fires, all decisions are the same.
-    `rows` is table `variants` of all seeds with a column `seed`. Other columns: variant, limits and limits_anew (R of
+    `rows` is table `variants` of all seeds with a column `seed`. Other columns: variant, shares and shares_anew (R of
     each seed as text, once where all have the same), known and outcomes (shares of rows whose answer is
     known, after the located vector's edit and after the decision), questions, seeds, wrong and right (different
     questions), note (where these are too few for the AUC).
@@ -137,8 +134,8 @@ def summary(rows: pd.DataFrame, confidence: float) -> pd.DataFrame:
             "note",
             "known",
             "outcomes",
-            "limits",
-            "limits_anew",
+            "shares",
+            "shares_anew",
             *columns,
         ],
     )
@@ -156,13 +153,13 @@ def _summed(rows: pd.DataFrame, confidence: float) -> dict[str, Any]:
         "note": TOO_LITTLE if min(counts.values()) < POSITIVES else "",
         "known": float(rows["known"].mean()),
         "outcomes": float(rows["correct_after"].notna().mean()),
-        "limits": _limits(seeds["limit"]),
-        "limits_anew": _limits(seeds["limit_anew"], seeds["fired_anew"].notna()),
+        "shares": _told(seeds["share"]),
+        "shares_anew": _told(seeds["share_anew"], seeds["fired_anew"].notna()),
         **{f"{name}{end}": getattr(one, field) for name, one in made.items() for end, field in _ENDS.items()},
     }
 
 
-def _limits(shares: pd.Series, known: pd.Series | None = None) -> str:
+def _told(shares: pd.Series, known: pd.Series | None = None) -> str:
     """Return R of each seed, once where all have the same."""
     texts = shares.map(lambda share: "never" if pd.isna(share) else f"{share:g}")
     texts = texts if known is None else texts.where(known, "unknown")
@@ -187,7 +184,7 @@ def _measures(rows: pd.DataFrame, confidence: float) -> dict[str, Pooled]:
     def share(part: pd.Series) -> Pooled:
         return pooled.share(part.astype(bool), every, ids, confidence)
 
-    anew, whole, decided = rows["fired_anew"], rows.dropna(subset=["s_ifp"]), rows["limit"].notna()
+    anew, whole, decided = rows["fired_anew"], rows.dropna(subset=["s_ifp"]), rows["share"].notna()
     nothing, change = pooled.share([], [], [], confidence), _changes(rows)
     return {
         "fire_rate": share(rows["fired"]),
@@ -196,7 +193,7 @@ def _measures(rows: pd.DataFrame, confidence: float) -> dict[str, Pooled]:
         "same_decision": pooled.share(rows["same_decision"] & decided, decided, ids, confidence),
         "same_vector": share(rows["same_vector"]),
         "rank_correlation": pooled.pool(
-            pooled.rank_correlation, rows["seed"], ids, rows["share"], rows["configured_share"],
+            pooled.rank_correlation, rows["seed"], ids, rows["affected_share"], rows["configured_affected_share"],
             confidence=confidence, scale=FISHER,
         ),
         "auc": pooled.pool(

@@ -25,19 +25,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from dpc.analysis.readings.flow import (
-    Instance,
-    affected_tokens,
-    baseline_of,
-    block_means,
-    column_saliency,
-    largest_z,
-    s_ifp,
-)
+from dpc.analysis.readings.baseline import Baseline
+from dpc.analysis.readings.flow import Instance, column_saliency, largest_z, late_flow
+from dpc.analysis.readings.reading import TokenFlow, affected_tokens, baseline_of, most_salient
 from dpc.analysis.studies.limits import choose_share, limits, threshold_curve
 from dpc.config.kinds import Layers
 from dpc.config.layers import layer_range
 from dpc.config.settings import Corrupt, Flow, Locate, Sensitivity, Significance, Trigger
+from dpc.storage import tables
 
 COLUMNS = ["sweep", "row", "column", "split", "configured", "best", "share", "fire_rate", "gain", "accuracy", "known",
            "same_vector", "questions"]  # fmt: skip
@@ -64,6 +59,11 @@ class Choice:
     def edit(self) -> tuple[float, float]:
         """Return what of the edit is swept: gamma, and the factor on the located vector."""
         return edit_of(self.corrupt)
+
+    @property
+    def reading(self) -> str:
+        """Return a name of what is read off saliency: choices that differ in R or the edit alone share it."""
+        return "".join(part.model_dump_json() for part in (self.flow, self.trigger, self.locate))
 
 
 Answers = dict[tuple[str, tuple[int, ...], float, float], bool]
@@ -141,27 +141,37 @@ def ranges(specs: Iterable[Layers], configured: Layers, layers: int) -> dict[str
 
 
 def measured(
-    instances: Sequence[Instance], choice: Choice, right: Sequence[Instance] = (), least: int = 1
-) -> pd.DataFrame:
-    """Return `share` of affected tokens, `located` vectors and their `z` of each instance, by problem_id.
+    instances: Iterable[Instance], grid: Iterable[Choice], right: Sequence[Instance], least: int
+) -> dict[str, pd.DataFrame]:
+    """Return what each reading of `grid` says of the instances, which are gone through once.
 
+    By `Choice.reading`: `affected_share`, `located` vectors and `accumulation_z` of each instance, by problem_id.
     `right` are the right calibration cases, for a `trigger.baseline` that is fitted on at `least` so many of them.
     """
-    usual, rows = baseline_of(right, choice.flow, choice.trigger, least), []
+    tried = {choice.reading: choice for choice in grid}
+    usual = {
+        key: baseline_of([TokenFlow.of(each, choice.flow) for each in right], choice.trigger, least)
+        for key, choice in tried.items()
+    }
+    found: dict[str, list[tuple[object, ...]]] = {key: [] for key in tried}
     for instance in instances:
-        affected_T, share = affected_tokens(instance, choice.flow, choice.trigger, usual)
-        shallow = layer_range(choice.flow.shallow_layers, instance.layers)
-        column_N = column_saliency(instance, shallow, choice.locate.receivers, affected_T)
-        located = np.argsort(-column_N, kind="stable")[: choice.locate.masked_vectors].tolist()
-        rows.append((instance.problem_id, share, located, largest_z(column_N)))
-    return pd.DataFrame(rows, columns=["problem_id", "share", "located", "z"]).set_index("problem_id")
+        for key, choice in tried.items():
+            found[key].append(_measured(instance, choice, usual[key]))
+    columns = ["problem_id", "affected_share", "located", "accumulation_z"]
+    return {key: pd.DataFrame(rows, columns=columns).set_index("problem_id") for key, rows in found.items()}
+
+
+def _measured(instance: Instance, choice: Choice, usual: Baseline | None) -> tuple[object, ...]:
+    affected_T, share = affected_tokens(TokenFlow.of(instance, choice.flow), choice.trigger, usual)
+    shallow = layer_range(choice.flow.shallow_layers, instance.layers)
+    column_N = column_saliency(instance, shallow, choice.locate.receivers, affected_T)
+    return instance.problem_id, share, most_salient(column_N, choice.locate), largest_z(column_N)
 
 
 @dataclass(frozen=True)
 class Cases:
     """One split of a cell, by problem_id in one order."""
 
-    instances: Sequence[Instance]
     eligible: pd.Series[bool]
     base: pd.Series[bool]
     """Right under prompt tuning."""
@@ -181,9 +191,9 @@ class Cases:
 
 def fires(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float) -> pd.Series[bool]:
     """Say which cases fire above `share` (as `dpc.plans.registry.fires`)."""
-    fired = cases.eligible & (readings["share"] > share)
+    fired = cases.eligible & (readings["affected_share"] > share)
     if choice.trigger.rule == "share_and_accumulation":
-        fired &= readings["z"] > (math.inf if cases.z_limit is None else cases.z_limit)
+        fired &= readings["accumulation_z"] > (math.inf if cases.z_limit is None else cases.z_limit)
     return fired
 
 
@@ -228,25 +238,26 @@ def fitted_limit(
     """Return D18's limit as it would be fitted on the `right` calibration cases; None where no rule asks for it."""
     if choice.trigger.rule != "share_and_accumulation":
         return None
-    flow, ids = choice.flow, [each.problem_id for each in right]
-    ratios = [s_ifp(block_means(each, flow.halves), layer_range(flow.deep_layers, each.layers))[0] for each in right]
-    found = pd.DataFrame({"accumulation_z": readings.loc[ids, "z"].to_numpy(), "s_ifp": ratios})
+    ids, ratios = [each.problem_id for each in right], [late_flow(each, choice.flow)["s_ifp"] for each in right]
+    found = pd.DataFrame({"accumulation_z": readings.loc[ids, "accumulation_z"].to_numpy(), "s_ifp": ratios})
     return limits(found, significance).accumulation_z
 
 
 def sweep(
     grid: Sequence[Choice], calibration: Cases, test: Cases, share: float | None, as_set: Sequence[bool],
-    significance: Significance,
+    significance: Significance, instances: Callable[[str], Iterable[Instance]],
 ) -> pd.DataFrame:  # fmt: skip
     """Return table `sensitivity`: every choice on calibration; the configured and each sweep's best once on test.
 
     `share` is the seed's R, which sweep `shallow` keeps; `as_set` marks the choices that are the configured one. The
     best of a sweep has the largest gain on calibration, ties going to the configured one, then to the larger R.
+    `instances` reads those of a split: calibration's are kept in memory, test's are gone through one by one.
     """
-    right = [each for each in calibration.instances if calibration.base[each.problem_id]]
-    rows, z_limits, read = [], [], _reader(calibration, right, significance.min_cases)
+    kept = list(instances("calibration"))
+    right = [each for each in kept if calibration.base[each.problem_id]]
+    rows, z_limits, read = [], [], measured(kept, grid, right, significance.min_cases)
     for choice, configured in zip(grid, as_set, strict=True):
-        readings = read(choice)
+        readings = read[choice.reading]
         z_limits.append(fitted_limit(choice, readings, right, significance))
         calibration = replace(calibration, z_limit=z_limits[-1])
         at = choice.share if choice.sweep == "threshold" else share
@@ -255,26 +266,14 @@ def sweep(
         rows.append({**found, "split": "calibration", "configured": configured})
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "best"])
     table["best"] = _best(table)
-    again, read = [], _reader(test, right, significance.min_cases)
-    for number in map(int, np.flatnonzero(table["configured"] | table["best"])):
+    shown = list(map(int, np.flatnonzero(table["configured"] | table["best"])))
+    read = measured(instances("test"), [grid[number] for number in shown], right, significance.min_cases)
+    again = []
+    for number in shown:
         row, choice, cases = table.iloc[number], grid[number], replace(test, z_limit=z_limits[number])
-        at = None if pd.isna(row["share"]) else float(row["share"])
-        found = outcome(choice, read(choice), cases, at)
+        found = outcome(choice, read[choice.reading], cases, tables.number(row["share"]))
         again.append({**found, "split": "test", "configured": row["configured"], "best": row["best"]})
     return pd.concat([table, pd.DataFrame(again)], ignore_index=True)[COLUMNS]
-
-
-def _reader(cases: Cases, right: Sequence[Instance], least: int) -> Callable[[Choice], pd.DataFrame]:
-    """Return `measured` of the cases, each reading made once whatever R is."""
-    made: dict[str, pd.DataFrame] = {}
-
-    def read(choice: Choice) -> pd.DataFrame:
-        key = "".join(part.model_dump_json() for part in (choice.flow, choice.trigger, choice.locate))
-        if key not in made:
-            made[key] = measured(cases.instances, choice, right, least)
-        return made[key]
-
-    return read
 
 
 def _best(table: pd.DataFrame) -> pd.Series[bool]:

@@ -81,7 +81,7 @@ def _measures(rows: pd.DataFrame, name: str, confidence: float) -> _Counted:
                 statistic,
                 ranked["seed"],
                 ids[may],
-                ranked["share"],
+                ranked["affected_share"],
                 hit[may],
                 confidence=confidence,
                 scale=LOGIT,
@@ -136,8 +136,8 @@ def curves(evidence: pd.DataFrame) -> pd.DataFrame:
     for name in ("broken", "wrong"):
         for _, rows in evidence[evidence["eligible"].astype(bool)].groupby(["split", "seed"], sort=False):
             split, seed = rows["split"].iloc[0], rows["seed"].iloc[0]
-            points = curve(rows["share"], target(rows, name))
-            lowest = rows["share"][rows["fired"].astype(bool)].min()
+            points = curve(rows["affected_share"], target(rows, name))
+            lowest = rows["affected_share"][rows["fired"].astype(bool)].min()
             of = {"target": name, "split": split, "seed": seed, "at_random": target(rows, name).mean()}
             made.append(points.assign(**of, fired=points["score"] == lowest))
     return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=CURVES)

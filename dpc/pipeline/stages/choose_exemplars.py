@@ -1,4 +1,4 @@
-"""Choose a right and a wrong instance whose full saliency maps are kept. Looks at gold; feeds figures only."""
+"""Choose a right and a wrong instance whose full saliency maps are kept. Looks at verdicts; feeds figures only."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import ChooseExemplarsStage
 from dpc.pipeline.progress import log
 from dpc.storage import tables
 from dpc.storage.hashing import hash_order
 from dpc.storage.provenance import provenance
-from dpc.tasks import get_task
 
 SHORTEST = 4
 """Rationales below so many tokens have too little to show."""
 
 
-def run(settings: ChooseExemplarsStage, *, generations: list[Path], gold: Path, out: Path) -> None:
+def run(settings: ChooseExemplarsStage, *, generations: list[Path], verdicts: Path, out: Path) -> None:
     """Write table `chosen`: a right and a wrong test instance of median length, where there are any."""
-    made = tables.read(generations, "generations")
-    graded = grade(made[made["split"] == "test"], tables.read(gold, "gold"), get_task(settings.task))
+    made = tables.read(generations, "generations", ["problem_id", "token_ids"])
+    graded = tables.read(verdicts, "verdicts").merge(made, on="problem_id", validate="one_to_one")
     found = choose(graded.assign(tokens=graded["token_ids"].map(len)))
     log.info("exemplars: %s", found)
     rows = pd.DataFrame(

@@ -14,16 +14,20 @@ from dpc.storage.provenance import provenance
 def run(
     settings: MechanismStage,
     *,
-    saliency: list[Path],
+    base: Path,
     corrupted: Path,
     plans: Path,
     outcomes: Path,
     out: Path,
 ) -> None:
-    """Write table `mechanism`: one row per test question and plan of `settings.mechanism.plans`."""
-    planned, graded = tables.read(plans, "plans"), tables.read(outcomes, "outcomes")
+    """Write table `mechanism`: one row per test question and plan of `settings.mechanism.plans`.
+
+    `base` is table `flow`.
+    """
+    planned = tables.read(plans, "plans")
+    graded = tables.read(outcomes, "outcomes", ["plan", "problem_id", "correct"])
     planned = planned[planned["plan"].isin(settings.mechanism.plans)]
-    before, after = tables.read(saliency, "saliency"), tables.read(corrupted, "corrupted")
+    before, after = tables.read(base, "flow", ["problem_id", *mechanism.READINGS]), tables.scan(corrupted, "corrupted")
     table = mechanism.before_and_after(planned, before, after, graded, settings.flow)
     log.info("fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())
     tables.write(out, "mechanism", table, provenance("compare_flows", settings))

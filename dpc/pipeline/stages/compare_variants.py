@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from dpc.analysis.readings.flow import derive
 from dpc.analysis.studies import saliency_variants as variants
-from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import VariantsStage
 from dpc.pipeline.progress import log
 from dpc.pipeline.stages.sweep_choices import known_answers
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
-from dpc.tasks import get_task
+from dpc.storage.tables import number
 
 
 def run(
@@ -22,27 +22,31 @@ def run(
     saliency: Path,
     generations: list[Path],
     plans: Path,
-    regenerations: list[Path],
+    base: Path,
+    regenerated: Path,
     thresholds: Path,
-    gold: Path,
     out: Path,
 ) -> None:
-    """Write table `variants` of one cell; `plans`, `regenerations` and `gold` are calibration's."""
-    measured, made = tables.read(saliency, "variant_saliency"), tables.read(generations, "generations")
-    made = made[made["problem_id"].isin(measured["problem_id"])]
-    answers, task = tables.read(gold, "gold"), get_task(settings.task)
-    again = grade(tables.read(regenerations, "regenerations"), answers, task)
+    """Write table `variants` of one cell; `plans` and the verdicts `base` and `regenerated` are calibration's."""
+    made = tables.read(generations, "generations", ["problem_id", "extracted"])
+    measured = _derived(settings, saliency, made)
     fitted = tables.read(thresholds, "thresholds").iloc[0]
-    share, limit = (None if pd.isna(fitted[name]) else float(fitted[name]) for name in ("share", "accumulation_z"))
     cell = variants.Cell(
-        generations=made,
-        right=grade(made, answers, task).set_index("problem_id")["correct"],
-        after=known_answers(tables.read(plans, "plans"), again, settings.corrupt),
-        share=share,
-        z_limit=limit,
+        right=tables.read(base, "verdicts").set_index("problem_id")["correct"],
+        after=known_answers(tables.read(plans, "plans"), tables.read(regenerated, "verdicts"), settings.corrupt),
+        share=number(fitted["share"]),
+        z_limit=number(fitted["accumulation_z_limit"]),
     )
     choice = variants.configured(settings.flow, settings.trigger, settings.locate, settings.corrupt)
     table = variants.compare(measured, cell, choice)
     same = table.groupby("variant", sort=False)[["same_decision", "same_vector"]].mean().round(3)
-    log.info("%d questions; as configured: %s", len(made), same.to_dict("index"))
+    log.info("%d questions; as configured: %s", measured["problem_id"].nunique(), same.to_dict("index"))
     tables.write(out, "variants", table, provenance("compare_variants", settings))
+
+
+def _derived(settings: VariantsStage, saliency: Path, made: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of table `flow` for every way to measure, with a column `variant`."""
+    ways = tables.read(saliency, "variant_saliency", ["variant", "problem_id"])
+    own = made[made["problem_id"].isin(ways["problem_id"])]
+    rows = derive(tables.scan(saliency, "variant_saliency"), own, settings.flow, settings.locate)
+    return pd.DataFrame(rows).assign(variant=ways["variant"])

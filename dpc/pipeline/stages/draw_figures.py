@@ -24,7 +24,7 @@ def run(
     *,
     outcomes: list[Path],
     evaluation: list[Path],
-    instances: list[Path],
+    evidence: list[Path],
     layers: list[Path],
     accumulation: list[Path],
     positions: list[Path],
@@ -44,7 +44,7 @@ def run(
         "cases": cases.cases(tables.read(outcomes[0], "outcomes"), settings),
         **flow,
         "analysis": figures_analysis.analysis(
-            found, tables.read(instances[0], "instances"), tables.read(positions[0], "positions"), settings
+            found, tables.read(evidence[0], "evidence"), tables.read(positions[0], "positions"), settings
         ),
         "confidence": figures_analysis.confidence(found, settings),
         "thresholds": figures_main.thresholds(_each(curves, "threshold_curve"), settings),

@@ -1,4 +1,4 @@
-"""Grade every plan on the test split and compare it with prompt tuning. The first stage that reads test gold."""
+"""Put every plan's answers on the test split beside their verdicts, and compare it with prompt tuning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dpc.analysis.readings import flow
+from dpc.analysis.readings.reading import eligible
 from dpc.analysis.studies import outcomes as evaluation
 from dpc.config.slices import EvaluateStage
 from dpc.pipeline.progress import log
@@ -14,7 +14,6 @@ from dpc.plans.registry import ONE_PASS
 from dpc.prompts.edits import BASE
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
-from dpc.tasks import get_task
 
 
 def run(
@@ -25,20 +24,22 @@ def run(
     generations: list[Path],
     act: list[Path],
     regenerations: list[Path],
+    verdicts: list[Path],
     questions: Path,
-    gold: Path,
     outcomes: Path,
     out: Path,
 ) -> None:
-    """Write tables `outcomes` (one row per question and plan) and `evaluation` (one row per plan)."""
+    """Write tables `outcomes` (one row per question and plan) and `evaluation` (one row per plan).
+
+    Raises DpcError if an answer has no verdict.
+    """
     made = pd.concat(
         [tables.read([*unprompted, *generations, *act], "generations"), tables.read(regenerations, "regenerations")]
     )
     store = made[made["split"] == "test"].drop_duplicates(["problem_id", "edit_id"], ignore_index=True)
-    planned = tables.read(plans, "plans")
-    asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
-    asked = asked[asked["split"] == "test"]
-    results = evaluation.outcomes(planned, store, answers, asked, get_task(settings.task), ONE_PASS)
+    store = evaluation.judged(store, tables.read(verdicts, "verdicts"))
+    planned, asked = tables.read(plans, "plans"), tables.read(questions, "questions")
+    results = evaluation.outcomes(planned, store, asked[asked["split"] == "test"], ONE_PASS)
     summary = evaluation.evaluate(results, settings.statistics, ONE_PASS).assign(
         ineligible=_ineligible(settings, store)
     )
@@ -54,5 +55,5 @@ def run(
 def _ineligible(settings: EvaluateStage, store: pd.DataFrame) -> int:
     """Count the rationales under prompt tuning that DPC never fires on (D27)."""
     base = store[store["edit_id"] == BASE]
-    eligible = flow.eligible(base["token_ids"].map(len), base["extracted"].notna(), settings.trigger)
-    return int((~eligible).sum())
+    may_fire = eligible(base["token_ids"].map(len), base["extracted"].notna(), settings.trigger)
+    return int((~may_fire).sum())

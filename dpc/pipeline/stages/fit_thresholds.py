@@ -7,17 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from dpc.analysis.readings import flow
+from dpc.analysis.readings import reading
 from dpc.analysis.readings.baseline import NOTHING
 from dpc.analysis.studies import limits as thresholds
-from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import ThresholdsStage
 from dpc.errors import DpcError
 from dpc.pipeline.progress import log
 from dpc.plans import registry as interventions
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
-from dpc.tasks import get_task
 
 SPLIT = "calibration"
 
@@ -25,34 +23,33 @@ SPLIT = "calibration"
 def run(
     settings: ThresholdsStage,
     *,
-    saliency: list[Path],
-    generations: list[Path],
-    regenerations: list[Path],
+    flow: Path,
+    base: Path,
+    regenerated: Path,
     plans: Path,
-    gold: Path,
     out: Path,
     curve: Path,
 ) -> None:
     """Write tables `thresholds` (one row) and `threshold_curve` (one row per R).
 
-    Raises DpcError if a row of another split reaches this stage through its plans or regenerations.
+    `base` and `regenerated` are verdicts on prompt tuning's answers and on those of the edits in `plans`. Raises
+    DpcError if a row of another split reaches this stage through its plans or verdicts.
     """
-    measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
-    measured, made = (table[table["split"] == SPLIT] for table in (measured, made))
-    again, planned = tables.read(regenerations, "regenerations"), tables.read(plans, "plans")
-    if (again["split"] != SPLIT).any():
-        raise DpcError("thresholds: found regenerations of another split; expected calibration only")
-    cases = _cases(settings, made, again, planned, tables.read(gold, "gold"))
+    before, after = (tables.read(path, "verdicts") for path in (base, regenerated))
+    if ({*before["split"], *after["split"]}) - {SPLIT}:
+        raise DpcError("thresholds: found verdicts on another split; expected calibration only")
+    cases = _cases(before, after, tables.read(plans, "plans"))
     right = set(cases.loc[cases["base_correct"], "problem_id"])
-    instances = [flow.Instance.of(row) for row in tables.rows(measured[measured["problem_id"].isin(right)])]
-    usual = flow.baseline_of(instances, settings.flow, settings.trigger, settings.significance.min_cases)
-    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, usual)
+    rows = [row for row in tables.scan(flow, "flow") if row.split == SPLIT]
+    cases_right = [reading.TokenFlow.of_row(row) for row in rows if row.problem_id in right]
+    usual = reading.baseline_of(cases_right, settings.trigger, settings.significance.min_cases)
+    readings = reading.readings(rows, settings.trigger, settings.locate, usual)
     limits = thresholds.limits(readings[readings["problem_id"].isin(right)], settings.significance)
-    rows = _fit(settings, readings, cases, limits)
-    fitted = _chosen(settings, readings, cases, limits, rows) | (usual.columns() if usual else NOTHING)
+    fired = _fit(settings, readings, cases, limits)
+    fitted = _chosen(settings, readings, cases, limits, fired) | (usual.columns() if usual else NOTHING)
     about = provenance("fit_thresholds", settings)
     tables.write(out, "thresholds", pd.DataFrame([fitted]), about)
-    tables.write(curve, "threshold_curve", rows.assign(chosen=rows["share"] == fitted["share"]), about)
+    tables.write(curve, "threshold_curve", fired.assign(chosen=fired["share"] == fitted["share"]), about)
 
 
 def _chosen(
@@ -71,8 +68,8 @@ def _chosen(
     return {
         "share": share,
         "net": int(rows.loc[rows["share"] == share, "net"].sum()) if share is not None else 0,
-        "accumulation_z": limits.accumulation_z,
-        "flow_change": limits.flow_change,
+        "accumulation_z_limit": limits.accumulation_z,
+        "s_ifp_limit": limits.flow_change,
         "static_vector": vector,
         **_score_limits(settings, readings, cases),
         "right_cases": limits.right_cases,
@@ -81,21 +78,14 @@ def _chosen(
     }
 
 
-def _cases(
-    settings: ThresholdsStage,
-    made: pd.DataFrame,
-    again: pd.DataFrame,
-    planned: pd.DataFrame,
-    gold: pd.DataFrame,
-) -> pd.DataFrame:
+def _cases(base: pd.DataFrame, regenerated: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
     """Return one row per calibration plan row: what prompt tuning and what the edit came to."""
-    task = get_task(settings.task)
-    base = grade(made, gold, task).set_index("problem_id")["correct"]
-    if strange := set(planned["problem_id"]) - set(base.index):
+    before = base.set_index("problem_id")["correct"]
+    if strange := set(planned["problem_id"]) - set(before.index):
         raise DpcError(
             f"thresholds: found a plan for {min(strange)!r}, which is no calibration question; run plan again"
         )
-    after = grade(again, gold, task)[["problem_id", "edit_id", "correct"]]
+    after = regenerated[["problem_id", "edit_id", "correct"]]
     joined = planned.merge(after, on=["problem_id", "edit_id"], how="left", validate="many_to_one")
     if joined["correct"].isna().any():
         raise DpcError("thresholds: a planned edit was not regenerated; run regenerate for the calibration split again")
@@ -104,7 +94,7 @@ def _cases(
             "problem_id": joined["problem_id"],
             "plan": joined["plan"],
             "candidate": joined["candidate"],
-            "base_correct": joined["problem_id"].map(base).astype(bool),
+            "base_correct": joined["problem_id"].map(before).astype(bool),
             "corrupted_correct": joined["correct"].astype(bool),
         }
     )

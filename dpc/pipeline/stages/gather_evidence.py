@@ -4,46 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpc.analysis.readings import flow
+from dpc.analysis.readings import reading
 from dpc.analysis.readings.baseline import of_row
 from dpc.analysis.studies import evidence
-from dpc.analysis.studies.outcomes import grade
+from dpc.analysis.studies.limits import Limits
 from dpc.config.slices import EvidenceStage
 from dpc.pipeline.progress import log
 from dpc.plans import registry as plans
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
-from dpc.tasks import get_task
 
 
 def run(
     settings: EvidenceStage,
     *,
-    saliency: list[Path],
-    generations: list[Path],
+    flow: Path,
+    base: list[Path],
     unprompted: list[Path],
     thresholds: Path,
-    gold: list[Path],
     out: Path,
 ) -> None:
-    """Write table `evidence` of one cell: calibration and test questions, for the report alone."""
-    measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
-    answers, task = tables.read(gold, "gold"), get_task(settings.task)
+    """Write table `evidence` of one cell: calibration and test questions, for the report alone.
+
+    `base` and `unprompted` are the verdicts on answers with and without the prompt.
+    """
     fitted = tables.read(thresholds, "thresholds").iloc[0]
-    right, alone = (
-        grade(table, answers, task).set_index("problem_id")[reading]
-        for table, reading in ((made, "correct"), (tables.read(unprompted, "generations"), "correct_lenient"))
+    read = reading.readings(tables.scan(flow, "flow"), settings.trigger, settings.locate, of_row(fitted))
+    limits = Limits(
+        number(fitted["accumulation_z_limit"]), number(fitted["s_ifp_limit"]), fitted["right_cases"], fitted["note"]
     )
-    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, of_row(fitted))
     table = evidence.gather(
-        readings,
-        evidence.extra_readings(measured, settings.flow, settings.trigger, settings.locate),
-        right,
-        alone,
-        answers.set_index("problem_id")["steps"],
-        plans.fires(readings, settings.trigger, number(fitted["share"]), number(fitted["accumulation_z"])),
-        number(fitted["flow_change"]),
+        evidence.with_verdicts(read, tables.read(base, "verdicts")),
+        tables.read(unprompted, "verdicts"),
+        plans.fires(read, settings.trigger, number(fitted["share"]), limits.accumulation_z),
+        limits,
+        settings.sample,
     )
     broken = table["correct_unprompted"] & ~table["correct"]
     log.info("%d questions, %d wrong, %d broken by the prompt", len(table), (~table["correct"]).sum(), broken.sum())

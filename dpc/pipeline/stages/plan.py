@@ -1,57 +1,50 @@
-"""Turn stored saliency into interventions: which questions fire, and which edit each one gets."""
+"""Turn the flow into interventions: which questions fire, and which edit each one gets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from dpc.analysis.readings import flow
+from dpc.analysis.readings import reading
 from dpc.analysis.readings.baseline import of_row
 from dpc.analysis.studies.head_selection import heads_of
-from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import PlanStage
 from dpc.pipeline.progress import log
 from dpc.plans import registry as plans
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
-from dpc.tasks import get_task
 
 
 def run(
     settings: PlanStage,
     *,
-    saliency: list[Path],
-    generations: list[Path],
+    flow: Path,
     split: str,
     thresholds: Path | None = None,
     act_heads: Path | None = None,
-    gold: Path | None = None,
+    verdicts: Path | None = None,
     out: Path,
 ) -> None:
     """Write table `plans` for one split.
 
     `thresholds` is missing for the calibration split, whose plans serve to fit them. `act_heads` is given where plan
-    `act` is made, `gold` for the oracles and for nothing else.
+    `act` is made, `verdicts` on prompt tuning's answers for the oracles and for nothing else.
     """
-    measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
-    made = made[made["split"] == split]
-    measured = measured[measured["split"] == split]
+    rows = (row for row in tables.scan(flow, "flow") if row.split == split)
     usual = None if thresholds is None else of_row(tables.read(thresholds, "thresholds").iloc[0])
     inputs = plans.Inputs(
-        readings=flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, usual),
+        readings=reading.readings(rows, settings.trigger, settings.locate, usual),
         trigger=settings.trigger,
         corrupt=settings.corrupt,
         controls=settings.controls,
         act_heads=_switched_on(act_heads),
-        wrong=_wrong(settings, made, gold),
+        wrong=_wrong(verdicts),
         **({} if thresholds is None else _fitted(thresholds)),
     )
     never, least = int((~inputs.readings["eligible"]).sum()), settings.trigger.min_tokens
     log.info("%d of %d questions never fire: fewer than %d tokens, or no answer", never, len(inputs.readings), least)
-    registry = plans.ORACLES if gold else plans.PLANS if thresholds else plans.CALIBRATION
+    registry = plans.ORACLES if verdicts else plans.PLANS if thresholds else plans.CALIBRATION
     table = plans.make(settings.plans, registry, inputs)
     log.info("questions fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())
     tables.write(out, "plans", table, provenance("plan", settings, split=split))
@@ -62,7 +55,7 @@ def _fitted(thresholds: Path) -> dict[str, Any]:
 
     return {
         "share": number(row["share"]),
-        "accumulation_z": number(row["accumulation_z"]),
+        "accumulation_z": number(row["accumulation_z_limit"]),
         "static_vector": int(row["static_vector"]),
         "score_limits": {score: number(row[f"{score}_limit"]) for score in plans.SCORES},
     }
@@ -73,8 +66,8 @@ def _switched_on(act_heads: Path | None) -> int:
     return sum(map(len, found.values()))
 
 
-def _wrong(settings: PlanStage, made: pd.DataFrame, gold: Path | None) -> frozenset[str]:
-    if gold is None:
+def _wrong(verdicts: Path | None) -> frozenset[str]:
+    if verdicts is None:
         return frozenset()
-    graded = grade(made, tables.read(gold, "gold"), get_task(settings.task))
+    graded = tables.read(verdicts, "verdicts")
     return frozenset(graded.loc[~graded["correct"], "problem_id"])

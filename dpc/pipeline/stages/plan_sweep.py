@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dpc.analysis.readings import flow
+from dpc.analysis.readings import reading
 from dpc.analysis.studies import sensitivity
 from dpc.config.settings import Controls
 from dpc.config.slices import PlanSweepStage
@@ -19,11 +19,10 @@ from dpc.storage.provenance import provenance
 SPLIT = "calibration"
 
 
-def run(settings: PlanSweepStage, *, saliency: list[Path], generations: list[Path], out: Path) -> None:
+def run(settings: PlanSweepStage, *, flow: Path, out: Path) -> None:
     """Write table `plans` with the corruptions that are not the configured one, which plan `always` has made."""
-    read = (tables.read(saliency, "saliency"), tables.read(generations, "generations"))
-    measured, made = (table[table["split"] == SPLIT] for table in read)
-    readings = flow.readings(measured, made, settings.flow, settings.trigger, settings.locate)
+    rows = (row for row in tables.scan(flow, "flow") if row.split == SPLIT)
+    readings = reading.readings(rows, settings.trigger, settings.locate)
     inputs = plans.Inputs(readings, settings.trigger, settings.corrupt, Controls())
     others = [
         corrupt for corrupt in sensitivity.edits(settings.sensitivity, settings.corrupt) if corrupt != settings.corrupt

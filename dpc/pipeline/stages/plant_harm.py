@@ -165,7 +165,7 @@ class Bench:
         settings = self.settings
         found = locating.located(instances, lengths, settings.flow, settings.trigger)
         base = made.set_index("problem_id")
-        long_enough = found["tokens"] >= settings.trigger.min_tokens
+        long_enough = found["rationale_tokens"] >= settings.trigger.min_tokens
         found = found.assign(
             split=found["problem_id"].map(base["split"]),
             vectors=len(prompt_ND),

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from dpc.analysis.readings import flow
+from dpc.analysis.readings import reading
+from dpc.analysis.readings.flow import Instance
 from dpc.analysis.stats import chance
 from dpc.analysis.studies import correlation as study
+from dpc.analysis.studies import evidence
 from dpc.analysis.studies.limits import limits
-from dpc.analysis.studies.outcomes import grade
 from dpc.config.settings import Trigger
 from dpc.config.slices import StudyStage
 from dpc.pipeline.progress import log
@@ -23,35 +24,29 @@ def run(
     settings: StudyStage,
     *,
     saliency: list[Path],
-    generations: list[Path],
-    gold: list[Path],
-    instances: Path,
+    flow: Path,
+    base: list[Path],
     layers: Path,
     accumulation: Path,
     positions: Path,
     findings: Path,
 ) -> None:
-    """Write the tables `instances`, `layers`, `accumulation`, `positions` and `findings` of one cell."""
-    measured, made = tables.read(saliency, "saliency"), tables.read(generations, "generations")
-    answers = tables.read(gold, "gold")
-    readings = flow.readings(measured, made, settings.flow, settings.trigger_if_affected or Trigger(), settings.locate)
-    task = get_task(settings.task)
-    graded = grade(made, answers, task).set_index("problem_id")["correct"]
-    is_right_test = graded[made.set_index("problem_id")["split"] == "test"]
-    readings = readings.assign(
-        correct=readings["problem_id"].map(graded).astype(bool),
-        steps=readings["problem_id"].map(answers.set_index("problem_id")["steps"]),
-    )
-    is_right_calibration = (readings["split"] == "calibration") & readings["correct"]
-    found = limits(readings[is_right_calibration], settings.significance)
-    sampled = study.sample_instances(readings[readings["split"] == "test"], settings.sample)
-    sampled = study.mark_significant(sampled, found, first_position=bool((measured["prompt_start"] == 0).any()))
+    """Write the tables `layers`, `accumulation`, `positions` and `findings` of one cell.
+
+    `base` are the verdicts on prompt tuning's answers. Of saliency no more than the sampled questions are kept.
+    """
+    trigger = settings.trigger_if_affected or Trigger()
+    readings = reading.readings(tables.scan(flow, "flow"), trigger, settings.locate)
+    readings = evidence.with_verdicts(readings, tables.read(base, "verdicts"))
+    right, is_test = readings["correct"], readings["split"] == "test"
+    found = limits(readings[~is_test & right], settings.significance)
+    sampled = study.mark_significant(evidence.sampled(readings, settings.sample), found)
     _say_sizes(settings, sampled, found.note)
     numbers = study.findings(sampled, settings.statistics, found.note)
+    luck = get_task(settings.task).CHANCE
     written = {
-        instances: ("instances", sampled),
-        findings: ("findings", chance.mark(numbers, is_right_test, task.CHANCE, settings.statistics.confidence)),
-        **_curves(settings, measured, sampled, layers, accumulation, positions),
+        findings: ("findings", chance.mark(numbers, right[is_test], luck, settings.statistics.confidence)),
+        **_curves(settings, saliency, sampled, layers, accumulation, positions),
     }
     for path, (name, rows) in written.items():
         tables.write(path, name, rows, provenance("run_study", settings, limits=vars(found)))
@@ -59,16 +54,18 @@ def run(
 
 def _curves(
     settings: StudyStage,
-    measured: pd.DataFrame,
+    saliency: list[Path],
     sampled: pd.DataFrame,
     layers: Path,
     accumulation: Path,
     positions: Path,
 ) -> dict[Path, tuple[str, pd.DataFrame]]:
-    by_id = {row.problem_id: row for row in tables.rows(measured)}
+    wanted = set(sampled["problem_id"])
+    scanned = (row for row in tables.scan(saliency, "saliency") if row.problem_id in wanted)
+    by_id = {row.problem_id: Instance.of(row) for row in scanned}
 
-    def load(chosen: pd.Series) -> list[flow.Instance]:
-        return [flow.Instance.of(by_id[key]) for key in sampled.loc[chosen, "problem_id"]]
+    def load(chosen: pd.Series) -> list[Instance]:
+        return [by_id[key] for key in sampled.loc[chosen, "problem_id"]]
 
     correlated = load(sampled["in_correlation"])
     level, separated = settings.statistics.confidence, sampled["in_separation"]

@@ -14,7 +14,7 @@ from dpc.analysis.studies import claims, confounds
 from dpc.analysis.studies import saliency_variants as ways
 from dpc.analysis.studies import trigger_quality as trigger
 from dpc.config.slices import TablesStage
-from dpc.pipeline.cells import by_cell
+from dpc.pipeline.cells import OUTCOMES, by_cell
 from dpc.report import captions, render
 from dpc.report.tables import evidence_tables as report
 from dpc.report.tables.main_tables import CELL
@@ -25,7 +25,6 @@ def run(
     settings: TablesStage,
     *,
     evidence: list[Path],
-    instances: list[Path],
     outcomes: list[Path],
     sensitivity: list[Path],
     variants: list[Path],
@@ -36,8 +35,9 @@ def run(
 
     Lists go through models, then datasets, recipes and seeds, as `itertools.product` of those settings.
     """
-    lists = {"evidence": evidence, "instances": instances, "outcomes": outcomes, "mechanism": mechanism}
+    lists = {"evidence": evidence, "mechanism": mechanism}
     read = {name: by_cell(paths, name, settings) for name, paths in lists.items()}
+    read["outcomes"] = by_cell(outcomes, "outcomes", settings, OUTCOMES)
     if settings.act.mode == "released":  # for the record, nothing to beat
         read["outcomes"] = {cell: rows[rows["plan"] != "act"] for cell, rows in read["outcomes"].items()}
     level = settings.statistics.confidence

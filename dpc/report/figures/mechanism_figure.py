@@ -54,7 +54,7 @@ def figure(compared: Comparison, settings: MechanismReportStage) -> Drawing:
 
 def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
     axes.set_title("a  Flow before and after")
-    fired = fired[(fired["flow_before"] > 0) & (fired["flow_after"] > 0)]
+    fired = fired[(fired["flow_latter_before"] > 0) & (fired["flow_latter_after"] > 0)]
     if fired.empty:
         drawing.say(axes, "no fired question\nwas measured")
         axes.set(xticks=[], yticks=[])
@@ -63,10 +63,10 @@ def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
         rows = fired[fired["outcome"] == outcome].sort_values("problem_id").head(_MOST)
         if len(rows):
             axes.plot(
-                rows["flow_before"], rows["flow_after"], marker, color=colour, markersize=3, alpha=0.6,
+                rows["flow_latter_before"], rows["flow_latter_after"], marker, color=colour, markersize=3, alpha=0.6,
                 markeredgewidth=0.8 if marker == "x" else 0, label=outcome,
             )  # fmt: skip
-    both = np.concatenate([fired["flow_before"], fired["flow_after"]])
+    both = np.concatenate([fired["flow_latter_before"], fired["flow_latter_after"]])
     ends = (both.min() / 1.2, both.max() * 1.2)
     axes.plot(ends, ends, color=drawing.BLACK, linewidth=0.8, linestyle="--", zorder=1)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)

@@ -212,11 +212,11 @@ def variants_table(summary: pd.DataFrame, settings: TablesStage) -> Table:
     is_configured = numbers["variant"] == "configured"
     text = numbers[CELL].astype(str)
     text["saliency measured"] = numbers["variant"].map(WAYS)
-    text["R by seed"] = numbers["limits"]
+    text["R by seed"] = numbers["shares"]
     text["fires (%)"] = _bounded(numbers, "fire_rate", _percents)
     gains = zip(_bounded(numbers, "gain", _percents), numbers["outcomes"], strict=True)
     text["gain (points)"] = [captions.starred(gain, known) for gain, known in gains]
-    text["R chosen anew"] = numbers["limits_anew"]
+    text["R chosen anew"] = numbers["shares_anew"]
     text["fires at it (%)"] = _bounded(numbers, "fire_rate_anew", _percents)
     for label, name in (("same decision (%)", "same_decision"), ("same vector (%)", "same_vector")):
         text[label] = _bounded(numbers, name, _percents).mask(is_configured, DASH)

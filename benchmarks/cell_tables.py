@@ -1,0 +1,165 @@
+"""Synthetic tables of one cell at a given size, written piece by piece: what the GPU stages would have left.
+
+Axes are those of `dpc/storage/columns.py`. Saliency is noise, late tokens of a question scaled by a factor of its own,
+so that the shares of affected tokens spread; nothing else in it means anything.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dpc.prompts.edits import BASE
+from dpc.storage import tables
+
+PIECE, STEP_TOKENS, QUESTION_TOKENS = 32, 40, 100
+RIGHT, MENDED, BROKEN, OTHER = 0.35, 0.15, 0.08, 0.1
+"""Chances: a base answer is right; an edit mends a wrong one, breaks a right one, makes another wrong answer."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a cell's tables grow with."""
+
+    questions: dict[str, int]
+    """By split."""
+    layers: int
+    vectors: int
+    shortest: int
+    longest: int
+    """Tokens of a rationale."""
+
+    def ids(self) -> list[tuple[str, str]]:
+        """Return problem_id and split of every question."""
+        return [(f"{split}-{k:05d}", split) for split, count in self.questions.items() for k in range(count)]
+
+    def tokens(self, problem_id: str, edit_id: str = BASE) -> int:
+        """Return the length of a rationale, the same at every call."""
+        return self.shortest + _hash(problem_id, edit_id) % (self.longest - self.shortest + 1)
+
+
+def _hash(*parts: str) -> int:
+    return zlib.crc32("|".join(parts).encode())
+
+
+def _draw(*parts: str) -> np.random.Generator:
+    return np.random.default_rng(_hash(*parts))
+
+
+def _pieces(rows: Iterator[dict[str, Any]]) -> Iterator[pd.DataFrame]:
+    piece: list[dict[str, Any]] = []
+    for row in rows:
+        piece.append(row)
+        if len(piece) == PIECE:
+            yield pd.DataFrame(piece)
+            piece = []
+    if piece:
+        yield pd.DataFrame(piece)
+
+
+def write_saliency(path: Path, name: str, size: Size, keys: Iterable[dict[str, str]]) -> None:
+    """Write table `name`, `saliency` or one with a further key, for questions given as columns."""
+    rows = ({**key, **_saliency(size, key["problem_id"], key.get("edit_id", BASE))} for key in keys)
+    tables.write(path, name, _pieces(rows), {})
+
+
+def _saliency(size: Size, problem_id: str, edit_id: str) -> dict[str, Any]:
+    draw, tokens = _draw(problem_id, edit_id), size.tokens(problem_id, edit_id)
+    late_T = np.where(np.arange(tokens) < tokens // 2, 1, draw.lognormal(0, 0.7)).astype(np.float32)
+
+    def by_token() -> Any:
+        return (draw.random((size.layers, tokens), dtype=np.float32) * late_T).ravel()
+
+    def by_vector() -> Any:
+        return draw.random(size.layers * size.vectors, dtype=np.float32)
+
+    steps = np.arange(tokens) // STEP_TOKENS
+    half = (int(steps[-1]) + 1) // 2
+    return {
+        "layers": size.layers,
+        "vectors": size.vectors,
+        "prompt_start": 1,
+        "question_tokens": QUESTION_TOKENS,
+        "rationale_tokens": tokens,
+        "former_tokens": tokens // 2,
+        "former_steps": int((steps < half).sum()),
+        "step_of_token": steps.astype(np.int32),
+        **{name: draw.random(tokens, dtype=np.float32) for name in ("nll", "entropy")},
+        **{f"row_{name}": by_token() for name in ("prompt", "question", "rationale", "former_tokens", "former_steps")},
+        "row_attention": by_token(),
+        **{f"{kind}_{rows}": by_vector() for kind in ("column", "attention") for rows in ("question", "rationale")},
+        "band": draw.random(tokens * size.vectors, dtype=np.float32),
+    }
+
+
+def _expression(number: int) -> str:
+    forms = ("{}", r"\frac{{{}}}{{7}}", r"{}\sqrt{{3}}", "({}, 4]", "{}x^2+1")
+    return forms[number % len(forms)].format(number % 997)
+
+
+def _answer(problem_id: str, edit_id: str) -> str:
+    """Return what is answered: mostly what the base answer is, whatever the edit."""
+    gold = _hash(problem_id)
+    base_right, wrong = _draw(problem_id, BASE).random() < RIGHT, _expression(gold + 1)
+    if edit_id == BASE:
+        return _expression(gold) if base_right else wrong
+    change = _draw(problem_id, edit_id).random()
+    if base_right:
+        return wrong if change < BROKEN else _expression(gold)
+    if change < MENDED:
+        return _expression(gold)
+    return _expression(gold + 2 + int(change * 1e6)) if change < MENDED + OTHER else wrong
+
+
+def write_answers(path: Path, size: Size, keys: Iterable[tuple[str, str, str]]) -> None:
+    """Write table `generations` for (problem_id, split, edit_id)."""
+    tables.write(path, "generations", _pieces(_generation(size, *key) for key in keys), {})
+
+
+def _generation(size: Size, problem_id: str, split: str, edit_id: str) -> dict[str, Any]:
+    tokens, answer = size.tokens(problem_id, edit_id), _answer(problem_id, edit_id)
+    ids = _draw(problem_id, edit_id).integers(0, 32000, tokens, dtype=np.int32)
+    return {
+        "problem_id": problem_id,
+        "split": split,
+        "edit_id": edit_id,
+        "token_ids": ids,
+        "text": " ".join(map(str, ids)),
+        "stop_reason": "end",
+        "extracted": answer,
+        "extracted_lenient": answer,
+        "seconds": 0.1,
+        "batch": 0,
+    }
+
+
+def write_problems(folder: Path, size: Size) -> None:
+    """Write `questions.parquet`, and `gold/SPLIT.parquet` for every split."""
+    ids = pd.DataFrame(size.ids(), columns=["problem_id", "split"])
+    text = "word " * QUESTION_TOKENS
+    tables.write(folder / "questions.parquet", "questions", ids.assign(question=text, prompt_text=text, source="s"), {})
+    for split, own in ids.groupby("split"):
+        answers = own["problem_id"].map(lambda key: _expression(_hash(key)))
+        gold = pd.DataFrame({"problem_id": own["problem_id"], "answer": answers, "rationale": text, "steps": 5})
+        tables.write(folder / "gold" / f"{split}.parquet", "gold", gold, {})
+
+
+def write_exemplars(path: Path, size: Size, chosen: pd.DataFrame) -> None:
+    """Write table `exemplars` for the rows of table `chosen`."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in tables.rows(chosen):
+            wide = 1 + size.vectors + QUESTION_TOKENS + size.tokens(row.problem_id)
+            about = {"size": wide, "vectors": size.vectors, "question_tokens": QUESTION_TOKENS, "prompt_start": 1}
+            for layer in range(size.layers):
+                map_SS = np.tril(_draw(row.problem_id, str(layer)).random((wide, wide), dtype=np.float32))
+                yield {**about, "problem_id": row.problem_id, "role": row.role, "layer": layer,
+                       "tokens": ["t"] * wide, "saliency": map_SS.ravel()}  # fmt: skip
+
+    tables.write(path, "exemplars", _pieces(rows()), {})
