@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from dpc.config.declared import declared
 
 T = TypeVar("T")
 
@@ -57,16 +59,18 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """Names of models, datasets and recipes become folders, wildcards and parts of file names."""
 Text = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
-PlanName = Literal[
-    "no_prompt", "prompt_tuning", "act", "dpc", "always", "random_corruption", "random_trigger", "random_token",
-    "first_vector", "mask_only", "gamma_only", "identity", "static_mask", "entropy_trigger", "nll_trigger",
-    "attention_trigger",
-]  # fmt: skip
+if TYPE_CHECKING:
+    PlanName = str
+    OracleName = str
+else:  # a type checker knows no choices that are read from files
+    _PLANS = {name: each.values for name, each in declared("plans", "plan").items()}
+    _TESTED = [name for name, values in _PLANS.items() if "test" in values.get("splits", ("test",))]
+    PlanName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] != "oracle")]
+    OracleName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] == "oracle")]
 TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
 """The modules of `dpc/tasks`."""
 Layout = Literal["bos_first", "prompt_first"]
 """`[BOS, prompt, question]` or `[prompt, BOS, question]` (D3)."""
-OracleName = Literal["oracle_trigger", "oracle_token"]
 
 _SEVERAL = Field(min_length=1, json_schema_extra={"uniqueItems": True})
 Names = Annotated[list[str], _SEVERAL, AfterValidator(_distinct)]

@@ -42,27 +42,6 @@ CAPTION_SIZE = 7.0  # points
 LINE = 1.38  # distance of two lines, in font sizes
 POINTS = 72.0  # per inch
 
-PLAN_LABELS = {
-    "no_prompt": "No prompt",
-    "prompt_tuning": "Prompt tuning",
-    "act": "ACT",
-    "dpc": "DPC",
-    "random_corruption": "Random corruption (DPC's rate)",
-    "random_trigger": "Random trigger (DPC's rate)",
-    "random_token": "Random vector where DPC fires",
-    "first_vector": "First vector where DPC fires",
-    "entropy_trigger": "Trigger: entropy",
-    "nll_trigger": "Trigger: NLL",
-    "attention_trigger": "Trigger: plain attention",
-    "always": "Corruption without trigger",
-    "mask_only": "Mask only",
-    "gamma_only": "Γ only",
-    "identity": "Identity (noise floor)",
-    "static_mask": "One static mask",
-    "oracle_trigger": "Oracle trigger (upper bound)",
-    "oracle_token": "Oracle token (upper bound)",
-}
-
 _DOTS = 720.0  # resolution at which text is measured: high, so that hinting does not round widths
 _RENDERER = RendererAgg(8, 8, _DOTS)
 
@@ -72,11 +51,6 @@ class Drawing(NamedTuple):
 
     figure: Figure
     caption: str
-
-
-def plan_label(name: str) -> str:
-    """Return the name of a plan for people; an unknown plan keeps its own."""
-    return PLAN_LABELS.get(name, name)
 
 
 def series_look(number: int) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from dpc.analysis.studies.flow_change import before_and_after, fired_rows, goes_
 from dpc.config.kinds import PlanName
 from dpc.config.settings import Flow
 from dpc.config.slices import MechanismReportStage
+from dpc.plans.declaration import label as plan_label
 from dpc.report import drawing
 from dpc.report.figures import mechanism_figure as report
 from dpc.storage import tables
@@ -151,7 +152,7 @@ def test_more_plans_than_colours_are_drawn_side_by_side() -> None:
     compared = report.Comparison(whole, fired_rows(whole), falls, goes_with_repair(whole, 0.95))
     made = report.figure(compared, report_samples.settings(MechanismReportStage))
     assert_legible(made.figure)
-    points = [line for line in made.figure.axes[1].lines if line.get_label() in map(drawing.plan_label, plans)]
+    points = [line for line in made.figure.axes[1].lines if line.get_label() in map(plan_label, plans)]
     assert len(points) == len(plans) > len(drawing.SEED_COLOURS)
     ends = [(min(x), max(x)) for x in zip(*(line.get_xdata() for line in points), strict=True)]
     assert all(left[1] < right[0] for left, right in itertools.pairwise(ends))

@@ -18,6 +18,7 @@ from dpc.config.slices import SensitivityStage
 from dpc.pipeline.stages import plan_sweep
 from dpc.pipeline.stages import sweep_choices as stage
 from dpc.plans import registry as plans
+from dpc.plans.triggers import fires
 from dpc.report.figures import sensitivity_figure as figures_sensitivity
 from dpc.storage import tables
 from tests.report.test_report import assert_legible
@@ -60,8 +61,8 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         base = [generation(key, split, str(1 - n % 2)) for n, key in enumerate(ids)]
         readings = flow.readings(pd.DataFrame(rows), pd.DataFrame(base), FLOW, TRIGGER, LOCATE)
         inputs = plans.Inputs(readings, TRIGGER, CORRUPT, Controls(), share=SHARE)
-        table_ = plans.make(["always"], plans.CALIBRATION, inputs) if split == "calibration" else plans.make(
-            ["dpc", "always", "mask_only"], plans.PLANS, inputs)  # fmt: skip
+        table_ = plans.make(["always"], "calibration", inputs) if split == "calibration" else plans.make(
+            ["dpc", "always", "mask_only"], "test", inputs)  # fmt: skip
         for edit in tables.rows(plans.edits_of(table_)):
             mends = edit.masked[0] % 2 == 0
             again.append(generation(edit.problem_id, split, "1" if mends else "0", edit.edit_id))
@@ -196,7 +197,7 @@ def test_affected_receivers_keep_to_the_stored_band() -> None:
 
 
 def test_a_rule_with_accumulation_needs_its_limit() -> None:
-    readings = pd.DataFrame({"share": [0.9, 0.9], "z": [1.0, 3.0]})
+    readings = pd.DataFrame({"share": [0.9, 0.9], "accumulation_z": [1.0, 3.0]})
     trigger = Trigger(rule="share_and_accumulation")
     choice = sensitivity.Choice("deep", "a", "b", FLOW, trigger, LOCATE, CORRUPT)
     eligible = pd.Series([True, True])
@@ -213,7 +214,7 @@ def as_dpc_would(cell: dict[str, Any], choice: sensitivity.Choice, least: int) -
     usual = flow.baseline_of(instances, choice.flow, choice.trigger, least)
     readings = flow.readings(saliency, cell["generations"], choice.flow, choice.trigger, choice.locate, usual)
     limits = thresholds.limits(readings[readings["problem_id"].isin(right)], Significance(min_cases=least))
-    fired = plans.fires(readings, choice.trigger, choice.share or SHARE, limits.accumulation_z)
+    fired = fires(readings, choice.trigger, choice.share or SHARE, limits.accumulation_z)
     return {str(split): float(rows.mean()) for split, rows in fired.groupby(readings["split"])}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from dpc.config.kinds import PlanName
 from dpc.config.settings import Config, load_config
 from dpc.config.slices import STAGES, slice_for
 from dpc.config.versions import VERSIONS
@@ -16,11 +17,7 @@ from tests.support import config_tree as tree
 from tests.support.workflow import nested, overlay
 
 BASE = tree.demo()
-PLANS = (
-    "'no_prompt', 'prompt_tuning', 'act', 'dpc', 'always', 'random_corruption', 'random_trigger', 'random_token', "
-    "'first_vector', 'mask_only', 'gamma_only', 'identity', 'static_mask', 'entropy_trigger', 'nll_trigger' or "
-    "'attention_trigger'"
-)
+PLANS = " or ".join(", ".join(map(repr, get_args(PlanName))).rsplit(", ", 1))
 LAYERS = "write paper, second_half, inner, all or [first, last], both inclusive, counted from 0"
 NAME = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
 TWICE = "stands there more than once; write it once"

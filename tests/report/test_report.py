@@ -329,11 +329,11 @@ def test_the_overview_puts_recipes_side_by_side(tmp_path):
     assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
 
 
-def test_an_unknown_plan_keeps_its_name_and_an_oracle_is_labelled():
-    rows = evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "my_plan", "oracle_mine"))
+def test_an_upper_bound_is_called_so():
+    rows = evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "dpc", "oracle_trigger"))
     shown = texts(figures_main.plans([rows], accuracy_rows([rows]), settings(prompt_seeds=[0])).figure)
-    assert "my_plan" in shown
-    assert "oracle_mine (upper bound)" in shown
+    assert "Oracle trigger (upper bound)" in shown
+    assert "DPC (upper bound)" not in shown
 
 
 def test_whiskers_are_the_intervals_of_the_main_table(drawn):

@@ -19,6 +19,7 @@ from dpc.config.settings import load_config
 from dpc.config.slices import slice_for
 from dpc.tasks.splits import NAMES as SPLITS
 from dpc.config.versions import VERSIONS
+from dpc.plans.declaration import of as plans_of
 
 try:
     CONFIG = load_config(config)
@@ -29,7 +30,7 @@ STUDY = CONFIG.study
 R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
 PARTS = cost.parts(CONFIG)
-ACT = "act" in STUDY.plans
+ACT = "act_heads" in CONFIG.needs
 ENVIRONMENT = "../../envs/dpc.yaml"
 
 in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method

@@ -14,7 +14,7 @@ rule plan_calibration:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("plan", plans=["always", "static_candidates"]),
+        settings=settings("plan", plans=list(plans_of("calibration"))),
         version=VERSIONS["plan"],
     shell:
         '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --saliency {input.saliency:q} '

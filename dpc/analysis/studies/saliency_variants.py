@@ -10,7 +10,6 @@ Answers, and whether they are right, are the model's own throughout.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,18 +86,14 @@ def _read(measured: pd.DataFrame, cell: Cell, choice: Choice) -> pd.DataFrame:
     right = [Instance.of(row) for row in tables.rows(measured) if cell.right[row.problem_id]]
     usual = baseline_of(right, flow, trigger, 1)
     found = readings(measured, cell.generations, flow, trigger, choice.locate, usual)
-    found = found.rename(columns={"accumulation_z": "z"}).set_index("problem_id").sort_index()
+    found = found.set_index("problem_id").sort_index()
     base = cell.right.loc[found.index].astype(bool)
     cases = Cases([], found["eligible"], base, cell.after, found["located"], cell.z_limit)
     after = cases.corrupted(found["located"], choice)
     known = after.notna()
     is_known = bool(known.mean() >= KNOWN)
     anew = sensitivity.fitted_share(choice, found, cases) if is_known else None
-
-    def fires(share: float | None) -> pd.Series[bool]:
-        return sensitivity.fires(choice, found, cases, math.inf if share is None else share)
-
-    fired = fires(cell.share)
+    fired = sensitivity.fires(choice, found, cases, cell.share)
     return found[["share", "located", "s_ifp"]].assign(
         correct=base,
         limit=cell.share,
@@ -106,7 +101,7 @@ def _read(measured: pd.DataFrame, cell: Cell, choice: Choice) -> pd.DataFrame:
         correct_after=after.where(fired, base.astype(float)).astype("boolean"),
         known=known,
         limit_anew=anew,
-        fired_anew=fires(anew) if is_known else None,
+        fired_anew=sensitivity.fires(choice, found, cases, anew) if is_known else None,
     )
 
 

@@ -38,6 +38,7 @@ from dpc.analysis.studies.limits import choose_share, limits, threshold_curve
 from dpc.config.kinds import Layers
 from dpc.config.layers import layer_range
 from dpc.config.settings import Corrupt, Flow, Locate, Sensitivity, Significance, Trigger
+from dpc.plans import triggers
 
 COLUMNS = ["sweep", "row", "column", "split", "configured", "best", "share", "fire_rate", "gain", "accuracy", "known",
            "same_vector", "questions"]  # fmt: skip
@@ -143,7 +144,7 @@ def ranges(specs: Iterable[Layers], configured: Layers, layers: int) -> dict[str
 def measured(
     instances: Sequence[Instance], choice: Choice, right: Sequence[Instance] = (), least: int = 1
 ) -> pd.DataFrame:
-    """Return `share` of affected tokens, `located` vectors and their `z` of each instance, by problem_id.
+    """Return `share` of affected tokens, `located` vectors and `accumulation_z` of each instance, by problem_id.
 
     `right` are the right calibration cases, for a `trigger.baseline` that is fitted on at `least` so many of them.
     """
@@ -154,7 +155,7 @@ def measured(
         column_N = column_saliency(instance, shallow, choice.locate.receivers, affected_T)
         located = np.argsort(-column_N, kind="stable")[: choice.locate.masked_vectors].tolist()
         rows.append((instance.problem_id, share, located, largest_z(column_N)))
-    return pd.DataFrame(rows, columns=["problem_id", "share", "located", "z"]).set_index("problem_id")
+    return pd.DataFrame(rows, columns=["problem_id", "share", "located", "accumulation_z"]).set_index("problem_id")
 
 
 @dataclass(frozen=True)
@@ -179,12 +180,9 @@ class Cases:
         return pd.Series([math.nan if right is None else float(right) for right in found], index=located.index)
 
 
-def fires(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float) -> pd.Series[bool]:
-    """Say which cases fire above `share` (as `dpc.plans.registry.fires`)."""
-    fired = cases.eligible & (readings["share"] > share)
-    if choice.trigger.rule == "share_and_accumulation":
-        fired &= readings["z"] > (math.inf if cases.z_limit is None else cases.z_limit)
-    return fired
+def fires(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float | None) -> pd.Series[bool]:
+    """Say which cases DPC fires on at R = `share`; None never fires."""
+    return triggers.fires(readings.assign(eligible=cases.eligible), choice.trigger, share, cases.z_limit)
 
 
 def fitted_share(choice: Choice, readings: pd.DataFrame, cases: Cases) -> float | None:
@@ -200,7 +198,7 @@ def fitted_share(choice: Choice, readings: pd.DataFrame, cases: Cases) -> float 
 
 def outcome(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float | None) -> dict[str, object]:
     """Return what a choice does at R = `share`: shares of 0 to 1."""
-    fired = fires(choice, readings, cases, math.inf if share is None else share)
+    fired = fires(choice, readings, cases, share)
     after = cases.corrupted(readings["located"], choice).where(fired, cases.base.astype(float))
     gain = float(gains(after, cases.base, fired).mean())
     same = [set(a) == set(b) for a, b in zip(readings["located"], cases.configured, strict=True)]
@@ -230,7 +228,7 @@ def fitted_limit(
         return None
     flow, ids = choice.flow, [each.problem_id for each in right]
     ratios = [s_ifp(block_means(each, flow.halves), layer_range(flow.deep_layers, each.layers))[0] for each in right]
-    found = pd.DataFrame({"accumulation_z": readings.loc[ids, "z"].to_numpy(), "s_ifp": ratios})
+    found = pd.DataFrame({"accumulation_z": readings.loc[ids, "accumulation_z"].to_numpy(), "s_ifp": ratios})
     return limits(found, significance).accumulation_z
 
 

@@ -10,7 +10,7 @@ from dpc.analysis.studies import evidence
 from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import EvidenceStage
 from dpc.pipeline.progress import log
-from dpc.plans import registry as plans
+from dpc.plans.triggers import fires
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
@@ -42,7 +42,7 @@ def run(
         right,
         alone,
         answers.set_index("problem_id")["steps"],
-        plans.fires(readings, settings.trigger, number(fitted["share"]), number(fitted["accumulation_z"])),
+        fires(readings, settings.trigger, number(fitted["share"]), number(fitted["accumulation_z"])),
         number(fitted["flow_change"]),
     )
     broken = table["correct_unprompted"] & ~table["correct"]

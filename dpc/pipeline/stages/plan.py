@@ -13,7 +13,8 @@ from dpc.analysis.studies.head_selection import heads_of
 from dpc.analysis.studies.outcomes import grade
 from dpc.config.slices import PlanStage
 from dpc.pipeline.progress import log
-from dpc.plans import registry as plans
+from dpc.plans.registry import Inputs, make
+from dpc.plans.triggers import SCORES
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
@@ -40,7 +41,7 @@ def run(
     made = made[made["split"] == split]
     measured = measured[measured["split"] == split]
     usual = None if thresholds is None else of_row(tables.read(thresholds, "thresholds").iloc[0])
-    inputs = plans.Inputs(
+    inputs = Inputs(
         readings=flow.readings(measured, made, settings.flow, settings.trigger, settings.locate, usual),
         trigger=settings.trigger,
         corrupt=settings.corrupt,
@@ -51,8 +52,7 @@ def run(
     )
     never, least = int((~inputs.readings["eligible"]).sum()), settings.trigger.min_tokens
     log.info("%d of %d questions never fire: fewer than %d tokens, or no answer", never, len(inputs.readings), least)
-    registry = plans.ORACLES if gold else plans.PLANS if thresholds else plans.CALIBRATION
-    table = plans.make(settings.plans, registry, inputs)
+    table = make(settings.plans, "oracles" if gold else "test" if thresholds else "calibration", inputs)
     log.info("questions fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())
     tables.write(out, "plans", table, provenance("plan", settings, split=split))
 
@@ -64,7 +64,7 @@ def _fitted(thresholds: Path) -> dict[str, Any]:
         "share": number(row["share"]),
         "accumulation_z": number(row["accumulation_z"]),
         "static_vector": int(row["static_vector"]),
-        "score_limits": {score: number(row[f"{score}_limit"]) for score in plans.SCORES},
+        "score_limits": {score: number(row[f"{score}_limit"]) for score in SCORES},
     }
 
 

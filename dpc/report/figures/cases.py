@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dpc.config.slices import FiguresStage
+from dpc.plans.declaration import label as plan_label
 from dpc.report import captions, drawing
 from dpc.report.drawing import MARGIN, WIDTH, Drawing
 from dpc.storage.hashing import hash_order
@@ -158,7 +159,7 @@ def _write_rationale(page: _Page, x: float, width: float, plan: str, row: dict[A
     right = bool(row["correct"])
     colour = drawing.RIGHT if right else drawing.WRONG
     text_width = width - 0.1
-    head = drawing.wrap(drawing.plan_label(plan), text_width, _HEAD, "bold")
+    head = drawing.wrap(plan_label(plan), text_width, _HEAD, "bold")
     y = page.write(x + 0.1, head, _HEAD, "bold")
     found = "no answer found" if pd.isna(row["extracted"]) else f"answer {row['extracted']}"
     mark = drawing.wrap(cut(f"{'✓ right' if right else '✗ wrong'}: {found}", words), text_width, _SIZE, "bold")
@@ -179,7 +180,7 @@ def _caption(outcomes: pd.DataFrame, chosen: list[tuple[str, str]], settings: Fi
     fired = outcomes[(outcomes["plan"] == "dpc") & outcomes["fired"].astype(bool)]["problem_id"].nunique()
     wanted = settings.figures.cases
     short = "" if len(chosen) == wanted else f"Only {len(chosen)} of the {wanted} cases asked for exist. "
-    missing = [drawing.plan_label(plan) for plan in PLANS if not (outcomes["plan"] == plan).any()]
+    missing = [plan_label(plan) for plan in PLANS if not (outcomes["plan"] == plan).any()]
     short += f"Not evaluated: {', '.join(missing)}. " if missing else ""
     return (
         "Look for the step at which the columns part: where the prompt leads astray, and whether DPC mends that step. "

@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from dpc.config.slices import FiguresStage, ReportStage
+from dpc.plans.declaration import PLANS, in_order
+from dpc.plans.declaration import label as plan_label
 from dpc.report import captions, drawing
 from dpc.report.drawing import Drawing
 
 _LINE_STYLES = ("-", "--", "-.", ":")
-_ORDER = list(drawing.PLAN_LABELS)
 
 
 def thresholds(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawing:
@@ -86,10 +87,7 @@ def pool_plans(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame) ->
         idle=("idle", "sum"),
     )  # fmt: skip
     pooled.update(accuracies.set_index("plan")[["low", "high"]].astype(float))
-    place = {name: number for number, name in enumerate(_ORDER)}
-    first = {name: number for number, name in enumerate(dict.fromkeys(rows["plan"]))}
-    order = sorted(pooled.index, key=lambda name: (place.get(name, len(place)), first[name]))
-    return pooled.loc[order]
+    return pooled.loc[in_order(pooled.index)]
 
 
 def plans(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame, settings: FiguresStage) -> Drawing:
@@ -98,7 +96,7 @@ def plans(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame, setting
     figure = drawing.new_figure(0.7 + 0.24 * max(3, len(pooled)))
     axes = figure.add_subplot()
     _plan_bars(axes, pooled, list(pooled.index), settings)
-    _name_plans(axes, list(pooled.index), settings)
+    axes.set_yticks(range(len(pooled)), map(plan_label, pooled.index))
     return drawing.finish(figure, _plans_caption([pooled], settings))
 
 
@@ -111,16 +109,14 @@ def overview(cells: Mapping[str, Sequence[pd.DataFrame]], accuracies: pd.DataFra
     pooled = {
         recipe: pool_plans(tables, accuracies[accuracies["recipe"] == recipe]) for recipe, tables in cells.items()
     }
-    place = {name: number for number, name in enumerate(_ORDER)}
-    names = list(dict.fromkeys(name for table in pooled.values() for name in table.index))
-    names.sort(key=lambda name: place.get(name, len(place)))
+    names = in_order(name for table in pooled.values() for name in table.index)
     width = max(drawing.WIDTH, 1.8 + 2.0 * len(pooled))
     figure = drawing.new_figure(0.9 + 0.24 * max(3, len(names)), width)
     panels = figure.subplots(1, len(pooled), sharey=True, squeeze=False)[0]
     for axes, (recipe, table) in zip(panels, pooled.items(), strict=True):
         _plan_bars(axes, table, names, settings)
         axes.set_title(f"Recipe {recipe}", pad=14)
-    _name_plans(panels[0], names, settings)
+    panels[0].set_yticks(range(len(names)), map(plan_label, names))
     return drawing.finish(figure, _plans_caption(list(pooled.values()), settings))
 
 
@@ -130,7 +126,7 @@ def _plan_bars(axes: Axes, pooled: pd.DataFrame, names: list[str], settings: Rep
         if name not in rows:
             axes.text(2, y, "not evaluated", va="center", style="italic", color=drawing.GREY, fontsize=6.5)
             continue
-        _plan_bar(axes, y, rows[name], name, is_oracle(name, settings))
+        _plan_bar(axes, y, rows[name], name, PLANS[name].is_oracle)
         _idle_note(axes, y, rows[name], name)
     if "prompt_tuning" in rows:
         axes.axvline(100 * rows["prompt_tuning"]["accuracy"], color=drawing.BLACK, linewidth=0.7, linestyle=":")
@@ -180,20 +176,6 @@ def _plan_bar(axes: Axes, y: int, row: dict[Any, Any], name: str, oracle: bool) 
     axes.annotate(f"{value:.1f}", (1, y), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=7)
 
 
-def is_oracle(name: str, settings: ReportStage) -> bool:
-    """Say whether plan `name` looks at test gold."""
-    return name in settings.oracles or name.startswith("oracle")
-
-
-def _name_plans(axes: Axes, names: list[str], settings: ReportStage) -> None:
-    labels = []
-    for name in names:
-        label = drawing.plan_label(name)
-        told = not is_oracle(name, settings) or "upper bound" in label
-        labels.append(label if told else f"{label} (upper bound)")
-    axes.set_yticks(range(len(names)), labels)
-
-
 def _chance_note(settings: ReportStage) -> str:
     chance = captions.chance(settings)
     return f"Dashed line: {100 * chance:g} %, what guessing reaches. " if chance > 0 else ""
@@ -201,7 +183,7 @@ def _chance_note(settings: ReportStage) -> str:
 
 def _plans_caption(pooled: Sequence[pd.DataFrame], settings: ReportStage) -> str:
     counts = [int(count) for table in pooled for count in table["questions"].dropna()]
-    oracle = any(is_oracle(str(name), settings) for table in pooled for name in table.index)
+    oracle = any(PLANS[str(name)].is_oracle for table in pooled for name in table.index)
     note = (
         "Hatched: an oracle that looks at test gold, an upper bound and no method (with several tries per question: "
         "whiskers are the mean over seeds of each seed's interval). "

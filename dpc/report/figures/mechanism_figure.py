@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from dpc.config.slices import MechanismReportStage
+from dpc.plans.declaration import label as plan_label
 from dpc.report import captions, drawing
 from dpc.report.drawing import Drawing
 from dpc.report.tables.main_tables import CELL, Table, percent, plain, span
@@ -85,7 +86,7 @@ def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
         x = np.arange(len(groups)) + (number - (len(plans) - 1) / 2) * step
         colour, marker = drawing.series_look(number)
         axes.vlines(x, 100 * rows["low"], 100 * rows["high"], color=colour, linewidth=1.2)
-        axes.plot(x, 100 * rows["fell"], marker, color=colour, markersize=4.5, label=drawing.plan_label(plan))
+        axes.plot(x, 100 * rows["fell"], marker, color=colour, markersize=4.5, label=plan_label(plan))
     axes.axhline(50, color=drawing.GREY, linewidth=0.8, linestyle="--")
     axes.set(
         ylim=(-3, 103 + 7.5 * max(len(plans), 2)), xlim=(-0.6, len(groups) - 0.4), ylabel="share whose flow fell (%)"
@@ -119,7 +120,7 @@ def _counts(axes: Axes, shown: pd.DataFrame) -> None:
 
 
 def _caption(repair: pd.DataFrame, plans: list[str], settings: MechanismReportStage) -> str:
-    first = drawing.plan_label(plans[0]) if plans else "no plan"
+    first = plan_label(plans[0]) if plans else "no plan"
     found = repair[repair["plan"].isin(plans[:1])].set_index("reading")
     found = found[found["auc"].notna()]
     areas = "; ".join(
@@ -152,7 +153,7 @@ def table(falls: pd.DataFrame, settings: MechanismReportStage) -> Table:
     cell = dict(zip(CELL, (settings.models[0], settings.datasets[0], settings.recipes[0]), strict=True))
     numbers = falls.assign(**cell)
     text = numbers[CELL].astype(str)
-    text["plan"] = numbers["plan"].map(drawing.plan_label)
+    text["plan"] = numbers["plan"].map(plan_label)
     text["finding"] = numbers["outcome"]
     text["fired"] = numbers["fired"].astype(str)
     text["flow fell (%)"] = numbers["fell"].map(percent)

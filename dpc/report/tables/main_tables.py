@@ -17,9 +17,10 @@ from typing import Any
 import pandas as pd
 
 from dpc.config.slices import TablesStage
+from dpc.plans.declaration import in_order
+from dpc.plans.declaration import label as plan_label
 from dpc.report import captions
 from dpc.report.captions import DASH
-from dpc.report.drawing import PLAN_LABELS, plan_label
 from dpc.report.published import (
     ACT_NOT_APPLIED,
     FLOW_RIGHT,
@@ -183,12 +184,10 @@ def _by_plan(
     evaluations: pd.DataFrame, settings: TablesStage, pool: Callable[[pd.DataFrame], dict[str, Any]]
 ) -> pd.DataFrame:
     """Return one row per cell and plan, in the order of the settings, made by `pool` from the seeds' rows."""
-    place = {name: number for number, name in enumerate(PLAN_LABELS)}
     rows = []
     for cell in itertools.product(settings.models, settings.datasets, settings.recipes):
         here = evaluations[(evaluations[CELL] == list(cell)).all(axis=1)]
-        plans = sorted(dict.fromkeys(here["plan"]), key=lambda name: place.get(name, len(place)))
-        for plan in plans:
+        for plan in in_order(here["plan"]):
             seeds = here[here["plan"] == plan].sort_values("seed", key=lambda s: s.map(settings.prompt_seeds.index))
             rows.append({**dict(zip(CELL, cell, strict=True)), "plan": plan, **pool(seeds)})
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*CELL, "plan", *pool(evaluations)])
@@ -266,11 +265,8 @@ def _ablation_text(numbers: pd.DataFrame, settings: TablesStage) -> pd.DataFrame
 
 
 def _plan_text(name: str, settings: TablesStage) -> str:
-    label = plan_label(name)
-    if name == "act" and settings.act.mode == "released":
-        return f"{label} (published function, for the record)"
-    bound = name in settings.oracles and "upper bound" not in label
-    return f"{label} (upper bound)" if bound else label
+    released = name == "act" and settings.act.mode == "released"
+    return f"{plan_label(name)}{' (published function, for the record)' * released}"
 
 
 def _p_list(joined: str) -> str:
