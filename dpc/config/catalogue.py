@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from dpc.config.declared import declared
 from dpc.config.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, TaskName, one_of
 
 
@@ -147,7 +148,7 @@ class Dataset(Settings):
     hub: HubDataset | None = None
     """Fetched once by the local rule `fetch_dataset`."""
     generate: Annotated[int, Field(ge=0)] | None = None
-    """Seed of generated questions (arithmetic only)."""
+    """Seed of generated questions, for a task that generates them (arithmetic)."""
     splits: Splits = Splits()
     """Sizes of the splits."""
     template: str
@@ -162,10 +163,15 @@ class Dataset(Settings):
     @model_validator(mode="after")
     def _sound(self) -> Dataset:
         one_of("a dataset", files=self.files, hub=self.hub, generate=self.generate)
-        if (self.generate is not None) != (self.task == "arithmetic"):
-            raise ValueError("`generate` goes with task `arithmetic`, and the other tasks read `files` or `hub`")
+        facts = {name: each.values for name, each in declared("tasks", "Facts").items()}
+        generated = [name for name, values in facts.items() if values.get("generates")]
+        if (self.generate is not None) != (self.task in generated):
+            names = " and ".join(f"`{name}`" for name in generated)
+            raise ValueError(f"`generate` goes with task {names}, and the other tasks read `files` or `hub`")
         if self.generate is not None and self.splits.test is None:
             raise ValueError("generated questions need a number: set `splits.test`")
+        if self.hub and self.splits.test is None and not facts[self.task].get("test_rows"):
+            raise ValueError(f"how many test rows task `{self.task}` has is not known: set `splits.test`")
         if "{question}" not in self.template:
             raise ValueError("`template` must contain {question}")
         return self

@@ -60,15 +60,15 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Text = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
 if TYPE_CHECKING:
+    TaskName = str
     PlanName = str
     OracleName = str
 else:  # a type checker knows no choices that are read from files
+    TaskName = Literal[tuple(declared("tasks", "Facts"))]
     _PLANS = {name: each.values for name, each in declared("plans", "plan").items()}
     _TESTED = [name for name, values in _PLANS.items() if "test" in values.get("splits", ("test",))]
     PlanName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] != "oracle")]
     OracleName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] == "oracle")]
-TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
-"""The modules of `dpc/tasks`."""
 Layout = Literal["bos_first", "prompt_first"]
 """`[BOS, prompt, question]` or `[prompt, BOS, question]` (D3)."""
 

@@ -22,6 +22,7 @@ from dpc.errors import DpcError
 from dpc.plans.declaration import PLANS
 from dpc.plans.declaration import of as plans_of
 from dpc.storage.model_files import ACTIVATIONS, BYTES, CACHE_GB, cards, counted
+from dpc.tasks import TASKS
 
 Rate = Literal["generate", "saliency", "tune"]
 RATES: dict[str, Rate] = {
@@ -38,8 +39,6 @@ RATES: dict[str, Rate] = {
     "plant_harm": "generate",
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
-TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
-"""Rows of the benchmarks' test files on the hub, where `splits.test` is null."""
 SHARDED = {
     "generate_unprompted": "generate",
     "generate_base": "generate",
@@ -96,7 +95,7 @@ def test_rows(dataset: Dataset) -> int:
     splits, source = dataset.splits, dataset.files or dataset.hub
     if splits.test:
         return splits.test
-    rows = counted_rows(Path(dataset.files.test)) if dataset.files else TEST_ROWS[dataset.task]
+    rows = counted_rows(Path(dataset.files.test)) if dataset.files else int(TASKS[dataset.task].test_rows or 0)
     if source and not source.train:  # all splits are cut from these rows
         rows -= splits.tuning + splits.validation + splits.calibration + splits.act_select + splits.act_confirm
     return max(1, rows)
