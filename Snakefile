@@ -39,4 +39,3 @@ rule all:
     input:
         rules.figures.input,
         rules.tables.input,
-        rules.evidence.input,

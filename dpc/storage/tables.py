@@ -73,6 +73,14 @@ def provenance(path: Path) -> dict[str, Any]:
     return json.loads(metadata.get(b"dpc", b"{}"))
 
 
+def name_of(path: Path) -> str:
+    """Return the name of the table at `path`. Raises DpcError where there is none."""
+    try:
+        return str(provenance(path)["table"])
+    except (pa.ArrowException, OSError, KeyError):
+        raise DpcError(f"{path}: no table of this workflow; run the workflow up to there, or delete the file") from None
+
+
 def _read_one(path: Path, name: str) -> pa.Table:
     rerun = "delete it and run the workflow again"
     if not path.exists():

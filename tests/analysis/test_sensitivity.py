@@ -242,7 +242,7 @@ def test_what_right_cases_give_is_fitted_anew_or_missing_as_in_dpc(
 
 def test_maps_are_legible_and_say_what_is_missing() -> None:
     seeds = pd.concat([swept().assign(seed=seed) for seed in range(3)])
-    made = figures_sensitivity.sensitivity(seeds, settings())
+    made = figures_sensitivity.draw(seeds, settings())
     assert_legible(made.figure)
     assert "Look for maps of one colour" in made.caption
     means = figures_sensitivity.pooled(seeds)
@@ -251,7 +251,7 @@ def test_maps_are_legible_and_say_what_is_missing() -> None:
         seeds.assign(gain=seeds["gain"].mask((seeds["seed"] == 1) & (seeds["gain"] > 0)))
     )
     assert unknown["gain"].tolist() == pytest.approx([0, math.nan] * 3, nan_ok=True)
-    empty = figures_sensitivity.sensitivity(tables.empty("sensitivity").assign(seed=[]), settings())
+    empty = figures_sensitivity.draw(tables.empty("sensitivity").assign(seed=[]), settings())
     assert_legible(empty.figure)
 
 

@@ -210,7 +210,7 @@ LM = (
     "extract_corrupted extract_variants plant_harm"
 )
 GENERATE = "generate_base generate_act regenerate plant_harm"
-REPORT = "draw_figures draw_overview write_tables draw_mechanism draw_evidence write_evidence"
+REPORT = "draw_figures draw_overview write_tables"
 SWEEP = "plan_sweep sweep_choices"
 STORED = f"gather_evidence compare_variants {SWEEP}"
 PLANNED = f"plan {REPORT}"

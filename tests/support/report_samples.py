@@ -277,6 +277,11 @@ def cell_files(folder, seeds=3, real=False, layers=6, vectors=8, size=30, bad=Fa
     return files
 
 
+def all_of(files):
+    """Return the files of every table in one list, as the rules hand them over."""
+    return [file for each in files.values() for file in each]
+
+
 def digest(folder):
     """Return the hash of every file in `folder`, by name."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
