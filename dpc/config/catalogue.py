@@ -6,12 +6,13 @@ The ids D1 to D31 name the choices the paper left open; `docs/choices.md` gives 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from dpc.config.declared import declared
-from dpc.config.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, TaskName, one_of
+from dpc.config.declared import declared, settings_of
+from dpc.config.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, TaskName, TunerName, one_of
+from dpc.config.messages import one_line
 
 
 class BuiltinModel(Settings):
@@ -180,6 +181,10 @@ class Dataset(Settings):
 class Recipe(Settings):
     """How a soft prompt is tuned (D2), or where one lies that is brought in."""
 
+    tuner: TunerName = "prompt_tuning"
+    """How the prompt is made, see `dpc/prompts/tuners`."""
+    options: dict[str, Any] = {}
+    """What this tuner alone can set; its file says what."""
     adapter: str | None = None
     """Folder of a PEFT prompt-tuning adapter to take instead of tuning; {model}, {dataset} and {seed} are filled in."""
     vectors: Count = 100
@@ -206,6 +211,16 @@ class Recipe(Settings):
     """Looks without improvement before tuning ends."""
     keep: Literal["best", "last"] = "best"
     """Keep the prompt of the lowest validation loss, or the last one."""
+
+    @model_validator(mode="after")
+    def _options_are_the_tuners(self) -> Recipe:
+        settings = settings_of("prompts/tuners", self.tuner)
+        try:
+            settings.model_validate(self.options)
+        except ValidationError as error:
+            fault = one_line(error, settings, self.options)
+            raise ValueError(f"`options` of tuner {self.tuner}: {fault}") from None
+        return self
 
     @model_validator(mode="after")
     def _adapter_is_a_path(self) -> Recipe:

@@ -96,5 +96,6 @@ def settings_of(folder: str, module: str, package: Path = PACKAGE) -> Any:
 
 def _is_light(node: ast.stmt) -> bool:
     if isinstance(node, ast.ImportFrom):
-        return str(node.module).startswith(_LIGHT)
+        # not the catalogue, which asks for these settings while it is being made
+        return str(node.module).startswith(_LIGHT) and node.module != "dpc.config.catalogue"
     return isinstance(node, ast.ClassDef) and node.name == "Settings"

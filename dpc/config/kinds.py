@@ -61,10 +61,12 @@ Text = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
 if TYPE_CHECKING:
     TaskName = str
+    TunerName = str
     PlanName = str
     OracleName = str
 else:  # a type checker knows no choices that are read from files
     TaskName = Literal[tuple(declared("tasks", "Facts"))]
+    TunerName = Literal[tuple(declared("prompts/tuners", "tuner"))]
     _PLANS = {name: each.values for name, each in declared("plans", "plan").items()}
     _TESTED = [name for name, values in _PLANS.items() if "test" in values.get("splits", ("test",))]
     PlanName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] != "oracle")]
