@@ -40,4 +40,3 @@ rule all:
     input:
         rules.figures.input,
         rules.tables.input,
-        rules.evidence.input,

@@ -18,7 +18,7 @@ from dpc.config.settings import Trigger
 from dpc.config.slices import ExtractSaliencyStage, ReadFlowStage, ThresholdsStage
 from dpc.errors import DpcError
 from dpc.pipeline.stages import extract_saliency
-from dpc.plans.registry import fires
+from dpc.plans.triggers import fires
 from dpc.storage import tables
 
 DTYPES = ("float32", "bfloat16")

@@ -6,11 +6,13 @@ The ids D1 to D31 name the choices the paper left open; `docs/choices.md` gives 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from dpc.config.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, TaskName, one_of
+from dpc.config.declared import declared, settings_of
+from dpc.config.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, TaskName, TunerName, one_of
+from dpc.config.messages import one_line
 
 
 class BuiltinModel(Settings):
@@ -147,7 +149,7 @@ class Dataset(Settings):
     hub: HubDataset | None = None
     """Fetched once by the local rule `fetch_dataset`."""
     generate: Annotated[int, Field(ge=0)] | None = None
-    """Seed of generated questions (arithmetic only)."""
+    """Seed of generated questions, for a task that generates them (arithmetic)."""
     splits: Splits = Splits()
     """Sizes of the splits."""
     template: str
@@ -162,10 +164,15 @@ class Dataset(Settings):
     @model_validator(mode="after")
     def _sound(self) -> Dataset:
         one_of("a dataset", files=self.files, hub=self.hub, generate=self.generate)
-        if (self.generate is not None) != (self.task == "arithmetic"):
-            raise ValueError("`generate` goes with task `arithmetic`, and the other tasks read `files` or `hub`")
+        facts = {name: each.values for name, each in declared("tasks", "Facts").items()}
+        generated = [name for name, values in facts.items() if values.get("generates")]
+        if (self.generate is not None) != (self.task in generated):
+            names = " and ".join(f"`{name}`" for name in generated)
+            raise ValueError(f"`generate` goes with task {names}, and the other tasks read `files` or `hub`")
         if self.generate is not None and self.splits.test is None:
             raise ValueError("generated questions need a number: set `splits.test`")
+        if self.hub and self.splits.test is None and not facts[self.task].get("test_rows"):
+            raise ValueError(f"how many test rows task `{self.task}` has is not known: set `splits.test`")
         if "{question}" not in self.template:
             raise ValueError("`template` must contain {question}")
         return self
@@ -174,6 +181,10 @@ class Dataset(Settings):
 class Recipe(Settings):
     """How a soft prompt is tuned (D2), or where one lies that is brought in."""
 
+    tuner: TunerName = "prompt_tuning"
+    """How the prompt is made, see `dpc/prompts/tuners`."""
+    options: dict[str, Any] = {}
+    """What this tuner alone can set; its file says what."""
     adapter: str | None = None
     """Folder of a PEFT prompt-tuning adapter to take instead of tuning; {model}, {dataset} and {seed} are filled in."""
     vectors: Count = 100
@@ -200,6 +211,16 @@ class Recipe(Settings):
     """Looks without improvement before tuning ends."""
     keep: Literal["best", "last"] = "best"
     """Keep the prompt of the lowest validation loss, or the last one."""
+
+    @model_validator(mode="after")
+    def _options_are_the_tuners(self) -> Recipe:
+        settings = settings_of("prompts/tuners", self.tuner)
+        try:
+            settings.model_validate(self.options)
+        except ValidationError as error:
+            fault = one_line(error, settings, self.options)
+            raise ValueError(f"`options` of tuner {self.tuner}: {fault}") from None
+        return self
 
     @model_validator(mode="after")
     def _adapter_is_a_path(self) -> Recipe:

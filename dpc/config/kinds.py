@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, create_model
 from pydantic_core import CoreSchema, core_schema
+
+from dpc.config.declared import declared
 
 T = TypeVar("T")
 
@@ -83,16 +85,20 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """Names of models, datasets and recipes become folders, wildcards and parts of file names."""
 Text = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
-PlanName = Literal[
-    "no_prompt", "prompt_tuning", "act", "dpc", "always", "random_corruption", "random_trigger", "random_token",
-    "first_vector", "mask_only", "gamma_only", "identity", "static_mask", "entropy_trigger", "nll_trigger",
-    "attention_trigger",
-]  # fmt: skip
-TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
-"""The modules of `dpc/tasks`."""
+if TYPE_CHECKING:
+    TaskName = str
+    TunerName = str
+    PlanName = str
+    OracleName = str
+else:  # a type checker knows no choices that are read from files
+    TaskName = Literal[tuple(declared("tasks", "Facts"))]
+    TunerName = Literal[tuple(declared("prompts/tuners", "tuner"))]
+    _PLANS = {name: each.values for name, each in declared("plans", "plan").items()}
+    _TESTED = [name for name, values in _PLANS.items() if "test" in values.get("splits", ("test",))]
+    PlanName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] != "oracle")]
+    OracleName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] == "oracle")]
 Layout = Literal["bos_first", "prompt_first"]
 """`[BOS, prompt, question]` or `[prompt, BOS, question]` (D3)."""
-OracleName = Literal["oracle_trigger", "oracle_token"]
 
 _SEVERAL = Field(min_length=1, json_schema_extra={"uniqueItems": True})
 Names = Annotated[list[str], _SEVERAL, AfterValidator(_distinct)]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from dpc.config.catalogue import Dataset, Format, Model, Recipe
+from dpc.config.declared import declared
 from dpc.config.execution import Cluster, Execution, Shards
 from dpc.config.kinds import (
     AsNumber,
@@ -59,7 +60,7 @@ class Study(Settings):
     prompt_seeds: Seeds
     """One soft prompt is tuned per seed; results are means over them (D2)."""
     plans: Plans
-    """Interventions to evaluate, see `dpc/plans/registry.py`; `prompt_tuning` is what all are compared with."""
+    """Interventions to evaluate, the functions in `dpc/plans`; `prompt_tuning` is what all are compared with."""
     oracles: Oracles = []
     """Upper bounds that look at test gold; labelled as such everywhere."""
     sample: Sample = Sample()
@@ -283,6 +284,13 @@ class Config(Settings):
         return self.trigger if self.locate.receivers == "affected" else None
 
     @property
+    def needs(self) -> set[str]:
+        """Return what the plans that run look at beside readings and settings (`dpc/plans/declaration.py`)."""
+        known = declared("plans", "plan")
+        names = (*self.study.plans, *self.study.oracles)
+        return {need for name in names for need in known[name].values.get("needs", ())}
+
+    @property
     def tasks(self) -> dict[str, str]:
         """Return the task of every dataset that runs."""
         return {name: self.datasets[name].task for name in self.study.datasets}
@@ -348,7 +356,7 @@ class Config(Settings):
         return self
 
     def _act_has_questions(self) -> None:
-        for name in self.study.datasets if "act" in self.study.plans else ():
+        for name in self.study.datasets if "act_heads" in self.needs else ():
             splits = self.datasets[name].splits
             if min(splits.act_select, splits.act_confirm) < 2:
                 raise ValueError(

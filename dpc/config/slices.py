@@ -295,10 +295,6 @@ class FiguresStage(ReportStage):
     figures: Figures
 
 
-class MechanismReportStage(ReportStage):
-    """Draw the mechanism of one model, dataset and recipe (the lists hold one name each)."""
-
-
 class TablesStage(ReportStage):
     """Write the tables over all models, datasets and recipes."""
 
@@ -309,8 +305,6 @@ STAGES: dict[str, type[Settings]] = {
     "train_builtin_model": BuiltinModelStage,
     "tune_prompt": TunePromptStage,
     "gather_evidence": EvidenceStage,
-    "draw_evidence": ReportStage,
-    "write_evidence": TablesStage,
     "plan_sweep": PlanSweepStage,
     "sweep_choices": SensitivityStage,
     "extract_variants": ExtractVariantsStage,
@@ -330,7 +324,6 @@ STAGES: dict[str, type[Settings]] = {
     "evaluate": EvaluateStage,
     "extract_corrupted": ExtractCorruptedStage,
     "compare_flows": MechanismStage,
-    "draw_mechanism": MechanismReportStage,
     "plant_harm": ValidateStage,
     "write_validation": ValidationStage,
     "draw_figures": FiguresStage,

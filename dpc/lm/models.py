@@ -15,6 +15,7 @@ from dpc.config.execution import Execution
 from dpc.config.messages import snakemake
 from dpc.errors import DpcError
 from dpc.lm.cards import check_spread, placement
+from dpc.lm.families import FAMILIES, Family
 from dpc.storage.model_files import kernel, read_config
 
 
@@ -32,14 +33,21 @@ class LanguageModel:
     """Tokens that end a generation; the first one ends a gold rationale."""
 
     @property
+    def family(self) -> Family:
+        """Return what is special about the model's family."""
+        return FAMILIES[self.model.config.model_type]
+
+    @property
     def embedding(self) -> nn.Embedding:
         """Return the input embedding."""
         return self.model.get_input_embeddings()
 
     @property
     def vocabulary_VD(self) -> Tensor:
-        """Return every token's embedding as it enters the decoder (V x D, float32): Gemma 2 scales its weights."""
-        return self.embedding.weight.detach().float() * getattr(self.embedding, "scalar_embed_scale", 1.0)
+        """Return every token's embedding as it enters the decoder (V x D, float32): some families scale its weights."""
+        scale = self.family.embedding_scale
+        weight_VD = self.embedding.weight.detach().float()
+        return weight_VD * getattr(self.embedding, scale) if scale else weight_VD
 
     @property
     def device(self) -> torch.device:
@@ -52,9 +60,10 @@ class LanguageModel:
         return int(self.model.config.max_position_embeddings)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits (..., V) of the decoder's outputs (..., D), capped where the family caps them (Gemma 2)."""
+        """Return the logits (..., V) of the decoder's outputs (..., D), capped where the family caps them."""
         logits = self.model.get_output_embeddings()(hidden).to(hidden.device)  # tied weights lie on the first card
-        softcap = getattr(self.model.config, "final_logit_softcapping", None)
+        name = self.family.logit_cap
+        softcap = getattr(self.model.config, name) if name else None
         return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
     def encode(self, text: str) -> list[int]:

@@ -19,7 +19,10 @@ from typing import Literal
 from dpc.config.catalogue import Dataset, Model
 from dpc.config.settings import Config
 from dpc.errors import DpcError
+from dpc.plans.declaration import PLANS
+from dpc.plans.declaration import of as plans_of
 from dpc.storage.model_files import ACTIVATIONS, BYTES, CACHE_GB, cards, counted
+from dpc.tasks import TASKS
 
 Rate = Literal["generate", "saliency", "tune"]
 RATES: dict[str, Rate] = {
@@ -36,8 +39,6 @@ RATES: dict[str, Rate] = {
     "plant_harm": "generate",
 }
 """The rules that may ask for a GPU, and the rate that each goes by."""
-TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
-"""Rows of the benchmarks' test files on the hub, where `splits.test` is null."""
 SHARDED = {
     "generate_unprompted": "generate",
     "generate_base": "generate",
@@ -46,8 +47,6 @@ SHARDED = {
     "extract_saliency": "saliency",
 }
 """The key of `shards` that counts a rule's jobs in a cell; other rules have one."""
-OWN_GENERATIONS = frozenset({"no_prompt", "prompt_tuning", "act"})
-"""Plans whose answers no edit of the prompt makes."""
 QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS, VARIANTS = 100, 0.5, 4, 4
 MEASURING = frozenset({"extract_saliency", "extract_corrupted", "extract_exemplars", "extract_variants"})
 """Rules that take prompt, question and rationale through the model."""
@@ -59,9 +58,6 @@ HEAD_SHARE = 1 / 6
 """Of a pass forward and backward, per head tried: forward is a third of it, through half of the layers on average."""
 TOKEN_BYTES, FLOAT_BYTES = 16, 4.6
 """A token in a table (its id, its text, its likelihood), and a float32 in a list, with what Parquet adds."""
-
-DPCS_EDIT = frozenset({"dpc", "random_trigger", "entropy_trigger", "nll_trigger", "attention_trigger"})
-"""Plans that ask for some of what `always` asks for."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def test_rows(dataset: Dataset) -> int:
     splits, source = dataset.splits, dataset.files or dataset.hub
     if splits.test:
         return splits.test
-    rows = counted_rows(Path(dataset.files.test)) if dataset.files else TEST_ROWS[dataset.task]
+    rows = counted_rows(Path(dataset.files.test)) if dataset.files else int(TASKS[dataset.task].test_rows or 0)
     if source and not source.train:  # all splits are cut from these rows
         rows -= splits.tuning + splits.validation + splits.calibration + splits.act_select + splits.act_confirm
     return max(1, rows)
@@ -169,7 +165,7 @@ def _measured(config: Config) -> int:
     """Return how many plans are measured again after corruption: those that run and edit the prompt."""
     if config.corrupt.mask == "attention":
         return 0
-    return len(set(config.mechanism.plans) & set(config.study.plans) - OWN_GENERATIONS)
+    return sum(PLANS[name].answers != "none" for name in set(config.mechanism.plans) & set(config.study.plans))
 
 
 def layers_of(billions: float) -> float:
@@ -179,19 +175,26 @@ def layers_of(billions: float) -> float:
 
 def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
     """Return how many answers a part asks for at most."""
-    controls, splits = config.controls, dataset.splits
-    if part == "calibration":
-        return splits.calibration + controls.static_candidates * min(controls.static_questions, splits.calibration)
     if part == "sweep":
         tried, corrupt = config.sensitivity, config.corrupt
         pairs = len({*tried.gammas, corrupt.gamma}) * len({*tried.mask_values, corrupt.mask_value})
-        return splits.calibration * (pairs - 1)
-    if part == "oracles":
-        new = 0 if "always" in config.study.plans else test_rows(dataset)
-        asked = {"oracle_trigger": new, "oracle_token": controls.oracle_questions * vectors}
-        return sum(asked[name] for name in config.study.oracles)
-    ready = OWN_GENERATIONS | (DPCS_EDIT if "always" in config.study.plans else frozenset())
-    return test_rows(dataset) * len(set(config.study.plans) - ready)
+        return dataset.splits.calibration * (pairs - 1)
+    names = {"calibration": plans_of("calibration"), "test": config.study.plans, "oracles": config.study.oracles}
+    asked = _answers(config, dataset, vectors, part)
+    return sum(asked[PLANS[name].answers] for name in names.get(part, ()))
+
+
+def _answers(config: Config, dataset: Dataset, vectors: int, part: str) -> dict[str, int]:
+    """Return how many answers a plan of each kind of `answers` asks for at most, that no other plan has asked for."""
+    controls, calibration = config.controls, dataset.splits.calibration
+    rows = calibration if part == "calibration" else test_rows(dataset)
+    return {
+        "none": 0,
+        "own": rows,
+        "located": 0 if "always" in config.study.plans else rows,
+        "every_vector": controls.oracle_questions * vectors,
+        "candidates": controls.static_candidates * min(controls.static_questions, calibration),
+    }
 
 
 def hours(config: Config, rule: str, place: Place) -> float:
@@ -247,7 +250,7 @@ def grid(config: Config) -> Iterator[tuple[str, Place, int]]:
 
     Planted harm is no part of the study: `snakemake validate` is asked for apart.
     """
-    act = ("select_act_heads", "generate_act") if "act" in config.study.plans else ()
+    act = ("select_act_heads", "generate_act") if "act_heads" in config.needs else ()
     rules = ("tune_prompt", "generate_base", "extract_saliency", "extract_corrupted", "extract_variants", *act)
     for model, dataset, recipe, seeds in cells(config):
         place = Place(model, dataset, recipe)

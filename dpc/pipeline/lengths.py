@@ -33,7 +33,7 @@ def cut(config: Config, name: str) -> Cut:
 def used(config: Config) -> list[str]:
     """Return the splits whose questions some model reads."""
     tuned = any(config.recipes[name].adapter is None for name in config.study.recipes)
-    acts = ["act_select", "act_confirm"] if "act" in config.study.plans else []
+    acts = ["act_select", "act_confirm"] if "act_heads" in config.needs else []
     return [*ANSWERED, "validation", *(["tuning"] if tuned else []), *acts]
 
 

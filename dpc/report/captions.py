@@ -37,6 +37,17 @@ FINDINGS = {
     "accuracy": "Accuracy under prompt tuning, all test questions",
 }
 
+READINGS = {
+    "accumulation": "accumulation (share of c_j*)",
+    "accumulation_beyond_zero": "accumulation, position 0 left out",
+    "flow_changed": "flow change",
+    "s_ifp": "S_IFP",
+    "flow_latter": "raw flow p → latter r",
+}
+"""Readings that may go with error."""
+SCORES = (("auc_s_ifp", "S_IFP"), ("auc_flow_latter", "raw flow p → latter r"), ("auc_nll", "mean NLL"))
+"""Findings that say how well a score tells wrong answers, and the score's name."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -69,12 +80,6 @@ def finding(findings: pd.DataFrame, name: str) -> Finding:
     count = None if pd.isna(row["n"]) else int(row["n"])
     note = "" if pd.isna(row["note"]) else str(row["note"])
     return Finding(real(row["value"]), real(row["low"]), real(row["high"]), real(row["p"]), count, note)
-
-
-def fisher_p(findings: pd.DataFrame) -> float:
-    """Return the p of Fisher's exact test, kept as the finding's p or as its value."""
-    found = finding(findings, "fisher")
-    return found.value if math.isnan(found.p) else found.p
 
 
 def number(value: Any, digits: int = 2) -> str:

@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 import matplotlib
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from dpc.storage.files import atomic
 
@@ -42,27 +44,6 @@ CAPTION_SIZE = 7.0  # points
 LINE = 1.38  # distance of two lines, in font sizes
 POINTS = 72.0  # per inch
 
-PLAN_LABELS = {
-    "no_prompt": "No prompt",
-    "prompt_tuning": "Prompt tuning",
-    "act": "ACT",
-    "dpc": "DPC",
-    "random_corruption": "Random corruption (DPC's rate)",
-    "random_trigger": "Random trigger (DPC's rate)",
-    "random_token": "Random vector where DPC fires",
-    "first_vector": "First vector where DPC fires",
-    "entropy_trigger": "Trigger: entropy",
-    "nll_trigger": "Trigger: NLL",
-    "attention_trigger": "Trigger: plain attention",
-    "always": "Corruption without trigger",
-    "mask_only": "Mask only",
-    "gamma_only": "Γ only",
-    "identity": "Identity (noise floor)",
-    "static_mask": "One static mask",
-    "oracle_trigger": "Oracle trigger (upper bound)",
-    "oracle_token": "Oracle token (upper bound)",
-}
-
 _DOTS = 720.0  # resolution at which text is measured: high, so that hinting does not round widths
 _RENDERER = RendererAgg(8, 8, _DOTS)
 
@@ -72,11 +53,6 @@ class Drawing(NamedTuple):
 
     figure: Figure
     caption: str
-
-
-def plan_label(name: str) -> str:
-    """Return the name of a plan for people; an unknown plan keeps its own."""
-    return PLAN_LABELS.get(name, name)
 
 
 def series_look(number: int) -> tuple[str, str]:
@@ -193,6 +169,28 @@ def heading(axes: Axes, title: str, notes: Sequence[str], lines: int) -> None:
 def say(axes: Axes, text: str, height: float = 0.5) -> None:
     """Write `text` in the middle of `axes`, or at another share of their height: what is missing, and why."""
     axes.text(0.5, height, text, transform=axes.transAxes, ha="center", va="center", color=GREY, style="italic")
+
+
+def layer_axis(axes: Axes, which: str) -> None:
+    """Label axis `which` (x or y) with layers: whole numbers, counted from 0."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
+    axis.set_label_text("layer (counted from 0)")
+
+
+def power_of_ten(value: float, _position: object = None) -> str:
+    """Write `10⁻⁴`, or `2 × 10⁻⁴` between the decades."""
+    if value <= 0 or not np.isfinite(value):
+        return ""
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    factor = value / 10.0**exponent
+    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if abs(factor - 1) < 1e-6 else f"{factor:.0f} × 10{raised}"
+
+
+def dodge(number: int, count: int, room: float) -> float:
+    """Return how far series `number` of `count` stands beside its place, so that all fit into `room`."""
+    return 0.0 if count < 2 else room * (number / (count - 1) - 0.5)
 
 
 def mark_band(axes: Axes, band: tuple[int, int], label: str, color: str = LIGHT) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from dpc.tasks import TASKS
+
 
 class Published(NamedTuple):
     """One published accuracy."""
@@ -27,7 +29,7 @@ FLOW_RIGHT, FLOW_WRONG = 0.014, 0.019
 """Mean flow of right and wrong instances (figure 4c, from a review): only the ratio can be compared."""
 
 _DATASETS = ("gsm8k", "math", "aqua")
-TEST_ROWS = {"gsm8k": 1319, "math": 5000, "aqua": 254}
+TEST_ROWS = {name: facts.test_rows for name, facts in TASKS.items() if facts.test_rows}
 """Test questions behind the published numbers: MATH-500, say, is another test set, whatever its name."""
 _POSTER = {
     ("no_prompt", "llama2-13b"): (29.5, 2.0, 21.0),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from dpc.report.tables.main_tables import Table
+from dpc.report.formats import Table
 from dpc.storage.files import atomic
 
 _LONGEST_FLOAT = 40  # rows that fit on a page; longer tables break over pages
@@ -67,13 +69,20 @@ def write(table: Table, folder: Path) -> None:
     """Write `table` as folder/NAME.tex, .csv, .md and .html, each atomically."""
     texts = {
         "tex": latex(table),
-        "csv": table.numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
+        "csv": table.numbers.map(_flat).to_csv(index=False, float_format="%.6g", lineterminator="\n"),
         "md": markdown(table),
         "html": web_page(table),
     }
     for ending, text in texts.items():
         with atomic(folder / f"{table.name}.{ending}") as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _flat(value: Any) -> Any:
+    """Return a list of numbers as text, `0.01; 0.5`, an unknown one as nothing; all else as it is."""
+    if not isinstance(value, tuple):
+        return value
+    return "; ".join("" if math.isnan(number) else f"{number:.4g}" for number in value)
 
 
 def escape_latex(text: str) -> str:

@@ -8,12 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dpc.config.declared import declared
 from dpc.errors import DpcError
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2")
-"""Values of `model_type` whose attention the saliency of `dpc/lm/saliency/measuring.py` is proved for."""
-_EAGER = ("gemma2",)
-"""Families that torch's fused attention cannot run: scores are capped before the softmax."""
+FAMILIES: dict[str, tuple[str, ...]] = {
+    name: each.values["kernels"] for name, each in declared("lm/families", "Family").items()
+}
+"""By `model_type`, the attention kernels of the families that saliency is proved for (`dpc/lm/families`)."""
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 3.0
 
@@ -37,9 +38,12 @@ def kernel(place: object, config: dict[str, Any], attention: str) -> str:
     family = config.get("model_type")
     if family not in FAMILIES:
         raise DpcError(f"{place}: model_type {family!r} is not supported; expected one of {', '.join(FAMILIES)}")
-    if attention == "sdpa" and family in _EAGER:
-        raise DpcError(f"{place}: {family} caps its scores, which sdpa cannot; write models.NAME.attention: eager")
-    return ("eager" if family in _EAGER else "sdpa") if attention == "auto" else attention
+    kernels = FAMILIES[family]
+    if attention not in ("auto", *kernels):
+        raise DpcError(
+            f"{place}: {attention} cannot compute what {family} does; write models.NAME.attention: {kernels[0]}"
+        )
+    return kernels[0] if attention == "auto" else attention
 
 
 @cache

@@ -101,6 +101,14 @@ def provenance(path: Path) -> dict[str, Any]:
     return json.loads(metadata.get(b"dpc", b"{}"))
 
 
+def name_of(path: Path) -> str:
+    """Return the name of the table at `path`. Raises DpcError where there is none."""
+    try:
+        return str(provenance(path)["table"])
+    except (pa.ArrowException, OSError, KeyError):
+        raise DpcError(f"{path}: no table of this workflow; run the workflow up to there, or delete the file") from None
+
+
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[pq.ParquetFile]:
     """Open a file as table `name`; what goes wrong while it is read is said in one line."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import cast
 
-from dpc.tasks.base import Problem, Task
+from dpc.config.declared import declared
+from dpc.tasks.base import Facts, Problem, Task
 
-__all__ = ["Problem", "Task", "get_task"]
+__all__ = ["TASKS", "Problem", "Task", "get_task"]
+
+TASKS: dict[str, Facts] = {name: Facts(**each.values) for name, each in declared("tasks", "Facts").items()}
+"""What is known of each task without importing it."""
 
 
 def get_task(name: str) -> Task:

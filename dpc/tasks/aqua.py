@@ -19,8 +19,9 @@ import re
 from typing import Any
 
 from dpc.errors import DpcError
-from dpc.tasks.base import Problem, count_steps, field
+from dpc.tasks.base import Facts, Problem, count_steps, field
 
+FACTS = Facts(test_rows=254)
 VERSION = "1"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.2

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpc.storage.hashing import hash_order
-from dpc.tasks.base import Problem, field, normalise
+from dpc.tasks.base import Facts, Problem, field, normalise
 
+FACTS = Facts(generates=True)
 VERSION = "1"
 STEP_END = re.compile(";")
 CHANCE = 0.0

@@ -24,9 +24,23 @@ class Problem:
     """Reasoning steps of the gold rationale."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a task without running it: `FACTS = Facts(...)` in a module of `dpc/tasks` makes it a task."""
+
+    test_rows: int | None = None
+    """Rows of the published test file; None where there is none."""
+    generates: bool = False
+    """Whether its questions are generated, not read; then it has `generate_problems(seed, count)`."""
+    checks_gold: bool = True
+    """Whether every gold rationale is graded when it is read; no where that takes seconds per thousand rows and the
+    answer is cut from the rationale in the first place."""
+
+
 class Task(Protocol):
     """How one benchmark is read and graded. Implementations are modules, see `dpc.tasks.get_task`."""
 
+    FACTS: Facts
     VERSION: str
     """Version of extraction and grading; written into every outcome."""
     STEP_END: re.Pattern[str]
@@ -48,6 +62,13 @@ class Task(Protocol):
 
     def grade(self, extracted: str | None, answer: str) -> bool:
         """Say whether an extracted answer equals the gold answer."""
+
+
+class GeneratedTask(Task, Protocol):
+    """A task that declares `generates`."""
+
+    def generate_problems(self, seed: int, count: int) -> list[tuple[str, Problem]]:
+        """Return so many different problems, each with where it came from; the same for the same seed."""
 
 
 AT_CHANCE = "not interpretable: accuracy is not above chance"

@@ -18,8 +18,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from dpc.errors import DpcError
-from dpc.tasks.base import Problem, count_steps, field
+from dpc.tasks.base import Facts, Problem, count_steps, field
 
+FACTS = Facts(test_rows=1319)
 VERSION = "1"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.0

@@ -28,8 +28,9 @@ from dataclasses import replace
 from typing import Any
 
 from dpc.errors import DpcError
-from dpc.tasks.base import Problem, count_steps, field
+from dpc.tasks.base import Facts, Problem, count_steps, field
 
+FACTS = Facts(test_rows=5000, checks_gold=False)
 VERSION = "2"
 STEP_END = re.compile(r"\n|[.!?]\$*\s")
 """A line break or the end of a sentence: a third of the solutions are one paragraph."""

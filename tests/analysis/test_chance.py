@@ -9,7 +9,7 @@ import pytest
 
 from dpc.analysis.stats import chance
 from dpc.config.kinds import TaskName
-from dpc.report.tables import main_tables as report
+from dpc.report.tables import findings_table
 from dpc.tasks import get_task
 from dpc.tasks.base import AT_CHANCE
 
@@ -46,7 +46,7 @@ def test_all_seeds_together_must_stand_above_chance() -> None:
 def test_the_table_says_it() -> None:
     row = {"name": "mean_s_ifp_right", "value": 0.6, "low": 0.5, "high": 0.7, "p": float("nan"), "n": 9}
     rows = pd.DataFrame([{**row, "note": AT_CHANCE}])
-    assert report._finding_text(rows, "mean_s_ifp_right") == f"0.60 [0.50, 0.70] (n = 9; {AT_CHANCE})"
+    assert findings_table._finding_text(rows, "mean_s_ifp_right") == f"0.60 [0.50, 0.70] (n = 9; {AT_CHANCE})"
 
 
 def test_only_options_can_be_guessed() -> None:

@@ -17,18 +17,19 @@ from dpc.analysis.studies import claims
 from dpc.analysis.studies import trigger_quality as trigger
 from dpc.config.methods import Act
 from dpc.config.settings import Flow, Locate, Sample, Trigger
-from dpc.config.slices import EvidenceStage, ReportStage, TablesStage
-from dpc.pipeline.stages import draw_evidence as evidence_figures
+from dpc.config.slices import EvidenceStage, TablesStage
 from dpc.pipeline.stages import gather_evidence as evidence_stage
-from dpc.pipeline.stages import write_evidence as evidence_tables
-from dpc.report.tables import evidence_tables as report
+from dpc.report import captions
+from dpc.report.cells import Tables
+from dpc.report.making import draw_figures, write_tables
+from dpc.report.tables import trigger_table
 from dpc.storage import tables
 from dpc.tasks.base import AT_CHANCE
 from tests.analysis.test_sensitivity import swept
 from tests.analysis.test_variants import compared
 from tests.report.test_report import assert_legible
 from tests.support.derived import flow_of, readings_of, verdicts_of
-from tests.support.report_samples import settings, table
+from tests.support.report_samples import all_of, settings, table
 from tests.support.saliency_rows import (
     Places,
     flow_maps,
@@ -251,6 +252,10 @@ def compared_in(folder: Path) -> Path:
     return folder / "out.parquet"
 
 
+TABLES = ("claims", "trigger", "confounds", "sensitivity", "variants")
+FIGURES = ("trigger", "confounds", "sensitivity")
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cells of three seeds, written as tables and drawn by the stages."""
@@ -269,9 +274,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / f"sensitivity-{recipe}-{seed}.parquet"
             files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
             files["variants"].append(compared_in(folder / f"variants-{recipe}-{seed}"))
-    evidence_tables.run(chosen, **files, folder=folder / "tables")
+    write_tables(TABLES, Tables(all_of(files), chosen), folder / "tables")
     own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
-    evidence_figures.run(settings(ReportStage, recipes=["good"]), **own, folder=folder / "figures")
+    draw_figures(FIGURES, Tables(all_of(own), settings(recipes=["good"])), folder / "figures")
     return folder
 
 
@@ -306,12 +311,12 @@ def test_the_published_function_is_nothing_to_beat(tmp_path: Path, mode: str, re
     files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
     files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
     chosen = settings(TablesStage, recipes=["good"], act=Act(mode=mode))
-    evidence_tables.run(chosen, **files, folder=tmp_path / "tables")
+    write_tables(["claims"], Tables(all_of(files), chosen), tmp_path / "tables")
     assert pd.read_csv(tmp_path / "tables" / "claims.csv").set_index("claim").loc["g", "reason"] == reason
 
 
 def test_figures_say_what_to_look_for(written: Path) -> None:
-    for name in ("trigger", "confounds", "sensitivity"):
+    for name in FIGURES:
         caption = (written / "figures" / f"{name}.txt").read_text()
         assert "Look " in caption
         assert "recipe good" in caption
@@ -331,8 +336,8 @@ def test_tables_and_figures_say_where_right_answers_may_be_luck(tmp_path: Path, 
     files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
     own = {name: files[name] for name in ("evidence", "sensitivity")}
     names = {"recipes": ["good"], "datasets": [dataset]}
-    evidence_tables.run(settings(TablesStage, **names), **files, folder=tmp_path)
-    evidence_figures.run(settings(ReportStage, **names), **own, folder=tmp_path)
+    write_tables(TABLES, Tables(all_of(files), settings(TablesStage, **names)), tmp_path)
+    draw_figures(FIGURES, Tables(all_of(own), settings(**names)), tmp_path)
     for name in ("trigger", "confounds"):
         for kind in ("txt", "html"):
             assert (f"{dataset}, good: {AT_CHANCE}" in (tmp_path / f"{name}.{kind}").read_text()) == is_luck
@@ -344,12 +349,12 @@ def test_tables_and_figures_say_where_right_answers_may_be_luck(tmp_path: Path, 
 @pytest.mark.parametrize("questions", [400, 40, 0])
 def test_nothing_overlaps(questions: int) -> None:
     from dpc.analysis.studies import confounds
-    from dpc.report.figures import evidence_figures as figures_evidence
+    from dpc.report.figures import confounds_figure, trigger_figure
 
     rows = cell(np.random.default_rng(3), questions=max(questions, 4))["evidence"].iloc[: None if questions else 0]
     drawn = [
-        figures_evidence.trigger(trigger.curves(rows), trigger.quality(rows, 0.95), settings()),
-        figures_evidence.confounds(confounds.confounds(rows, 0.95), settings()),
+        trigger_figure.draw(trigger.curves(rows), trigger.quality(rows, 0.95), settings()),
+        confounds_figure.draw(confounds.confounds(rows, 0.95), settings()),
     ]
     for made in drawn:
         assert_legible(made.figure)
@@ -358,5 +363,5 @@ def test_nothing_overlaps(questions: int) -> None:
 def test_every_reading_and_target_has_a_name() -> None:
     from dpc.analysis.studies.confounds import READINGS
 
-    assert set(report.READINGS) == set(READINGS)
-    assert set(report.MEASURES) == set(trigger.MEASURES)
+    assert set(captions.READINGS) == set(READINGS)
+    assert set(trigger_table.MEASURES) == set(trigger.MEASURES)

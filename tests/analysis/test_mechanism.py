@@ -14,9 +14,11 @@ import scipy.stats
 from dpc.analysis.studies.flow_change import before_and_after, fired_rows, goes_with_repair, summary
 from dpc.config.kinds import PlanName
 from dpc.config.settings import Flow, Locate
-from dpc.config.slices import MechanismReportStage
+from dpc.config.slices import FiguresStage
+from dpc.plans.declaration import label as plan_label
 from dpc.report import drawing
-from dpc.report.figures import mechanism_figure as report
+from dpc.report.figures import mechanism_figure
+from dpc.report.tables import mechanism_table
 from dpc.storage import tables
 from tests.report.test_report import assert_legible, texts
 from tests.support import report_samples
@@ -151,10 +153,10 @@ def test_more_plans_than_colours_are_drawn_side_by_side() -> None:
     plans = list(get_args(PlanName))
     whole = pd.concat([drawn[drawn["plan"] == "dpc"].assign(plan=name) for name in plans], ignore_index=True)
     falls = summary(whole, 0.95)
-    compared = report.Comparison(whole, fired_rows(whole), falls, goes_with_repair(whole, 0.95))
-    made = report.figure(compared, report_samples.settings(MechanismReportStage))
+    compared = mechanism_figure.Comparison(whole, fired_rows(whole), falls, goes_with_repair(whole, 0.95))
+    made = mechanism_figure.draw(compared, report_samples.settings(FiguresStage))
     assert_legible(made.figure)
-    points = [line for line in made.figure.axes[1].lines if line.get_label() in map(drawing.plan_label, plans)]
+    points = [line for line in made.figure.axes[1].lines if line.get_label() in map(plan_label, plans)]
     assert len(points) == len(plans) > len(drawing.SEED_COLOURS)
     ends = [(min(x), max(x)) for x in zip(*(line.get_xdata() for line in points), strict=True)]
     assert all(left[1] < right[0] for left, right in itertools.pairwise(ends))
@@ -168,15 +170,15 @@ def test_the_figure_can_be_read(kind: str) -> None:
         "idle": [many(20, 0).assign(fired=False)],
         "empty": [tables.empty("mechanism")],
     }[kind]
-    settings = report_samples.settings(MechanismReportStage, prompt_seeds=list(range(len(seeds))))
+    settings = report_samples.settings(FiguresStage, prompt_seeds=list(range(len(seeds))))
     whole = pd.concat([table.assign(seed=seed) for seed, table in enumerate(seeds)], ignore_index=True)
     falls = summary(whole, 0.95)
-    compared = report.Comparison(whole, fired_rows(whole), falls, goes_with_repair(whole, 0.95))
-    drawn = report.figure(compared, settings)
+    compared = mechanism_figure.Comparison(whole, fired_rows(whole), falls, goes_with_repair(whole, 0.95))
+    drawn = mechanism_figure.draw(compared, settings)
     assert_legible(drawn.figure)
     assert ("no fired question was measured" in texts(drawn.figure)) == (kind in ("idle", "empty"))
     assert "Does the flow from the prompt" in drawn.caption
     for phrase in ("Area under the ROC curve", "Above 0.5"):
         assert (phrase in drawn.caption) == (kind == "many")
-    made = report.table(falls, settings)
+    made = mechanism_table.build(falls, settings)
     assert len(made.text) == {"many": 10, "one": 10, "idle": 0, "empty": 0}[kind]

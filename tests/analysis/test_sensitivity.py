@@ -18,6 +18,7 @@ from dpc.config.slices import SensitivityStage
 from dpc.pipeline.stages import plan_sweep
 from dpc.pipeline.stages import sweep_choices as stage
 from dpc.plans import registry as plans
+from dpc.plans.triggers import fires
 from dpc.report.figures import sensitivity_figure as figures_sensitivity
 from dpc.storage import tables
 from tests.report.test_report import assert_legible
@@ -61,8 +62,8 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         base = [generation(key, split, str(1 - n % 2)) for n, key in enumerate(ids)]
         readings = readings_of(pd.DataFrame(rows), pd.DataFrame(base), FLOW, TRIGGER, LOCATE)
         inputs = plans.Inputs(readings, TRIGGER, CORRUPT, Controls(), share=SHARE)
-        table_ = plans.make(["always"], plans.CALIBRATION, inputs) if split == "calibration" else plans.make(
-            ["dpc", "always", "mask_only"], plans.PLANS, inputs)  # fmt: skip
+        table_ = plans.make(["always"], "calibration", inputs) if split == "calibration" else plans.make(
+            ["dpc", "always", "mask_only"], "test", inputs)  # fmt: skip
         for edit in tables.rows(plans.edits_of(table_)):
             mends = edit.masked[0] % 2 == 0
             again.append(generation(edit.problem_id, split, "1" if mends else "0", edit.edit_id))
@@ -223,7 +224,7 @@ def as_dpc_would(cell: dict[str, Any], choice: sensitivity.Choice, least: int) -
     usual = usual_of(instances, choice.flow, choice.trigger, least)
     readings = readings_of(saliency, cell["generations"], choice.flow, choice.trigger, choice.locate, usual)
     limits = thresholds.limits(readings[readings["problem_id"].isin(right)], Significance(min_cases=least))
-    fired = plans.fires(readings, choice.trigger, choice.share or SHARE, limits.accumulation_z)
+    fired = fires(readings, choice.trigger, choice.share or SHARE, limits.accumulation_z)
     return {str(split): float(rows.mean()) for split, rows in fired.groupby(readings["split"])}
 
 
@@ -251,7 +252,7 @@ def test_what_right_cases_give_is_fitted_anew_or_missing_as_in_dpc(
 
 def test_maps_are_legible_and_say_what_is_missing() -> None:
     seeds = pd.concat([swept().assign(seed=seed) for seed in range(3)])
-    made = figures_sensitivity.sensitivity(seeds, settings())
+    made = figures_sensitivity.draw(seeds, settings())
     assert_legible(made.figure)
     assert "Look for maps of one colour" in made.caption
     means = figures_sensitivity.pooled(seeds)
@@ -260,7 +261,7 @@ def test_maps_are_legible_and_say_what_is_missing() -> None:
         seeds.assign(gain=seeds["gain"].mask((seeds["seed"] == 1) & (seeds["gain"] > 0)))
     )
     assert unknown["gain"].tolist() == pytest.approx([0, math.nan] * 3, nan_ok=True)
-    empty = figures_sensitivity.sensitivity(tables.empty("sensitivity").assign(seed=[]), settings())
+    empty = figures_sensitivity.draw(tables.empty("sensitivity").assign(seed=[]), settings())
     assert_legible(empty.figure)
 
 

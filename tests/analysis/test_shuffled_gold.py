@@ -18,6 +18,8 @@ from dpc.analysis.studies import limits as thresholds
 from dpc.analysis.studies.outcomes import grade, outcomes
 from dpc.config.settings import Controls, Corrupt, Trigger
 from dpc.plans import registry as plans
+from dpc.plans.declaration import ONE_PASS
+from dpc.plans.triggers import fires
 from dpc.prompts.edits import BASE
 from dpc.tasks import get_task
 
@@ -67,7 +69,7 @@ def split_of(name: str, number: int) -> Split:
     })  # fmt: skip
     # a rationale without an answer is not eligible (D27), and always wrong
     base = np.where(readings["eligible"], base, None)
-    ids, edits = readings["problem_id"], plans.make(["always"], plans.CALIBRATION, inputs(readings))["edit_id"]
+    ids, edits = readings["problem_id"], plans.make(["always"], "calibration", inputs(readings))["edit_id"]
     return Split(
         readings, pd.DataFrame({"problem_id": ids, "answer": gold}), generations(ids, BASE, base),
         generations(ids, edits, again),
@@ -78,17 +80,17 @@ def fitted(split: Split) -> float | None:
     """Return R, fitted on this split's gold as the stage does."""
     before, after = (grade(made, split.gold, TASK)["correct"] for made in (split.base, split.edited))
     cases = pd.DataFrame({"base_correct": before, "corrupted_correct": after})
-    fired_at = {share: plans.fires(split.readings, TRIGGER, share, None) for share in TRIGGER.grid}
+    fired_at = {share: fires(split.readings, TRIGGER, share, None) for share in TRIGGER.grid}
     curve = thresholds.threshold_curve(cases, fired_at)
     return thresholds.choose_share(curve, float(before.mean()), TRIGGER)[0]
 
 
 def beyond_random(split: Split, share: float | None, seed: int) -> float:
     """Return DPC's net gain per question at R = `share`, minus that of a random trigger at the same rate."""
-    planned = plans.make(["dpc", "random_trigger"], plans.PLANS, inputs(split.readings, share, seed))
+    planned = plans.make(["dpc", "random_trigger"], "test", inputs(split.readings, share, seed))
     asked = split.readings[["problem_id"]].assign(question="")
     graded = grade(pd.concat([split.base, split.edited]), split.gold, TASK)
-    found = outcomes(planned, graded, asked, plans.ONE_PASS)
+    found = outcomes(planned, graded, asked, ONE_PASS)
     by_plan = found.groupby("plan")[["fired", "correct"]].mean()
     assert by_plan["fired"].nunique() == 1
     return float(by_plan.loc["dpc", "correct"] - by_plan.loc["random_trigger", "correct"])

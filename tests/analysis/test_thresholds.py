@@ -259,7 +259,7 @@ def calibration(tmp_path: Path) -> Calibration:
     measured = pd.DataFrame([row(key, latter, "calibration") for key, (latter, _, _) in PLANTED.items()])
     made = pd.DataFrame([generation(key, "calibration", base) for key, (_, base, _) in PLANTED.items()])
     inputs = plans.Inputs(readings_of(measured, made, Flow(), Trigger(), Locate()), Trigger(), Corrupt(), Controls())
-    planned = plans.make(["always", "static_candidates"], plans.CALIBRATION, inputs)
+    planned = plans.make(["always", "static_candidates"], "calibration", inputs)
     # vector 1 is located everywhere; static vector 2 mends the two, vector 0 breaks what is right
     static = {0: {"untouched": "0"}, 1: {}, 2: {"mended": "1", "mended too": "1"}}
     again = []

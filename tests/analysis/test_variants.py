@@ -18,7 +18,7 @@ from dpc.config.settings import Corrupt, Flow, Locate, Saliency, Trigger
 from dpc.config.slices import TablesStage, VariantsStage
 from dpc.pipeline.cli import main
 from dpc.pipeline.stages import compare_variants as stage
-from dpc.report.tables import evidence_tables as report
+from dpc.report.tables import variants_table
 from dpc.storage import tables
 from dpc.storage.hashing import hash_order
 from tests.support import resumable, tiny
@@ -38,7 +38,7 @@ def test_each_way_changes_one_choice() -> None:
     others = variants.measurements(Saliency(head_reduce="sum_abs", loss_span="answer"))
     assert others["abs_mean"] == Saliency(loss_span="answer")
     assert others["all"] == Saliency(head_reduce="sum_abs")
-    assert {*ways, *others} == set(variants.ORDER) == set(report.WAYS)
+    assert {*ways, *others} == set(variants.ORDER) == set(variants_table.WAYS)
 
 
 # the stage
@@ -234,7 +234,7 @@ def test_a_seed_that_never_fires_says_nothing_about_decisions(tmp_path: Path) ->
 def test_the_table_says_what_to_look_for(tmp_path: Path) -> None:
     cell = {"model": "toy", "dataset": "arithmetic", "recipe": "good"}
     summed = variants.summary(compared(tmp_path).assign(seed=0), 0.95).assign(**cell)
-    made = report.variants_table(summed, settings(TablesStage))
+    made = variants_table.build(summed, settings(TablesStage))
     shown = made.text.set_index("saliency measured")
     assert shown.loc["as configured", "same vector (%)"] == "–"
     assert shown.loc["loss: the answer alone", "same vector (%)"].startswith("75.0 [")
@@ -243,7 +243,7 @@ def test_the_table_says_what_to_look_for(tmp_path: Path) -> None:
     assert shown.loc["loss: the answer alone", "gain (points)"].startswith("50.0 [")
     assert [text.endswith("*") for text in shown["gain (points)"]] == [False, True, False]
     assert set(shown["AUC of S_IFP for wrong"]) == {"too little data"}
-    many = report.variants_table(summed.assign(note=""), settings(TablesStage))
+    many = variants_table.build(summed.assign(note=""), settings(TablesStage))
     assert many.text["AUC of S_IFP for wrong"].tolist()[1].startswith("0.62")
     for phrase in ("Look for rows", "4 calibration questions", "flow of that rationale", "seeds 0, 1, 2"):
         assert phrase in made.caption

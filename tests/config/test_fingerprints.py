@@ -16,13 +16,15 @@ FILES = {
     "dpc/__init__.py": "",
     "dpc/stages/__init__.py": "",
     "dpc/stages/brew.py": "import dpc.tools\n\n\ndef run(n):\n    from .. import late\n    return late.heat(n)\n",
-    "dpc/tools.py": 'import importlib\n\n\ndef get(name):\n    return importlib.import_module(f"dpc.kinds.{name}")\n',
+    "dpc/tools.py": 'import importlib\n\n\ndef get(name):\n    return importlib.import_module(f"dpc.kinds.{name}")\n'
+    '\n\nTEAS = declared("teas", "tea")\n',
     "dpc/late.py": (
         "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from dpc.only_types import Cup\n\n\n"
         "def heat(cups: 'Cup'):\n    return cups * 2\n"
     ),
     "dpc/only_types.py": "class Cup:\n    size = 1\n",
     "dpc/unused.py": "x = 1\n",
+    "dpc/teas/black.py": "@tea(label='Black')\ndef black():\n    return 1\n",
     "dpc/config/versions.py": "VERSIONS = {}\n",
     "dpc/kinds/__init__.py": "",
     "dpc/kinds/green.py": "minutes = 2\n",
@@ -79,6 +81,7 @@ SAME = {
     "attribute docstring": {"dpc__kinds__green": 'minutes = 2\n"""How long."""\n'},
     "unused module": {"dpc__unused": "x = 2\n"},
     "module for the type checker": {"dpc__only_types": "class Cup:\n    size = 2\n"},
+    "the rest of a file whose declarations are read": {"dpc__teas__black": FILES["dpc/teas/black.py"] + "\n\nx = 1\n"},
     "versions": {"dpc__versions": "VERSIONS = {'brew': 2}\n"},
     "comment of a style": {"dpc__kinds__house": "# other colours\nlines.linewidth: 1\n"},
 }
@@ -87,6 +90,7 @@ OTHER = {
     "an import at the top": {"dpc__tools": FILES["dpc/tools.py"] + "y = 1\n"},
     "an import within a function": {"dpc__late": FILES["dpc/late.py"].replace("2", "3")},
     "a module found by a computed name": {"dpc__kinds__green": "minutes = 3\n"},
+    "a declaration": {"dpc__teas__black": FILES["dpc/teas/black.py"].replace("Black", "Tea")},
     "a default": {"dpc__late": FILES["dpc/late.py"].replace("'Cup'", "'Cup' = 1")},
     "a string that is used": {"dpc__kinds__green": 'minutes = "2"\n'},
     "a figure style": {"dpc__kinds__house": "# colours\nlines.linewidth: 2\n"},

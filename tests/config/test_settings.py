@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from dpc.config.kinds import PlanName
 from dpc.config.settings import Config, load_config
 from dpc.config.slices import STAGES, slice_for
 from dpc.config.versions import VERSIONS
@@ -16,11 +17,7 @@ from tests.support import config_tree as tree
 from tests.support.workflow import nested, overlay
 
 BASE = tree.demo()
-PLANS = (
-    "'no_prompt', 'prompt_tuning', 'act', 'dpc', 'always', 'random_corruption', 'random_trigger', 'random_token', "
-    "'first_vector', 'mask_only', 'gamma_only', 'identity', 'static_mask', 'entropy_trigger', 'nll_trigger' or "
-    "'attention_trigger'"
-)
+PLANS = " or ".join(", ".join(map(repr, get_args(PlanName))).rsplit(", ", 1))
 LAYERS = "write paper, second_half, inner, all or [first, last], both inclusive, counted from 0"
 NAME = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
 TWICE = "stands there more than once; write it once"
@@ -35,6 +32,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("models.builtin.builtin.widht", 5, "unknown key `models.builtin.builtin.widht`; did you mean 'width'?"),
     ("models.builtin.dtyp", "x", "unknown key `models.builtin.dtyp`; did you mean 'dtype'?"),
     ("datasets.gsm8k.hub.tests", [], "unknown key `datasets.gsm8k.hub.tests`; did you mean 'test'?"),
+    ("recipes.paper.tuner", "promt", "`recipes.paper.tuner` is 'promt': expected 'prompt_tuning'"),
+    ("recipes.paper.options", {"rank": 4}, "recipes.paper: `options` of tuner prompt_tuning: unknown key `rank`"),
     ("recipes.paper.step", 5, "unknown key `recipes.paper.step`; did you mean 'steps'?"),
     ("execution.batch_size.x", 5, "unknown key `execution.batch_size.x`; known are act, generate, saliency, tune"),
     ("figures.zzz", 5, "unknown key `figures.zzz`; known are cases, max_case_tokens, position_bins"),
@@ -216,7 +215,7 @@ LM = (
     "extract_corrupted extract_variants plant_harm"
 )
 GENERATE = "generate_base generate_act regenerate plant_harm"
-REPORT = "draw_figures draw_overview write_tables draw_mechanism draw_evidence write_evidence"
+REPORT = "draw_figures draw_overview write_tables"
 SWEEP = "plan_sweep sweep_choices"
 STORED = f"gather_evidence compare_variants {SWEEP}"
 PLANNED = f"plan {REPORT}"
@@ -347,9 +346,10 @@ REACH: dict[str, tuple[Any, str]] = {
 INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
     "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
-    "datasets.*.hub.train", "datasets.*.hub.test",
+    "datasets.*.hub.train", "datasets.*.hub.test", "recipes.*.tuner", "recipes.*.options",
 }  # fmt: skip
-"""Files are inputs of a rule; the task is changed above with the rows it reads."""
+"""Files are inputs of a rule; the task is changed above with the rows it reads; there is one tuner, without
+options of its own."""
 
 
 def slices(raw: dict[str, Any]) -> dict[str, str]:

@@ -23,8 +23,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     return workflow
 
 
-TABLES = {"write_tables": 1, "write_evidence": 1, "all": 1}
-FIGURES = {"draw_figures": 2, "draw_overview": 1, "draw_evidence": 2, "draw_mechanism": 2}
+TABLES = {"write_tables": 1, "all": 1}
+FIGURES = {"draw_figures": 2, "draw_overview": 1}
 CALIBRATED = {"select_act_heads": 4, "generate_act": 4}
 GRADED = {"evaluate": 4, "compare_flows": 4, **FIGURES, **TABLES}
 TESTED = {"plan": 4, "regenerate": 8, "grade_answers": 8, "extract_corrupted": 4, "sweep_choices": 4, **GRADED}
@@ -58,16 +58,15 @@ SWEPT = {
     "regenerate": 4,
     "grade_answers": 4,
     "sweep_choices": 4,
-    "draw_evidence": 2,
-    "write_evidence": 1,
-    "all": 1,
+    "draw_figures": 2,
+    **TABLES,
 }
 """What is tried beside the configuration."""
 
 
 def one_recipe(jobs: dict[str, int]) -> dict[str, int]:
     """Half of the cells: what a change of one recipe reruns."""
-    whole = {"write_tables", "write_evidence", "draw_overview", "all"}
+    whole = {"write_tables", "draw_overview", "all"}
     return {rule: count if rule in whole else count // 2 for rule, count in jobs.items()}
 
 
@@ -102,9 +101,9 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     (
         "mechanism.plans",
         ["dpc"],
-        {"extract_corrupted": 4, "compare_flows": 4, "draw_mechanism": 2, "write_evidence": 1, "all": 1},
+        {"extract_corrupted": 4, "compare_flows": 4, "draw_figures": 2, **TABLES},
     ),
-    ("variants.rows", 7, {"extract_variants": 4, "compare_variants": 4, "write_evidence": 1, "all": 1}),
+    ("variants.rows", 7, {"extract_variants": 4, "compare_variants": 4, **TABLES}),
     ("validation.planting.steps", 7, {}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
     ("datasets.arithmetic.max_new_tokens", 40, {**UNPROMPTED, **GENERATED}),
@@ -160,7 +159,7 @@ def test_one_stage_can_be_forced(made: Workflow) -> None:
 def test_a_new_seed_makes_its_own_cells_only(made: Workflow) -> None:
     jobs = made.planned(change=nested("study.prompt_seeds", [0, 1, 2]))
     new = {rule: count for rule, count in one_recipe(PROMPTED).items() if "exemplars" not in rule}
-    assert jobs == {**new, "draw_figures": 2, "draw_evidence": 2, "draw_mechanism": 2}
+    assert jobs == {**new, "draw_figures": 2}
 
 
 TARGETS = {

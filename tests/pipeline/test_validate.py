@@ -24,7 +24,7 @@ from dpc.lm.layout import Layout
 from dpc.pipeline.stages import plant_harm as validate
 from dpc.pipeline.stages import write_validation as validation
 from dpc.prompts.planting import Planting, _harm, plant
-from dpc.report.tables.validation_table import validation_table
+from dpc.report.tables import validation_table
 from dpc.storage import tables
 from tests.support import config_tree, tiny
 from tests.support.saliency_rows import Places, instance
@@ -155,7 +155,9 @@ def test_a_prompt_counts_once_however_many_places_it_has() -> None:
     expected = mean_interval([1.0, 0.5], 0.95)
     assert (row["cells"], row["prompts"], row["hit"]) == (3, 2, 0.75)
     assert (row["hit_low"], row["hit_high"]) == (max(expected.low, 0), 1)
-    caption = validation_table(pd.DataFrame([{**row, "model": "m", "dataset": "d", "recipe": "r"}]), stage_settings())
+    caption = validation_table.validation(
+        pd.DataFrame([{**row, "model": "m", "dataset": "d", "recipe": "r"}]), stage_settings()
+    )
     assert "over prompts (held out 2)" in caption.caption
 
 
@@ -198,7 +200,9 @@ def stage_settings(**changes: Any) -> ValidationStage:
 def test_the_caption_says_where_splits_are_cut_from_test_rows() -> None:
     numbers = summary(rows(0, -1, "test", [1] * 4), "rationale", Trigger(), 0.95)
     for cut, said in (([], False), (["other"], False), (["d"], True)):
-        made = validation_table(numbers.assign(model="m", dataset="d", recipe="r"), stage_settings(cut_from_test=cut))
+        made = validation_table.validation(
+            numbers.assign(model="m", dataset="d", recipe="r"), stage_settings(cut_from_test=cut)
+        )
         assert ("All splits of d are cut from its test rows" in made.caption) == said
 
 

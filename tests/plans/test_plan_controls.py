@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpc.config.settings import Controls
-from dpc.plans.registry import ORACLES, Inputs
-from tests.plans.test_plans import edits_by, fired_by, inputs, readings
+from dpc.plans.registry import Inputs
+from tests.plans.test_plans import ORACLES, edits_by, fired_by, inputs, readings
 
 
 @settings(max_examples=40, deadline=None)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpc.config.kinds import OracleName, PlanName
 from dpc.config.settings import Controls, Corrupt, Trigger
 from dpc.errors import DpcError
+from dpc.plans import declaration
 from dpc.plans import registry as plans
-from dpc.plans.registry import CALIBRATION, ONE_PASS, ORACLES, PLANS, Inputs
+from dpc.plans.registry import Inputs
 from dpc.prompts.edits import ACT, BASE, UNPROMPTED, Edit
 from dpc.storage import tables
 
+PLANS, ORACLES, CALIBRATION = (plans.functions(part) for part in ("test", "oracles", "calibration"))
 EVERY = {**PLANS, **ORACLES, **CALIBRATION}
 SHARES = [0.0, 0.5, 0.6, 0.9, 1.0, 0.5, 0.7]
 LOCATED = [[2], [0], [2], [3], [1], [2], [0]]
@@ -69,11 +70,26 @@ DPC_FIRES = ["q2", "q4", "q6"]
 # the registries
 
 
-def test_names_in_the_settings_are_the_registries() -> None:
-    assert set(get_args(PlanName)) == set(PLANS)
-    assert set(get_args(OracleName) or [OracleName]) == set(ORACLES)
-    assert set(CALIBRATION) == {"always", "static_candidates"}
-    assert set(PLANS) > ONE_PASS
+def test_every_plan_belongs_to_the_parts_it_declares() -> None:
+    assert set(EVERY) == set(declaration.PLANS)
+    assert set(ORACLES) == {"oracle_trigger", "oracle_token"}
+    assert list(CALIBRATION) == ["always", "static_candidates"]
+    assert {"no_prompt", "prompt_tuning", "act", "static_mask"} == declaration.ONE_PASS
+
+
+def test_tables_show_plans_kind_by_kind() -> None:
+    assert list(PLANS) == [
+        "no_prompt", "prompt_tuning", "act", "dpc", "random_corruption", "random_trigger", "random_token",
+        "first_vector", "entropy_trigger", "nll_trigger", "attention_trigger", "always", "mask_only", "gamma_only",
+        "identity", "static_mask",
+    ]  # fmt: skip
+    assert [name for name in declaration.PLANS if name.startswith("oracle")] == list(declaration.PLANS)[-2:]
+
+
+def test_only_upper_bounds_are_called_so() -> None:
+    assert declaration.label("dpc") == "DPC"
+    bounds = {name for name in EVERY if "upper bound" in declaration.label(name)}
+    assert bounds == set(ORACLES)
 
 
 @pytest.mark.parametrize("name", list(PLANS))
@@ -96,7 +112,7 @@ def test_a_plan_that_tries_several_gives_one_row_per_question_and_candidate(name
 
 def test_a_wrong_name_is_refused_with_the_nearest_right_one() -> None:
     with pytest.raises(DpcError, match="unknown plan 'mask_onyl'; did you mean 'mask_only'"):
-        plans.make(["dpc", "mask_onyl"], PLANS, inputs())
+        plans.make(["dpc", "mask_onyl"], "test", inputs())
 
 
 def test_no_plan_can_receive_gold() -> None:
@@ -108,10 +124,33 @@ def test_no_plan_can_receive_gold() -> None:
         assert list(inspect.signature(plan).parameters) == ["inputs"], name
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if name not in ORACLES])
-@pytest.mark.parametrize("wrong", [frozenset(), frozenset(f"q{k}" for k in range(7))])
-def test_only_oracles_look_at_what_was_wrong(name: str, wrong: frozenset[str]) -> None:
-    pd.testing.assert_frame_equal(EVERY[name](inputs()), EVERY[name](inputs(wrong=wrong)))
+LIMITS = {"entropy": 0.2, "nll": 0.85, "attention": 0.4}
+OTHERS: dict[str, list[Any]] = {
+    "share": [None, 0.0, 1.0],
+    "accumulation_z": [None, 5.0],
+    "static_vector": [-1, 3],
+    "score_limits": [{}, {"entropy": 0.5, "nll": 0.55, "attention": None}],
+    "act_heads": [0],
+    "wrong": [frozenset(), frozenset(f"q{k}" for k in range(7))],
+}
+"""Of each field of `Inputs` that a plan may need, other values than the standing ones."""
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_plan_looks_at_what_it_needs_and_at_nothing_else(name: str) -> None:
+    trigger = Trigger(rule="share_and_accumulation")
+    standing = replace(inputs(score_limits=LIMITS, accumulation_z=0.5, act_heads=2), trigger=trigger)
+    found = EVERY[name](standing)
+    changes = {
+        field
+        for field, values in OTHERS.items()
+        if any(not found.equals(EVERY[name](replace(standing, **{field: value}))) for value in values)
+    }
+    assert changes == set(declaration.PLANS[name].needs)
+
+
+def test_only_upper_bounds_need_what_was_wrong() -> None:
+    assert {name for name, each in declaration.PLANS.items() if "wrong" in each.needs} == set(ORACLES)
 
 
 # the trigger
@@ -189,7 +228,7 @@ def test_edits_follow_the_settings() -> None:
 
 
 def test_act_is_everybodys_answer_where_heads_are_confirmed_and_nobodys_otherwise() -> None:
-    on, off = (plans.make(["act"], PLANS, inputs(act_heads=heads)) for heads in (3, 0))
+    on, off = (plans.make(["act"], "test", inputs(act_heads=heads)) for heads in (3, 0))
     assert on["fired"].all()
     assert set(on["edit_id"]) == {ACT}
     assert len(plans.edits_of(on)) == 0  # they come ready
@@ -239,7 +278,7 @@ def test_the_token_oracle_tries_every_vector_on_wrong_questions_only() -> None:
 
 
 def test_the_token_oracle_of_no_wrong_question_is_an_empty_table(tmp_path: Path) -> None:
-    table = plans.make(["oracle_token"], ORACLES, inputs(wrong=frozenset()))
+    table = plans.make(["oracle_token"], "oracles", inputs(wrong=frozenset()))
     tables.write(tmp_path / "plans.parquet", "plans", table, {})
     assert tables.read(tmp_path / "plans.parquet", "plans").empty
 
@@ -255,7 +294,7 @@ def test_plans_that_coincide_share_their_edits() -> None:
 
 
 def test_edits_are_unique_by_content_and_prompted() -> None:
-    table = plans.make(list(PLANS), PLANS, inputs())
+    table = plans.make(list(PLANS), "test", inputs())
     found = plans.edits_of(table)
     assert not found.duplicated(["problem_id", "edit_id"]).any()
     assert not {BASE, UNPROMPTED} & set(found["edit_id"])
@@ -271,7 +310,7 @@ def test_edits_are_unique_by_content_and_prompted() -> None:
 
 
 def test_edits_survive_the_plans_table(tmp_path: Path) -> None:
-    table = plans.make(list(PLANS), PLANS, inputs())
+    table = plans.make(list(PLANS), "test", inputs())
     tables.write(tmp_path / "plans.parquet", "plans", table, {})
     back = tables.read(tmp_path / "plans.parquet", "plans")
     assert back["plan"].tolist() == [name for name in PLANS for _ in range(7)]

@@ -1,14 +1,16 @@
 """What captions say of the run and its settings stays true whatever is set."""
 
-import re
-
 import jinja2
 import pytest
 
 from dpc.config.settings import Corrupt, Flow, Locate, Trigger
 from dpc.report import captions
+from dpc.report.exhibits import FIGURES, TABLES
+from dpc.storage.tables import SCHEMAS
 from tests.support.paths import ROOT
-from tests.support.report_samples import FIGURES, settings
+from tests.support.report_samples import settings
+
+REPORT = ROOT / "workflow/report"
 
 
 def test_captions_say_in_words_what_dpc_does():
@@ -79,27 +81,29 @@ def test_every_caption_says_that_splits_were_cut_from_test_rows():
         assert (note in captions.run(settings(datasets=["gsm8k", "aqua"], cut_from_test=cut))) == is_said
 
 
-def test_report_captions_render():
-    folder = ROOT / "workflow" / "report"
-
+def test_the_short_captions_of_the_report_render(tmp_path):
+    """As the rules write them: what a figure or table declares, and the sentence of its scope."""
     study = {"name": "demo", "models": ["toy"], "datasets": ["arithmetic"], "recipes": ["good"]}
-    wildcards = {"model": "toy", "dataset": "arithmetic", "recipe": "good"}
     handed = {
         "config": {"study": {**study, "prompt_seeds": [0, 1], "plans": ["dpc"]}},
-        "wildcards": wildcards,
+        "wildcards": {"model": "toy", "dataset": "arithmetic", "recipe": "good"},
     }
-    found = {path.stem for path in folder.glob("*.rst")}
-    assert found >= {*FIGURES, "overview", "main", "ablation", "cost", "findings", "workflow"}
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    for path in folder.glob("*.rst"):
-        text = environment.from_string(path.read_text()).render(snakemake=handed)
+    for name in ("workflow", "of_cell", "of_recipes", "of_study", "of_validation"):
+        text = environment.from_string((REPORT / f"{name}.rst").read_text()).render(snakemake=handed)
         assert "0, 1" in text
         assert "{{" not in text
 
 
+@pytest.mark.parametrize("exhibits", [FIGURES, TABLES], ids=["figures", "tables"])
+def test_every_figure_and_table_declares_what_the_report_shows(exhibits):
+    for name, each in exhibits.items():
+        assert (REPORT / f"of_{each.of}.rst").is_file(), name
+        assert each.caption[-1] in ".?", name
+        assert "{{" not in each.caption + each.note, name
+        assert set(each.tables) <= set(SCHEMAS), name
+
+
 def test_the_report_says_where_the_claims_stand():
-    """The category is the rule's: a reader finds the table by it."""
-    workflow = ROOT / "workflow"
-    category = re.search(r'"claims": "([^"]+)"', (workflow / "rules" / "evidence.smk").read_text())
-    assert category
-    assert f'claims table (under "{category[1]}"' in (workflow / "report" / "workflow.rst").read_text()
+    """A reader finds the table by its category."""
+    assert f'claims table (under "{TABLES["claims"].category}"' in (REPORT / "workflow.rst").read_text()

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from dpc.config.settings import Figures
-from dpc.report.figures import cases
+from dpc.report.figures import cases_figure as cases
 from dpc.storage.hashing import hash_order
 from tests.support.report_samples import REAL, TOY, outcome, settings
 
@@ -25,7 +25,7 @@ def test_kinds_of_cases_take_turns_in_order():
     outcomes, ids = hand_made([WRONG, BROKE, HELPED, RIGHT, NOT_MENDED, MENDED])
     assert [problem for _, problem in cases.choose(outcomes, 6)] == [ids[n] for n in (5, 4, 2, 1, 0)]
     assert cases.choose(outcomes, 3)[0][0] == "Right without the prompt, wrong with it, right again with DPC"
-    assert "Only 5 of the 6 cases" in cases.cases(outcomes, settings(figures=Figures(cases=6))).caption
+    assert "Only 5 of the 6 cases" in cases.draw(outcomes, settings(figures=Figures(cases=6))).caption
 
 
 def test_within_a_kind_the_hash_of_the_id_decides():
@@ -46,5 +46,5 @@ def test_long_texts_are_cut_and_say_so():
 
 def test_the_caption_says_what_is_counted_where_a_text_is_cut():
     outcomes, _ = hand_made([MENDED])
-    caption = cases.cases(outcomes, settings(figures=Figures(max_case_tokens=7))).caption
+    caption = cases.draw(outcomes, settings(figures=Figures(max_case_tokens=7))).caption
     assert "cut after 7 words (figures.max_case_tokens, here words between spaces, not the model's tokens)" in caption

@@ -13,15 +13,22 @@ from matplotlib.text import Text
 
 from dpc.config.settings import Figures
 from dpc.config.slices import TablesStage
-from dpc.pipeline.cells import accuracies
-from dpc.pipeline.stages import draw_figures as figures_stage
 from dpc.pipeline.stages import draw_overview as overview_stage
 from dpc.report import drawing
-from dpc.report.figures import cases
-from dpc.report.figures import flow_figures as figures_flow
-from dpc.report.figures import intervention_figures as figures_main
-from dpc.report.figures import study_figures as figures_analysis
-from dpc.report.tables import main_tables as report
+from dpc.report.cells import Tables
+from dpc.report.figures import (
+    accumulation_figure,
+    analysis_figure,
+    cases_figure,
+    confidence_figure,
+    exemplars_figure,
+    layers_figure,
+    overview_figure,
+    plans_figure,
+    thresholds_figure,
+)
+from dpc.report.making import draw_figures
+from dpc.report.tables import main_table
 from dpc.storage import tables
 from dpc.tasks.base import AT_CHANCE
 from tests.support.paths import ROOT
@@ -30,6 +37,7 @@ from tests.support.report_samples import (
     REAL,
     accumulation_rows,
     accuracy_rows,
+    all_of,
     cell_files,
     curve_rows,
     digest,
@@ -50,11 +58,11 @@ def drawn(tmp_path_factory):
     """A toy cell, drawn once by the stage."""
     folder = tmp_path_factory.mktemp("toy")
     files = cell_files(folder / "in", size=16)
-    figures_stage.run(settings(), **files, folder=folder / "out")
+    draw_figures(FIGURES, Tables(all_of(files), settings()), folder / "out")
     return folder, files
 
 
-def test_the_stage_writes_every_figure_with_its_caption(drawn):
+def test_every_figure_is_written_with_its_caption(drawn):
     folder, _ = drawn
     assert sorted(p.name for p in (folder / "out").iterdir()) == sorted(
         f"{name}.{ending}" for name in FIGURES for ending in ("pdf", "svg", "txt")
@@ -98,11 +106,12 @@ def test_captions_give_counts_and_settings(drawn, name, phrases):
 def test_two_processes_draw_the_same_bytes(drawn, tmp_path):
     """Hash seeds differ on purpose: an order taken from a set would show."""
     script = (
-        "import sys; from pathlib import Path\nfrom dpc.report import drawing; from dpc.report.figures import cases\n"
-        "from dpc.storage import tables; from tests.support.report_samples import settings\nmade = "
-        "cases.cases(tables.read(Path(sys.argv[1]) / 'outcomes0.parquet', 'outcomes'), "
+        "import sys; from pathlib import Path\nfrom dpc.report import drawing; from dpc.report.figures import "
+        "cases_figure; from dpc.storage import tables\nfrom tests.support.report_samples import settings\nmade = "
+        "cases_figure.draw(tables.read(Path(sys.argv[1]) / 'outcomes0.parquet', 'outcomes'), "
         "settings())\ndrawing.save(made.figure, Path(sys.argv[2]) / 'cases', made.caption)\n"
     )
+
     running = []
     for seed in ("1", "2"):
         arguments = [str(drawn[0] / "in"), str(tmp_path / seed)]
@@ -159,17 +168,17 @@ def every_drawing(rng, chosen, real=False, layers=6, vectors=8, size=30, bad=Fal
     curves = [curve_rows(rng, fires=not bad) for _ in range(seeds)]
     bands = (1, layers // 3), (layers // 2, layers - 2)
     return {
-        "cases": cases.cases(outcomes, chosen),
-        "layers": figures_flow.layers([layer_rows(rng, layers)] * seeds, chosen, *bands),
-        "accumulation": figures_flow.accumulation(accumulation_rows(rng, layers, vectors), chosen, bands[0]),
-        "exemplars": figures_flow.exemplars(exemplar_rows(rng, size, vectors, groups), chosen, (0, 2), (3, 4)),
-        "analysis": figures_analysis.analysis(
+        "cases": cases_figure.draw(outcomes, chosen),
+        "layers": layers_figure.draw([layer_rows(rng, layers)] * seeds, chosen, *bands),
+        "accumulation": accumulation_figure.draw(accumulation_rows(rng, layers, vectors), chosen, bands[0]),
+        "exemplars": exemplars_figure.draw(exemplar_rows(rng, size, vectors, groups), chosen, (0, 2), (3, 4)),
+        "analysis": analysis_figure.draw(
             found, evidence_rows(rng, wrong=0 if bad else 50), position_rows(rng, groups=groups), chosen
         ),
-        "confidence": figures_analysis.confidence(found, chosen),
-        "thresholds": figures_main.thresholds(curves, chosen),
-        "plans": figures_main.plans(evaluations, accuracy_rows(evaluations), chosen),
-        "overview": figures_main.overview(
+        "confidence": confidence_figure.draw(found, chosen),
+        "thresholds": thresholds_figure.draw(curves, chosen),
+        "plans": plans_figure.draw(evaluations, accuracy_rows(evaluations), chosen),
+        "overview": overview_figure.draw(
             {"good": evaluations, "over_reaching": evaluations}, accuracy_rows(evaluations), chosen
         ),
     }
@@ -223,16 +232,16 @@ def test_degenerate_input_is_drawn_and_said(made):
 def test_empty_tables_are_drawn_and_said():
     chosen = settings()
     none = [tables.empty("layers")] * 3
-    assert "no instance at hand" in texts(figures_flow.layers(none, chosen).figure)
-    assert "no instance at hand" in texts(figures_flow.accumulation(tables.empty("accumulation"), chosen).figure)
-    empty = figures_flow.exemplars(tables.empty("exemplars"), chosen, None, None)
+    assert "no instance at hand" in texts(layers_figure.draw(none, chosen).figure)
+    assert "no instance at hand" in texts(accumulation_figure.draw(tables.empty("accumulation"), chosen).figure)
+    empty = exemplars_figure.draw(tables.empty("exemplars"), chosen, None, None)
     assert "no right instance at hand; no wrong instance at hand" in empty.caption
     found = [tables.empty("findings")] * 3
-    made = figures_analysis.analysis(found, tables.empty("evidence"), tables.empty("positions"), chosen)
+    made = analysis_figure.draw(found, tables.empty("evidence"), tables.empty("positions"), chosen)
     assert "no right and no wrong instance at hand" in texts(made.figure)
-    assert "not estimable" in texts(figures_analysis.confidence(found, chosen).figure)
-    assert "no value of R" in texts(figures_main.thresholds([tables.empty("threshold_curve")] * 3, chosen).figure)
-    page = cases.cases(tables.empty("outcomes"), chosen)
+    assert "not estimable" in texts(confidence_figure.draw(found, chosen).figure)
+    assert "no value of R" in texts(thresholds_figure.draw([tables.empty("threshold_curve")] * 3, chosen).figure)
+    page = cases_figure.draw(tables.empty("outcomes"), chosen)
     assert "No case at hand" in texts(page.figure)
     assert "Not evaluated: No prompt, Prompt tuning, DPC" in page.caption
 
@@ -240,7 +249,7 @@ def test_empty_tables_are_drawn_and_said():
 def test_chance_and_a_missing_group_are_not_written_over_each_other():
     found = finding_rows(np.random.default_rng(0), known=False).assign(note=AT_CHANCE)
     instances = evidence_rows(np.random.default_rng(0), right=0)
-    made = figures_analysis.analysis([found], instances, position_rows(np.random.default_rng(0)), settings())
+    made = analysis_figure.draw([found], instances, position_rows(np.random.default_rng(0)), settings())
     made.figure.draw_without_rendering()
     said = [text for text in made.figure.axes[1].texts if "right" in text.get_text() or "chance" in text.get_text()]
     assert [text.get_text().split()[0] for text in said] == ["no", "not"]
@@ -262,7 +271,7 @@ def test_numbers_of_one_seed_say_which(made):
 def test_both_exemplars_are_labelled_alike(sizes, labels):
     rng = np.random.default_rng(0)
     rows = [exemplar_rows(rng, size, 8, [role]) for size, role in zip(sizes, ("right", "wrong"), strict=True)]
-    made = figures_flow.exemplars(pd.concat(rows), settings(), (0, 1), (2, 2))
+    made = exemplars_figure.draw(pd.concat(rows), settings(), (0, 1), (2, 2))
     shown = [axes.get_xlabel() for axes in made.figure.axes if axes.get_xlabel()]
     assert len(shown) == 4
     assert all(label.startswith(labels) for label in shown)
@@ -273,10 +282,10 @@ def test_both_exemplars_are_labelled_alike(sizes, labels):
 
 def test_zero_saliency_is_drawn():
     rows = layer_rows(np.random.default_rng(0)).assign(mean=0.0, low=0.0, high=0.0)
-    assert_legible(figures_flow.layers([rows], settings(prompt_seeds=[0])).figure)
+    assert_legible(layers_figure.draw([rows], settings(prompt_seeds=[0])).figure)
     maps = exemplar_rows(np.random.default_rng(0), size=12)
     maps["saliency"] = [np.zeros(144)] * len(maps)
-    assert_legible(figures_flow.exemplars(maps, settings(), (0, 2), (3, 4)).figure)
+    assert_legible(exemplars_figure.draw(maps, settings(), (0, 2), (3, 4)).figure)
 
 
 @pytest.mark.parametrize("silent", [5, 2])
@@ -284,7 +293,7 @@ def test_every_band_of_the_layers_encloses_its_line(silent):
     """A layer without any flow leaves a gap: a corner at 0 would pull the band away from its line."""
     rows = layer_rows(np.random.default_rng(0))
     rows.loc[(rows["block"] == "p→q") & (rows["layer"] == silent), ["mean", "low", "high"]] = 0.0
-    axes = figures_flow.layers([rows], settings(prompt_seeds=[0])).figure.axes[0]
+    axes = layers_figure.draw([rows], settings(prompt_seeds=[0])).figure.axes[0]
     assert len(axes.lines) == len(axes.collections) == 4
     for line, band in zip(axes.lines, axes.collections, strict=True):
         points = axes.transData.transform(line.get_xydata()[np.isfinite(line.get_ydata())])
@@ -299,10 +308,10 @@ def test_every_band_of_the_layers_encloses_its_line(silent):
 def test_segments_cover_the_input_in_order(order):
     rows = exemplar_rows(np.random.default_rng(0), order=order)
     row = rows.iloc[0]
-    parts = figures_flow.segments(row)
+    parts = exemplars_figure.segments(row)
     assert [name for name, _, _ in parts] == [*order, "question", "rationale"]
     assert [end - begin for name, begin, end in parts if name == "question"] == [row["question_tokens"]]
-    drawn = figures_flow.exemplars(rows, settings(), (0, 2), (3, 4))
+    drawn = exemplars_figure.draw(rows, settings(), (0, 2), (3, 4))
     assert any(text.get_text() == "BOS" for text in drawn.figure.findobj(Text)) == ("BOS" in order)
     assert ("Lines part BOS, prompt" in drawn.caption) == ("BOS" in order)
     assert_legible(drawn.figure)
@@ -323,16 +332,16 @@ def test_the_overview_puts_recipes_side_by_side(tmp_path):
     rng = np.random.default_rng(1)
     files = [table(tmp_path / f"{n}.parquet", "evaluation", evaluation_rows(rng)) for n in range(4)]
     drawn = [table(tmp_path / f"{n}.outcomes", "outcomes", outcome_rows(rng)) for n in range(4)]
-    overview_stage.run(chosen, evaluation=files, outcomes=drawn, folder=tmp_path / "out")
+    overview_stage.run(chosen, tables=[*files, *drawn], folder=tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"overview.{e}" for e in ("pdf", "svg", "txt")}
     assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
 
 
-def test_an_unknown_plan_keeps_its_name_and_an_oracle_is_labelled():
-    rows = evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "my_plan", "oracle_mine"))
-    shown = texts(figures_main.plans([rows], accuracy_rows([rows]), settings(prompt_seeds=[0])).figure)
-    assert "my_plan" in shown
-    assert "oracle_mine (upper bound)" in shown
+def test_an_upper_bound_is_called_so():
+    rows = evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "dpc", "oracle_trigger"))
+    shown = texts(plans_figure.draw([rows], accuracy_rows([rows]), settings(prompt_seeds=[0])).figure)
+    assert "Oracle trigger (upper bound)" in shown
+    assert "DPC (upper bound)" not in shown
 
 
 def test_whiskers_are_the_intervals_of_the_main_table(drawn):
@@ -340,9 +349,9 @@ def test_whiskers_are_the_intervals_of_the_main_table(drawn):
     _, files = drawn
     chosen = settings()
     evaluations = [tables.read(path, "evaluation") for path in files["evaluation"]]
-    shares = accuracies(files["outcomes"], chosen)
-    shown = report.main_table(shares, chosen).numbers.dropna(subset="accuracy").set_index("plan")
-    figure = figures_main.plans(evaluations, shares, chosen).figure
+    shares = Tables(files["outcomes"], chosen).accuracies()
+    shown = main_table.build(shares, chosen).numbers.dropna(subset="accuracy").set_index("plan")
+    figure = plans_figure.draw(evaluations, shares, chosen).figure
     whiskers = {line.get_gid(): line.get_xdata() for line in figure.axes[0].lines}
     for plan in ("no_prompt", "prompt_tuning", "dpc"):
         assert whiskers[f"whisker {plan}"] == pytest.approx(100 * shown.loc[plan, ["low", "high"]].to_numpy(float))
@@ -354,7 +363,7 @@ def test_a_plan_that_does_nothing_says_so():
     rows = [evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "act", "dpc")) for _ in range(2)]
     for seed, plan in ((0, "act"), (0, "prompt_tuning"), (0, "dpc"), (1, "dpc")):
         rows[seed].loc[rows[seed]["plan"] == plan, "fire_rate"] = 0.0
-    figure = figures_main.plans(rows, accuracy_rows(rows), settings(prompt_seeds=[0, 1])).figure
+    figure = plans_figure.draw(rows, accuracy_rows(rows), settings(prompt_seeds=[0, 1])).figure
     said = [text.get_text() for text in figure.axes[0].texts]
     assert [text for text in said if "seeds" in text or "fires" in text] == [
         "no head confirmed\nunder 1 of 2 seeds",
@@ -366,7 +375,7 @@ def test_a_plan_that_does_nothing_says_so():
 def test_accuracy_of_options_stands_beside_chance():
     rows = [evaluation_rows(np.random.default_rng(0))]
     for datasets, wanted in ((["aqua"], [20.0]), (["gsm8k"], [])):
-        drawn = figures_main.plans(rows, accuracy_rows(rows), settings(prompt_seeds=[0], datasets=datasets))
+        drawn = plans_figure.draw(rows, accuracy_rows(rows), settings(prompt_seeds=[0], datasets=datasets))
         lines = [line for axes in drawn.figure.axes for line in axes.lines if line.get_gid() == "chance"]
         assert [line.get_xdata()[0] for line in lines] == pytest.approx(wanted)
         assert ("Dashed line: 20 %, what guessing reaches." in drawn.caption) == bool(wanted)

@@ -10,12 +10,22 @@ from dpc.analysis.studies import trigger_quality as trigger
 from dpc.analysis.studies.outcomes import evaluate
 from dpc.config.methods import Act
 from dpc.config.slices import TablesStage
-from dpc.pipeline.stages import write_tables as tables_stage
-from dpc.report import captions, published, render
-from dpc.report.tables import main_tables as report
+from dpc.report import captions, formats, published, render
+from dpc.report.cells import Tables
+from dpc.report.making import write_tables
+from dpc.report.tables import ablation_table, findings_table, main_table
 from dpc.storage import tables
 from tests.analysis.test_evaluation import ONE_PASS, STATISTICS, random_outcomes
-from tests.support.report_samples import PLANS, digest, evaluation_rows, finding_rows, outcome_rows, settings, table
+from tests.support.report_samples import (
+    PLANS,
+    all_of,
+    digest,
+    evaluation_rows,
+    finding_rows,
+    outcome_rows,
+    settings,
+    table,
+)
 
 
 def tables_files(folder, chosen, rng):
@@ -40,26 +50,27 @@ def few_test_questions():
         yield
 
 
+TABLES = ("main", "ablation", "cost", "findings")
+
+
 @pytest.fixture(scope="module")
 def tabled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
     lists = {"models": ["llama3-8b", "toy_1"], "datasets": ["gsm8k"], "recipes": ["paper", "a&b"]}
     chosen = settings(TablesStage, prompt_seeds=[0, 5], **lists)
     files = tables_files(folder / "in", chosen, np.random.default_rng(0))
-    tables_stage.run(chosen, **files, folder=folder / "out")
+    write_tables(TABLES, Tables(all_of(files), chosen), folder / "out")
     return folder, chosen, files
 
 
 def test_the_stage_writes_every_table_in_every_form(tabled):
     folder, chosen, files = tabled
-    names = [
-        f"{name}.{end}" for name in ("main", "ablation", "cost", "findings") for end in ("tex", "csv", "md", "html")
-    ]
+    names = [f"{name}.{end}" for name in TABLES for end in ("tex", "csv", "md", "html")]
     assert sorted(path.name for path in (folder / "out").iterdir()) == sorted(names)
     before = digest(folder / "out")
-    tables_stage.run(chosen, **files, folder=folder / "again")
+    write_tables(TABLES, Tables(all_of(files), chosen), folder / "again")
     assert digest(folder / "again") == before
-    for name in ("main", "ablation", "cost", "findings"):
+    for name in TABLES:
         page = (folder / "out" / f"{name}.html").read_text()
         assert "prompt seeds 0, 5" in page
         assert "src=" not in page
@@ -85,7 +96,7 @@ def test_web_pages_wrap_sentences_and_keep_intervals_whole():
     words = "a claim in many words, that would fill the screen if it could not wrap"
     text = pd.DataFrame([["m", "d", "r", words, "0.68 [0.57, 0.78]", "36.0 to 40.2", "from here to there"]])
     text.columns = ["model", "dataset", "recipe", "claim", "value", "over seeds", "why"]
-    page = render.web_page(report.Table("x", "X", text, text, ""))
+    page = render.web_page(formats.Table("x", "X", text, text, ""))
     style = page[: page.index("</style>")]
     assert [line for line in style.split("\n") if "nowrap" in line] == [".whole { white-space: nowrap; }"]
     assert f'<td class="text long">{words}</td>' in page
@@ -98,7 +109,7 @@ def test_web_pages_wrap_sentences_and_keep_intervals_whole():
 def test_long_tables_break_over_pages(rows, form):
     cell = {"model": "m", "dataset": "d", "recipe": "r"}
     numbers = pd.DataFrame([{**cell, "plan": f"p{i}", "fired": i} for i in range(rows)])
-    made = render.latex(report.Table("one", "One", numbers, numbers.astype(str), "Numbers."))
+    made = render.latex(formats.Table("one", "One", numbers, numbers.astype(str), "Numbers."))
     assert f"\\begin{{{form}}}" in made
     assert made.count(r" \\") >= rows
 
@@ -119,14 +130,14 @@ def test_cells_of_the_paper_that_were_not_run_are_dashes_beside_its_numbers(tabl
 
 
 def test_differences_are_points_with_signs():
-    assert report.points(0.021, -0.004, 0.046) == "+2.1 [−0.4, 4.6]"
-    assert report.points(float("nan"), 0, 0) == "–"
+    assert formats.points(0.021, -0.004, 0.046) == "+2.1 [−0.4, 4.6]"
+    assert formats.points(float("nan"), 0, 0) == "–"
 
 
 def test_nothing_is_minus_zero():
-    assert report.plain(-0.0004, 3) == captions.number(-0.0004, 3) == "0.000"
-    assert report.plain(-0.0006, 3) == "−0.001"
-    assert report.points(-0.0001, -0.02, 0.0004) == "+0.0 [−2.0, 0.0]"
+    assert formats.plain(-0.0004, 3) == captions.number(-0.0004, 3) == "0.000"
+    assert formats.plain(-0.0006, 3) == "−0.001"
+    assert formats.points(-0.0001, -0.02, 0.0004) == "+0.0 [−2.0, 0.0]"
 
 
 def test_main_table_equals_hand_arithmetic(tabled):
@@ -164,7 +175,7 @@ def main_rows(fired, mode="prefill_sets", model="mistral-7b", questions=40):
     cell = {"model": model, "dataset": "gsm8k", "recipe": "good", "questions": questions, "low": 0.4, "high": 0.6}
     seeds = {"seed_low": 0.4, "seed_high": 0.6, "lenient": 0.7}
     rows = [{**cell, **seeds, "plan": plan, "accuracy": 0.5, "fired": fired} for plan in ("prompt_tuning", "act")]
-    made = report.main_table(pd.DataFrame(rows), chosen)
+    made = main_table.build(pd.DataFrame(rows), chosen)
     here = made.numbers["recipe"] == "good"  # the other rows are of published cells that did not run
     return made.text[here].set_index(made.numbers["plan"][here]), made
 
@@ -199,9 +210,9 @@ def test_other_test_questions_have_no_published_value_beside_them():
     assert "Not compared" not in main_rows(1.0)[1].caption
     rows = evaluation_rows(np.random.default_rng(0), questions=39, plans=["prompt_tuning", "always"])
     labels = {"model": "llama3-8b", "dataset": "gsm8k", "recipe": "good", "seed": 0}
-    none = pd.DataFrame(columns=[*report.CELL, "plan", "low", "high"])
+    none = pd.DataFrame(columns=[*formats.CELL, "plan", "low", "high"])
     chosen = settings(TablesStage, models=["llama3-8b"], datasets=["gsm8k"], prompt_seeds=[0])
-    made = report.ablation_table(rows.assign(**labels), none, chosen)
+    made = ablation_table.build(rows.assign(**labels), none, chosen)
     assert made.numbers["published"].isna().all()
     assert "published (%)" not in made.text
 
@@ -219,10 +230,10 @@ def test_the_released_function_is_never_the_headline():
     assert "ACT ran as the published function" in made.caption
     rows = evaluation_rows(np.random.default_rng(0), plans=["prompt_tuning", "act"])
     labels = {"model": "toy", "dataset": "arithmetic", "recipe": "good", "seed": 0}
-    none = pd.DataFrame(columns=[*report.CELL, "plan", "low", "high"])
+    none = pd.DataFrame(columns=[*formats.CELL, "plan", "low", "high"])
     for mode, label in (("prefill_sets", "ACT"), ("released", "ACT (published function, for the record)")):
         chosen = settings(TablesStage, prompt_seeds=[0], act=Act(mode=mode))
-        made = report.ablation_table(rows.assign(**labels), none, chosen)
+        made = ablation_table.build(rows.assign(**labels), none, chosen)
         assert list(made.text["plan"]) == ["Prompt tuning", label]
         assert "ACT fires on every question where heads were confirmed" in made.caption
 
@@ -265,8 +276,8 @@ def seeds_that_fire(rates):
 
 
 def ablation_of(evaluations, seeds):
-    none = pd.DataFrame(columns=[*report.CELL, "plan", "low", "high"])
-    made = report.ablation_table(evaluations, none, settings(TablesStage, prompt_seeds=list(range(seeds))))
+    none = pd.DataFrame(columns=[*formats.CELL, "plan", "low", "high"])
+    made = ablation_table.build(evaluations, none, settings(TablesStage, prompt_seeds=list(range(seeds))))
     return made.numbers.set_index("plan"), made.text.set_index(made.numbers["plan"]), made.caption
 
 
@@ -298,7 +309,7 @@ def test_a_trigger_that_never_fires_finds_nothing():
 def test_findings_say_what_is_not_estimable():
     chosen = settings(TablesStage, prompt_seeds=[3])
     labels = {"model": "toy", "dataset": "arithmetic", "recipe": "good", "seed": 3}
-    made = report.findings_table(finding_rows(np.random.default_rng(0), known=False).assign(**labels), chosen)
+    made = findings_table.build(finding_rows(np.random.default_rng(0), known=False).assign(**labels), chosen)
     assert made.text["seed 3"].str.contains("not estimable").all()
     assert "1.36" in made.caption
 

@@ -2,7 +2,8 @@
 
 A fingerprint covers the stage's file and every module of the project it imports, at any depth, wherever in the file the
 import stands. Imports for the type checker alone do not count. A module that loads others by a computed name counts as
-importing all of that folder, and a figure style counts with the modules beside it.
+importing all of that folder, and a figure style counts with the modules beside it. Where a module reads what a folder
+declares, the declarations count; those that the room `config` reads are choices, of which a stage is told the one made.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from dpc.config.declared import declared
 from dpc.config.versions import VERSIONS
 from tests.support.paths import ROOT
 
@@ -92,8 +94,21 @@ def closure(name: str, root: Path = ROOT) -> dict[str, str]:
             continue
         tree = ast.parse(file.read_text())
         trees[module] = canonical(tree)
+        if not module.startswith("dpc.config."):
+            trees |= {
+                f"{folder} {kind}": repr(declared.__wrapped__(folder, kind, root / "dpc"))
+                for folder, kind in _read(tree)
+            }
         waiting += imported(tree, module, file, root)
     return trees
+
+
+def _read(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield folder and kind of the declarations that a module reads."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "declared":
+            folder, kind = (ast.literal_eval(argument) for argument in node.args)
+            yield folder, kind
 
 
 def _styles(modules: dict[str, str], root: Path) -> dict[str, str]:

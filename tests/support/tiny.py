@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from dpc.lm.builtin import tokenizer
+from dpc.lm.families import FAMILIES
 from dpc.lm.models import LanguageModel, wrap
 
 SHAPE = {"vocab_size": 160, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "head_dim": 8}
@@ -21,15 +22,14 @@ def config(family: str) -> Any:
         "mistral": {"sliding_window": 12},
         "gemma2": {"sliding_window": 12, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 5.0},
     }.get(family, {})
-    name = {"llama-mha": "Llama", "llama-gqa": "Llama"}.get(family, family.capitalize())
-    return getattr(transformers, f"{name}Config")(**SHAPE, **COMMON, **heads, **more)
+    return transformers.AutoConfig.for_model(family.partition("-")[0], **SHAPE, **COMMON, **heads, **more)
 
 
 def model(family: str = "llama-gqa", dtype: torch.dtype = torch.float32, seed: int = 0) -> LanguageModel:
     import transformers
 
     torch.manual_seed(seed)
-    kernel = "eager" if family == "gemma2" else "sdpa"
+    kernel = FAMILIES[family.partition("-")[0]].kernels[0]
     made = transformers.AutoModelForCausalLM.from_config(config(family), attn_implementation=kernel)
     with torch.no_grad():
         for name, parameter in made.named_parameters():

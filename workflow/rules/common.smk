@@ -19,6 +19,8 @@ from dpc.config.settings import load_config
 from dpc.config.slices import slice_for
 from dpc.tasks.splits import NAMES as SPLITS
 from dpc.config.versions import VERSIONS
+from dpc.plans.declaration import of as plans_of
+from dpc.report import exhibits
 
 try:
     CONFIG = load_config(config)
@@ -29,7 +31,7 @@ STUDY = CONFIG.study
 R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
 PARTS = cost.parts(CONFIG)
-ACT = "act" in STUDY.plans
+ACT = "act_heads" in CONFIG.needs
 ENVIRONMENT = "../../envs/dpc.yaml"
 
 in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
@@ -183,6 +185,58 @@ def own_cells(name, first_seed=False):
         )
 
     return of
+
+
+TABLES_IN = {
+    "outcomes": "evaluation",
+    "evaluation": "evaluation",
+    "instances": "study",
+    "layers": "study",
+    "accumulation": "study",
+    "positions": "study",
+    "findings": "study",
+    "exemplars": "study",
+    "evidence": "study",
+    "sensitivity": "study",
+    "mechanism": "mechanism",
+    "variants": "variants",
+    "thresholds": "",
+    "threshold_curve": "",
+}
+"""Tables of a cell that figures and tables of the report may be made from, and the folder they lie in."""
+
+
+def tables_for(scope):
+    """A function of the wildcards: the tables that the figures and tables of a scope declare, of every seed."""
+    names = {name: str(Path(TABLES_IN[name], f"{name}.parquet")) for name in exhibits.needed(scope)}
+    if scope == "study":
+        return [file for name in names.values() for file in cell_files(name)]
+    files = [own_cells(file, first_seed=name == "exemplars") for name, file in names.items()]
+    return lambda wildcards: [file for of in files for file in of(wildcards)]
+
+
+def exhibits_in(folder, scope, **labels):
+    """The files of every figure and table of a scope, the one to look at with caption, category and labels."""
+    kinds = (exhibits.FIGURES, "", ["svg", "pdf", "txt"]), (exhibits.TABLES, "table: ", ["html", "csv", "md", "tex"])
+    files = []
+    for known, prefix, (shown, *others) in kinds:
+        for name in exhibits.of(scope, known):
+            about = {"figure": f"{prefix}{name}", **{key: labels[key] for key in ("model", "dataset", "recipe")}}
+            caption = caption_file(f"{prefix}{name}", known[name])
+            files += [report(f"{folder}/{name}.{shown}", caption=caption, category=known[name].category, labels=about)]
+            files += [f"{folder}/{name}.{ending}" for ending in others]
+    return files
+
+
+def caption_file(name, exhibit):
+    """The short caption of the report, as a file: what an exhibit declares, and the sentence of its scope."""
+    run = Path(ROOT, "workflow/report", f"of_{exhibit.of}.rst").read_text().strip()
+    text = f"{exhibit.caption}\n\n{' '.join(filter(None, [run, exhibit.note]))}\n"
+    file = Path(".snakemake/captions", f"{name.replace(': ', '_')}.rst").resolve()
+    if not file.is_file() or file.read_text() != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return str(file)
 
 
 def planted_cells(wildcards):

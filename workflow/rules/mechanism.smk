@@ -53,39 +53,3 @@ rule compare_flows:
         '"$DPC_PYTHON" -m dpc compare_flows --settings {params.settings:q} --base {input.base:q} '
         "--corrupted {input.corrupted:q} --plans {input.plans:q} --outcomes {input.outcomes:q} --out {output:q} "
         "--log {log:q}"
-
-
-rule draw_mechanism:
-    input:
-        own_cells("mechanism/mechanism.parquet"),
-    output:
-        report(
-            f"{FIGURE_FOLDER}/mechanism.svg",
-            caption="../report/mechanism.rst",
-            category="5 Interventions",
-            labels={"figure": "mechanism", "model": "{model}", "dataset": "{dataset}", "recipe": "{recipe}"},
-        ),
-        report(
-            f"{FIGURE_FOLDER}/mechanism.html",
-            caption="../report/mechanism.rst",
-            category="5 Interventions",
-            labels={"figure": "table: mechanism", "model": "{model}", "dataset": "{dataset}", "recipe": "{recipe}"},
-        ),
-        multiext(f"{FIGURE_FOLDER}/mechanism", ".pdf", ".txt", ".tex", ".csv", ".md"),
-    log:
-        f"{R}/logs/draw_mechanism/{{model}}.{{dataset}}.{{recipe}}.log",
-    benchmark:
-        f"{R}/benchmarks/draw_mechanism/{{model}}.{{dataset}}.{{recipe}}.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        **cpu_job("draw_mechanism"),
-    params:
-        settings=lambda w: settings(
-            "draw_mechanism", models=[w.model], datasets=[w.dataset], recipes=[w.recipe], study=STUDY.name
-        )(w),
-        version=VERSIONS["draw_mechanism"],
-        folder=lambda w: FIGURE_FOLDER.format(**w),
-    shell:
-        '"$DPC_PYTHON" -m dpc draw_mechanism --settings {params.settings:q} --mechanisms {input:q} '
-        "--folder {params.folder:q} --log {log:q}"

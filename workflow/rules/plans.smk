@@ -15,7 +15,7 @@ rule plan_calibration:
     resources:
         **cpu_job("plan_calibration"),
     params:
-        settings=settings("plan", plans=["always", "static_candidates"]),
+        settings=settings("plan", plans=list(plans_of("calibration"))),
         version=VERSIONS["plan"],
     shell:
         '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '

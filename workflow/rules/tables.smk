@@ -1,27 +1,8 @@
-TABLES = {
-    "main": "1 Main results",
-    "ablation": "5 Interventions",
-    "cost": "5 Interventions",
-    "findings": "3 Prompt tuning analysed",
-}
-
-
 rule write_tables:
     input:
-        outcomes=cell_files("evaluation/outcomes.parquet"),
-        evaluation=cell_files("evaluation/evaluation.parquet"),
-        findings=cell_files("study/findings.parquet"),
+        tables=tables_for("study"),
     output:
-        [
-            report(
-                f"{R}/tables/{name}.html",
-                caption=f"../report/{name}.rst",
-                category=category,
-                labels={"figure": f"table: {name}", "model": "all", "dataset": "all", "recipe": "all"},
-            )
-            for name, category in TABLES.items()
-        ],
-        expand(f"{R}/tables/{{name}}.{{kind}}", name=TABLES, kind=["csv", "md", "tex"]),
+        exhibits_in(f"{R}/tables", "study", recipe="all", dataset="all", model="all"),
     log:
         f"{R}/logs/write_tables.log",
     benchmark:
@@ -35,5 +16,5 @@ rule write_tables:
         version=VERSIONS["write_tables"],
         folder=lambda w, output: Path(output[0]).parent,
     shell:
-        '"$DPC_PYTHON" -m dpc write_tables --settings {params.settings:q} --outcomes {input.outcomes:q} '
-        "--evaluation {input.evaluation:q} --findings {input.findings:q} --folder {params.folder:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc write_tables --settings {params.settings:q} --tables {input.tables:q} '
+        "--folder {params.folder:q} --log {log:q}"

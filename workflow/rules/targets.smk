@@ -13,6 +13,7 @@ localrules:
     regenerations,
     thresholds,
     evaluation,
+    evidence,
     figures,
     tables,
     mechanism,
@@ -75,6 +76,11 @@ rule evaluation:
         cell_files("evaluation/evaluation.parquet"),
 
 
+rule evidence:
+    input:
+        cell_files("study/evidence.parquet", "study/sensitivity.parquet", "variants/variants.parquet"),
+
+
 rule mechanism:
     input:
         cell_files("mechanism/mechanism.parquet"),
@@ -87,14 +93,19 @@ rule figures:
             model=STUDY.models,
             dataset=STUDY.datasets,
             recipe=STUDY.recipes,
-            name=[*FIGURES, "mechanism"],
+            name=exhibits.of("cell", exhibits.FIGURES),
         ),
-        expand(f"{R}/figures/{{model}}/{{dataset}}/overview.svg", model=STUDY.models, dataset=STUDY.datasets),
+        expand(
+            f"{R}/figures/{{model}}/{{dataset}}/{{name}}.svg",
+            model=STUDY.models,
+            dataset=STUDY.datasets,
+            name=exhibits.of("recipes", exhibits.FIGURES),
+        ),
 
 
 rule tables:
     input:
-        expand(f"{R}/tables/{{name}}.html", name=TABLES),
+        expand(f"{R}/tables/{{name}}.html", name=exhibits.of("study", exhibits.TABLES)),
 
 
 rule validate:

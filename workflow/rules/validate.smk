@@ -41,13 +41,7 @@ rule write_validation:
     input:
         planted_cells,
     output:
-        report(
-            f"{R}/tables/validation.html",
-            caption="../report/validation.rst",
-            category="6 Validation",
-            labels={"figure": "table: validation", "model": "all", "dataset": "all", "recipe": "all"},
-        ),
-        multiext(f"{R}/tables/validation", ".csv", ".md", ".tex"),
+        exhibits_in(f"{R}/tables", "validation", recipe="all", dataset="all", model="all"),
         table=f"{R}/tables/validation.parquet",
     log:
         f"{R}/logs/write_validation.log",

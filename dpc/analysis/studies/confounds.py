@@ -87,8 +87,8 @@ def _reading(rows: pd.DataFrame, name: str, confidence: float) -> dict[str, obje
         "reading": name, "raw": raw.value, "raw_low": raw.low, "raw_high": raw.high, "partial": freed.value,
         "partial_low": freed.low, "partial_high": freed.high, "seed_low": freed.seed_low,
         "seed_high": freed.seed_high, "p": freed.p, "questions": known["problem_id"].nunique(), "wrong": wrong,
-        "likelihood_ratio_p": "; ".join("" if math.isnan(test.p) else f"{test.p:.4g}" for test in tests),
-        "odds_ratio": "; ".join("" if math.isnan(test.odds_ratio) else f"{test.odds_ratio:.4g}" for test in tests),
+        "likelihood_ratio_p": tuple(test.p for test in tests),
+        "odds_ratio": tuple(test.odds_ratio for test in tests),
         "note": "; ".join(dict.fromkeys(filter(None, notes))),
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ import pandas as pd
 from dpc.analysis.stats.statistics import mean_interval
 from dpc.analysis.studies.limits import choose_share, threshold_curve
 from dpc.config.settings import Trigger
+from dpc.plans.triggers import fires
 from dpc.storage import tables
 from dpc.storage.hashing import hash_order
 
@@ -143,7 +144,7 @@ def _fires(cell: pd.DataFrame, default: str, trigger: Trigger) -> set[str]:
     rows = cell[cell["rule"] == default].reset_index(drop=True)
     tried = rows[rows["split"] == "calibration"].reset_index(drop=True)
     cases = pd.DataFrame({"base_correct": tried["planted_correct"], "corrupted_correct": tried["located_correct"]})
-    fired_at = {share: tried["eligible"] & (tried["affected_share"] > share) for share in sorted(set(trigger.grid))}
+    fired_at = {share: fires(tried, trigger, share, None) for share in sorted(set(trigger.grid))}
     curve = threshold_curve(cases.astype(bool), fired_at)
     share = choose_share(curve, float(np.mean(cases["base_correct"])), trigger)[0]
-    return set() if share is None else set(rows.loc[rows["eligible"] & (rows["affected_share"] > share), "problem_id"])
+    return set(rows.loc[fires(rows, trigger, share, None), "problem_id"])

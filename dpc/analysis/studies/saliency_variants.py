@@ -10,7 +10,6 @@ Answers, and whether they are right, are the model's own throughout.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,11 +90,7 @@ def _read(measured: pd.DataFrame, cell: Cell, choice: Choice) -> pd.DataFrame:
     known = after.notna()
     is_known = bool(known.mean() >= KNOWN)
     anew = sensitivity.fitted_share(choice, found, cases) if is_known else None
-
-    def fires(share: float | None) -> pd.Series[bool]:
-        return sensitivity.fires(choice, found, cases, math.inf if share is None else share)
-
-    fired = fires(cell.share)
+    fired = sensitivity.fires(choice, found, cases, cell.share)
     return found[["affected_share", "located", "s_ifp"]].assign(
         correct=base,
         share=cell.share,
@@ -103,7 +98,7 @@ def _read(measured: pd.DataFrame, cell: Cell, choice: Choice) -> pd.DataFrame:
         correct_after=after.where(fired, base.astype(float)).astype("boolean"),
         known=known,
         share_anew=anew,
-        fired_anew=fires(anew) if is_known else None,
+        fired_anew=sensitivity.fires(choice, found, cases, anew) if is_known else None,
     )
 
 

@@ -32,6 +32,7 @@ from dpc.analysis.studies.limits import choose_share, limits, threshold_curve
 from dpc.config.kinds import Layers
 from dpc.config.layers import layer_range
 from dpc.config.settings import Corrupt, Flow, Locate, Sensitivity, Significance, Trigger
+from dpc.plans import triggers
 from dpc.storage import tables
 
 COLUMNS = ["sweep", "row", "column", "split", "configured", "best", "share", "fire_rate", "gain", "accuracy", "known",
@@ -189,12 +190,9 @@ class Cases:
         return pd.Series([math.nan if right is None else float(right) for right in found], index=located.index)
 
 
-def fires(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float) -> pd.Series[bool]:
-    """Say which cases fire above `share` (as `dpc.plans.registry.fires`)."""
-    fired = cases.eligible & (readings["affected_share"] > share)
-    if choice.trigger.rule == "share_and_accumulation":
-        fired &= readings["accumulation_z"] > (math.inf if cases.z_limit is None else cases.z_limit)
-    return fired
+def fires(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float | None) -> pd.Series[bool]:
+    """Say which cases DPC fires on at R = `share`; None never fires."""
+    return triggers.fires(readings.assign(eligible=cases.eligible), choice.trigger, share, cases.z_limit)
 
 
 def fitted_share(choice: Choice, readings: pd.DataFrame, cases: Cases) -> float | None:
@@ -210,7 +208,7 @@ def fitted_share(choice: Choice, readings: pd.DataFrame, cases: Cases) -> float 
 
 def outcome(choice: Choice, readings: pd.DataFrame, cases: Cases, share: float | None) -> dict[str, object]:
     """Return what a choice does at R = `share`: shares of 0 to 1."""
-    fired = fires(choice, readings, cases, math.inf if share is None else share)
+    fired = fires(choice, readings, cases, share)
     after = cases.corrupted(readings["located"], choice).where(fired, cases.base.astype(float))
     gain = float(gains(after, cases.base, fired).mean())
     same = [set(a) == set(b) for a, b in zip(readings["located"], cases.configured, strict=True)]

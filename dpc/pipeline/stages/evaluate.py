@@ -10,7 +10,7 @@ from dpc.analysis.readings.reading import eligible
 from dpc.analysis.studies import outcomes as evaluation
 from dpc.config.slices import EvaluateStage
 from dpc.pipeline.progress import log
-from dpc.plans.registry import ONE_PASS
+from dpc.plans.declaration import ONE_PASS
 from dpc.prompts.edits import BASE
 from dpc.storage import tables
 from dpc.storage.provenance import provenance

@@ -13,7 +13,7 @@ from dpc.analysis.studies import limits as thresholds
 from dpc.config.slices import ThresholdsStage
 from dpc.errors import DpcError
 from dpc.pipeline.progress import log
-from dpc.plans import registry as interventions
+from dpc.plans import triggers
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 
@@ -108,9 +108,9 @@ def _score_limits(settings: ThresholdsStage, readings: pd.DataFrame, cases: pd.D
     """Return the limit of each simpler trigger, fitted as R is: on the same cases, from as many values (D31)."""
     always = readings.merge(_tried(cases, "always"), on="problem_id", validate="one_to_one")
     before, limits = float(always["base_correct"].mean()), dict[str, float | None]()
-    for score in interventions.SCORES:
+    for score in triggers.SCORES:
         grid = thresholds.score_grid(always.loc[always["eligible"], score], settings.trigger)
-        fired_at = {limit: interventions.fires_on_score(always, score, limit) for limit in grid}
+        fired_at = {limit: triggers.fires_on_score(always, score, limit) for limit in grid}
         curve = thresholds.threshold_curve(always, fired_at)
         limits[f"{score}_limit"] = thresholds.best_limit(curve, before, settings.trigger) if grid else None
     log.info("limits of simpler triggers: %s", limits)
@@ -123,5 +123,5 @@ def _fit(
     always = readings.merge(_tried(cases, "always"), on="problem_id", validate="one_to_one")
     trigger = settings.trigger
     grid = sorted(set(trigger.grid)) if trigger.share == "fitted" else [float(trigger.share)]
-    fired_at = {share: interventions.fires(always, trigger, share, limits.accumulation_z) for share in grid}
+    fired_at = {share: triggers.fires(always, trigger, share, limits.accumulation_z) for share in grid}
     return thresholds.threshold_curve(always, fired_at)

@@ -10,7 +10,7 @@ from dpc.analysis.studies import evidence
 from dpc.analysis.studies.limits import Limits
 from dpc.config.slices import EvidenceStage
 from dpc.pipeline.progress import log
-from dpc.plans import registry as plans
+from dpc.plans.triggers import fires
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
@@ -37,7 +37,7 @@ def run(
     table = evidence.gather(
         evidence.with_verdicts(read, tables.read(base, "verdicts")),
         tables.read(unprompted, "verdicts"),
-        plans.fires(read, settings.trigger, number(fitted["share"]), limits.accumulation_z),
+        fires(read, settings.trigger, number(fitted["share"]), limits.accumulation_z),
         limits,
         settings.sample,
     )

@@ -10,7 +10,8 @@ from dpc.analysis.readings.baseline import of_row
 from dpc.analysis.studies.head_selection import heads_of
 from dpc.config.slices import PlanStage
 from dpc.pipeline.progress import log
-from dpc.plans import registry as plans
+from dpc.plans.registry import Inputs, make
+from dpc.plans.triggers import SCORES
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
@@ -33,7 +34,7 @@ def run(
     """
     rows = (row for row in tables.scan(flow, "flow") if row.split == split)
     usual = None if thresholds is None else of_row(tables.read(thresholds, "thresholds").iloc[0])
-    inputs = plans.Inputs(
+    inputs = Inputs(
         readings=reading.readings(rows, settings.trigger, settings.locate, usual),
         trigger=settings.trigger,
         corrupt=settings.corrupt,
@@ -44,8 +45,7 @@ def run(
     )
     never, least = int((~inputs.readings["eligible"]).sum()), settings.trigger.min_tokens
     log.info("%d of %d questions never fire: fewer than %d tokens, or no answer", never, len(inputs.readings), least)
-    registry = plans.ORACLES if verdicts else plans.PLANS if thresholds else plans.CALIBRATION
-    table = plans.make(settings.plans, registry, inputs)
+    table = make(settings.plans, "oracles" if verdicts else "test" if thresholds else "calibration", inputs)
     log.info("questions fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())
     tables.write(out, "plans", table, provenance("plan", settings, split=split))
 
@@ -57,7 +57,7 @@ def _fitted(thresholds: Path) -> dict[str, Any]:
         "share": number(row["share"]),
         "accumulation_z": number(row["accumulation_z_limit"]),
         "static_vector": int(row["static_vector"]),
-        "score_limits": {score: number(row[f"{score}_limit"]) for score in plans.SCORES},
+        "score_limits": {score: number(row[f"{score}_limit"]) for score in SCORES},
     }
 
 

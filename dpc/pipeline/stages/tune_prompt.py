@@ -18,8 +18,8 @@ from dpc.storage.store import context
 if TYPE_CHECKING:
     from dpc.lm.examples import Example
     from dpc.lm.models import LanguageModel
+    from dpc.prompts.tuners import Tuning
     from dpc.prompts.tuners.checkpoint import Checkpoint
-    from dpc.prompts.tuners.prompt_tuning import Tuning
 
 
 def run(
@@ -44,15 +44,16 @@ def run(
     from dpc.lm import models
     from dpc.lm.layout import layout_of
     from dpc.prompts import soft_prompt
+    from dpc.prompts.tuners import tuning_of
     from dpc.prompts.tuners.checkpoint import Checkpoint
-    from dpc.prompts.tuners.prompt_tuning import Tuning
 
     read = _read(questions, {"tuning": tuning, "validation": validation})
     kept = Checkpoint(checkpoint, context("tune_prompt", settings, model, None, read), execution.save_every_seconds)
     lm = models.load(model, settings.dtype, execution, settings.attention)
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
-    work = Tuning(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
+    begin = tuning_of(settings.recipe.tuner)
+    work = begin(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
     if given is not None:
         work.bring_in(soft_prompt.adapter(given, lm, settings.recipe.vectors))
         log.info("took the prompt of %s, tuned elsewhere", given)
@@ -73,7 +74,7 @@ def run(
 
 def _finish(work: Tuning, kept: Checkpoint) -> None:
     """Do the steps that are left; raise DpcError where a signal asked to stop."""
-    steps = work.recipe.steps
+    steps = work.steps
     with progress(steps - work.step, "tune prompt", "step") as bar, interruptible() as asked_to_stop:
         while not work.is_over:
             bar.add(1, loss=work.advance())

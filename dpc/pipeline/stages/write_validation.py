@@ -11,8 +11,8 @@ from dpc.analysis.studies.planted import summary
 from dpc.config.slices import ValidationStage
 from dpc.pipeline.progress import log
 from dpc.report import render
-from dpc.report.tables.main_tables import CELL
-from dpc.report.tables.validation_table import validation_table
+from dpc.report.formats import CELL
+from dpc.report.tables import validation_table
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 
@@ -36,7 +36,7 @@ def run(settings: ValidationStage, *, planted: list[Path], out: Path, folder: Pa
     for row in tables.rows(table[table["is_default"]]):
         log.info("%s, %s: located %.3f, restored %.3f", row.kind, row.part, row.hit, row.restored_located)
     tables.write(out, "validation", table, provenance("write_validation", settings))
-    render.write(validation_table(table, settings), folder)
+    render.write(validation_table.validation(table, settings), folder)
 
 
 def _labelled(path: Path, recipe: str, seed: int, settings: ValidationStage) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dpc.prompts.tuners.prompt_tuning import Tuning
+from dpc.prompts.tuners import Tuning
 from dpc.storage.files import atomic, remove_leftovers
 
 log = logging.getLogger("dpc")

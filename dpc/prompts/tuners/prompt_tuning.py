@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from dpc.config import kinds
 from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm.batches import in_batches
@@ -27,20 +27,19 @@ from dpc.lm.layout import Layout, right_padded, shared_prefix
 from dpc.lm.losses import only_last_rows, rationale_nll
 from dpc.lm.models import LanguageModel
 from dpc.prompts import soft_prompt
+from dpc.prompts.tuners import tuner
+from dpc.prompts.tuners.looks import Look
 
 Result = TypeVar("Result")
 POOL = 8
 """Batches whose examples are sorted by length among themselves."""
 
 
-@dataclass(frozen=True)
-class Look:
-    """One look at the losses while tuning (nats per target token)."""
+TUNER = tuner(label="Prompt tuning")
 
-    step: int
-    loss: float
-    validation_loss: float
-    learning_rate: float
+
+class Settings(kinds.Settings):
+    """Nothing of its own: what every recipe sets is all that it needs."""
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -169,7 +168,7 @@ class Tuning:
         rows: int,
     ):
         """`rows` questions go through the model at once; the recipe's batch size says how many make a step."""
-        self.recipe, self.validation = recipe, validation
+        self.recipe, self.steps, self.validation = recipe, recipe.steps, validation
         self.objective = Objective(lm, layout, recipe.first_tokens, rows)
         generator = torch.Generator().manual_seed(seed)
         self.prompt_ND = soft_prompt.initial(lm, recipe, generator).requires_grad_(True)
@@ -182,7 +181,7 @@ class Tuning:
     def is_over(self) -> bool:
         """Return whether all steps are done, or too many looks found no improvement."""
         stale = self.step - self.kept_step >= self.recipe.patience * self.recipe.validate_every
-        return self.step >= self.recipe.steps or stale
+        return self.step >= self.steps or stale
 
     def advance(self) -> float:
         """Do a step, and look at the validation loss where that is due; return the step's loss before it.
@@ -195,7 +194,7 @@ class Tuning:
         self.recent.append(self._finite(loss, "tuning", self.step + 1))
         self.optimiser.step()
         self.step += 1
-        if self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps:
+        if self.step % self.recipe.validate_every == 0 or self.step == self.steps:
             self._look()
         return loss
 

@@ -9,10 +9,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from dpc.config.slices import MechanismReportStage
+from dpc.analysis.studies.flow_change import fired_rows, goes_with_repair, summary
+from dpc.config.slices import ReportStage
+from dpc.plans.declaration import label as plan_label
 from dpc.report import captions, drawing
+from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
-from dpc.report.tables.main_tables import CELL, Table, percent, plain, span
+from dpc.report.exhibits import figure
+from dpc.report.formats import (
+    percent,
+)
 
 _LOOKS = {
     "repaired": (drawing.GREEN, "o"),
@@ -39,7 +45,23 @@ class Comparison:
     """`goes_with_repair`, per plan and reading."""
 
 
-def figure(compared: Comparison, settings: MechanismReportStage) -> Drawing:
+@figure(
+    category="5 Interventions",
+    caption=(
+        "After corruption: whether the flow from the prompt to the later half of the rationale falls, and whether"
+        " the fall goes with repair."
+    ),
+    tables=("mechanism",),
+    note=("Below the dashed line the flow fell; repaired answers should have fallen further than those still wrong."),
+)
+def mechanism(tables: Tables, settings: ReportStage) -> Drawing:
+    """Draw the mechanism of one cell."""
+    whole, level = tables.stacked("mechanism"), settings.statistics.confidence
+    compared = Comparison(whole, fired_rows(whole), summary(whole, level), goes_with_repair(whole, level))
+    return draw(compared, settings)
+
+
+def draw(compared: Comparison, settings: ReportStage) -> Drawing:
     """Draw flow before against after, how often it fell by what became of the answer, and what fired."""
     whole, fired = compared.whole, compared.fired
     plans = list(dict.fromkeys(whole["plan"]))
@@ -85,7 +107,7 @@ def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
         x = np.arange(len(groups)) + (number - (len(plans) - 1) / 2) * step
         colour, marker = drawing.series_look(number)
         axes.vlines(x, 100 * rows["low"], 100 * rows["high"], color=colour, linewidth=1.2)
-        axes.plot(x, 100 * rows["fell"], marker, color=colour, markersize=4.5, label=drawing.plan_label(plan))
+        axes.plot(x, 100 * rows["fell"], marker, color=colour, markersize=4.5, label=plan_label(plan))
     axes.axhline(50, color=drawing.GREY, linewidth=0.8, linestyle="--")
     axes.set(
         ylim=(-3, 103 + 7.5 * max(len(plans), 2)), xlim=(-0.6, len(groups) - 0.4), ylabel="share whose flow fell (%)"
@@ -118,8 +140,8 @@ def _counts(axes: Axes, shown: pd.DataFrame) -> None:
     axes.grid(visible=False)
 
 
-def _caption(repair: pd.DataFrame, plans: list[str], settings: MechanismReportStage) -> str:
-    first = drawing.plan_label(plans[0]) if plans else "no plan"
+def _caption(repair: pd.DataFrame, plans: list[str], settings: ReportStage) -> str:
+    first = plan_label(plans[0]) if plans else "no plan"
     found = repair[repair["plan"].isin(plans[:1])].set_index("reading")
     found = found[found["auc"].notna()]
     areas = "; ".join(
@@ -145,28 +167,3 @@ def _caption(repair: pd.DataFrame, plans: list[str], settings: MechanismReportSt
         "question fired under. "
         f"{captions.run(settings)}"
     )
-
-
-def table(falls: pd.DataFrame, settings: MechanismReportStage) -> Table:
-    """Return how far flow, S_IFP and NLL moved, per plan and outcome."""
-    cell = dict(zip(CELL, (settings.models[0], settings.datasets[0], settings.recipes[0]), strict=True))
-    numbers = falls.assign(**cell)
-    text = numbers[CELL].astype(str)
-    text["plan"] = numbers["plan"].map(drawing.plan_label)
-    text["finding"] = numbers["outcome"]
-    text["fired"] = numbers["fired"].astype(str)
-    text["flow fell (%)"] = numbers["fell"].map(percent)
-    text[f"{captions.level(settings)} interval"] = [
-        span(*pair) for pair in zip(numbers["low"], numbers["high"], strict=True)
-    ]
-    text["flow, before / after"] = numbers["ratio"].map(lambda value: plain(value, 2))
-    text["S_IFP, before − after"] = numbers["s_ifp"].map(lambda value: plain(value, 3))
-    text["NLL, before − after"] = numbers["nll"].map(lambda value: plain(value, 3))
-    caption = (
-        "Flow from the prompt to the later half of the rationale, before and under the corrupted prompt, by what "
-        "became of the answer; above 1, or above 0, it fell. Ratio and differences are medians over what fired, where "
-        "a question counts once per seed; intervals are over questions, conditional on the seeds. Look whether the "
-        "flow fell, and further where answers were repaired than where they stayed wrong. A dash: no such question. "
-        f"{captions.run(settings)}"
-    )
-    return Table("mechanism", "Flow before and after corruption", numbers, text, caption)

@@ -12,7 +12,9 @@ from matplotlib.patches import Rectangle
 
 from dpc.config.slices import ReportStage
 from dpc.report import captions, drawing
+from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
+from dpc.report.exhibits import figure
 
 SWEEPS = {
     "threshold": (
@@ -33,6 +35,19 @@ _FIRST = {"shallow": "same_vector"}
 """What the left map of a sweep shows, where it is not how often DPC fires."""
 
 
+@figure(
+    category="6 Evidence",
+    caption=(
+        "How much hangs on each choice? Look for maps of one colour: there it hardly matters; a gain that stands "
+        "alone may be luck."
+    ),
+    tables=("sensitivity",),
+)
+def sensitivity(tables: Tables, settings: ReportStage) -> Drawing:
+    """Draw two heat maps per sweep."""
+    return draw(tables.stacked("sensitivity"), settings)
+
+
 def pooled(tables: pd.DataFrame) -> pd.DataFrame:
     """Return the calibration rows of `tables` as means over seeds, rows and columns in their first order.
 
@@ -45,7 +60,7 @@ def pooled(tables: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([means, counts], axis=1).reset_index()
 
 
-def sensitivity(tables: pd.DataFrame, settings: ReportStage) -> Drawing:
+def draw(tables: pd.DataFrame, settings: ReportStage) -> Drawing:
     """Draw two heat maps per sweep; `tables` holds the cell's `sensitivity` tables of all seeds."""
     means = pooled(tables)
     sweeps = [name for name in SWEEPS if (means["sweep"] == name).any()] or ["threshold"]

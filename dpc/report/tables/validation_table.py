@@ -9,7 +9,8 @@ import pandas as pd
 
 from dpc.config.slices import ValidationStage
 from dpc.report import captions
-from dpc.report.tables.main_tables import CELL, Table, percent
+from dpc.report.exhibits import table
+from dpc.report.formats import CELL, Table, percent
 
 RULES = {
     "question_and_rationale": "question and rationale rows, shallow layers",
@@ -35,7 +36,17 @@ _COLUMNS = {
 }
 
 
-def validation_table(numbers: pd.DataFrame, settings: ValidationStage) -> Table:
+@table(
+    category="6 Validation",
+    caption=(
+        "Planted harm: one vector known to do harm is put into working prompts; which rule of locating finds it, "
+        "and what masking restores."
+    ),
+    tables=("validation",),
+    note="The seeds that rules were compared on stand beneath the table.",
+    of="validation",
+)
+def validation(numbers: pd.DataFrame, settings: ValidationStage) -> Table:
     """Return the table of planted and natural harm; `numbers` is table `validation` with the columns of a cell."""
     text = numbers[CELL].astype(str).reset_index(drop=True)
     kinds = zip(numbers["kind"], numbers["part"], strict=True)

@@ -1,0 +1,5 @@
+"""Qwen 3: queries and keys are normalised; no BOS."""
+
+from dpc.lm.families import Family
+
+FAMILY = Family(kernels=("sdpa", "eager"))

@@ -1,0 +1,35 @@
+"""Tables with a row per plan: what `ablation` and `cost` share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from dpc.config.slices import TablesStage
+from dpc.plans.declaration import in_order
+from dpc.plans.declaration import label as plan_label
+from dpc.report.formats import (
+    CELL,
+)
+
+
+def by_plan(
+    evaluations: pd.DataFrame, settings: TablesStage, pool: Callable[[pd.DataFrame], dict[str, Any]]
+) -> pd.DataFrame:
+    """Return one row per cell and plan, in the order of the settings, made by `pool` from the seeds' rows."""
+    rows = []
+    for cell in itertools.product(settings.models, settings.datasets, settings.recipes):
+        here = evaluations[(evaluations[CELL] == list(cell)).all(axis=1)]
+        for plan in in_order(here["plan"]):
+            seeds = here[here["plan"] == plan].sort_values("seed", key=lambda s: s.map(settings.prompt_seeds.index))
+            rows.append({**dict(zip(CELL, cell, strict=True)), "plan": plan, **pool(seeds)})
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*CELL, "plan", *pool(evaluations)])
+
+
+def plan_text(name: str, settings: TablesStage) -> str:
+    """Return a plan's name in a table."""
+    released = name == "act" and settings.act.mode == "released"
+    return f"{plan_label(name)}{' (published function, for the record)' * released}"

@@ -1,0 +1,88 @@
+"""The paper's claims, with verdicts by a rule fixed beforehand."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from dpc.analysis.stats.power import planned_detectable
+from dpc.analysis.studies import claims as judging
+from dpc.config.slices import TablesStage
+from dpc.report import captions
+from dpc.report.captions import DASH
+from dpc.report.cells import LIGHT, Tables
+from dpc.report.exhibits import table
+from dpc.report.formats import (
+    CELL,
+    Table,
+    bracketed,
+    p_text,
+    plain,
+    ranged,
+)
+
+
+@table(
+    category="1 Main results",
+    caption=(
+        "Each claim of the paper, the test, the number with its intervals, and the verdict by a rule fixed "
+        "beforehand (docs/claims.md)."
+    ),
+    tables=("evidence", "outcomes", "mechanism"),
+)
+def claims(tables: Tables, settings: TablesStage) -> Table:
+    """Return one row per cell and claim."""
+    cells = _cells(tables, settings)
+    return build(judging.judge_all(cells), settings, _planned(cells, settings))
+
+
+def _cells(tables: Tables, settings: TablesStage) -> dict[tuple[str, ...], judging.Cell]:
+    read = {name: tables.by_cell(name, LIGHT.get(name)) for name in ("evidence", "outcomes", "mechanism")}
+    if settings.act.mode == "released":  # for the record, nothing to beat
+        read["outcomes"] = {cell: rows[rows["plan"] != "act"] for cell, rows in read["outcomes"].items()}
+    level = settings.statistics.confidence
+    return {
+        cell: judging.Cell(**{name: found[cell] for name, found in read.items()}, confidence=level, chance=chance)
+        for cell, chance in tables.chances().items()
+    }
+
+
+def _planned(cells: dict[tuple[str, ...], judging.Cell], settings: TablesStage) -> dict[str, float]:
+    """Return each dataset's detectable gain, a share."""
+    asked = {dataset: cell.outcomes["problem_id"].nunique() for (_, dataset, _), cell in cells.items()}
+    seeds, level = len(settings.prompt_seeds), settings.statistics.confidence
+    return {name: planned_detectable(count, seeds, len(cells), level) for name, count in asked.items()}
+
+
+def build(claims: pd.DataFrame, settings: TablesStage, planned: dict[str, float]) -> Table:
+    """Return one row per cell and claim; `planned` gives each dataset's detectable gain, a share."""
+    numbers = claims.reset_index(drop=True)
+    text = numbers[CELL].astype(str)
+    text["claim"] = [f"({key}) {says}" for key, says in zip(numbers["claim"], numbers["says"], strict=True)]
+    text["verdict"] = [value or DASH for value in numbers["verdict"]]
+    text["test"] = numbers["test"]
+    text["value"] = [bracketed(*row) for row in numbers[["value", "low", "high"]].itertuples(index=False)]
+    text["over seeds"] = [ranged(*row) for row in numbers[["seed_low", "seed_high"]].itertuples(index=False)]
+    text["Holm p"] = [p_text(value) for value in numbers["p_holm"]]
+    text["detectable"] = [plain(value, 2) for value in numbers["detectable"]]
+    text["published"] = [value or DASH for value in numbers["published"]]
+    text["why"] = numbers["reason"]
+    return Table("claims", "The paper's claims and what was found", numbers, text, _caption(settings, planned))
+
+
+def _caption(settings: TablesStage, planned: dict[str, float]) -> str:
+    level = captions.level(settings)
+    found = ", ".join(f"{name} {100 * gain:.1f}" for name, gain in planned.items() if not math.isnan(gain))
+    shows = f"if every seed changed one answer in ten: {found}" if found else "so few seeds or questions support none"
+    return (
+        "Look for the verdict: it comes from a rule fixed beforehand (docs/claims.md), not from reading the numbers. "
+        f"Value: mean over {captions.counted(len(settings.prompt_seeds), 'seed')}, its {level} interval over "
+        "questions, conditional on these seeds; over seeds: Student's t interval on the seeds' values, for another "
+        "seed. Supported: both lie on the claimed side, with p corrected by Holm over the cells of this table. Too "
+        "little data: fewer than 30 questions of the kind a claim is about, or it holds over questions but not yet "
+        "over seeds. Detectable: the smallest gain, in points, that would be supported with 80 % probability, over "
+        f"questions, Holm and seeds, as much as these vary; {shows}. A dash: not run, or does not apply; for "
+        "detectable: one seed, or no answer changed. "
+        f"{captions.method(settings)} {captions.run(settings)}"
+    )

@@ -1,0 +1,139 @@
+"""Accuracy of the methods beside the published values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pandas as pd
+
+from dpc.config.slices import TablesStage
+from dpc.plans.declaration import label as plan_label
+from dpc.report import captions
+from dpc.report.cells import Tables
+from dpc.report.exhibits import table
+from dpc.report.formats import (
+    CELL,
+    Table,
+    named_cells,
+    percent,
+    points,
+    questions,
+    spans,
+)
+from dpc.report.published import (
+    ACT_NOT_APPLIED,
+    TEST_ROWS,
+    Published,
+    comparable,
+    not_run,
+    published,
+)
+
+METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
+
+
+@table(
+    category="1 Main results",
+    caption=(
+        "Accuracy of the methods beside the published values; intervals are over questions, conditional on the seeds."
+    ),
+    tables=("outcomes",),
+)
+def main(tables: Tables, settings: TablesStage) -> Table:
+    """Return accuracy of the methods, per cell."""
+    return build(tables.accuracies(), settings)
+
+
+def build(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
+    """Return accuracy of the methods, per model, dataset and recipe, beside the published values."""
+    found = {tuple(row[name] for name in [*CELL, "plan"]): row for row in accuracies.to_dict("records")}
+    asked = {tuple(key): count for *key, count in accuracies[[*CELL, "questions"]].itertuples(index=False)}
+    rows = []
+    cells = list(itertools.product(settings.models, settings.datasets, settings.recipes))
+    for cell in [*cells, *((*pair, "") for pair in not_run(settings.models, settings.datasets))]:
+        for plan in METHODS:
+            hidden = plan == "act" and settings.act.mode == "released"  # for the record, never the headline
+            known = published(cell[0], cell[1], plan, asked.get(cell, math.nan))
+            rows.append(_row(cell, plan, None if hidden else found.get((*cell, plan)), known))
+    numbers = pd.DataFrame(rows)
+    for ours, name in (("accuracy", "difference"), ("low", "difference_low"), ("high", "difference_high")):
+        numbers[name] = numbers[ours] - numbers["published"]
+    text = named_cells(numbers)
+    seeds = len(settings.prompt_seeds)
+    text["method"] = [_method(*row, seeds) for row in zip(numbers["plan"], numbers["fired"], strict=True)]
+    text["accuracy (%)"] = numbers["accuracy"].map(percent)
+    text[f"{captions.level(settings)} interval"] = spans(numbers, "low", "high")
+    text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
+    text["read leniently (%)"] = numbers["lenient"].map(percent)
+    text["published (%)"] = [
+        f"{percent(value)} (not applied)" if _not_applied(model, plan) and not math.isnan(value) else percent(value)
+        for model, plan, value in zip(numbers["model"], numbers["plan"], numbers["published"], strict=True)
+    ]
+    text["ours − published (points)"] = [
+        points(*row) for row in zip(*(numbers[f"difference{end}"] for end in ("", "_low", "_high")), strict=True)
+    ]
+    numbers = numbers.drop(columns="fired")
+    return Table("main", "Accuracy of the methods", numbers, text, _caption(numbers, settings))
+
+
+def _row(cell: tuple[str, str, str], plan: str, ours: dict[Any, Any] | None, known: Published | None) -> dict[str, Any]:
+    columns = ("questions", "accuracy", "low", "high", "seed_low", "seed_high", "lenient", "fired")
+    return {
+        **dict(zip(CELL, cell, strict=True)),
+        "plan": plan,
+        **{column: math.nan if ours is None else ours[column] for column in columns},
+        "published": known.accuracy / 100 if known else math.nan,
+        "source": f"{known.source}{'; ACT not applied' * _not_applied(cell[0], plan)}" if known else "",
+    }
+
+
+def _not_applied(model: str, plan: str) -> bool:
+    """Return whether a published row is prompt tuning under ACT's name."""
+    return plan == "act" and model.lower() in ACT_NOT_APPLIED
+
+
+def _method(plan: str, fired: float, seeds: int) -> str:
+    """Name a method; ACT in which no head was confirmed says that it is prompt tuning."""
+    label = plan_label(plan)
+    if plan != "act" or math.isnan(captions.real(fired)) or fired == 1:
+        return label
+    without = seeds - round(fired * seeds)
+    where = "" if without == seeds else f" in {without} of {seeds} seeds"
+    return f"{label} (no head confirmed{where}: prompt tuning)"
+
+
+def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
+    cells = len(settings.models) * len(settings.datasets) * len(settings.recipes)
+    shown = numbers["published"].notna().any()
+    beside = (
+        "Published: the paper's poster, taken as exact in the difference"
+        if shown
+        else "No published value belongs to these models and datasets"
+    )
+    if "act" in settings.plans and settings.act.mode == "released":
+        beside += "; ACT ran as the published function, which breaks cached decoding: see the ablation table"
+    mistral = any(model.lower() in ACT_NOT_APPLIED for model in settings.models) and shown
+    note = " (for Mistral-7B the published ACT row equals prompt tuning: ACT was not applied)" if mistral else ""
+    return (
+        f"Accuracy in % on {captions.count_range(questions(numbers))} test questions per cell, "
+        f"{captions.counted(cells, 'cell')}, mean over "
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')}. The {captions.level(settings)} interval is "
+        "over questions, conditional on these seeds: each question counts with its mean over seeds. Read leniently: "
+        "where no answer stands in the form the task asks for, the last that could be one counts; a model without "
+        f"a prompt was never told that form. {beside}{note}. {_other_test_sets(numbers)}A dash under accuracy: not run "
+        "here; under published and the difference: nothing published to set beside it. "
+        f"{captions.method(settings)} {captions.run(settings)}"
+    )
+
+
+def _other_test_sets(numbers: pd.DataFrame) -> str:
+    """Return the sentence on datasets of a published name whose test questions are not the published ones."""
+    sizes = numbers.groupby("dataset", sort=False)["questions"].max()
+    other = [
+        f"{name} was evaluated on {size:.0f} test questions, the published numbers on {TEST_ROWS[name.lower()]}"
+        for name, size in zip(map(str, sizes.index), sizes, strict=True)
+        if name.lower() in TEST_ROWS and not comparable(name, size)
+    ]
+    return f"Not compared: {'; '.join(other)}. " if other else ""

@@ -1,0 +1,59 @@
+"""How far flow, S_IFP and NLL moved under corruption."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dpc.analysis.studies.flow_change import summary
+from dpc.config.slices import ReportStage
+from dpc.plans.declaration import label as plan_label
+from dpc.report import captions
+from dpc.report.cells import Tables
+from dpc.report.exhibits import table
+from dpc.report.formats import (
+    CELL,
+    Table,
+    percent,
+    plain,
+    span,
+)
+
+
+@table(
+    category="5 Interventions",
+    caption=(
+        "After corruption: whether the flow from the prompt to the later half of the rationale falls, and whether"
+        " the fall goes with repair."
+    ),
+    tables=("mechanism",),
+    note=("Below the dashed line the flow fell; repaired answers should have fallen further than those still wrong."),
+    of="cell",
+)
+def mechanism(tables: Tables, settings: ReportStage) -> Table:
+    """Return one row per plan and outcome."""
+    return build(summary(tables.stacked("mechanism"), settings.statistics.confidence), settings)
+
+
+def build(falls: pd.DataFrame, settings: ReportStage) -> Table:
+    """Return how far flow, S_IFP and NLL moved, per plan and outcome."""
+    cell = dict(zip(CELL, (settings.models[0], settings.datasets[0], settings.recipes[0]), strict=True))
+    numbers = falls.assign(**cell)
+    text = numbers[CELL].astype(str)
+    text["plan"] = numbers["plan"].map(plan_label)
+    text["finding"] = numbers["outcome"]
+    text["fired"] = numbers["fired"].astype(str)
+    text["flow fell (%)"] = numbers["fell"].map(percent)
+    text[f"{captions.level(settings)} interval"] = [
+        span(*pair) for pair in zip(numbers["low"], numbers["high"], strict=True)
+    ]
+    text["flow, before / after"] = numbers["ratio"].map(lambda value: plain(value, 2))
+    text["S_IFP, before − after"] = numbers["s_ifp"].map(lambda value: plain(value, 3))
+    text["NLL, before − after"] = numbers["nll"].map(lambda value: plain(value, 3))
+    caption = (
+        "Flow from the prompt to the later half of the rationale, before and under the corrupted prompt, by what "
+        "became of the answer; above 1, or above 0, it fell. Ratio and differences are medians over what fired, where "
+        "a question counts once per seed; intervals are over questions, conditional on the seeds. Look whether the "
+        "flow fell, and further where answers were repaired than where they stayed wrong. A dash: no such question. "
+        f"{captions.run(settings)}"
+    )
+    return Table("mechanism", "Flow before and after corruption", numbers, text, caption)
