@@ -153,16 +153,17 @@ def main(given: Sequence[str] | None = None) -> int:
     from benchmarks import page, scale
 
     args = _completed(arguments().parse_args(given))
-    if args.only == [SCALE]:
-        return scale.main(["--share", str(LOOK)] if args.quick else ["--page-only"] if args.page_only else [])
     try:
-        if not args.page_only:
-            measure(args)
-        page.write(table.read(args.table), args.page)
+        if set(args.only) != {SCALE}:
+            if not args.page_only:
+                measure(args)
+            page.write(table.read(args.table), args.page)
+            say(f"runs: {args.table}   page: {args.page}   plot: {args.page.with_suffix('.svg')}")
+        if SCALE in args.only:
+            return scale.main(["--page-only"] if args.page_only else ["--share", str(LOOK)] if args.quick else [])
     except DpcError as error:
         say(str(error))
         return 1
-    say(f"runs: {args.table}   page: {args.page}   plot: {args.page.with_suffix('.svg')}")
     return 0
 
 

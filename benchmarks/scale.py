@@ -97,8 +97,8 @@ class Bench:
         if status:
             raise DpcError(f"benchmarks: {rule} ended with {os.waitstatus_to_exitcode(status)}; expected 0")
         self.rows.append({
-            "cell": f"{self.model} × {self.dataset}", "rule": rule, "about": about, "seconds": time.perf_counter() - started,
-            "cpu_seconds": cpu_seconds, "peak_mb": peak_kb / 1024,
+            "cell": f"{self.model} × {self.dataset}", "rule": rule, "about": about,
+            "seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds, "peak_mb": peak_kb / 1024,
             "asked_mb": cpu_cost.memory_mb(self.config, rule, [self.place]),
             "asked_minutes": cpu_cost.minutes(self.config, rule, [self.place]),
         })  # fmt: skip
@@ -111,17 +111,10 @@ class Bench:
 
     def grade(self, answers: str, split: str) -> Path:
         """Grade a part's answers."""
-        out, rule = self.at(f"{answers}-{split}-verdicts"), "grade_unprompted" if answers == "unprompted" else ""
-        gold = self.folder / "gold" / f"{split}.parquet"
-        self.run(
-            rule or "grade_answers",
-            "grade_answers",
-            about=f"{answers}, {split}",
-            answers=self.at(answers),
-            gold=gold,
-            split=split,
-            out=out,
-        )
+        rule = "grade_unprompted" if answers == "unprompted" else "grade_answers"
+        out, gold = self.at(f"{answers}-{split}-verdicts"), self.folder / "gold" / f"{split}.parquet"
+        paths: dict[str, Any] = {"answers": self.at(answers), "gold": gold, "split": split, "out": out}
+        self.run(rule, "grade_answers", about=f"{answers}, {split}", **paths)
         return out
 
     def answer(self, part: str, *plans: str) -> None:
