@@ -36,8 +36,8 @@ unit: .venv/test
 proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole studies
 	$(PYTEST) -m proof
 
-bench: .venv/test  ## measure speed and memory against the usual ways (about two hours): docs/benchmarks.md
-	$(BIN)/python -m benchmarks
+bench: .venv/test  ## measure speed and memory against the usual ways (about two hours): docs/benchmarks.md; BENCH="--only scale"
+	$(BIN)/python -m benchmarks $(BENCH)
 
 resume: .venv/study  ## go on with a run whose Snakemake was killed (docs/cluster.md); RESUME="results/paper --cancel"
 	$(BIN)/python -m dpc.pipeline.cluster.resume $(RESUME)

@@ -18,6 +18,8 @@ from dpc.errors import DpcError
 Runs = dict[tuple[str, str], tuple[suite.Work, list[str]]]
 
 
+SCALE, LOOK = "scale", 0.02
+"""The part with a page of its own: CPU stages; asked for by name alone, it needs an hour and 10 GB of disk."""
 START_SECONDS = 8
 """What a process takes to import and make its model."""
 
@@ -121,7 +123,9 @@ def arguments() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, help="how often everything is run (5; with --quick 2)")
-    parser.add_argument("--only", action="append", choices=suite.PARTS, default=[], help="a part; may be repeated")
+    parser.add_argument(
+        "--only", action="append", choices=[*suite.PARTS, SCALE], default=[], help="a part; may be repeated"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, in files of their own")
     parser.add_argument("--page-only", action="store_true", help="write the page from the table that is there")
     parser.add_argument(
@@ -146,17 +150,20 @@ def _completed(args: argparse.Namespace) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run, or only write the page; return the exit code."""
-    from benchmarks import page
+    from benchmarks import page, scale
 
     args = _completed(arguments().parse_args(given))
     try:
-        if not args.page_only:
-            measure(args)
-        page.write(table.read(args.table), args.page)
+        if set(args.only) != {SCALE}:
+            if not args.page_only:
+                measure(args)
+            page.write(table.read(args.table), args.page)
+            say(f"runs: {args.table}   page: {args.page}   plot: {args.page.with_suffix('.svg')}")
+        if SCALE in args.only:
+            return scale.main(["--page-only"] if args.page_only else ["--share", str(LOOK)] if args.quick else [])
     except DpcError as error:
         say(str(error))
         return 1
-    say(f"runs: {args.table}   page: {args.page}   plot: {args.page.with_suffix('.svg')}")
     return 0
 
 

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,8 +77,13 @@ class Bench:
         """Return the path of a table."""
         return self.folder / f"{name}.parquet"
 
-    def run(self, rule: str, stage: str = "", more: dict[str, Any] | None = None, **flags: Any) -> None:
-        """Run a rule's stage in a fresh process and note what it took. Raises DpcError if it fails."""
+    def run(
+        self, rule: str, stage: str = "", more: dict[str, Any] | None = None, about: str = "", **flags: Any
+    ) -> None:
+        """Run a rule's stage in a fresh process and note what it took. Raises DpcError if it fails.
+
+        `more` goes into its settings; `about` tells the jobs of a rule apart.
+        """
         settings = slice_for(stage or rule, self.config, **self._wanted(more or {}))
         line = [sys.executable, "-m", "dpc", stage or rule, "--settings", settings]
         for flag, value in flags.items():
@@ -93,8 +97,8 @@ class Bench:
         if status:
             raise DpcError(f"benchmarks: {rule} ended with {os.waitstatus_to_exitcode(status)}; expected 0")
         self.rows.append({
-            "cell": f"{self.model} × {self.dataset}", "rule": rule, "seconds": time.perf_counter() - started,
-            "cpu_seconds": cpu_seconds, "peak_mb": peak_kb / 1024,
+            "cell": f"{self.model} × {self.dataset}", "rule": rule, "about": about,
+            "seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds, "peak_mb": peak_kb / 1024,
             "asked_mb": cpu_cost.memory_mb(self.config, rule, [self.place]),
             "asked_minutes": cpu_cost.minutes(self.config, rule, [self.place]),
         })  # fmt: skip
@@ -107,9 +111,10 @@ class Bench:
 
     def grade(self, answers: str, split: str) -> Path:
         """Grade a part's answers."""
-        out, rule = self.at(f"{answers}-{split}-verdicts"), "grade_unprompted" if answers == "unprompted" else ""
-        gold = self.folder / "gold" / f"{split}.parquet"
-        self.run(rule or "grade_answers", "grade_answers", answers=self.at(answers), gold=gold, split=split, out=out)
+        rule = "grade_unprompted" if answers == "unprompted" else "grade_answers"
+        out, gold = self.at(f"{answers}-{split}-verdicts"), self.folder / "gold" / f"{split}.parquet"
+        paths: dict[str, Any] = {"answers": self.at(answers), "gold": gold, "split": split, "out": out}
+        self.run(rule, "grade_answers", about=f"{answers}, {split}", **paths)
         return out
 
     def answer(self, part: str, *plans: str) -> None:
@@ -206,14 +211,22 @@ def report(bench: Bench) -> None:
         variants=at("variants"), mechanism=at("mechanism"), folder=out)  # fmt: skip
 
 
-def measure(models: list[str], share: float) -> Iterator[Row]:
-    """Yield a row for every stage of every cell."""
+def measure(models: list[str], share: float, rows: Path) -> None:
+    """Measure cells; write a row per stage to `rows`, where those of other cells stay."""
     for model in models:
         with tempfile.TemporaryDirectory(prefix="dpc-scale-") as folder:
             bench = Bench(model, Path(folder), share)
             prepare(bench)
             study(bench)
-            yield from bench.rows
+        others = [row for row in read(rows) if row["cell"] != bench.rows[0]["cell"]]
+        rows.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps({**row, "share": share}) for row in bench.rows]
+        rows.write_text("\n".join([*map(json.dumps, others), *lines]) + "\n")
+
+
+def read(rows: Path) -> list[Row]:
+    """Return the rows measured so far."""
+    return [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
 
 
 def faults(rows: list[Row]) -> list[str]:
@@ -229,40 +242,45 @@ def faults(rows: list[Row]) -> list[str]:
     return found
 
 
-def page(rows: list[Row], share: float) -> str:
-    """Return docs/scale.md."""
-    size = "" if share == 1 else f"**A look at {share:g} of the questions.** "
-    head = f"""# CPU stages at the paper's size
+HEAD = """# CPU stages at the paper's size
 
-Written by `python -m benchmarks --only scale`. {size}Synthetic tables of one cell: every question's saliency, answers
-under every plan, saliency again where DPC fires. *Seconds* are of the processor (one core), *passed* by the clock on a
-machine that others may use. *Asked* is what the rule asks a scheduler for at its first attempt.
-"""
-    parts = [head]
-    for cell, own in itertools.groupby(rows, key=lambda row: row["cell"]):
+Written by `python -m benchmarks --only scale`; its rows are in `scale.jsonl`. Tables of one cell are synthetic: every
+question's saliency, answers under every plan, saliency again where DPC fires. *Seconds* are of the processor (one
+core), *passed* by the clock, on a machine that others may use. *Asked* is what the rule asks a scheduler for at its
+first attempt."""
+
+
+def page(rows: list[Row]) -> str:
+    """Return docs/scale.md: nothing but what stands in the rows."""
+    parts = [HEAD]
+    names = ["rule", "seconds", "passed", "peak MB", "asked MB", "asked minutes"]
+    for cell, group in itertools.groupby(rows, key=lambda row: row["cell"]):
+        own = list(group)
         lines = [
-            [row["rule"], f"{row['cpu_seconds']:.1f}", f"{row['seconds']:.1f}", f"{row['peak_mb']:,.0f}",
-             f"{row['asked_mb']:,}", str(row["asked_minutes"])]
+            [f"`{row['rule']}` {row['about']}".strip(), f"{row['cpu_seconds']:.1f}", f"{row['seconds']:.1f}",
+             f"{row['peak_mb']:,.0f}", f"{row['asked_mb']:,}", str(row["asked_minutes"])]
             for row in own
         ]  # fmt: skip
-        names = ["rule", "seconds", "passed", "peak MB", "asked MB", "asked minutes"]
-        parts.append(f"## {cell}\n\n{markdown(names, lines, 1)}")
+        size = "" if own[0]["share"] == 1 else f"**A look at {own[0]['share']:g} of the questions.**\n\n"
+        parts.append(f"## {cell}\n\n{size}{markdown(names, lines, 1)}")
     told = [f"- **Missed**: {line}" for line in faults(rows)]
     parts.append("\n".join(told or ["Every stage fits its first attempt."]))
     return "\n\n".join(parts) + "\n"
 
 
 def main(given: list[str] | None = None) -> int:
-    """Measure, write the page; return the exit code: 1 where something does not hold."""
+    """Measure, write rows and page; return the exit code: 1 where something does not hold."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--model", action="append", choices=list(CELLS), default=[], help="default: both cells")
     parser.add_argument("--share", type=float, default=1.0, help="of the questions")
+    parser.add_argument("--page-only", action="store_true", help="write the page from the rows that are there")
     parser.add_argument("--page", type=Path, help="default: docs/scale.md, or results/bench/scale.md of a share")
     args = parser.parse_args(given)
-    rows = list(measure(args.model or list(CELLS), args.share))
-    out = args.page or Path("docs/scale.md" if args.share == 1 and not args.model else "results/bench/scale.md")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page(rows, args.share))
+    out = args.page or Path("docs/scale.md" if args.share == 1 else "results/bench/scale.md")
+    if not args.page_only:
+        measure(args.model or list(CELLS), args.share, out.with_suffix(".jsonl"))
+    rows = read(out.with_suffix(".jsonl"))
+    out.write_text(page(rows))
     print("\n".join([f"page: {out}", *faults(rows)]), file=sys.stderr)
     return 1 if faults(rows) else 0
 

@@ -72,7 +72,7 @@ def cell_of(config: Config, place: Place) -> Cell:
         calibration=calibration,
         sampled=sample.correlation + 2 * sample.per_class,
         layers=cost.layers_of(cost.parameters(config.models[place.model])),
-        vectors=config.recipes[str(place.recipe)].vectors,
+        vectors=config.recipes[place.recipe].vectors if place.recipe else 0,
         tokens=dataset.max_new_tokens,
         answers=max([calibration + test, *parts]),
         planned=test * len({*config.study.plans, *config.study.oracles}),

@@ -1,0 +1,77 @@
+"""What CPU jobs ask for: every one of them, more for more to read, and little enough for the paper's cells."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dpc.config.settings import Config, load_config
+from dpc.pipeline import cost, cpu_cost
+from dpc.pipeline.cost import Place
+from tests.support.config_tree import config
+from tests.support.paths import ROOT
+from tests.support.workflow import nested, overlay
+
+PAPER = load_config(config())
+CELL = Place("llama2-13b", "math", "paper")
+SCANNING = {"read_flow", "run_study", "sweep_choices", "compare_flows"}
+SMALL = {
+    "load_problems", "render_prompts", "write_validation", "fetch_model", "fetch_dataset", "train_builtin_model",
+    "check", "estimate",
+}  # fmt: skip
+"""Rules that ask for the profile's defaults: their work does not grow with a cell."""
+
+
+def rules() -> dict[str, str]:
+    """Every rule with a shell line, by name."""
+    text = "\n".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
+    blocks = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
+    return {block.split(":")[0]: block for block in blocks if "shell:" in block}
+
+
+def test_every_rule_says_what_it_asks_for() -> None:
+    asked = {name: re.findall(r'\*\*(cpu|torch)_job\("(\w+)"\)', block) for name, block in rules().items()}
+    assert {name for name, found in asked.items() if found == [("cpu", name)]} == set(cpu_cost.NEEDS)
+    assert {name for name, found in asked.items() if found == [("torch", name)]} == set(cost.RATES) - {"train"}
+    assert {name for name, found in asked.items() if not found} <= SMALL
+
+
+def asked(config_: Config, rule: str) -> tuple[int, int]:
+    return cpu_cost.memory_mb(config_, rule, [CELL]), cpu_cost.minutes(config_, rule, [CELL])
+
+
+@pytest.mark.parametrize("rule", cpu_cost.NEEDS)
+def test_a_cell_of_the_paper_fits_a_small_node(rule: str) -> None:
+    memory, minutes = asked(PAPER, rule)
+    assert cpu_cost.BASE_MB < memory <= 4000
+    assert minutes <= 60
+    assert cpu_cost.memory_mb(PAPER, rule, [CELL], 2) == 2 * memory
+
+
+@pytest.mark.parametrize("rule", cpu_cost.NEEDS)
+@pytest.mark.parametrize(
+    ("key", "value", "which"),
+    [
+        ("datasets.math.max_new_tokens", 4096, set(cpu_cost.NEEDS) - {r for r in cpu_cost.NEEDS if r[:4] == "draw"}),
+        ("datasets.math.splits.test", 50_000, set(cpu_cost.NEEDS) - SCANNING - {"compare_variants"}),
+        ("datasets.math.splits.calibration", 4000, {"sweep_choices"}),
+        ("recipes.paper.vectors", 400, SCANNING),
+        ("study.sample.correlation", 4000, {"run_study"}),
+    ],
+)
+def test_more_to_hold_asks_for_more(rule: str, key: str, value: int, which: set[str]) -> None:
+    larger = load_config(overlay(config(), nested(key, value)))
+    if rule in which:
+        assert asked(larger, rule)[0] >= asked(PAPER, rule)[0]
+        if "outcomes" not in rule and rule in SCANNING:
+            assert asked(larger, rule)[0] > asked(PAPER, rule)[0]
+
+
+def test_jobs_about_several_cells_ask_for_all() -> None:
+    one, three = (cpu_cost.memory_mb(PAPER, "write_tables", [CELL] * count) for count in (1, 3))
+    assert three - cpu_cost.BASE_MB == pytest.approx(3 * (one - cpu_cost.BASE_MB), abs=2)
+
+
+def test_an_unprompted_answer_has_no_recipe() -> None:
+    assert cpu_cost.memory_mb(PAPER, "grade_unprompted", [Place("llama2-13b", "math")]) > cpu_cost.BASE_MB
