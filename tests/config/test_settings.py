@@ -341,9 +341,9 @@ REACH: dict[str, tuple[Any, str]] = {
 """Key: another value, and the stages whose settings it changes."""
 INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
-    "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision", "recipes.*.tuner",
+    "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
     "datasets.*.hub.train", "datasets.*.hub.test", "saliency.loss_target", "corrupt.regenerate", "corrupt.rounds",
-    "recipes.*.options",
+    "recipes.*.tuner", "recipes.*.options",
 }  # fmt: skip
 """Files are inputs of a rule; the task is changed above with the rows it reads; of targets and tuners there is one."""
 
