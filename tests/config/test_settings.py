@@ -32,7 +32,6 @@ WRONG: list[tuple[str, Any, str]] = [
     ("models.builtin.builtin.widht", 5, "unknown key `models.builtin.builtin.widht`; did you mean 'width'?"),
     ("models.builtin.dtyp", "x", "unknown key `models.builtin.dtyp`; did you mean 'dtype'?"),
     ("datasets.gsm8k.hub.tests", [], "unknown key `datasets.gsm8k.hub.tests`; did you mean 'test'?"),
-    ("recipes.paper.tuner", "promt", "`recipes.paper.tuner` is 'promt': expected 'prompt_tuning'"),
     ("recipes.paper.options", {"rank": 4}, "recipes.paper: `options` of tuner prompt_tuning: unknown key `rank`"),
     ("recipes.paper.step", 5, "unknown key `recipes.paper.step`; did you mean 'steps'?"),
     ("execution.batch_size.x", 5, "unknown key `execution.batch_size.x`; known are act, generate, saliency, tune"),

@@ -18,7 +18,7 @@ def pool_plans(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame) ->
     """Return one row per plan, in fixed order: means over seeds, the seeds' own accuracies in `seeds`.
 
     `idle` counts the seeds under which a plan never fires. Intervals are those of the recipe's `accuracies` (see
-    `main_tables.py`); a plan that is not in there, an oracle of many tries, keeps the mean of its seeds'.
+    `Tables.accuracies`); a plan that is not in there, an oracle of many tries, keeps the mean of its seeds'.
     """
     rows = pd.concat(list(evaluations), ignore_index=True)
     pooled = rows.assign(idle=rows["fire_rate"] == 0).groupby("plan").agg(
