@@ -6,11 +6,11 @@ The ids D1 to D31 name the choices the paper left open; `docs/choices.md` gives 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from dpc.config.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, TaskName, one_of
+from dpc.config.kinds import AsNumber, Bos, Count, Layout, Name, Positive, Settings, Share, TaskName, one_of
 
 
 class BuiltinModel(Settings):
@@ -66,6 +66,15 @@ class Model(Settings):
 
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     """Attention kernel outside saliency, which has its own; `auto` is torch's fused one where the family allows it."""
+    bos: Bos = "auto"
+    """Begin-of-sequence token in front of every sequence: `auto` where the tokenizer itself puts one (D3)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _builtin_has_bos(cls, raw: Any) -> Any:
+        """The embedded model is trained with a beginning in front, which its tokenizer leaves to its users."""
+        is_open = isinstance(raw, dict) and raw.get("builtin") is not None and raw.get("bos", "auto") == "auto"
+        return {**raw, "bos": True} if is_open else raw
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:

@@ -64,6 +64,8 @@ PlanName = Literal[
 ]  # fmt: skip
 TaskName = Literal["gsm8k", "aqua", "math", "arithmetic"]
 """The modules of `dpc/tasks`."""
+Bos = Literal["auto"] | bool
+"""Whether a beginning mark stands in front of every sequence; `auto` asks the tokenizer."""
 Layout = Literal["bos_first", "prompt_first"]
 """`[BOS, prompt, question]` or `[prompt, BOS, question]` (D3)."""
 OracleName = Literal["oracle_trigger", "oracle_token"]

@@ -5,6 +5,7 @@ Activations move from card to card where the layers do; keys, values and salienc
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 
 from dpc.errors import DpcError
 from dpc.pipeline import cost
+from dpc.storage.model_files import architecture, read_config
+from dpc.storage.weight_files import expected
 
 
 def placement(folder: Path, dtype: str, device: torch.device) -> dict[str, Any]:
@@ -51,9 +54,6 @@ def check_spread(folder: Path, model: Any) -> None:
 
 def weight_bytes(folder: Path, dtype: str) -> int:
     """Return what the weights of the model in `folder` take as `dtype`, from its config alone."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return sum(parameter.numel() for parameter in model.parameters()) * cost.BYTES[dtype]
+    file = folder / "config.json"
+    sizes = expected(architecture(file, read_config(file))).values()
+    return sum(math.prod(size) for size in sizes) * cost.BYTES[dtype]

@@ -19,7 +19,7 @@ from typing import Literal
 from dpc.config.catalogue import Dataset, Model
 from dpc.config.settings import Config
 from dpc.errors import DpcError
-from dpc.storage.model_files import counted
+from dpc.storage.weight_files import counted
 
 Rate = Literal["generate", "saliency", "tune"]
 RATES: dict[str, Rate] = {

@@ -99,6 +99,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
     ("recipes.over_reaching.layout", "prompt_first", {**one_recipe(PROMPTED), **FIGURES, **TABLES}),
     ("layout", "prompt_first", {**PROMPTED, "generate_unprompted": 1}),
+    ("models.builtin.bos", False, {**PROMPTED, "generate_unprompted": 1}),
     ("datasets.arithmetic.template", "Q : {question} now A :", ALL_BUT_MODEL),
     ("datasets.arithmetic.formats", {"builtin": "plain_4_shot"}, RENDERED),
     ("datasets.arithmetic.generate", 7, ALL_BUT_MODEL),

@@ -11,6 +11,7 @@ from dpc.config.execution import Execution
 from dpc.config.slices import TunePromptStage
 from dpc.pipeline.progress import log, progress, provenance
 from dpc.storage import tables
+from dpc.storage.adapter_files import stranger
 from dpc.storage.interrupt import interruptible, stopped
 from dpc.storage.store import context
 
@@ -47,13 +48,12 @@ def run(
 
     read = _read(questions, {"tuning": tuning, "validation": validation})
     kept = Checkpoint(checkpoint, context("tune_prompt", settings, model, None, read), execution.save_every_seconds)
-    lm = models.load(model, settings.dtype, execution, settings.attention)
+    lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
     work = Tuning(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
     if given is not None:
-        work.bring_in(soft_prompt.adapter(given, lm, settings.recipe.vectors))
-        log.info("took the prompt of %s, tuned elsewhere", given)
+        _bring_in(work, given, model)
     else:
         kept.resume(work)
         _finish(work, kept)
@@ -67,6 +67,26 @@ def run(
         provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples)),
     )
     kept.remove()
+
+
+def _bring_in(work: Tuning, given: Path, model: Path) -> None:
+    """Take the prompt of `given`; warn where it is likely another model's, or does nothing."""
+    from dpc.lm.effect import changed_tokens
+    from dpc.prompts import soft_prompt
+
+    lm, order = work.objective.lm, work.objective.layout
+    work.bring_in(soft_prompt.adapter(given, lm, work.recipe.vectors))
+    changed, tokens = changed_tokens(lm, order, work.kept_ND, work.validation)
+    log.info("took the prompt of %s, tuned elsewhere; it changes the next token at %d of %d", given, changed, tokens)
+    if strange := stranger(given, model):
+        log.warning("%s", strange)
+    if not changed:
+        log.warning(
+            "%s: this prompt changes none of %d next tokens in gold rationales of validation questions: is it the one "
+            "that was meant, and was it tuned on this model and in this layout?",
+            given,
+            tokens,
+        )
 
 
 def _finish(work: Tuning, kept: Checkpoint) -> None:
