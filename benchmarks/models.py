@@ -51,4 +51,4 @@ def with_words(model: Any) -> LanguageModel:
     core = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     marks = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<pad>"}
-    return wrap(model, PreTrainedTokenizerFast(tokenizer_object=core, **marks))
+    return wrap(model, PreTrainedTokenizerFast(tokenizer_object=core, **marks), bos=True)

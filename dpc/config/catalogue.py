@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from dpc.config.declared import declared, settings_of
-from dpc.config.kinds import AsNumber, Count, Layout, Name, Positive, Settings, Share, TaskName, TunerName, one_of
+from dpc.config.kinds import AsNumber, Bos, Count, Layout, Name, Positive, Settings, Share, TaskName, TunerName, one_of
 from dpc.config.messages import one_line
 
 
@@ -68,6 +68,15 @@ class Model(Settings):
 
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     """Attention kernel outside saliency, which has its own; `auto` is torch's fused one where the family allows it."""
+    bos: Bos = "auto"
+    """Begin-of-sequence token in front of every sequence: `auto` where the tokenizer itself puts one (D3)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _builtin_has_bos(cls, raw: Any) -> Any:
+        """The embedded model is trained with a beginning in front, which its tokenizer leaves to its users."""
+        is_open = isinstance(raw, dict) and raw.get("builtin") is not None and raw.get("bos", "auto") == "auto"
+        return {**raw, "bos": True} if is_open else raw
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:

@@ -97,6 +97,8 @@ else:  # a type checker knows no choices that are read from files
     _TESTED = [name for name, values in _PLANS.items() if "test" in values.get("splits", ("test",))]
     PlanName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] != "oracle")]
     OracleName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] == "oracle")]
+Bos = Literal["auto"] | bool
+"""Whether a beginning mark stands in front of every sequence; `auto` asks the tokenizer."""
 Layout = Literal["bos_first", "prompt_first"]
 """`[BOS, prompt, question]` or `[prompt, BOS, question]` (D3)."""
 

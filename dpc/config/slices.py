@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, get_type_hints
 
 from dpc.config.catalogue import BuiltinModel, Format, Recipe, Splits
-from dpc.config.kinds import Layout, Settings, TaskName
+from dpc.config.kinds import Bos, Layout, Settings, TaskName
 from dpc.config.methods import Act
 from dpc.config.settings import (
     Config,
@@ -34,6 +34,14 @@ Dtype = Literal["float32", "bfloat16", "float64"]
 Attention = Literal["auto", "sdpa", "eager"]
 
 
+class OnModel(Settings):
+    """What every stage is told that runs a model."""
+
+    dtype: Dtype
+    attention: Attention = "auto"
+    bos: Bos = "auto"
+
+
 class ProblemsStage(Settings):
     """Read rows, cut splits, render questions."""
 
@@ -48,6 +56,8 @@ class RenderStage(Settings):
     """Put questions to one model in a format of its own."""
 
     format: Format
+    bos: Bos = "auto"
+    """A chat template's own beginning is left out where one stands in front of every sequence."""
 
 
 class BuiltinModelStage(Settings):
@@ -56,32 +66,26 @@ class BuiltinModelStage(Settings):
     builtin: BuiltinModel
 
 
-class TunePromptStage(Settings):
+class TunePromptStage(OnModel):
     """Tune one soft prompt."""
 
-    dtype: Dtype
-    attention: Attention = "auto"
     layout: Layout
     recipe: Recipe
     seed: int
 
 
-class GenerateStage(Settings):
+class GenerateStage(OnModel):
     """Generate rationales, with the base prompt, without one, or under edits."""
 
-    dtype: Dtype
-    attention: Attention = "auto"
     layout: Layout
     task: TaskName
     max_new_tokens: int
     stop: list[str]
 
 
-class SelectActHeadsStage(Settings):
+class SelectActHeadsStage(OnModel):
     """Select and confirm the heads of attention calibration."""
 
-    dtype: Dtype
-    attention: Attention = "auto"
     layout: Layout
     act: Act
 
@@ -92,11 +96,9 @@ class GenerateActStage(GenerateStage):
     act: Act
 
 
-class ExtractSaliencyStage(Settings):
+class ExtractSaliencyStage(OnModel):
     """Measure saliency on the model's own rationales."""
 
-    dtype: Dtype
-    attention: Attention = "auto"
     layout: Layout
     task: TaskName
     saliency: Saliency
@@ -151,11 +153,9 @@ class PlanStage(Settings):
     controls: Controls
 
 
-class ValidateStage(Settings):
+class ValidateStage(OnModel):
     """Plant harm in one prompt and look for it."""
 
-    dtype: Dtype
-    attention: Attention = "auto"
     layout: Layout
     task: TaskName
     max_new_tokens: int

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dpc.errors import DpcError
-from dpc.storage.model_files import BYTES, CARD_SHARE, cards
+from dpc.storage.weight_files import BYTES, CARD_SHARE, cards, counted
 
 
 def placement(folder: Path, dtype: str, device: torch.device) -> dict[str, Any]:
@@ -50,10 +50,5 @@ def check_spread(folder: Path, model: Any) -> None:
 
 
 def weight_bytes(folder: Path, dtype: str) -> int:
-    """Return what the weights of the model in `folder` take as `dtype`, from its config alone."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return sum(parameter.numel() for parameter in model.parameters()) * BYTES[dtype]
+    """Return what the weights of the model in `folder` take as `dtype`, from their headers alone."""
+    return round(counted(folder) * 1e9) * BYTES[dtype]

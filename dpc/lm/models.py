@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from dpc.config.execution import Execution
+from dpc.config.kinds import Bos
 from dpc.config.messages import snakemake
 from dpc.errors import DpcError
+from dpc.lm import tokenizer
 from dpc.lm.cards import check_spread, placement
 from dpc.lm.families import FAMILIES, Family
-from dpc.storage.model_files import kernel, read_config
+from dpc.storage.model_files import kernel
+from dpc.storage.model_folder import sound
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class LanguageModel:
     """transformers' causal LM, in eval mode, no parameter with a gradient."""
     tokenizer: Any
     bos_id: int | None
-    """Put in front of every sequence; None where the family has none."""
+    """Put in front of every sequence; None for none. See `models.NAME.bos`."""
     pad_id: int
     end_ids: tuple[int, ...]
     """Tokens that end a generation; the first one ends a gold rationale."""
@@ -67,8 +70,15 @@ class LanguageModel:
         return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text` without any special token."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        """Return the ids of `text` without any mark that it does not hold.
+
+        Raises DpcError for a word that the tokenizer has and the model has not.
+        """
+        ids = list(self.tokenizer.encode(text, add_special_tokens=False))
+        if max(ids, default=0) >= self.embedding.num_embeddings:
+            word = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise DpcError(f"a text holds {word!r}, a word of the tokenizer that the model does not know; remove it")
+        return ids
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of `ids`, special tokens left out."""
@@ -89,59 +99,66 @@ def set_up_torch(execution: Execution) -> torch.device:
     return torch.device(execution.device)
 
 
-def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto") -> LanguageModel:
+def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto", bos: Bos = "auto") -> LanguageModel:
     """Load the model in `folder` (config, safetensors, tokenizer) without touching the network.
 
-    `attention` is the kernel outside saliency: sdpa, eager, or auto. A model too large for one card lies on several.
-    Raises DpcError if the folder is missing or incomplete, the family is not supported, at all or with that kernel, or
-    the cards cannot hold the weights.
+    `attention` is the kernel outside saliency: sdpa, eager, or auto. `bos` says whether a token stands in front of
+    every sequence; auto asks the tokenizer. A model too large for one card lies on several. Raises DpcError if the
+    folder is missing or not sound, the family cannot run with that kernel, or the cards cannot hold the weights.
     """
     device = set_up_torch(execution)
-    implementation, where = kernel(folder, _config(folder), attention), placement(folder, dtype, device)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    _expect(folder)
+    found = sound(Path(folder), bos)
+    implementation, where = kernel(folder, found.shape.model_type, attention), placement(folder, dtype, device)
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, told = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=AutoConfig.for_model(**found.shape.settings()),
+            generation_config=GenerationConfig(eos_token_id=found.end_ids or None),
             dtype=getattr(torch, dtype),
             attn_implementation=implementation,
             use_safetensors=True,
             local_files_only=True,
+            output_loading_info=True,
             **where,
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise DpcError(f"{folder}: cannot load model and tokenizer: {str(error).splitlines()[0]}") from None
+        raise DpcError(f"{folder}: cannot load the model: {str(error).splitlines()[0]}") from None
+    if told["missing_keys"]:  # they would be random; `sound` knows the families as they are today
+        raise DpcError(f"{folder}: found no weights for {min(told['missing_keys'])}; copy or fetch the model again")
     if where:
         check_spread(folder, model)
-    return wrap(model if where else model.to(device), tokenizer)
+    return wrap(model if where else model.to(device), tokenizer.load(folder), bos)
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _expect(folder: Path) -> None:
     file = Path(folder) / "config.json"
     if not file.is_file():
         raise DpcError(
             f"{folder}: found no config.json; expected a model folder (config, safetensors, tokenizer): "
             f"correct models.NAME.path, or fetch it where there is network: `{snakemake(str(file))}` (rule fetch_model)"
         )
-    return read_config(file)
 
 
-def wrap(model: Any, tokenizer: Any) -> LanguageModel:
-    """Freeze `model` and gather the ids of `tokenizer`."""
+def wrap(model: Any, words: Any, bos: Bos = "auto") -> LanguageModel:
+    """Freeze `model` and gather the ids of the tokenizer `words`. Raises DpcError where it has no end mark."""
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     ends = model.generation_config.eos_token_id
     if ends is None:
-        ends = tokenizer.eos_token_id
+        ends = words.eos_token_id
     end_ids = tuple(ends) if isinstance(ends, list | tuple) else (ends,)
     if end_ids[0] is None:
         raise DpcError("the tokenizer has no end-of-sequence token; expected `eos_token` in its config")
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_ids[0]
-    return LanguageModel(model, tokenizer, tokenizer.bos_token_id, int(pad_id), tuple(int(i) for i in end_ids))
+    pad_id = words.pad_token_id
+    if pad_id is None or pad_id >= model.get_input_embeddings().num_embeddings:  # some tokenizers add one of their own
+        pad_id = end_ids[0]
+    return LanguageModel(model, words, tokenizer.first_id(words, bos), int(pad_id), tuple(int(i) for i in end_ids))
 
 
 @contextmanager

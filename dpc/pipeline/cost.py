@@ -21,7 +21,7 @@ from dpc.config.settings import Config
 from dpc.errors import DpcError
 from dpc.plans.declaration import PLANS
 from dpc.plans.declaration import of as plans_of
-from dpc.storage.model_files import ACTIVATIONS, BYTES, CACHE_GB, cards, counted
+from dpc.storage.weight_files import ACTIVATIONS, BYTES, CACHE_GB, cards, counted
 from dpc.tasks import TASKS
 
 Rate = Literal["generate", "saliency", "tune"]

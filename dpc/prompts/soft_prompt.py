@@ -14,9 +14,9 @@ from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm.models import LanguageModel
 from dpc.prompts.edits import Edit
+from dpc.storage import adapter_files
+from dpc.storage.adapter_files import KEY
 from dpc.storage.files import atomic
-
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def initial(lm: LanguageModel, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -47,7 +47,7 @@ def save(prompt_ND: Tensor, weights: Path, config: Path, model_path: str, lm: La
         "prompt_tuning_init": "RANDOM",
     }
     with atomic(weights) as temporary:
-        save_file({"prompt_embeddings": prompt_ND.detach().float().cpu().contiguous()}, temporary)
+        save_file({KEY: prompt_ND.detach().float().cpu().contiguous()}, temporary)
     with atomic(config) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
@@ -55,37 +55,30 @@ def save(prompt_ND: Tensor, weights: Path, config: Path, model_path: str, lm: La
 def adapter(folder: Path, lm: LanguageModel, vectors: int) -> Tensor:
     """Read the prompt (N x D, float32) of a prompt-tuning adapter that PEFT wrote, in safetensors.
 
-    Raises DpcError if it is of another kind, width or length, or not there.
+    Raises DpcError if it is of another kind, width or length, holds more than a prompt, or is not there.
     """
-    file = folder / CONFIG
-    try:
-        kind = json.loads(file.read_text())["peft_type"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DpcError(f"{file}: found no PEFT adapter ({error}); correct recipes.NAME.adapter") from None
-    if kind != "PROMPT_TUNING":
-        raise DpcError(f"{file}: peft_type is {kind!r}; expected PROMPT_TUNING: vectors before the question, no more")
-    prompt_ND = _vectors(folder / WEIGHTS, lm, "write the adapter with safe_serialization=True")
+    prompt_ND = torch.from_numpy(adapter_files.vectors(folder))
     if len(prompt_ND) != vectors:
         raise DpcError(f"{folder}: found {len(prompt_ND)} vectors, expected {vectors}; correct recipes.NAME.vectors")
-    return prompt_ND.float().to(lm.device)
+    return _fitting(prompt_ND, folder, lm).to(lm.device)
 
 
 def load(weights: Path, lm: LanguageModel) -> Tensor:
-    """Read a prompt-tuning adapter's vectors (N x D) in the model's dtype and device.
+    """Read the vectors (N x D) that `save` wrote in the model's dtype and device.
 
     Raises DpcError if the file is missing, unreadable, or of another width than the model.
     """
-    return _vectors(weights, lm, "run tune_prompt again").to(device=lm.device, dtype=lm.embedding.weight.dtype)
-
-
-def _vectors(weights: Path, lm: LanguageModel, mend: str) -> Tensor:
     try:
-        prompt_ND = load_file(weights)["prompt_embeddings"]
+        prompt_ND = load_file(weights)[KEY]
     except (OSError, SafetensorError, KeyError) as error:
-        raise DpcError(f"{weights}: found no prompt-tuning adapter ({error}); {mend}") from None
+        raise DpcError(f"{weights}: found no prompt-tuning adapter ({error}); run tune_prompt again") from None
+    return _fitting(prompt_ND, weights, lm).to(device=lm.device, dtype=lm.embedding.weight.dtype)
+
+
+def _fitting(prompt_ND: Tensor, place: Path, lm: LanguageModel) -> Tensor:
     width = lm.embedding.weight.shape[1]
     if prompt_ND.shape[1] != width:
-        raise DpcError(f"{weights}: prompt vectors have width {prompt_ND.shape[1]}, the model has {width}")
+        raise DpcError(f"{place}: prompt vectors have width {prompt_ND.shape[1]}, the model has {width}")
     return prompt_ND
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from dpc.errors import DpcError
 from dpc.storage.files import atomic
+from dpc.storage.json_files import read_map
 
 Kind = Literal["model", "dataset"]
 ORIGIN = "origin.json"
@@ -85,11 +86,14 @@ def _download(kind: Kind, hub: str, revision: str, folder: Path, file: str | Non
         hf_hub_download(filename="config.json", **place)
 
 
-def origin(path: Path) -> dict[str, str]:
-    """Return where a model folder or a dataset's file comes from: repository, revision and commit, or its path."""
+def origin(path: Path) -> dict[str, Any]:
+    """Return where a model folder or a dataset's file comes from: repository, revision and commit, or its path.
+
+    Raises DpcError where the file that says so cannot be read.
+    """
     for folder in (path, *path.parents):
         if (folder / ORIGIN).is_file():
-            return dict(json.loads((folder / ORIGIN).read_text()))
+            return read_map(folder / ORIGIN, "what the fetch rule wrote")
     return {"path": str(path)}
 
 

@@ -12,6 +12,7 @@ from dpc import __version__
 from dpc.config.kinds import Settings
 from dpc.config.versions import VERSIONS
 from dpc.storage.hub import origin
+from dpc.storage.tokenizer_files import first_word
 
 _PACKAGES = ("torch", "transformers", "pandas", "pyarrow", "snakemake")
 
@@ -19,10 +20,11 @@ _PACKAGES = ("torch", "transformers", "pandas", "pyarrow", "snakemake")
 def provenance(stage: str, settings: Settings, *, model: Path | None = None, **more: Any) -> dict[str, Any]:
     """Return who made a table: stage, its version, code and packages, settings, host, time, and what else is given.
 
-    `model` is the folder of the model: its hub id and commit, where it was fetched.
+    `model` is the folder of the model: its hub id and commit, where it was fetched, and the token in front of every
+    sequence that `bos` of the settings came to.
     """
     if model is not None:
-        more["model"] = origin(model)
+        more |= {"model": origin(model), "bos": first_word(model, getattr(settings, "bos", "auto"))}
     return {
         "stage": stage,
         "version": VERSIONS[stage],

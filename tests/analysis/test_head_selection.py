@@ -152,7 +152,7 @@ def planted() -> LanguageModel:
         made.lm_head.weight.mul_(0.1)
         made.lm_head.weight[40, 1], made.lm_head.weight[30, 2] = 2.0, 2.0
         embedding[:, 1:3] = 0
-    return wrap(made, lm.tokenizer)
+    return wrap(made, lm.tokenizer, bos=True)
 
 
 def test_a_planted_sink_head_is_found() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dpc.pipeline.cli import main
-from tests.support import config_tree
+from tests.support import config_tree, model_folders
 from tests.support.workflow import Workflow, nested, overlay
 
 SPLITS = ("tuning", "validation", "calibration", "act_select", "act_confirm", "test")
@@ -54,10 +54,7 @@ def files(folder: Path) -> set[str]:
 
 @pytest.fixture
 def workflow(tmp_path: Path) -> Workflow:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama", "num_hidden_layers": 4}')
-    (tmp_path / "model" / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    (tmp_path / "model" / "tokenizer.json").touch()
+    model_folders.write(tmp_path / "model", num_hidden_layers=4)
     for name in ("pointer", "cut"):
         shutil.copytree(tmp_path / "model", tmp_path / name)
     (tmp_path / "pointer" / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d")
@@ -100,7 +97,7 @@ BAD_CONFIG = {
     "a pointer of Git LFS": (
         "models.own.path",
         "pointer",
-        "config: models.own: pointer/model.safetensors: found no safet",
+        "config: models.own: pointer/model.safetensors: found no whole safet",
     ),
     "a config cut short": ("models.own.path", "cut", "config: cut/config.json: found no JSON map"),
     "layers": (
@@ -316,7 +313,7 @@ def test_the_embedded_model_is_trained_on_the_cpu_wherever_the_study_runs(tmp_pa
 def test_a_model_folder_without_weights(cell: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (cell / "generations.parquet").unlink()
     (cell / "model" / "model.safetensors").unlink()
-    assert refused(generate(cell), cell, capsys).startswith(f"{cell}/model: cannot load model and tokenizer: ")
+    assert refused(generate(cell), cell, capsys).startswith(f"{cell}/model: found no safetensors file, expected ")
 
 
 def test_a_prompt_longer_than_the_context(cell: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from dpc.config.settings import Config, load_config
 from dpc.errors import DpcError
@@ -94,12 +94,8 @@ def test_auto_shards_last_about_an_hour_and_numbers_are_taken() -> None:
 
 
 def test_parameters_of_a_local_folder_are_counted_in_the_headers(tmp_path: Path) -> None:
-    shapes = {"a": [1000, 2000], "b": [500], "c": []}
-    entries = {name: {"shape": shape, "data_offsets": [0, 7]} for name, shape in shapes.items()}
-    header = {"__metadata__": {}, **entries}
-    text = json.dumps(header).encode()
-    (tmp_path / "model-1.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"weights")
-    assert cost.counted(tmp_path) * 1e9 == pytest.approx(1000 * 2000 + 500 + 1)
+    save_file({"a": np.zeros((100, 20)), "b": np.zeros(500), "c": np.array(1.0)}, tmp_path / "model.safetensors")
+    assert cost.counted(tmp_path) * 1e9 == pytest.approx(100 * 20 + 500 + 1)
     with pytest.raises(DpcError, match="found no safetensors file"):
         cost.counted(tmp_path / "elsewhere")
 

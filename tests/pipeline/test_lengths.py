@@ -13,6 +13,7 @@ from dpc.config.settings import Config, load_config
 from dpc.errors import DpcError
 from dpc.pipeline import check, cost, lengths
 from tests.support import config_tree as tree
+from tests.support import model_folders
 from tests.support.workflow import nested, overlay
 
 SPLITS = {"tuning": 3, "validation": 1, "calibration": 2, "act_select": 2, "act_confirm": 2}
@@ -34,11 +35,7 @@ def row(label: str, words: int, answer: str = "#### 5") -> str:
 @pytest.fixture
 def study(tmp_path: Path) -> Any:
     """Return what makes the configuration of one's own rows on a model with a context of 200 tokens."""
-    model = tmp_path / "model"
-    model.mkdir()
-    llama = {"model_type": "llama", "max_position_embeddings": 200, "num_hidden_layers": 32}
-    (model / "config.json").write_text(json.dumps(llama))
-    (model / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    model = model_folders.write(tmp_path / "model", max_position_embeddings=200, num_hidden_layers=32)
     tokenizer(model / "tokenizer.json")
 
     def made(train: list[str], test: list[str], **change: Any) -> Config:

@@ -110,6 +110,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
     ("recipes.over_reaching.layout", "prompt_first", {**one_recipe(PROMPTED), **FIGURES, **TABLES}),
     ("layout", "prompt_first", {**PROMPTED, **UNPROMPTED}),
+    ("models.builtin.bos", False, {**PROMPTED, **UNPROMPTED}),
     ("datasets.arithmetic.template", "Q : {question} now A :", ALL_BUT_MODEL),
     ("datasets.arithmetic.formats", {"builtin": "plain_4_shot"}, RENDERED),
     ("datasets.arithmetic.generate", 7, ALL_BUT_MODEL),

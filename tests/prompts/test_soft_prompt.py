@@ -15,6 +15,7 @@ from dpc.lm.layout import Layout, left_padded
 from dpc.prompts import soft_prompt
 from dpc.prompts.edits import Edit
 from dpc.prompts.soft_prompt import corrupt
+from dpc.storage import adapter_files
 from tests.support import tiny
 
 MEAN = torch.full((6,), 7.0)
@@ -101,7 +102,7 @@ def test_peft_loads_the_adapter_bit_for_bit(tmp_path: Path) -> None:
 
     lm = tiny.model()
     prompt = drawn(5).repeat(1, 6)[:, : tiny.SHAPE["hidden_size"]].contiguous()
-    weights, config = tmp_path / soft_prompt.WEIGHTS, tmp_path / soft_prompt.CONFIG
+    weights, config = tmp_path / adapter_files.WEIGHTS, tmp_path / adapter_files.CONFIG
     soft_prompt.save(prompt, weights, config, "somewhere/model", lm)
     assert torch.equal(soft_prompt.load(weights, lm), prompt)
     loaded = PeftModel.from_pretrained(lm.model, tmp_path)
@@ -125,21 +126,21 @@ def test_an_adapter_that_peft_wrote_is_taken_bit_for_bit(tmp_path: Path, dtype: 
     assert torch.equal(soft_prompt.adapter(tmp_path, lm, 4), vectors.float())
     with pytest.raises(DpcError, match=r"found 4 vectors, expected 5; correct recipes\.NAME\.vectors"):
         soft_prompt.adapter(tmp_path, lm, 5)
-    config = tmp_path / soft_prompt.CONFIG
+    config = tmp_path / adapter_files.CONFIG
     config.write_text(config.read_text().replace("PROMPT_TUNING", "LORA"))
     with pytest.raises(DpcError, match="peft_type is 'LORA'; expected PROMPT_TUNING"):
         soft_prompt.adapter(tmp_path, lm, 4)
     config.unlink()
-    with pytest.raises(DpcError, match="found no PEFT adapter"):
+    with pytest.raises(DpcError, match=r"found no '.*adapter_config\.json'; write the folder of a PEFT prompt-tuning"):
         soft_prompt.adapter(tmp_path, lm, 4)
 
 
 def test_an_adapter_of_another_width_or_none_is_refused(tmp_path: Path) -> None:
     lm = tiny.model()
-    weights = tmp_path / soft_prompt.WEIGHTS
+    weights = tmp_path / adapter_files.WEIGHTS
     with pytest.raises(DpcError, match="found no prompt-tuning adapter"):
         soft_prompt.load(weights, lm)
-    soft_prompt.save(drawn(3), weights, tmp_path / soft_prompt.CONFIG, "m", lm)
+    soft_prompt.save(drawn(3), weights, tmp_path / adapter_files.CONFIG, "m", lm)
     with pytest.raises(DpcError, match="width 6, the model has 32"):
         soft_prompt.load(weights, lm)
     weights.write_bytes(b"broken")

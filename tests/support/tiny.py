@@ -35,4 +35,4 @@ def model(family: str = "llama-gqa", dtype: torch.dtype = torch.float32, seed: i
         for name, parameter in made.named_parameters():
             if parameter.dim() > 1:
                 parameter.mul_(12 if "q_proj" in name or "k_proj" in name else 4)
-    return wrap(made.to(dtype), tokenizer())
+    return wrap(made.to(dtype), tokenizer(), bos=True)

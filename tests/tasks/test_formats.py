@@ -61,10 +61,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rendered(folder: Path, model: str = "plain", **keys: Any) -> pd.DataFrame:
+def rendered(folder: Path, model: str = "plain", bos: Any = "auto", **keys: Any) -> pd.DataFrame:
     out = folder / "questions.parquet"
     stage.run(
-        RenderStage(format=form(**keys)), model=folder / model, problems=folder / "problems.parquet",
+        RenderStage(format=form(**keys), bos=bos), model=folder / model, problems=folder / "problems.parquet",
         tuning=folder / "tuning.parquet", questions=out,
     )  # fmt: skip
     return tables.read(out, "questions").set_index("problem_id")
@@ -77,9 +77,14 @@ def test_no_prompt_is_tuned_on_a_worked_example(folder: Path) -> None:
     assert tables.provenance(folder / "questions.parquet")["shots"] == ["a", "b"]
 
 
-def test_the_chat_template_is_the_tokenizers_without_its_first_mark(folder: Path) -> None:
-    table = rendered(folder, "chatty", chat=True, template="{question}", instruction="Go.")
-    assert table.loc["d", "prompt_text"] == "<user>Go.\n\nd?</user><assistant>"
+@pytest.mark.parametrize(("bos", "first"), [(True, ""), (False, "<bos>"), ("auto", "<bos>")])
+def test_the_chat_template_is_the_tokenizers_without_what_stands_in_front_anyway(
+    folder: Path, bos: Any, first: str
+) -> None:
+    """This tokenizer puts nothing in front by itself."""
+    table = rendered(folder, "chatty", bos, chat=True, template="{question}", instruction="Go.")
+    assert table.loc["d", "prompt_text"] == f"{first}<user>Go.\n\nd?</user><assistant>"
+    assert tables.provenance(folder / "questions.parquet")["bos"] == ("<bos>" if bos is True else None)
 
 
 @pytest.mark.parametrize("keys", [{"template": "{question}"}, {"instruction": "Go."}, {"shots": 1}, {"chat": True}])

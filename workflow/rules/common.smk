@@ -13,8 +13,9 @@ from snakemake.settings.types import DeploymentMethod
 ROOT = str(Path(workflow.current_basedir).parents[1])
 sys.path.insert(0, ROOT)
 
-from dpc.pipeline import check, cost
+from dpc.pipeline import check, check_models, cost
 from dpc.errors import DpcError
+from dpc.storage.json_files import readable
 from dpc.config.settings import load_config
 from dpc.config.slices import slice_for
 from dpc.tasks.splits import NAMES as SPLITS
@@ -261,6 +262,7 @@ def validated_splits(wildcards):
     return ["calibration", "test"] if is_held_out else ["calibration"]
 
 
+@readable()
 def check_local_files():
     """What would fail at once on a compute node fails here, before the first job."""
     for name in STUDY.datasets:
@@ -299,9 +301,9 @@ def refuse(look):
 
 def check_layer_ranges():
     for name in STUDY.models:
-        check.check_layers(CONFIG, name, check.depth(name, CONFIG.models[name]))
+        check_models.check_layers(CONFIG, name, check_models.depth(name, CONFIG.models[name]))
 
 
-check_local_files()
-refuse(lambda: check.check_adapters(CONFIG))
+refuse(check_local_files)
+refuse(lambda: check_models.check_adapters(CONFIG))
 refuse(check_layer_ranges)

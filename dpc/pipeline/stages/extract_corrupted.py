@@ -45,7 +45,7 @@ def run(
         from dpc.lm.batches import in_batches
         from dpc.prompts import soft_prompt
 
-        lm = models.load(model, settings.dtype, execution, settings.attention)
+        lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
         base_ND, mean_D = soft_prompt.load(prompt, lm), lm.vocabulary_VD.mean(0)
         stage = ExtractSaliencyStage(**{name: getattr(settings, name) for name in ExtractSaliencyStage.model_fields})
         with progress(len(left), "saliency", "question") as bar:
@@ -60,7 +60,7 @@ def run(
                     yield pd.DataFrame(found).assign(edit_id=edit_id)
 
     table, device = kept.complete(rows, make)
-    tables.write(out, "corrupted", table, provenance("extract_corrupted", settings, device=device))
+    tables.write(out, "corrupted", table, provenance("extract_corrupted", settings, model=model, device=device))
     kept.remove()
 
 

@@ -29,7 +29,7 @@ def run(
     from dpc.lm import models
     from dpc.prompts import soft_prompt
 
-    lm = models.load(model, settings.dtype, execution, settings.attention)
+    lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     prompt_ND = soft_prompt.load(prompt, lm)
     rows = joined(questions, generations).set_index("problem_id", drop=False)
     found = []

@@ -56,7 +56,7 @@ def run(
         from dpc.lm.saliency import measuring as saliency
         from dpc.prompts import soft_prompt
 
-        lm = models.load(model, settings.dtype, execution, settings.attention)
+        lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
         prompt_ND = soft_prompt.load(prompt, lm)
         measure = partial(
             measure_rows, lm, settings, prompt_ND, execution.checkpoint_activations, prefix=saliency.Prefix()

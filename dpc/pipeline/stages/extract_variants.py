@@ -54,7 +54,7 @@ def run(
         from dpc.lm.saliency import measuring as saliency
         from dpc.prompts import soft_prompt
 
-        lm = models.load(model, settings.dtype, execution, settings.attention)
+        lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
         prompt_ND, prefix = soft_prompt.load(prompt, lm), saliency.Prefix()
         with progress(len(left), "saliency", "question") as bar:
             for name, group in left.groupby("variant", sort=False):

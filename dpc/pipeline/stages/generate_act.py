@@ -46,7 +46,7 @@ def run(
     switched_on = heads_of(tables.read(heads, "act_heads"))
     if not switched_on:
         log.warning("no head is confirmed: prompt tuning's generations stand for ACT's")
-        tables.write(out, "generations", tables.empty("generations"), provenance("generate_act", settings))
+        tables.write(out, "generations", tables.empty("generations"), provenance("generate_act", settings, model=model))
         return
     length = tables.read(base, "generations").set_index("problem_id")["token_ids"].map(len)
     asked = tables.read(questions, "questions")
@@ -59,12 +59,13 @@ def run(
         from dpc.lm.decoding import Calibrated
         from dpc.prompts import soft_prompt
 
-        lm = models.load(model, settings.dtype, execution, settings.attention)
+        lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
         jobs = _jobs(lm, soft_prompt.load(prompt, lm), left, length)
         yield from generate_rows(lm, settings, jobs, execution, "generate act", Calibrated(settings.act, switched_on))
 
     rows, device = kept.complete(texts, make)
-    tables.write(out, "generations", rows, provenance("generate_act", settings, device=device, heads=switched_on))
+    about = provenance("generate_act", settings, model=model, device=device, heads=switched_on)
+    tables.write(out, "generations", rows, about)
     kept.remove()
 
 

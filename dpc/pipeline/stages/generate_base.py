@@ -46,7 +46,7 @@ def run(
         from dpc.lm.decoding import Request
         from dpc.prompts import soft_prompt
 
-        lm = models.load(model, settings.dtype, execution, settings.attention)
+        lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
         prompt_ND = None if prompt is None else soft_prompt.load(prompt, lm)
         jobs = [
             Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))

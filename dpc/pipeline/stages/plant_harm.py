@@ -55,7 +55,7 @@ def run(
     from dpc.prompts import soft_prompt
 
     refuse_unfollowed(trigger=settings.trigger)
-    lm = models.load(model, settings.dtype, execution, settings.attention)
+    lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
     bench = Bench(lm, settings, execution, _sampled(asked, settings), answers)
     base_ND = soft_prompt.load(prompt, lm)
@@ -69,7 +69,7 @@ def run(
             bar.add(1)
     table = pd.concat(found, ignore_index=True)
     log.info("accuracy by position: %s", table.groupby("position")["planted_correct"].mean().round(3).to_dict())
-    tables.write(out, "planted", table, provenance("plant_harm", settings, device=str(lm.device)))
+    tables.write(out, "planted", table, provenance("plant_harm", settings, model=model, device=str(lm.device)))
 
 
 def _sampled(asked: pd.DataFrame, settings: ValidateStage) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def run(
         from dpc.lm import models
         from dpc.lm.decoding import groups
 
-        lm = models.load(model, settings.dtype, execution, settings.attention)
+        lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
         edits = list(wanted["edit_id"])  # all of them: what is left must be cut into the batches that it was in
         group = dict(zip(edits, groups(edits, execution.batch_size.generate), strict=True))
         jobs = _jobs(lm, left, group, prompt, asked, tables.read(base, "generations"))

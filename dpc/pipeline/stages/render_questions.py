@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from dpc.config.kinds import Bos
 from dpc.config.slices import RenderStage
 from dpc.errors import DpcError
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+from dpc.storage.tokenizer_files import first_word
 from dpc.tasks.formats import Message, Shot, render
 
 
@@ -27,32 +28,37 @@ def run(settings: RenderStage, *, model: Path, problems: Path, tuning: Path, que
     if len(shown) < form.shots or len(gold) == len(shown):
         raise DpcError(f"found {len(gold)} tuning questions, expected more than the {form.shots} of `shots`; lower it")
     shots: list[Shot] = list(zip(shown["question"], shown["rationale"], strict=True))
-    chat = chat_of(model) if form.chat else None
+    chat = chat_of(model, settings.bos) if form.chat else None
     rest = asked[~asked["problem_id"].isin(shown["problem_id"])]
     texts = pd.Series([render(text, form, shots, chat) for text in rest["question"]], rest.index, dtype=object)
-    footer = provenance("render_questions", settings, shots=list(shown["problem_id"]))
+    footer = provenance(
+        "render_questions", settings, model=model if form.chat else None, shots=list(shown["problem_id"])
+    )
     tables.write(questions, "questions", rest.assign(prompt_text=texts), footer)
 
 
-def chat_of(folder: Path) -> Callable[[list[Message]], str]:
+def chat_of(folder: Path, bos: Bos) -> Callable[[list[Message]], str]:
     """Return what turns messages into text by the chat template of the tokenizer in `folder`.
 
-    The mark of a sequence's beginning is left out: where it stands is a matter of the layout. Raises DpcError where
-    there is no chat template.
+    Where a token stands in front of every sequence (`bos`), a template that begins with the same one leaves it to the
+    layout; else the text stays as it is. So one beginning is read, and no turn loses its mark. Raises DpcError where
+    there is no chat template, or it fails.
     """
-    from transformers import AutoTokenizer
+    from dpc.lm import tokenizer
 
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise DpcError(f"{folder}: cannot load the tokenizer: {str(error).splitlines()[0]}") from None
-    if not tokenizer.chat_template:
+    words = tokenizer.load(folder)
+    if not words.chat_template:
         raise DpcError(
             f"{folder}: found no chat template in the tokenizer; write `chat: false` in the format, or a model with one"
         )
+    first = first_word(folder, bos)
 
     def chat(messages: list[Message]) -> str:
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        return text.removeprefix(tokenizer.bos_token or "")
+        try:
+            text = str(words.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # whatever a template does
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DpcError(f"{folder}: its chat template fails ({said}); write `chat: false` in the format") from None
+        return text.removeprefix(first or "")
 
     return chat

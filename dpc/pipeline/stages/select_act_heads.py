@@ -45,7 +45,7 @@ def run(
 
     read = {part: _read(questions, gold) for part, gold in (("act_select", select), ("act_confirm", confirm))}
     kept = Store(store, "act_scores", context("select_act_heads", settings, model, prompt, pd.concat(read)), execution)
-    lm = models.load(model, settings.dtype, execution, settings.attention)
+    lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     try:
         layers = list(layer_range(settings.act.layers, lm.model.config.num_hidden_layers))
     except DpcError as error:
@@ -54,7 +54,7 @@ def run(
     table, device = kept.complete(read["act_select"], work.each)
     selected = head_selection.select(table, layers, settings.act.standard_errors)
     found = _confirmed(settings, work, selected, read["act_confirm"])
-    about = provenance("select_act_heads", settings, device=device, layers=layers)
+    about = provenance("select_act_heads", settings, model=model, device=device, layers=layers)
     tables.write(scores, "act_scores", table, about)
     tables.write(heads, "act_heads", found, about)
     kept.remove()

@@ -11,12 +11,16 @@ from dpc.config.execution import Execution
 from dpc.config.slices import TunePromptStage
 from dpc.pipeline.progress import log, progress
 from dpc.storage import tables
+from dpc.storage.adapter_files import stranger
 from dpc.storage.interrupt import interruptible, stopped
 from dpc.storage.provenance import provenance
 from dpc.storage.store import context
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dpc.lm.examples import Example
+    from dpc.lm.layout import Layout
     from dpc.lm.models import LanguageModel
     from dpc.prompts.tuners import Tuning
     from dpc.prompts.tuners.checkpoint import Checkpoint
@@ -49,14 +53,16 @@ def run(
 
     read = _read(questions, {"tuning": tuning, "validation": validation})
     kept = Checkpoint(checkpoint, context("tune_prompt", settings, model, None, read), execution.save_every_seconds)
-    lm = models.load(model, settings.dtype, execution, settings.attention)
+    lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
     begin = tuning_of(settings.recipe.tuner)
     work = begin(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
     if given is not None:
         work.bring_in(soft_prompt.adapter(given, lm, settings.recipe.vectors))
-        log.info("took the prompt of %s, tuned elsewhere", given)
+        _look_at(lm, order, work.kept_ND, held_out, given)
+        if strange := stranger(given, model):
+            log.warning("%s", strange)
     else:
         kept.resume(work)
         _finish(work, kept)
@@ -70,6 +76,21 @@ def run(
         provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples)),
     )
     kept.remove()
+
+
+def _look_at(lm: LanguageModel, order: Layout, prompt_ND: Tensor, held_out: list[Example], given: Path) -> None:
+    """Say how much the prompt of `given` changes; warn where it changes nothing."""
+    from dpc.lm.effect import changed_tokens
+
+    changed, tokens = changed_tokens(lm, order, prompt_ND, held_out)
+    log.info("took the prompt of %s, tuned elsewhere; it changes the next token at %d of %d", given, changed, tokens)
+    if not changed:
+        log.warning(
+            "%s: this prompt changes none of %d next tokens in gold rationales of validation questions: is it the one "
+            "that was meant, and was it tuned on this model and in this layout?",
+            given,
+            tokens,
+        )
 
 
 def _finish(work: Tuning, kept: Checkpoint) -> None:
