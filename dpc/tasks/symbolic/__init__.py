@@ -1,0 +1,1 @@
+"""Read formulas and say whether they are the same answer."""
