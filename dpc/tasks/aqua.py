@@ -10,7 +10,8 @@ The options belong to the question, one per line. The gold rationales end in no 
 The data are those of google-deepmind/AQuA, whose paper (Ling et al. 2017, arXiv:1705.04146) scores the
 letter alone. The lenient reading, a letter from A to E found in the text, is the habit of zero-shot
 evaluations (Kojima et al. 2022, arXiv:2205.11916); which letter counts as said to be the answer was read off
-gold rationales.
+gold rationales. `letters.py` reads them, and `marks.py` says which
+of several marks counts.
 """
 
 from __future__ import annotations
@@ -20,28 +21,18 @@ from typing import Any
 
 from dpc.errors import DpcError
 from dpc.tasks.base import Facts, Problem, count_steps, field
+from dpc.tasks.extraction import letters, marks
+from dpc.tasks.extraction.marks import Lead, Reading
+from dpc.tasks.extraction.wrappers import plain
 
 FACTS = Facts(test_rows=254)
-VERSION = "1"
+VERSION = "2"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.2
 ANSWER_MARK = "####"
 
 _LETTERS = "ABCDE"
-_STRICT = re.compile(r"[ \t]*[(\[]?([A-E])(?![A-Za-z0-9])")
-# `A` is also an article and `E` or `C` a variable: before a word or an operator a letter counts only if a
-# bracket or a dot follows it.
-_LETTER = r"[(\[*]*([A-E])(?:[)\].,:*]|(?![\w'’]|[ \t]*[-+*/^=<>×÷]|[ \t]+[a-z]))"
-_SAID = re.compile(
-    r"(?i:\b(?:answer|ans|option|choice))"
-    r"(?i:\W+(?:is|are|was|be|will|would|must|should|therefore|option|choice|answer|correct|letter))*"
-    rf"[\s:=.,*>–-]*{_LETTER}"
-)
-_SAID_AFTER = re.compile(
-    r"(?<![\w'’])([A-E])[)\].]?\**\s+(?i:is|was|must be|will be)\s+"
-    r"(?i:(?:the|our|a)\s+)?(?i:(?:correct|right|true|only|best)\b|(?:answer|option|choice)\b)"
-)
-_ALONE = re.compile(r"(?:(?<=[\s=>])|^)[(\[]?([A-E])[)\]]?[ \t]*[.)]?[ \t]*$|\(([A-E])\)", re.MULTILINE)
+_OPTION_TEXT = re.compile(r"[^\w\n]*(?:[0-9][^\n]{0,40})?(?:\n|\Z)")
 
 
 def parse(row: dict[str, Any]) -> Problem:
@@ -55,18 +46,14 @@ def parse(row: dict[str, Any]) -> Problem:
 
 
 def extract(text: str) -> tuple[str | None, str | None]:
-    """Return the letter behind the first `####`, and that or else the last letter said to be the answer.
+    """Return the letter behind the `####` that counts, and that or else the letter last said to be the answer.
 
-    Where no letter is said to be it, the lenient reading is the last one that stands alone: in brackets, or
-    at the end of a line.
+    Where no letter is said to be it, the lenient reading is the last option named, or else the last letter that stands
+    alone: in brackets, or at the end of a line.
     """
-    _, _, behind = text.partition(ANSWER_MARK)
-    strict = _STRICT.match(behind)
-    if strict:
-        return strict.group(1), strict.group(1)
-    said = [*_SAID.finditer(text), *_SAID_AFTER.finditer(text)]
-    found = max(said or _ALONE.finditer(text), key=lambda match: match.start(match.lastindex or 0), default=None)
-    return None, found.group(found.lastindex or 0) if found else None
+    text = plain(text)
+    strict = marks.behind_mark(text, _read)
+    return strict, strict or letters.named(text)
 
 
 def grade(extracted: str | None, answer: str) -> bool:
@@ -74,6 +61,12 @@ def grade(extracted: str | None, answer: str) -> bool:
     if answer not in tuple(_LETTERS):
         raise DpcError(f"gold answer {answer!r} is no option; expected a letter from A to E")
     return extracted == answer
+
+
+def _read(content: str, _lead: Lead) -> Reading | None:
+    """Read a letter, whatever words stand before it."""
+    found = letters.read(content)
+    return Reading(found[0], _OPTION_TEXT.match(found[1]) is not None) if found else None
 
 
 def _options(row: dict[str, Any]) -> list[str]:

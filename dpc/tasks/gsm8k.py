@@ -7,29 +7,35 @@ A row, made up:
 
 Each line of the rationale is a step. The `<<…>>` marks are for a calculator and are removed; the last line
 stays as the answer mark. The convention, the number behind `####` with commas aside, is that of
-openai/grade-school-math (`dataset.py`). Two additions: numbers are compared by value, so `$7.00` equals `7`,
-and there is a lenient reading.
+openai/grade-school-math (`dataset.py`). Three additions: numbers are compared by value, so `$7.00` equals
+`7` (`numerals.py`); of several marks one counts (`marks.py`); and there is a lenient reading.
 """
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from dpc.errors import DpcError
 from dpc.tasks.base import Facts, Problem, count_steps, field
+from dpc.tasks.extraction import marks, numerals
+from dpc.tasks.extraction.marks import Lead, Reading
+from dpc.tasks.extraction.wrappers import plain
 
 FACTS = Facts(test_rows=1319)
-VERSION = "1"
+VERSION = "2"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.0
 ANSWER_MARK = "####"
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\w)\.[0-9]+"
-# A minus belongs to the number unless something stands before it to subtract from.
-_NUMBER = re.compile(rf"(?:(?<![\w)\].%])[-−+])?(?:[$€£][-−]?)?(?:{_DIGITS})(?:/[0-9]+)?")
+_NUMBERED = re.compile(r"\W*[1-9](?:\s*[.):]\s+[A-Za-z]|\s*-?\s+[A-Z]\w*\s+\w)")
+"""A numbered heading: `2. Compute the total`, `1 Understand the problem`."""
+_FEW_WORDS = r"[^\w\n]*(?![A-Z][a-z])(?:[A-Za-z°][^\s\d]*[^\w\n]*){0,3}"
+"""A unit: `dollars per day`."""
+_GOES_ON = r"(?<=[,;(])|(?<=\.)(?![0-9])|(?<=\s)(?:because|since|as|which|in|for|so|if|when|but)\b"
+_END_OF_LINE = re.compile(rf"{_FEW_WORDS}(?:\n|\Z)")
+_END = re.compile(rf"{_FEW_WORDS}(?:\n|\Z|{_GOES_ON})")
 
 
 def parse(row: dict[str, Any]) -> Problem:
@@ -39,46 +45,42 @@ def parse(row: dict[str, Any]) -> Problem:
     """
     text = _CALCULATOR.sub("", str(field(row, "answer"))).strip()
     reasoning, _, last = text.rpartition(ANSWER_MARK)
-    answer = _strict(ANSWER_MARK + last)
+    answer = extract(ANSWER_MARK + last)[0]
     if answer is None:
         raise DpcError(f"field 'answer' ends in {text[-40:]!r}; expected a last line like '#### 72'")
     return Problem(str(field(row, "question")).strip(), text, answer, count_steps(reasoning, STEP_END))
 
 
 def extract(text: str) -> tuple[str | None, str | None]:
-    """Return the number behind the first `####`, and that or else the last number of the text."""
-    strict = _strict(text)
+    """Return the number behind the `####` that counts, and that or else what the text last says is the answer.
+
+    Where it says so of no number, the lenient reading is its last number.
+    """
+    text = plain(_CALCULATOR.sub("", text))
+    strict = marks.behind_mark(text, _read)
     if strict is not None:
         return strict, strict
-    numbers = [match.group() for match in _NUMBER.finditer(text)]
-    return None, _plain(numbers[-1]) if numbers else None
+    numbers = [number for _, number in marks.said(text, _read)] or numerals.numbers(text)
+    return None, numbers[-1] if numbers else None
 
 
 def grade(extracted: str | None, answer: str) -> bool:
     """Say whether both are the same number; raises DpcError if the gold answer is none."""
-    gold = _value(answer)
-    if gold is None:
+    gold = numerals.values(answer)
+    if not gold:
         raise DpcError(f"gold answer {answer!r} is not a number; expected one like '72'")
-    return extracted is not None and _value(extracted) == gold
+    return extracted is not None and not gold.isdisjoint(numerals.values(extracted))
 
 
-def _strict(text: str) -> str | None:
-    _, _, behind = text.partition(ANSWER_MARK)
-    match = _NUMBER.match(behind.lstrip(" \t"))
-    return _plain(match.group()) if match else None
+def _read(content: str, lead: Lead) -> Reading | None:
+    """Read the number that `content` begins with, or the only one of a paragraph: `Answer: Ann has 7 pens.`
 
-
-def _plain(number: str) -> str:
-    """Return `number` without currency sign, thousands commas and spaces."""
-    return re.sub(r"[\s,$€£]", "", number).replace("−", "-")
-
-
-def _value(number: str) -> Decimal | None:
-    """Return the value of `18`, `18.00` or `7/2`; units behind it do not count."""
-    match = _NUMBER.match(number.strip())
-    numerator, _, denominator = _plain(match.group() if match else "").partition("/")
-    try:
-        # A division rounds, so whole numbers of any length are left as they are.
-        return Decimal(numerator) / Decimal(denominator) if denominator else Decimal(numerator)
-    except (InvalidOperation, ZeroDivisionError):
-        return None
+    Behind a label a sentence may begin with another number (`Answer: 8 pens cost $12`), behind a heading workings may.
+    """
+    is_heading = lead in (Lead.NONE, Lead.HEADING) and _NUMBERED.match(content)
+    found = None if is_heading else numerals.read(content, is_named=lead is Lead.VERB)
+    is_sure = lead in (Lead.NONE, Lead.VERB) or (found is not None and _END.match(found.rest) is not None)
+    if found and is_sure and not (lead is Lead.HEADING and found.is_computed):
+        return Reading(found.number, not found.is_computed and _END_OF_LINE.match(found.rest) is not None)
+    only = set(numerals.numbers(content)) if lead is not Lead.NONE else set()
+    return Reading(only.pop(), False) if len(only) == 1 else None

@@ -9,7 +9,7 @@ The answer is the content of the last `\boxed`, as in hendrycks/math (`last_boxe
 solutions 90 box more than once and 23 box something else first, which is why the strict reading takes the
 last box and not the first.
 
-Two answers are compared by what they say (`dpc.tasks.symbolic.answers`) and not as text: numbers exactly, expressions by their
+Two answers are compared by what they say (`symbolic/answers.py`) and not as text: numbers exactly, expressions by their
 values, lists in any order, units where both name one. All of it is bounded, so that no text takes long.
 """
 

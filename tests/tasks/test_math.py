@@ -25,9 +25,9 @@ from dpc.tasks.symbolic.grammar import readings
 from tests.conftest import DATA
 from tests.support.math_shapes import TABLE as SHAPES
 from tests.support.math_values import TABLE as VALUES
+from tests.support.paths import DATA, needs_data
 
 task = get_task("math")
-needs_data = pytest.mark.skipif(not (DATA / "math/test.jsonl").exists(), reason="the benchmark files are not here")
 
 ROW = {"problem": "Half of one?", "solution": r"First $\boxed{x}$. Then $\boxed{\frac{1}{2}}$."}
 

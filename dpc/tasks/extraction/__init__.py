@@ -1,0 +1,1 @@
+"""Find a number or a letter in generated text."""
