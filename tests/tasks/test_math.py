@@ -22,7 +22,6 @@ from dpc.tasks import math as math_task
 from dpc.tasks.symbolic import equality
 from dpc.tasks.symbolic.answers import Words
 from dpc.tasks.symbolic.grammar import readings
-from tests.conftest import DATA
 from tests.support.math_shapes import TABLE as SHAPES
 from tests.support.math_values import TABLE as VALUES
 from tests.support.paths import DATA, needs_data
