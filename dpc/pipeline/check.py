@@ -18,26 +18,27 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dpc.config.catalogue import Dataset, Model
+from dpc.config.catalogue import Model
 from dpc.config.layers import layer_range
 from dpc.config.messages import snakemake
 from dpc.config.settings import Config, load_config
 from dpc.config.slices import refuse_unfollowed
 from dpc.errors import DpcError
 from dpc.pipeline import cost
-from dpc.pipeline.lengths import Cut, counter, cut, longest, used
-from dpc.storage.hub import is_commit, wanted, why
+from dpc.pipeline.check_cluster import check_environment
+from dpc.pipeline.check_data import check_hub, check_rows
+from dpc.pipeline.lengths import Cut, counter, longest, used
+from dpc.storage.hub import PATIENCE_SECONDS, is_commit, wanted, why
 from dpc.storage.model_files import counted, kernel, read_config
 
-SECONDS = 5
-"""Patience with the hub."""
 SPARE_GB = 2.0
-MODELS, DATASETS = Path("resources/models"), Path("resources/datasets")
+MODELS = Path("resources/models")
 
 
 def check(config: Config, fetch: set[str] | None = None) -> None:
     """Raise DpcError for the first thing that cannot work; `fetch` names what will be fetched, None: what is absent."""
-    own = {name: cut(config, name) for name in config.study.datasets if config.datasets[name].files}
+    check_environment(os.environ)
+    read = check_rows(config, fetch)
     models = {name: config.models[name] for name in config.study.models}
     hub_models = {name: model for name, model in models.items() if model.hub and _is_absent(name, fetch)}
     for name, model in models.items():
@@ -47,10 +48,10 @@ def check(config: Config, fetch: set[str] | None = None) -> None:
             check_layers(config, name, model.builtin.layers)
         elif (_folder(name, model) / "config.json").is_file():
             found = _local_model(config, name, _folder(name, model))
-            measured = _check_lengths(config, name, found.get("max_position_embeddings"), own)
+            measured = _check_lengths(config, name, found.get("max_position_embeddings"), read)
             check_model(config, name, found, measured)
     for name in config.study.datasets:
-        _check_dataset(name, config.datasets[name], fetch)
+        check_hub(name, config.datasets[name], fetch)
     check_disk(config, sum(cost.weights_gb(model) for model in hub_models.values()))
 
 
@@ -105,7 +106,7 @@ def _hub_model(config: Config, name: str, model: Model) -> dict[str, Any]:
     target = MODELS / name
     where = f"models.{name}: found no weights in {target}"
     try:
-        found = HfApi().model_info(str(model.hub), revision=model.revision, timeout=SECONDS)
+        found = HfApi().model_info(str(model.hub), revision=model.revision, timeout=PATIENCE_SECONDS)
         files = wanted([file.rfilename for file in found.siblings or []])
         for kind, pattern in (("safetensors file", "*.safetensors"), ("tokenizer", "tokenizer*")):
             if not filter_names(files, pattern):
@@ -120,27 +121,6 @@ def _hub_model(config: Config, name: str, model: Model) -> dict[str, Any]:
     except Exception as error:
         mend = f"fetch them where there is network: `{snakemake(f'{target}/config.json')}`, or write models.{name}.path"
         raise DpcError(f"{where}, and {why(error, str(model.hub))}; {mend}") from None
-
-
-def _check_dataset(name: str, dataset: Dataset, fetch: set[str] | None) -> None:
-    """Raise DpcError where files of a dataset are neither here nor on the hub."""
-    if not dataset.hub:
-        return
-    files = [*dataset.hub.train, *dataset.hub.test]
-    missing = [file for file in files if not (DATASETS / name / file).is_file()]
-    if not missing or (fetch is not None and name not in fetch):
-        return
-    from huggingface_hub import HfApi
-
-    try:
-        found = HfApi().dataset_info(dataset.hub.id, revision=dataset.hub.revision, timeout=SECONDS)
-    except Exception as error:
-        mend = f"`{snakemake(f'{DATASETS / name / missing[0]}')}` fetches it where there is network, or write `files`"
-        absent = f"datasets.{name}: found no {missing[0]} in {DATASETS / name}"
-        raise DpcError(f"{absent}, and {why(error, dataset.hub.id)}; {mend}") from None
-    unknown = set(missing) - {file.rfilename for file in found.siblings or []}
-    if unknown:
-        raise DpcError(f"datasets.{name}: {dataset.hub.id} has no file {min(unknown)!r}; correct hub.train or hub.test")
 
 
 def check_model(config: Config, name: str, model: dict[str, Any], measured: Collection[str] = ()) -> None:
@@ -228,22 +208,23 @@ def check_context(config: Config, name: str, context: int | None, datasets: Coll
             )
 
 
-def _check_lengths(config: Config, name: str, context: int | None, own: dict[str, Cut]) -> list[str]:
-    """Raise DpcError where the longest of one's own questions does not fit; return the datasets that were measured."""
+def _check_lengths(config: Config, name: str, context: int | None, read: dict[str, Cut]) -> list[str]:
+    """Raise DpcError where the longest question that is here does not fit; return the datasets that were measured."""
     file = _folder(name, config.models[name]) / "tokenizer.json"
-    if not file.is_file() or not context or not own:
+    if not file.is_file() or not context or not read:
         return []
     count, vectors = counter(file), max(config.recipes[recipe].vectors for recipe in config.study.recipes)
-    for dataset, splits in own.items():
+    for dataset, splits in read.items():
         new = config.datasets[dataset].max_new_tokens
-        tokens, row = longest(splits, used(config), config.format_of(name, dataset), new, count)
+        form = config.format_of(name, dataset)
+        tokens, row = longest(splits, used(config), form, new, count, room=context - vectors)
         if vectors + tokens > context:
             raise DpcError(
                 f"models.{name}: found a context of {context} tokens, expected {vectors + tokens} for {row} of "
                 f"datasets.{dataset} ({vectors} vectors, the rest question and rationale); shorten or remove that row, "
                 f"or lower datasets.{dataset}.max_new_tokens"
             )
-    return list(own)
+    return list(read)
 
 
 def check_disk(config: Config, fetched_gb: float) -> None:

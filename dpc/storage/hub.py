@@ -20,6 +20,8 @@ from dpc.storage.files import atomic
 
 Kind = Literal["model", "dataset"]
 ORIGIN = "origin.json"
+PATIENCE_SECONDS = 5
+"""So long the check waits for the hub."""
 WANTED = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.jinja", "merges.txt"]
 UNWANTED = ["*/*", "consolidated*"]
 """Weights a second time, in another layout; pickled weights and code are never wanted."""

@@ -28,7 +28,8 @@ from dataclasses import replace
 from typing import Any
 
 from dpc.errors import DpcError
-from dpc.tasks.base import Problem, count_steps, field
+from dpc.tasks.base import Problem, count_steps
+from dpc.tasks.fields import text_of
 
 VERSION = "2"
 STEP_END = re.compile(r"\n|[.!?]\$*\s")
@@ -49,11 +50,12 @@ _NUMBER = re.compile(r"(?<![\w.])-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
 
 def parse(row: dict[str, Any]) -> Problem:
     r"""Read `problem` and `solution`; raises DpcError if one is missing or the solution boxes no answer."""
-    solution = str(field(row, "solution")).strip()
+    solution = text_of(row, "solution", r"The sum is $\boxed{\frac34}$.")
     answer = _last_box(solution)
     if answer is None or not canonical(answer):
         raise DpcError(f"field 'solution' ends in {solution[-40:]!r} and boxes no answer; expected '\\boxed{{…}}'")
-    return Problem(str(field(row, "problem")).strip(), solution, answer, count_steps(solution, STEP_END))
+    problem = text_of(row, "problem", r"What is $\frac12 + \frac14$?")
+    return Problem(problem, solution, answer, count_steps(solution, STEP_END))
 
 
 def extract(text: str) -> tuple[str | None, str | None]:

@@ -32,6 +32,8 @@ PARTS = cost.parts(CONFIG)
 ACT = "act" in STUDY.plans
 ENVIRONMENT = "../../envs/dpc.yaml"
 
+# Results that were made elsewhere are touched where weights and rows need not be: nothing reads them.
+TOUCH = not {"--touch", "-t"}.isdisjoint(sys.argv)
 in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 # Shell lines read these from the environment, so that they are no part of what decides a rerun: batch sizes, device and
 # threads are none of a result.
@@ -85,9 +87,15 @@ def model_folder(wildcards):
     return f"{root}/{wildcards.model}"
 
 
+def given(*files):
+    """Files that no rule makes; where outputs are only touched, those of them that are here."""
+    return [file for file in files if not TOUCH or Path(file).is_file()]
+
+
 def model_ready(wildcards):
     """The file whose presence means that a model folder is complete."""
-    return f"{model_folder(wildcards)}/config.json"
+    file = f"{model_folder(wildcards)}/config.json"
+    return given(file) if CONFIG.models[wildcards.model].path else file
 
 
 def dataset_files(wildcards, pool):
@@ -95,7 +103,7 @@ def dataset_files(wildcards, pool):
     dataset = CONFIG.datasets[wildcards.dataset]
     if dataset.files:
         file = getattr(dataset.files, pool)
-        return [file] if file else []
+        return given(file) if file else []
     if dataset.hub:
         return [f"resources/datasets/{wildcards.dataset}/{f}" for f in getattr(dataset.hub, pool)]
     return []
@@ -115,7 +123,7 @@ def adapter_folders(wildcards):
 
 def adapter_files(wildcards):
     names = ("adapter_config.json", "adapter_model.safetensors")
-    return [f"{folder}/{name}" for folder in adapter_folders(wildcards) for name in names]
+    return given(*(f"{folder}/{name}" for folder in adapter_folders(wildcards) for name in names))
 
 
 SHARDED = {
@@ -205,32 +213,35 @@ def validated_splits(wildcards):
     return ["calibration", "test"] if is_held_out else ["calibration"]
 
 
+def count(key, counted, of, otherwise):
+    """Refuse what cannot be counted: shards and resources depend on it, also where outputs are only touched."""
+    try:
+        counted(of)
+    except DpcError as error:
+        instead = f"; or write {otherwise}, to touch what was made elsewhere" if TOUCH else ""
+        raise WorkflowError(f"config: {key}: {error}{instead}") from None
+
+
 def check_local_files():
     """What would fail at once on a compute node fails here, before the first job."""
     for name in STUDY.datasets:
         files = CONFIG.datasets[name].files
         for pool in ("train", "test"):
             path = getattr(files, pool) if files else None
-            if path and not Path(path).is_file():
+            if path and not TOUCH and not Path(path).is_file():
                 raise WorkflowError(
                     f"config: datasets.{name}.files.{pool} is {path!r}: found no such file; "
                     "write the path of a JSONL or Parquet file"
                 )
-        try:
-            cost.test_rows(CONFIG.datasets[name])
-        except DpcError as error:
-            raise WorkflowError(f"config: datasets.{name}.files.test: {error}") from None
+        count(f"datasets.{name}.files.test", cost.test_rows, CONFIG.datasets[name], f"datasets.{name}.splits.test")
     for name in STUDY.models:
         path = CONFIG.models[name].path
-        if path and not Path(path, "config.json").is_file():
+        if path and not TOUCH and not Path(path, "config.json").is_file():
             raise WorkflowError(
                 f"config: models.{name}.path is {path!r}: found no config.json there; "
                 "write the path of a model folder (config, safetensors weights, tokenizer)"
             )
-        try:
-            cost.parameters(CONFIG.models[name])
-        except DpcError as error:
-            raise WorkflowError(f"config: models.{name}: {error}") from None
+        count(f"models.{name}", cost.parameters, CONFIG.models[name], f"models.{name}.parameters, in billions")
 
 
 def refuse(look):
@@ -247,5 +258,6 @@ def check_layer_ranges():
 
 
 check_local_files()
-refuse(lambda: check.check_adapters(CONFIG))
+if not TOUCH:
+    refuse(lambda: check.check_adapters(CONFIG))
 refuse(check_layer_ranges)
