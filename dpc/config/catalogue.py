@@ -11,7 +11,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from dpc.config.declared import declared, settings_of
-from dpc.config.kinds import AsNumber, Bos, Count, Layout, Name, Positive, Settings, Share, TaskName, TunerName, one_of
+from dpc.config.kinds import (
+    AsNumber,
+    Bos,
+    Count,
+    FileName,
+    Layout,
+    Name,
+    Positive,
+    Settings,
+    Share,
+    StopText,
+    TaskName,
+    TunerName,
+    one_of,
+)
 from dpc.config.messages import one_line
 
 
@@ -91,9 +105,9 @@ class Model(Settings):
 class Files(Settings):
     """Where the rows of a dataset come from: JSONL or Parquet."""
 
-    train: str | None = None
+    train: FileName | None = None
     """Rows for tuning, validation and calibration; without it all splits are cut from `test`."""
-    test: str
+    test: FileName
     """Rows of the test set."""
 
 
@@ -104,9 +118,9 @@ class HubDataset(Settings):
     """Dataset id."""
     revision: str
     """Commit, tag or branch."""
-    train: list[str] = []
+    train: list[FileName] = []
     """Files inside the repository that make the training rows."""
-    test: Annotated[list[str], Field(min_length=1)]
+    test: Annotated[list[FileName], Field(min_length=1)]
     """Files inside the repository that make the test rows."""
 
 
@@ -165,7 +179,7 @@ class Dataset(Settings):
     """How a question is put to the model; `{question}` stands for it (D29)."""
     formats: dict[Name, str] = {}
     """Models that are asked in one of `formats` instead of `template`: {llama3-8b: chat}."""
-    stop: list[str] = []
+    stop: list[StopText] = []
     """Text that ends a generation; it is cut off."""
     max_new_tokens: Count = 512
     """Longest rationale in tokens (D25)."""

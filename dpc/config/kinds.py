@@ -70,6 +70,21 @@ def _distinct(values: list[T]) -> list[T]:
     return values
 
 
+def _file(value: str) -> str:
+    """Refuse what is no path to a job: Snakemake reads braces as wildcards, and a dash in front begins a flag."""
+    if not value or "{" in value or "}" in value:
+        raise ValueError("expected the path of a file, without { and }")
+    if value.startswith("-"):
+        raise ValueError(f"expected a path that begins with no dash: write './{value}'")
+    return value
+
+
+def _stop(value: str) -> str:
+    if not value:
+        raise ValueError("expected text: an empty one ends every answer before its first word")
+    return value
+
+
 AsNumber = BeforeValidator(_number)
 """Stands last: bounds behind it would not reach the JSON schema."""
 Number = Annotated[float, AsNumber]
@@ -85,6 +100,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """Names of models, datasets and recipes become folders, wildcards and parts of file names."""
 Text = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
+FileName = Annotated[str, AfterValidator(_file)]
+StopText = Annotated[str, AfterValidator(_stop)]
 if TYPE_CHECKING:
     TaskName = str
     TunerName = str

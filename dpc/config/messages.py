@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 LONGEST_VALUE = 60
 NAME_RULE = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
 SYNONYMS = {"gpu": "cuda"}
+BROKEN = re.compile(r"[\ud800-\udfff\x00]")
 PLAIN = {
     "missing": "is missing: add it",
     "dict_type": "expected a map of keys",
@@ -50,6 +51,14 @@ def one_line(error: ValidationError, group: type[BaseModel], raw: Any) -> str:
     same_place = [fault for place, fault in faults if place == path]
     wanted = " or ".join(dict.fromkeys(_wanted(fault) for fault in same_place)).replace(" or expected ", " or ")
     return f"`{_written(path)}` is {_value(first['input'])}: {wanted}"
+
+
+def broken_text(raw: Any, path: tuple[Any, ...] = ()) -> str:
+    """Say where in a configuration there is half a character, or one that no text holds; nothing where all is whole."""
+    if isinstance(raw, str) and (broken := BROKEN.search(raw)):
+        return f"`{_written(path)}` has {broken.group()!r}, which is no whole character; write the character itself"
+    parts = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    return next(filter(None, (broken_text(key, path) or broken_text(part, (*path, key)) for key, part in parts)), "")
 
 
 def _path(fault: Any, raw: Any) -> tuple[Any, ...]:

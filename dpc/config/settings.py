@@ -30,7 +30,7 @@ from dpc.config.kinds import (
     Share,
     Text,
 )
-from dpc.config.messages import did_you_mean, one_line
+from dpc.config.messages import broken_text, did_you_mean, one_line
 from dpc.config.methods import Act
 from dpc.errors import DpcError
 
@@ -379,6 +379,8 @@ def load_config(raw: dict[str, Any]) -> Config:
 
     Raises DpcError, one line, that names the first wrong key, what was found and the nearest right one.
     """
+    if broken := broken_text(raw):
+        raise DpcError(f"config: {broken}")
     try:
         return Config.model_validate(raw)
     except ValidationError as error:

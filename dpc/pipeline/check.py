@@ -13,26 +13,25 @@ import shutil
 import sys
 from pathlib import Path
 
-from dpc.config.catalogue import Dataset
-from dpc.config.messages import snakemake
 from dpc.config.settings import Config, load_config
 from dpc.config.slices import refuse_unfollowed
 from dpc.errors import DpcError
 from dpc.pipeline import cost
-from dpc.pipeline.check_models import MODELS, SECONDS, check_models, strangers
-from dpc.pipeline.lengths import cut
-from dpc.storage.hub import is_commit, why
+from dpc.pipeline.check_cluster import check_environment
+from dpc.pipeline.check_data import check_hub, check_rows
+from dpc.pipeline.check_models import MODELS, check_models, strangers
+from dpc.storage.hub import is_commit
 
 SPARE_GB = 2.0
-DATASETS = Path("resources/datasets")
 
 
 def check(config: Config, fetch: set[str] | None = None) -> None:
     """Raise DpcError for the first thing that cannot work; `fetch` names what will be fetched, None: what is absent."""
-    own = {name: cut(config, name) for name in config.study.datasets if config.datasets[name].files}
-    fetched = check_models(config, fetch, own)
+    check_environment(os.environ)
+    read = check_rows(config, fetch)
+    fetched = check_models(config, fetch, read)
     for name in config.study.datasets:
-        _check_dataset(name, config.datasets[name], fetch)
+        check_hub(name, config.datasets[name], fetch)
     check_disk(config, sum(cost.weights_gb(model) for model in fetched))
 
 
@@ -48,27 +47,6 @@ def unpinned(config: Config) -> list[str]:
         for key, value in revisions.items()
         if value is not None and not is_commit(value)
     ]
-
-
-def _check_dataset(name: str, dataset: Dataset, fetch: set[str] | None) -> None:
-    """Raise DpcError where files of a dataset are neither here nor on the hub."""
-    if not dataset.hub:
-        return
-    files = [*dataset.hub.train, *dataset.hub.test]
-    missing = [file for file in files if not (DATASETS / name / file).is_file()]
-    if not missing or (fetch is not None and name not in fetch):
-        return
-    from huggingface_hub import HfApi
-
-    try:
-        found = HfApi().dataset_info(dataset.hub.id, revision=dataset.hub.revision, timeout=SECONDS)
-    except Exception as error:
-        mend = f"`{snakemake(f'{DATASETS / name / missing[0]}')}` fetches it where there is network, or write `files`"
-        absent = f"datasets.{name}: found no {missing[0]} in {DATASETS / name}"
-        raise DpcError(f"{absent}, and {why(error, dataset.hub.id)}; {mend}") from None
-    unknown = set(missing) - {file.rfilename for file in found.siblings or []}
-    if unknown:
-        raise DpcError(f"datasets.{name}: {dataset.hub.id} has no file {min(unknown)!r}; correct hub.train or hub.test")
 
 
 def check_validation(config: Config) -> None:

@@ -15,13 +15,11 @@ from dpc.errors import DpcError
 from dpc.pipeline import cost
 from dpc.pipeline.lengths import Cut, counter, longest, used
 from dpc.storage import adapter_files, tokenizer_files
-from dpc.storage.hub import wanted, why
+from dpc.storage.hub import PATIENCE_SECONDS, wanted, why
 from dpc.storage.model_files import Architecture, architecture, kernel, read_config
 from dpc.storage.model_folder import sound
 from dpc.storage.weight_files import INDEX, WHOLE
 
-SECONDS = 5
-"""Patience with the hub."""
 MODELS = Path("resources/models")
 
 
@@ -72,7 +70,7 @@ def _on_hub(config: Config, name: str, model: Model) -> Architecture:
     target = MODELS / name
     where = f"models.{name}: found no weights in {target}"
     try:
-        found = HfApi().model_info(str(model.hub), revision=model.revision, timeout=SECONDS)
+        found = HfApi().model_info(str(model.hub), revision=model.revision, timeout=PATIENCE_SECONDS)
         files = wanted([file.rfilename for file in found.siblings or []])
         for kind, names in (("safetensors file", {WHOLE, INDEX}), (tokenizer_files.FILE, {tokenizer_files.FILE})):
             if not names & set(files):
@@ -175,7 +173,8 @@ def _check_lengths(config: Config, name: str, context: int, own: dict[str, Cut])
     vectors = max(config.recipes[recipe].vectors for recipe in config.study.recipes)
     for dataset, splits in own.items():
         new = config.datasets[dataset].max_new_tokens
-        tokens, row = longest(splits, used(config), config.format_of(name, dataset), new, count)
+        form = config.format_of(name, dataset)
+        tokens, row = longest(splits, used(config), form, new, count, room=context - vectors)
         if vectors + tokens > context:
             raise DpcError(
                 f"models.{name}: found a context of {context} tokens, expected {vectors + tokens} for {row} of "

@@ -1,33 +1,40 @@
-"""Own questions before the first job: can they be read and cut, and do the longest fit a model's context?"""
+"""Questions that are here, before the first job: as `load_problems` cuts them; do the longest fit a model's context?"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
-from dpc.config.catalogue import Format
+from dpc.config.catalogue import Dataset, Format
 from dpc.config.settings import Config
 from dpc.errors import DpcError
-from dpc.tasks import get_task
+from dpc.tasks.dataset import Cut, read_splits
 from dpc.tasks.formats import render
-from dpc.tasks.splits import Question, cut_splits
+from dpc.tasks.splits import Question
 
-Cut = dict[str, list[Question]]
+DATASETS = Path("resources/datasets")
+"""Where the fetch rule lays the files of the hub."""
 ANSWERED = ("calibration", "test")
 """Splits whose questions a model answers; it reads the gold rationales of the others."""
 TRIED = 50
 """The so many longest texts of a split are measured."""
 
 
+def files_of(name: str, dataset: Dataset) -> tuple[list[Path], list[Path]]:
+    """Return the files of training and test rows; both are empty where questions are generated."""
+    if dataset.hub:
+        folder = DATASETS / name
+        return [folder / file for file in dataset.hub.train], [folder / file for file in dataset.hub.test]
+    if not dataset.files:
+        return [], []
+    return [Path(dataset.files.train)] if dataset.files.train else [], [Path(dataset.files.test)]
+
+
 def cut(config: Config, name: str) -> Cut:
     """Return the splits of a dataset whose rows are files. Raises DpcError for what `load_problems` would refuse."""
-    from dpc.tasks.rows import parse_rows  # pyarrow: every job imports this module
-
     dataset = config.datasets[name]
-    files = dataset.files
-    paths = [files.train, files.test] if files else []
-    train, test = (parse_rows(get_task(dataset.task), Path(file)) if file else [] for file in paths)
-    return cut_splits(train, test, dataset.splits, name)[0]
+    return read_splits(dataset.task, *files_of(name, dataset), dataset.splits, name)[0]
 
 
 def used(config: Config) -> list[str]:
@@ -48,16 +55,22 @@ def counter(file: Path) -> Callable[[str], int]:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def longest(splits: Cut, names: list[str], form: Format, new: int, count: Callable[[str], int]) -> tuple[int, str]:
+def longest(
+    splits: Cut, names: list[str], form: Format, new: int, count: Callable[[str], int], room: float = math.inf
+) -> tuple[int, str]:
     """Return the most tokens that a question of the splits `names` and its rationale take, and its row.
 
-    A rationale to be generated takes `new` tokens. What a chat template adds is not counted.
+    A rationale to be generated takes `new` tokens. What a chat template adds is not counted. Of each split the `TRIED`
+    longest are measured, and all that have more bytes than `room`: no text has more tokens than bytes.
     """
     shots = [(shot.problem.question, shot.problem.rationale) for shot in splits["tuning"][: form.shots]]
+    around = len(render("", form, shots).encode())
     found = [(0, "no question")]
     for name in names:
         answered, questions = name in ANSWERED, splits[name][form.shots if name == "tuning" else 0 :]
-        for row in sorted(questions, key=lambda row: _size(row, answered))[-TRIED:]:
+        sized = sorted(((_size(row, answered), row) for row in questions), key=lambda pair: -pair[0])
+        doubtful = sum(around + size + (new if answered else 1) > room for size, _ in sized)
+        for _, row in sized[: max(TRIED, doubtful)]:
             rationale = new if answered else count(row.problem.rationale) + 1
             found.append((count(render(row.problem.question, form, shots)) + rationale, row.source))
     return max(found)

@@ -21,6 +21,8 @@ from dpc.storage.json_files import read_map
 
 Kind = Literal["model", "dataset"]
 ORIGIN = "origin.json"
+PATIENCE_SECONDS = 5
+"""So long the check waits for the hub."""
 WANTED = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.jinja", "merges.txt"]
 UNWANTED = ["*/*", "consolidated*"]
 """Weights a second time, in another layout; pickled weights and code are never wanted."""

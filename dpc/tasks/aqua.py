@@ -20,12 +20,13 @@ import re
 from typing import Any
 
 from dpc.errors import DpcError
-from dpc.tasks.base import Facts, Problem, count_steps, field
+from dpc.tasks.base import Facts, Problem, count_steps
 from dpc.tasks.extraction import letters, marks
 from dpc.tasks.extraction.marks import Lead, Reading
 from dpc.tasks.extraction.wrappers import plain
+from dpc.tasks.fields import text_of, texts_of
 
-FACTS = Facts(test_rows=254)
+FACTS = Facts(test_rows=254, adds_mark=True)
 VERSION = "2"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.2
@@ -37,11 +38,11 @@ _OPTION_TEXT = re.compile(r"[^\w\n]*(?:[0-9][^\n]{0,40})?(?:\n|\Z)")
 
 def parse(row: dict[str, Any]) -> Problem:
     """Read `question`, `options`, `rationale` and `correct`; raises DpcError that names the wrong field."""
-    letter = str(field(row, "correct")).strip()
+    letter = text_of(row, "correct", "C")
     if letter not in tuple(_LETTERS):
         raise DpcError(f"field 'correct' is {letter!r}; expected one letter from A to E")
-    question = "\n".join([str(field(row, "question")).strip(), *_options(row)])
-    reasoning = str(field(row, "rationale")).strip()
+    question = "\n".join([text_of(row, "question", "What is 2 + 3?"), *_options(row)])
+    reasoning = text_of(row, "rationale", "2 + 3 = 5\nAnswer: C")
     return Problem(question, f"{reasoning}\n{ANSWER_MARK} {letter}", letter, count_steps(reasoning, STEP_END))
 
 
@@ -70,11 +71,11 @@ def _read(content: str, _lead: Lead) -> Reading | None:
 
 
 def _options(row: dict[str, Any]) -> list[str]:
-    options = field(row, "options")
-    if not isinstance(options, list) or len(options) != len(_LETTERS):
-        found = f"{len(options)} options" if isinstance(options, list) else type(options).__name__
-        raise DpcError(f"field 'options' is {found}; expected a list of five like 'A)12'")
+    expected = "a list of five like 'A)12'"
+    options = texts_of(row, "options", expected, "A)12")
+    if len(options) != len(_LETTERS):
+        raise DpcError(f"field 'options' is {len(options)} options; expected {expected}")
     for letter, option in zip(_LETTERS, options, strict=True):
-        if not str(option).strip().startswith(f"{letter})"):
+        if not option.startswith(f"{letter})"):
             raise DpcError(f"field 'options' has {option!r} where option {letter} is due; expected '{letter})…'")
-    return [str(option).strip() for option in options]
+    return options

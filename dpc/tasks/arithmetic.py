@@ -15,8 +15,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from dpc.errors import DpcError
 from dpc.storage.hashing import hash_order
-from dpc.tasks.base import Facts, Problem, field, normalise
+from dpc.tasks.base import Facts, Problem, normalise
+from dpc.tasks.fields import number, text_of
 
 FACTS = Facts(generates=True)
 VERSION = "1"
@@ -137,9 +139,13 @@ def training_document(rng: random.Random, steps: int, full_only: bool) -> tuple[
 
 
 def parse(row: dict[str, Any]) -> Problem:
-    """Read a row with question, rationale and answer; raises DpcError if one is missing."""
-    rationale = str(field(row, "rationale"))
-    return Problem(str(field(row, "question")), rationale, str(field(row, "answer")), len(STEP_END.findall(rationale)))
+    """Read question, rationale and answer, a whole number; raises DpcError that names the wrong field."""
+    rationale = text_of(row, "rationale", "Mon buys 7 = 17 ; #### 17")
+    answer = number(row.get("answer")) or text_of(row, "answer", "17")
+    if not re.fullmatch(r"[0-9]+", answer):
+        raise DpcError(f"field 'answer' is {answer!r}; expected a whole number like 17")
+    question = text_of(row, "question", "Tom has 10 shells . Mon buys 7 .")
+    return Problem(question, rationale, answer, len(STEP_END.findall(rationale)))
 
 
 def extract(text: str) -> tuple[str | None, str | None]:

@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dpc.errors import DpcError
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -32,9 +30,10 @@ class Facts:
     """Rows of the published test file; None where there is none."""
     generates: bool = False
     """Whether its questions are generated, not read; then it has `generate_problems(seed, count)`."""
-    checks_gold: bool = True
-    """Whether every gold rationale is graded when it is read; no where that takes seconds per thousand rows and the
-    answer is cut from the rationale in the first place."""
+    marks_once: bool = True
+    """Whether the answer mark stands in a gold rationale once; no for MATH, whose last box counts."""
+    adds_mark: bool = False
+    """Whether the task puts the answer behind a mark that the rows do not have."""
 
 
 class Task(Protocol):
@@ -51,7 +50,7 @@ class Task(Protocol):
     """Text that introduces the final answer in a rationale."""
 
     def parse(self, row: dict[str, Any]) -> Problem:
-        """Read one raw row; raises DpcError that names the missing or unreadable field."""
+        """Read one raw row; raises DpcError that names the missing or unreadable field, see `dpc.tasks.fields`."""
 
     def extract(self, text: str) -> tuple[str | None, str | None]:
         """Return the strict and the lenient reading of the answer in generated `text`.
@@ -73,15 +72,6 @@ class GeneratedTask(Task, Protocol):
 
 AT_CHANCE = "not interpretable: accuracy is not above chance"
 """Said of what compares right with wrong answers that guessing may explain."""
-
-
-def field(row: dict[str, Any], name: str) -> Any:
-    """Return `row[name]`; raises DpcError if the field is missing or empty."""
-    value = row.get(name)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        found = ", ".join(map(str, row)) or "nothing"
-        raise DpcError(f"no field {name!r}; found {found}")
-    return value
 
 
 def count_steps(rationale: str, step_end: re.Pattern[str]) -> int:

@@ -14,13 +14,15 @@ openai/grade-school-math (`dataset.py`). Three additions: numbers are compared b
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Any
 
 from dpc.errors import DpcError
-from dpc.tasks.base import Facts, Problem, count_steps, field
+from dpc.tasks.base import Facts, Problem, count_steps
 from dpc.tasks.extraction import marks, numerals
 from dpc.tasks.extraction.marks import Lead, Reading
 from dpc.tasks.extraction.wrappers import plain
+from dpc.tasks.fields import number, text_of
 
 FACTS = Facts(test_rows=1319)
 VERSION = "2"
@@ -28,6 +30,7 @@ STEP_END = re.compile(r"\n")
 CHANCE = 0.0
 ANSWER_MARK = "####"
 
+_WHOLE = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _NUMBERED = re.compile(r"\W*[1-9](?:\s*[.):]\s+[A-Za-z]|\s*-?\s+[A-Z]\w*\s+\w)")
 """A numbered heading: `2. Compute the total`, `1 Understand the problem`."""
@@ -41,14 +44,38 @@ _END = re.compile(rf"{_FEW_WORDS}(?:\n|\Z|{_GOES_ON})")
 def parse(row: dict[str, Any]) -> Problem:
     """Read `question` and `answer`.
 
-    Raises DpcError if one is missing, or if no number stands behind the last `####`.
+    Raises DpcError if one is missing or no text, or if anything but one number stands behind the last `####`.
     """
-    text = _CALCULATOR.sub("", str(field(row, "answer"))).strip()
-    reasoning, _, last = text.rpartition(ANSWER_MARK)
-    answer = extract(ANSWER_MARK + last)[0]
-    if answer is None:
-        raise DpcError(f"field 'answer' ends in {text[-40:]!r}; expected a last line like '#### 72'")
-    return Problem(str(field(row, "question")).strip(), text, answer, count_steps(reasoning, STEP_END))
+    digits = number(row.get("answer"))
+    if digits is not None:
+        raise DpcError(f"field 'answer' is the number {digits}; expected a rationale that ends in '#### {digits}'")
+    question = text_of(row, "question", "Ann has 3 pens and buys 4. How many has she?")
+    worked = _CALCULATOR.sub("", text_of(row, "answer", "She has 3 + 4 = 7 pens.\n#### 7")).strip()
+    reasoning, mark, behind = worked.rpartition(ANSWER_MARK)
+    return Problem(question, worked, _gold(worked, mark, behind), count_steps(reasoning, STEP_END))
+
+
+def _gold(worked: str, mark: str, behind: str) -> str:
+    """Return the number that stands behind the last mark of a gold answer; raises DpcError where that is none."""
+    answer = extract(ANSWER_MARK + behind)[0]
+    if answer is None or not mark:
+        like = behind if answer is not None and _is_number(behind, answer) else "72"
+        raise DpcError(f"field 'answer' ends in {worked[-40:]!r}; expected a last line like '#### {like}'")
+    if not _is_number(behind, answer):
+        raise DpcError(
+            f"field 'answer' has {behind.strip()[:40]!r} behind '####'; expected one number and nothing else: "
+            f"write '#### {answer}', if that is the answer"
+        )
+    return answer
+
+
+def _is_number(written: str, answer: str) -> bool:
+    """Say whether `written` as a whole, signs of currency, per cent and thousands aside, is the number `answer`."""
+    digits = re.sub(r"[\s,$€£]", "", written).replace("−", "-").rstrip(".%")
+    try:
+        return _WHOLE.fullmatch(digits) is not None and Fraction(digits) == Fraction(answer)
+    except (ValueError, ZeroDivisionError):  # 7/0, or digits by the thousand
+        return False
 
 
 def extract(text: str) -> tuple[str | None, str | None]:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from dpc.errors import DpcError
 from dpc.tasks.base import Problem, Task
+from dpc.tasks.fields import Row
+
+Reader = Callable[[Path], Iterator[tuple[int, Row]]]
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     """Yield each row of the JSONL or Parquet file at `path` with its source: `test.jsonl:12`, counted from 1.
 
     The source names the file without its folder, so that it is the same on every machine. Blank lines are
     passed over.
 
     Raises DpcError, while iterating, if the file is missing, unreadable, empty or of another kind, or if a
-    line is no JSON object.
+    line is no JSON object with keys of its own.
     """
-    readers = {".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DpcError(f"{path}: found suffix {path.suffix!r}; expected .jsonl or .parquet: convert or rename the file")
+    reader = reader_of(path)
     if not path.is_file():
         raise DpcError(f"{path}: no such file; expected rows as .jsonl or .parquet: correct the path in `datasets`")
     number = 0
@@ -34,6 +31,18 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{path.name}:{number}", row
     if not number:
         raise DpcError(f"{path}: found no rows; expected one question per row: fetch or copy the file again")
+
+
+def reader_of(path: Path) -> Reader:
+    """Return what yields the rows of a file with this suffix. Raises DpcError for any but .jsonl and .parquet."""
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        return _read_jsonl
+    if suffix == ".parquet":
+        from dpc.tasks.parquet import read_parquet  # pyarrow: every job imports this module
+
+        return read_parquet
+    raise DpcError(f"{path}: found suffix {path.suffix!r}; expected .jsonl or .parquet: convert or rename the file")
 
 
 def parse_rows(task: Task, path: Path) -> list[tuple[str, Problem]]:
@@ -50,20 +59,27 @@ def parse_rows(task: Task, path: Path) -> list[tuple[str, Problem]]:
     return problems
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
     try:
-        with path.open(encoding="utf-8-sig") as lines:
+        with path.open("rb") as lines:  # one by one: what is no UTF-8 is named by its line
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, _object(line, f"{path}:{number}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DpcError(f"{path}: cannot be read as UTF-8 text ({error}); fetch or copy the file again") from None
+                    yield number, _object(_decoded(line, f"{path}:{number}"), f"{path}:{number}")
+    except OSError as error:
+        raise DpcError(f"{path}: cannot be read ({error.strerror}); fetch or copy the file again") from None
 
 
-def _object(line: str, place: str) -> dict[str, Any]:
+def _decoded(line: bytes, place: str) -> str:
     try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DpcError(f"{place}: cannot be read as UTF-8 text ({error}); save or fetch the file as UTF-8") from None
+
+
+def _object(line: str, place: str) -> Row:
+    try:
+        row = json.loads(line, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:  # a ValueError also for digits by the thousand
         raise DpcError(f"{place}: not JSON ({error}); expected one JSON object per line: correct the line") from None
     if not isinstance(row, dict):
         kind = type(row).__name__
@@ -71,10 +87,10 @@ def _object(line: str, place: str) -> dict[str, Any]:
     return row
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise DpcError(f"{path}: not a whole Parquet file ({reason}); fetch or copy the file again") from None
-    yield from enumerate(rows, start=1)
+def _once(pairs: list[tuple[str, Any]]) -> Row:
+    """Return an object of JSON; raises ValueError for a key that stands there twice, of which one would be lost."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {max(names, key=names.count)!a} twice")
+    return row

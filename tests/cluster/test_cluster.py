@@ -114,6 +114,34 @@ def test_missing_weights_are_one_clear_error(run: Run) -> None:
     assert "Error in rule" not in output
 
 
+BAD_NAMES = {
+    "load_problems:slurm_partition=nowhere": "Slurm refused the job: invalid partition specified: nowhere; ",
+    "train_builtin_model:gres=gpu:a-b": "Snakemake's executor refused the job: Invalid GRES format: gpu:a-b",
+}
+
+
+def test_a_failed_submission_says_what_slurm_and_the_executor_said(cluster: Cluster, tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "refused", cluster, warm=False)
+    status, output = clone.run("--retries", "1", "--set-resources", *BAD_NAMES, "--", "problems", "models")
+    assert status != 0
+    told = [line for line in output.splitlines() if " failed (" in line]
+    assert len(told) == len(BAD_NAMES)
+    for name, said in BAD_NAMES.items():
+        rule = name.partition(":")[0]
+        (line,) = [line for line in told if line.startswith(f"{rule} failed (2 attempts): {said}")]
+        assert "; again: snakemake " in line
+        assert "; log: " not in line
+
+
+def test_a_partition_that_is_not_there_is_refused_before_the_first_job(cluster: Cluster, tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "misspelt", cluster, warm=False)
+    clone.exported["DPC_GPU_PARTITION"] = "gpuu"
+    status, output = clone.run("--", "problems")
+    assert status != 0
+    assert "check: DPC_GPU_PARTITION names 'gpuu', which is no partition of this Slurm; write one of cpu, gpu" in output
+    assert "Error in rule" not in output
+
+
 SLEEP = ["sbatch", "--partition=gpu", "--gpus=1", "--output=/dev/null", "--wrap=srun sleep 100"]
 ONE_CLUSTER = """
 import sys, time

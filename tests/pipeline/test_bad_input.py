@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dpc.pipeline.cli import main
+from dpc.storage.claim import Claim
 from tests.support import config_tree, model_folders
 from tests.support.workflow import Workflow, nested, overlay
 
@@ -121,10 +122,12 @@ def test_rows_are_read_before_the_first_job(workflow: Workflow) -> None:
 
 
 def test_a_job_that_fails_says_so_once(workflow: Workflow) -> None:
-    twice = json.dumps({"question": "How many?", "answer": "behind #### 8\n#### 7"})
-    (workflow.folder / "test.jsonl").write_text("\n".join([*rows("test", 3), twice]))
-    line = stopped(workflow)
-    assert re.search(r"ERROR error: test\.jsonl:4: gold answer '7' is not read from its own rationale; expected", line)
+    claim = Claim(workflow.folder / "out/logs/load_problems/own.claim", "its log")
+    try:
+        line = stopped(workflow)
+    finally:
+        claim.release()
+    assert re.search(r"ERROR error: what problems logs to out/logs/load_problems/own\.log is being written by ", line)
 
 
 # What a stage refuses.

@@ -216,7 +216,7 @@ class TestRows:
                 b"[1]",
                 "{path}:1: found a JSON list; expected one JSON object per line: correct the line",
             ),
-            ("a.jsonl", b"\xff\xfe", "{path}: cannot be read as UTF-8 text ("),
+            ("a.jsonl", b"{}\n\xff\xfe", "{path}:2: cannot be read as UTF-8 text ("),
             ("a.parquet", b"PAR1", "{path}: not a whole Parquet file ("),
         ],
     )
@@ -321,7 +321,7 @@ def test_stage_generates_questions(tmp_path: Path) -> None:
         ),
         (
             {"answer": "mark it with #### 8\n#### 7"},
-            "^test.jsonl:4: gold answer '7' is not read from its own rationale; expected '####' once,"
+            r"/test\.jsonl:4: gold answer '7' is not read from its own rationale; expected '####' once,"
             " before the answer: correct or remove the row$",
         ),
     ],

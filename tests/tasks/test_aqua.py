@@ -275,9 +275,9 @@ class TestParse:
             ({"correct": "F"}, "field 'correct' is 'F'; expected one letter from A to E"),
             ({"correct": "AB"}, "field 'correct' is 'AB'"),
             ({"options": ["A)1"]}, "field 'options' is 1 options; expected a list of five"),
-            ({"options": "A)1"}, "field 'options' is str; expected a list of five"),
+            ({"options": "A)1"}, r"field 'options' is text \('A\)1'\); expected a list of five"),
             ({"options": ["A)3", "C)4", "B)5", "D)6", "E)7"]}, r"has 'C\)4' where option B is due"),
-            ({"rationale": " "}, "no field 'rationale'; found question, options, rationale, correct"),
+            ({"rationale": " "}, "field 'rationale' is empty; expected text, such as '2 "),
         ],
     )
     def test_bad_row(self, change: dict[str, Any], message: str) -> None:

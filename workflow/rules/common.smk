@@ -35,6 +35,8 @@ PARTS = cost.parts(CONFIG)
 ACT = "act_heads" in CONFIG.needs
 ENVIRONMENT = "../../envs/dpc.yaml"
 
+# Results that were made elsewhere are touched where weights and rows need not be: nothing reads them.
+TOUCH = not {"--touch", "-t"}.isdisjoint(sys.argv)
 in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 # Shell lines read these from the environment, so that they are no part of what decides a rerun: batch sizes, device and
 # threads are none of a result.
@@ -90,9 +92,15 @@ def model_folder(wildcards):
     return f"{root}/{wildcards.model}"
 
 
+def given(*files):
+    """Files that no rule makes; where outputs are only touched, those of them that are here."""
+    return [file for file in files if not TOUCH or Path(file).is_file()]
+
+
 def model_ready(wildcards):
     """The file whose presence means that a model folder is complete."""
-    return f"{model_folder(wildcards)}/config.json"
+    file = f"{model_folder(wildcards)}/config.json"
+    return given(file) if CONFIG.models[wildcards.model].path else file
 
 
 def dataset_files(wildcards, pool):
@@ -100,7 +108,7 @@ def dataset_files(wildcards, pool):
     dataset = CONFIG.datasets[wildcards.dataset]
     if dataset.files:
         file = getattr(dataset.files, pool)
-        return [file] if file else []
+        return given(file) if file else []
     if dataset.hub:
         return [f"resources/datasets/{wildcards.dataset}/{f}" for f in getattr(dataset.hub, pool)]
     return []
@@ -120,7 +128,7 @@ def adapter_folders(wildcards):
 
 def adapter_files(wildcards):
     names = ("adapter_config.json", "adapter_model.safetensors")
-    return [f"{folder}/{name}" for folder in adapter_folders(wildcards) for name in names]
+    return given(*(f"{folder}/{name}" for folder in adapter_folders(wildcards) for name in names))
 
 
 SHARDED = {
@@ -262,6 +270,15 @@ def validated_splits(wildcards):
     return ["calibration", "test"] if is_held_out else ["calibration"]
 
 
+def count(key, counted, of, otherwise):
+    """Refuse what cannot be counted: shards and resources depend on it, also where outputs are only touched."""
+    try:
+        counted(of)
+    except DpcError as error:
+        instead = f"; or write {otherwise}, to touch what was made elsewhere" if TOUCH else ""
+        raise WorkflowError(f"config: {key}: {error}{instead}") from None
+
+
 @readable()
 def check_local_files():
     """What would fail at once on a compute node fails here, before the first job."""
@@ -269,26 +286,20 @@ def check_local_files():
         files = CONFIG.datasets[name].files
         for pool in ("train", "test"):
             path = getattr(files, pool) if files else None
-            if path and not Path(path).is_file():
+            if path and not TOUCH and not Path(path).is_file():
                 raise WorkflowError(
                     f"config: datasets.{name}.files.{pool} is {path!r}: found no such file; "
                     "write the path of a JSONL or Parquet file"
                 )
-        try:
-            cost.test_rows(CONFIG.datasets[name])
-        except DpcError as error:
-            raise WorkflowError(f"config: datasets.{name}.files.test: {error}") from None
+        count(f"datasets.{name}.files.test", cost.test_rows, CONFIG.datasets[name], f"datasets.{name}.splits.test")
     for name in STUDY.models:
         path = CONFIG.models[name].path
-        if path and not Path(path, "config.json").is_file():
+        if path and not TOUCH and not Path(path, "config.json").is_file():
             raise WorkflowError(
                 f"config: models.{name}.path is {path!r}: found no config.json there; "
                 "write the path of a model folder (config, safetensors weights, tokenizer)"
             )
-        try:
-            cost.parameters(CONFIG.models[name])
-        except DpcError as error:
-            raise WorkflowError(f"config: models.{name}: {error}") from None
+        count(f"models.{name}", cost.parameters, CONFIG.models[name], f"models.{name}.parameters, in billions")
 
 
 def refuse(look):
@@ -305,5 +316,6 @@ def check_layer_ranges():
 
 
 refuse(check_local_files)
-refuse(lambda: check_models.check_adapters(CONFIG))
+if not TOUCH:
+    refuse(lambda: check_models.check_adapters(CONFIG))
 refuse(check_layer_ranges)

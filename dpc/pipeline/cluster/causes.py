@@ -13,7 +13,12 @@ from pathlib import Path
 
 from dpc.pipeline.cluster import slurm
 
-BLOCK = re.compile(r"^Error in (?:group|rule) (?P<rule>\w+)[^\n]*:\n(?P<body>(?:    [^\n]*\n)+)", re.MULTILINE)
+# what the executor says may have several lines, and not all are indented
+BLOCK = re.compile(
+    r"^Error in (?:group|rule) (?P<rule>\w+)[^\n]*:\n"
+    r"(?:    message: (?P<message>(?s:.*?))\n(?=    (?:jobid|log|jobs): ))?(?P<body>(?:    [^\n]*\n)+)",
+    re.MULTILINE,
+)
 STATES = {
     "TIMEOUT": "its time limit was reached",
     "OUT_OF_MEMORY": "out of memory",
@@ -24,6 +29,12 @@ STATES = {
     "PREEMPTED": "another job took its place",
 }
 MEMORY = re.compile(r"oom.kill|out of memory|exceeded (?:job |step )?memory limit|memory limit \(", re.IGNORECASE)
+SUBMISSION = re.compile(
+    r"SLURM sbatch failed\. The error message was '(?P<slurm>.*?)'\.\n    sbatch call:"
+    r"|Job submission failed with exception: (?P<executor>.*?)(?:For further error details see the cluster.*)?\Z",
+    re.DOTALL,
+)
+"""What Snakemake's executor says of a job that never was one: Slurm refused it, or the executor itself did."""
 MOST = 10
 """So many failed jobs are named one by one."""
 
@@ -55,6 +66,7 @@ def failures(log: str) -> list[Failure]:
         before = found.pop(jobid, None)
         if re.search(rf"^Finished jobid: {jobid} ", log[block.end() :], re.MULTILINE):
             continue
+        restarts = len(re.findall(rf"^Trying to restart job {jobid}\.", log, re.MULTILINE))
         logs = _field(body, "log").split(" (check log")[0]
         same = before is not None and before.slurm_job == (_field(body, "external_jobid") or None)
         found[jobid] = Failure(
@@ -63,8 +75,8 @@ def failures(log: str) -> list[Failure]:
             outputs=[name for name in _field(body, "output").split(", ") if name],
             logs=[Path(name) for name in logs.split(", ") if name],
             slurm_job=_field(body, "external_jobid") or None,
-            message=_field(body, "message"),
-            attempts=before.attempts + (not same) if before else 1,
+            message=block["message"] or "",
+            attempts=max(before.attempts + (not same) if before else 1, 1 + restarts),
         )
     return list(found.values())
 
@@ -80,8 +92,30 @@ def _said(text: str) -> str | None:
     return errors[-1].strip() if errors else lines[-1].strip() if lines else None
 
 
+def _refusal(message: str) -> str | None:
+    """Return what Slurm or Snakemake's executor said of a job that they did not take; None where they took it."""
+    found = SUBMISSION.search(message)
+    if not found:
+        return None
+    who = "Slurm" if found["slurm"] is not None else "Snakemake's executor"
+    lines = (found["slurm"] or found["executor"] or "").split("\n")
+    said = [line.strip().removeprefix("sbatch: ").removeprefix("error: ") for line in lines]
+    told = "; ".join(filter(None, said)).replace(":; ", ": ")
+    return f"{who} refused the job: {told or 'it did not say why'}"
+
+
+def _last_words(output: str) -> str | None:
+    """Return what a job said last before Snakemake, whose output in a Slurm job this is, reported its end."""
+    before = re.split(r"^(?:RuleException:$|\[.*\]\nError in )", output, maxsplit=1, flags=re.MULTILINE)[0]
+    lines = [line for line in before.splitlines() if re.match(r"\S.*[^:]$", line)]
+    ours = [line for line in lines if line.startswith(("config: ", "check: "))]
+    return (ours or lines or [None])[-1]
+
+
 def cause(failure: Failure, facts: Callable[[str], dict[str, str]] = slurm.facts) -> str:
     """Say in a few words why a job failed."""
+    if refusal := _refusal(failure.message):
+        return refusal
     known = facts(failure.slurm_job) if failure.slurm_job else {}
     told = re.search(r"status is: '(\w+)'", failure.message)
     state = known.get("JobState") or (told[1] if told else "")
@@ -89,8 +123,6 @@ def cause(failure: Failure, facts: Callable[[str], dict[str, str]] = slurm.facts
     from_slurm = "\n".join(_text(file) for file in failure.logs if "slurm_logs" in file.parts)
     if MEMORY.search(from_slurm):
         state = "OUT_OF_MEMORY"
-    if "sbatch failed" in failure.message:
-        return "Slurm refused the job: " + failure.message.split("The error message was ")[-1].strip("'. ")
     if state in STATES:
         asked = {"TIMEOUT": known.get("TimeLimit"), "OUT_OF_MEMORY": known.get("MinMemoryNode")}.get(state)
         return STATES[state] + (f" (it had asked for {asked})" if asked else "")
@@ -99,7 +131,7 @@ def cause(failure: Failure, facts: Callable[[str], dict[str, str]] = slurm.facts
         return str(_said(stage[-1]))
     if known.get("ExitCode", "0:0").split(":")[1] not in ("0", ""):
         return f"it was ended by signal {known['ExitCode'].split(':')[1]}"
-    last = next((said for text in own if (said := _said(text))), None)
+    last = next((said for text in own if (said := _said(text))), None) or _last_words(from_slurm)
     return f"it ended early; its last words: {last}" if last else "it ended early and wrote nothing"
 
 
@@ -111,6 +143,13 @@ def command(arguments: list[str], targets: set[str], output: str) -> str:
     return shlex.join(["snakemake", *options, "--", output])
 
 
+def _log_of(failure: Failure) -> str:
+    """Name the first log of a job that holds anything; a job that was refused wrote none."""
+    if not failure.logs or _refusal(failure.message):
+        return ""
+    return f"; log: {next((file for file in failure.logs if _text(file).strip()), failure.logs[0])}"
+
+
 def report(log: str, arguments: list[str], targets: set[str]) -> list[str]:
     """Return one line for every failed job, for the end of a run's output."""
     failed = failures(log)
@@ -119,7 +158,6 @@ def report(log: str, arguments: list[str], targets: set[str]) -> list[str]:
         job = f"Slurm job {failure.slurm_job}, " if failure.slurm_job else ""
         tried = f"{failure.attempts} attempt{'s' if failure.attempts > 1 else ''}"
         again = f"; again: {command(arguments, targets, failure.outputs[0])}" if failure.outputs else ""
-        logs = f"; log: {failure.logs[0]}" if failure.logs else ""
-        lines.append(f"{failure.rule} failed ({job}{tried}): {cause(failure)}{logs}{again}")
+        lines.append(f"{failure.rule} failed ({job}{tried}): {cause(failure)}{_log_of(failure)}{again}")
     more = len(failed) - MOST
     return [*lines, f"and {more} more jobs failed"] if more > 0 else lines

@@ -44,6 +44,14 @@ def cancel(jobs: list[str]) -> None:
         _ask("scancel", *jobs)
 
 
+def partitions() -> set[str]:
+    """Return the names of all partitions; none where Slurm does not tell."""
+    try:
+        return set(_ask("sinfo", "--all", "--noheader", "--format=%R").split())
+    except DpcError:
+        return set()
+
+
 def facts(job: str) -> dict[str, str]:
     """Return what the controller still knows of a job, if anything: `scontrol show job` as a map."""
     try:

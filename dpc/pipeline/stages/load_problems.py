@@ -14,9 +14,9 @@ from dpc.storage import tables
 from dpc.storage.hub import origin
 from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
-from dpc.tasks.base import GeneratedTask, Task
-from dpc.tasks.rows import parse_rows
-from dpc.tasks.splits import NAMES, Pool, Question, cut_splits
+from dpc.tasks.base import GeneratedTask
+from dpc.tasks.dataset import Cut, read_splits
+from dpc.tasks.splits import NAMES, Question, cut_splits
 
 
 def run(
@@ -36,11 +36,7 @@ def run(
     answer is not found right in its own rationale.
     """
     paths = _gold_paths(gold)
-    task = get_task(settings.task)
-    train_pool, test_pool = _pools(settings, task, train, test)
-    splits, notes = cut_splits(train_pool, test_pool, settings.splits, settings.dataset)
-    for question in (question for split in splits.values() for question in split):
-        _check_gold(task, question)
+    splits, notes = _splits(settings, train, test)
     if settings.generate is None and not train:
         notes.append("all splits are cut from the test rows, by hash")
     for note in notes:
@@ -61,44 +57,27 @@ def _gold_paths(gold: list[Path]) -> dict[str, Path]:
     return paths
 
 
-def _pools(settings: ProblemsStage, task: Task, train: list[Path], test: list[Path]) -> tuple[Pool, Pool]:
-    """Return training and test pool; the first is empty where all splits are cut from the second."""
+def _splits(settings: ProblemsStage, train: list[Path], test: list[Path]) -> tuple[Cut, list[str]]:
     if settings.generate is not None:
-        return [], _generated(settings)
+        return _generated(settings, settings.generate)
     if not test:
         raise DpcError(
             f"dataset {settings.dataset}: found no test file; expected rows of task {settings.task}:"
             f" write `datasets.{settings.dataset}.files.test`"
         )
-    train_pool, test_pool = ([row for file in files for row in parse_rows(task, file)] for files in (train, test))
-    return train_pool, test_pool
+    return read_splits(settings.task, train, test, settings.splits, settings.dataset)
 
 
-def _generated(settings: ProblemsStage) -> Pool:
+def _generated(settings: ProblemsStage, seed: int) -> tuple[Cut, list[str]]:
     sizes = settings.splits
-    if settings.generate is None or sizes.test is None:
+    if sizes.test is None:
         raise DpcError(
             f"dataset {settings.dataset}: found no number of questions to generate; expected one:"
-            f" write `datasets.{settings.dataset}.generate` and `.splits.test`"
+            f" write `datasets.{settings.dataset}.splits.test`"
         )
     task = cast(GeneratedTask, get_task(settings.task))
-    return task.generate_problems(settings.generate, sum(getattr(sizes, name) for name in NAMES))
-
-
-def _check_gold(task: Task, question: Question) -> None:
-    """Raise DpcError unless the strict reading of the gold rationale is graded right."""
-    problem = question.problem
-    checks = task.FACTS.checks_gold
-    right = _reads_right(task, problem.rationale, problem.answer) if checks else bool(problem.answer)
-    if not right:
-        raise DpcError(
-            f"{question.source}: gold answer {problem.answer!r} is not read from its own rationale;"
-            f" expected {task.ANSWER_MARK!r} once, before the answer: correct or remove the row"
-        )
-
-
-def _reads_right(task: Task, rationale: str, answer: str) -> bool:
-    return task.grade(task.extract(rationale)[0], answer)
+    pool = task.generate_problems(seed, sum(getattr(sizes, name) for name in NAMES))
+    return cut_splits([], pool, sizes, settings.dataset)
 
 
 def _question_rows(splits: dict[str, list[Question]], template: str) -> pd.DataFrame:
