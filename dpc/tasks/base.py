@@ -55,8 +55,9 @@ class Task(Protocol):
     def extract(self, text: str) -> tuple[str | None, str | None]:
         """Return the strict and the lenient reading of the answer in generated `text`.
 
-        Strict: what stands behind the first answer mark (MATH: in the last box, as its solutions box on the way).
-        Lenient: that, or else the last thing that could be an answer. None where there is nothing.
+        Strict: what stands behind the answer mark that counts, see `marks.py` (MATH: in the last box, as its solutions
+        box on the way). Lenient: that, or else what the text says is its answer, or else the last thing that
+        could be one. None where there is nothing.
         """
 
     def grade(self, extracted: str | None, answer: str) -> bool:

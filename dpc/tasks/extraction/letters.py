@@ -18,11 +18,11 @@ _LETTER = rf"""
     [\s("'\[<${BOX}]*
     (?: (?P<upper>[A-E]) (?! \w | ['-][A-Za-z] | [ ]*[+*/^×÷][ ]*[\w(] | (?<=A)[ ]+(?!{_AFTER})[a-z] )
       | (?P<lower>[a-e])
-        (?= [ ]*[.]?[)\]{BOX_END}] | [ ]*[.,;:!?']*[ ]*(?:\n|\Z) | [.,;:]?[ ]+{_AFTER} | [.:][ ]+[-$]?[0-9] )
+        (?= [ .]*[)\]{BOX_END}] | [ ]*[.,;:!?']*[ ]*(?:\n|\Z) | [.,;:]?[ ]+{_AFTER} | [.:][ ]+[-$]?[0-9] )
     )
 """
 _LINK = (
-    r"(?:\s*[:=.,⇒]|\s+-+(?=\s)|\s+(?:is|are|was|be|will|would|must|should|therefore|thus|then|hence|so|indeed|clearly|the"
+    r"(?:\s*[-:=.,⇒]|\s+(?:is|are|was|be|will|would|must|should|therefore|thus|then|hence|so|indeed|clearly|the"
     r"|letter|option|choice|correct|answer|not\s+[^.,\n]{1,20}?,?\s+but(?:\s+rather)?)\b){0,8}"
 )
 _RIGHT = r"(?:correct|right|true|best)"
@@ -41,12 +41,13 @@ _SAID = _compiled(
 )
 _NAMED = _compiled(
     rf"(?i:\b(?:option|choice|alternative)\b{_LINK}){_LETTER}",
-    r"(?i:\b(?:be|is|are|so|thus|hence|therefore|gives|get|means)\b|[=⇒])[\s,:(]*(?P<upper>[A-E])\)",
+    r"(?i:\b(?:be|is|are|so|thus|hence|therefore|gives|get|means)\b|'s\b|[=⇒])[\s,:]*(?:\(?(?P<upper>[A-E])\)|\((?P<lower>[a-e])\))",
+    r"(?<![\w'])(?P<upper>[A-E])\)?\s+(?:works|fits|matches|satisfies)\b",
 )
 _ALONE = _compiled(
     r"(?:(?<=[\s=>⇒:])|^)['(\[]?(?P<upper>[A-E])[')\]]?[ ]*[.)!]?[ ]*$",
     r"\((?P<upper>[A-E])\)",
-    r"^[ ]*(?P<upper>[A-E])[).:][ ]+[-$]?[0-9]",
+    r"^[ ]*(?P<upper>[A-E])[).:][ ]+(?:[-$]?[0-9]|None\b)",
     r"^[ ]*\(?(?P<lower>[a-e])\)?[ ]*[.]?[ ]*$",
 )
 _LEAD = re.compile(r"(?i)\W*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|alternative|letter)\b\s*(?:is\b|[:-])?)?\W*")

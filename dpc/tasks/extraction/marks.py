@@ -9,7 +9,7 @@ another question after its answer (`#### 7`, `Question: …`, `#### 9`). So:
 3. The first mark counts that holds an answer and nothing else (wrappers, labels and units aside).
 4. Else answers with words behind them count (`#### 18 because …`), and results of equations, if all of them and what is
    said to be the answer later are the same. They may be headings.
-5. Else the last line counts, if it is a mark with a label before its answer (`#### Total cost: 18`).
+5. Else the last line counts, if it is a mark with words before its answer (`#### Total cost: 18`).
 
 Each task brings its own reader of answers; texts went through `wrappers.plain`.
 """
@@ -81,7 +81,7 @@ _BREAK = re.compile(r"[ \t]*\n")
 _BLANK = re.compile(r"\n\s*\n")
 _LONGEST = 1000
 """Characters of a paragraph that are looked at."""
-_LABEL = re.compile(r"[^\w\s]*\s*[A-Za-z]{2}[A-Za-z' ()/-]{0,60}[:=]")
+_LABEL = re.compile(r"[^\w\s]*\s*[A-Za-z]{2}[A-Za-z' ()/-]{0,60}(?:[:=]|\b(?:is|are|equals)\b)")
 
 
 class _Marked(NamedTuple):

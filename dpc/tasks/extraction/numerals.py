@@ -27,12 +27,12 @@ _DIGITS = rf"(?:(?:(?:{_THOUSANDS})(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 _UNSIGNED = rf"""
     (?P<symbol>{_SYMBOL}[ ]?(?P<inner>[-+])?)?
     (?P<digits>{_DIGITS})
-    (?:
-        (?:[ ]and[ ]|[ -])(?P<over>[0-9]+)/(?P<under>[0-9]+)
+    (?: (?:[ ]and[ ]|[ -])(?P<over>[0-9]+)/(?P<under>[0-9]+)
       | [ ]?/[ ]?(?P<denominator>{_DIGITS})
       | (?:[eE]|[ ]?[x×*·][ ]?10[ ]?\^[ ]?\(?)(?P<tens>[-+]?[0-9]{{1,3}})(?!\w)
       | [ ]?\^[ ]?\(?(?P<power>-?[0-9]{{1,3}})(?!\w)
-      | (?P<scales>(?:[ -]?(?i:{"|".join(_SCALES)})s?\b)+)
+    )?
+    (?: (?P<scales>(?:[ -]?(?i:{"|".join(_SCALES)})s?\b)+)
       | (?P<letter>[kK]|[ ]?(?:mn|bn|M|B))\b
       | [ ]?(?P<dozen>(?i:dozens?))\b
     )?
@@ -132,24 +132,18 @@ def _value(match: re.Match[str]) -> Fraction | None:
         return None
     value = Fraction(_plain_digits(match["digits"]))
     if match["over"]:
-        worked_out: Fraction | None = value + _part(int(match["over"]), int(match["under"]))
-    elif match["denominator"]:
-        denominator = Fraction(_plain_digits(match["denominator"]))
-        worked_out = value / denominator if denominator else None
-    elif match["power"]:
-        worked_out = _power(value, int(match["power"]))
-    else:
-        worked_out = value * Fraction(10) ** _tens(match)
-    return -worked_out if worked_out is not None and _sign(match) else worked_out
+        value += _part(int(match["over"]), int(match["under"]))
+    below = Fraction(_plain_digits(match["denominator"] or "1"))
+    power = int(match["power"] or 1)
+    if not below or (power != 1 and value != 10 and (not value or abs(power) > _LARGEST_POWER)):
+        return None
+    value = value**power / below * Fraction(10) ** _tens(match)
+    return -value if _sign(match) else value
 
 
 def _part(over: int, under: int) -> Fraction:
     """Return the fraction of a mixed number, 0 where it is none: `2 7/3`."""
     return Fraction(over, under) if over < under else Fraction(0)
-
-
-def _power(base: Fraction, exponent: int) -> Fraction | None:
-    return base**exponent if base == 10 or (base and abs(exponent) <= _LARGEST_POWER) else None
 
 
 def _tens(match: re.Match[str]) -> int:
