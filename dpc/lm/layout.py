@@ -61,6 +61,11 @@ class RightPadded:
         first = self.question_start + self.question_tokens[row] - 1
         return range(first, first + len(self.rationale_ids[row]))
 
+    def part(self, rows: slice) -> RightPadded:
+        """Return some rows, padded as before."""
+        kept, tokens = self.rationale_ids[rows], self.question_tokens[rows]
+        return RightPadded(self.embeds_BSD[rows], kept, self.question_start, tokens)
+
 
 def layout_of(lm: LanguageModel, order: str) -> Layout:
     """Return the layout `order` for `lm`."""

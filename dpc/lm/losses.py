@@ -1,22 +1,26 @@
-"""The negative log-likelihood of rationale tokens, and what a pass that ends in it can be spared.
+"""The negative log-likelihood of rationale tokens, its gradient, and the entropy they were chosen from.
 
-Axes: B batch, S position, D width, V vocabulary, K target token, C target tokens at once.
+Axes: B batch, S position, D width, V vocabulary, K target token, C target tokens at once, c target tokens in cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dpc.lm.layout import RightPadded
-from dpc.lm.models import LanguageModel, other_forwards
+from dpc.lm.models import LanguageModel
+from dpc.lm.saliency.attention import soften, wide
 
-AT_ONCE = 256
-"""Target tokens whose logits are there at once: enough to keep a GPU busy, few enough to be small."""
+LOGITS = {"cpu": 2**26, "cuda": 2**29}
+"""Bytes of logits that are there at once: many rows for each time the weights are read, and still small."""
+CACHED = {"cpu": 2**20, "cuda": 2**29}
+"""Bytes of them, as float32, that are worked on at once: what a CPU's cache holds."""
 
 
 def rationale_nll(
@@ -35,9 +39,8 @@ def rationale_scores(
     hidden_BSD: Tensor,
     first: int = 0,
     limit: int | None = None,
-    is_entropy_wanted: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Return, per row, NLL and entropy in nats at its first `limit` rationale tokens; no entropy unless it is wanted.
+    """Return, per row, NLL and entropy in nats at its first `limit` rationale tokens (all if None).
 
     The entropy is that of the next-token distribution, and has no gradient. `hidden_BSD` are the decoder's outputs from
     position `first` on. Logits are made at the predicting rows only: a vocabulary of 128k times every position would be
@@ -47,70 +50,107 @@ def rationale_scores(
     rows = torch.tensor([b for b, positions in enumerate(kept) for _ in positions], device=hidden_BSD.device)
     columns = torch.tensor([s - first for positions in kept for s in positions], device=hidden_BSD.device)
     targets_K = torch.tensor([t for ids in batch.rationale_ids for t in ids[:limit]], device=hidden_BSD.device)
-    entropies = list[Tensor]() if is_entropy_wanted else None
-    nll_K = _TokenNll.apply(hidden_BSD[rows, columns], targets_K, lm, torch.is_grad_enabled(), entropies)
+    nll_K, entropy_K = TokenNll.apply(hidden_BSD[rows, columns], targets_K, Head.of(lm), torch.is_grad_enabled())
     lengths = [len(positions) for positions in kept]
-    return list(nll_K.split(lengths)), list(torch.cat(entropies).split(lengths)) if entropies else []
+    return list(nll_K.split(lengths)), list(entropy_K.split(lengths))
 
 
-def only_last_rows(lm: LanguageModel, count: int) -> AbstractContextManager[None]:
-    """Spare the last layer what follows its attention in all but each sequence's last `count` rows: 0 stands there.
+@dataclass(frozen=True)
+class Head:
+    """What makes logits of the decoder's outputs."""
 
-    No later layer reads those rows, and a loss on the rows kept does not either.
-    """
+    weight_VD: Tensor
+    softcap: float | None = None
+    """Logits are softcap * tanh(logits / softcap) (Gemma 2)."""
 
-    def spared(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        def of_last(hidden_BSD: Tensor) -> Tensor:
-            kept_BSD = forward(hidden_BSD[:, -count:])
-            return nn.functional.pad(kept_BSD, (0, 0, hidden_BSD.shape[1] - kept_BSD.shape[1], 0))
-
-        return of_last
-
-    layer = lm.model.get_decoder().layers[-1]
-    return other_forwards([layer.self_attn.o_proj, layer.mlp], spared)
+    @classmethod
+    def of(cls, lm: LanguageModel) -> Head:
+        """Return the head of `lm`; no supported family has a bias there."""
+        softcap = getattr(lm.model.config, "final_logit_softcapping", None)
+        return cls(lm.model.get_output_embeddings().weight.detach(), softcap)
 
 
-class _TokenNll(torch.autograd.Function):
-    """The NLL of `targets_K` after `hidden_KD`; what it needs for the backward pass is as large as `hidden_KD`.
+class TokenNll(torch.autograd.Function):
+    """NLL and entropy of `targets_K` after `hidden_KD`; the backward pass needs no more than `hidden_KD` has entries.
 
     A token's loss depends on its own row alone, so its gradient is known as soon as its logits are, and they can go.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden_KD: Tensor,
-        targets_K: Tensor,
-        lm: LanguageModel,
-        is_wanted: bool,
-        entropies: list[Tensor] | None,
-    ) -> Tensor:
-        found, gradients = list[Tensor](), list[Tensor]()
-        for chunk_CD, targets_C in zip(hidden_KD.split(AT_ONCE), targets_K.split(AT_ONCE), strict=True):
-            with torch.set_grad_enabled(is_wanted):
-                leaf_CD = chunk_CD.detach().requires_grad_(is_wanted)
-                logits_CV = lm.logits(leaf_CD)
-            log_CV = _wide(logits_CV.detach()).log_softmax(-1)
-            places = torch.arange(len(targets_C), device=targets_C.device), targets_C
-            found.append(-log_CV[places])
-            if not is_wanted and entropies is None:
-                continue
-            p_CV = log_CV.exp()
-            if entropies is not None:
-                entropies.append(-torch.linalg.vecdot(p_CV, log_CV))
-            if is_wanted:  # dNLL / dlogits = p - 1 at the target
-                p_CV[places] -= 1
-                gradients += torch.autograd.grad(logits_CV, leaf_CD, p_CV.to(logits_CV.dtype))
-        if is_wanted:
-            ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(found)
+        ctx: Any, hidden_KD: Tensor, targets_K: Tensor, head: Head, is_gradient_wanted: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the NLL and, without a gradient, the entropy (K, nats; float32, or float64 where the model is)."""
+        weight_VD = head.weight_VD  # tied weights may lie on another card
+        inputs_KD, targets_K = hidden_KD.detach().to(weight_VD.device), targets_K.to(weight_VD.device)
+        nll_K = torch.empty_like(targets_K, dtype=wide(weight_VD.dtype))
+        entropy_K, gradient_KD = torch.empty_like(nll_K), torch.empty_like(inputs_KD) if is_gradient_wanted else None
+        step = _rows_in(LOGITS, len(inputs_KD), len(weight_VD), weight_VD)
+        room_CV = weight_VD.new_empty(step, len(weight_VD))
+        for rows in _cut(len(inputs_KD), step):
+            logits_CV = room_CV[: rows.stop - rows.start]
+            torch.mm(inputs_KD[rows], weight_VD.T, out=logits_CV)
+            nll_K[rows], entropy_K[rows] = _to_slopes(logits_CV, targets_K[rows], head.softcap)
+            if gradient_KD is not None:
+                torch.mm(logits_CV, weight_VD, out=gradient_KD[rows])
+        entropy_K = entropy_K.to(hidden_KD.device)
+        if gradient_KD is not None:
+            ctx.save_for_backward(gradient_KD.to(hidden_KD.device))
+        ctx.mark_non_differentiable(entropy_K)
+        return nll_K.to(hidden_KD.device), entropy_K
 
     @staticmethod
-    def backward(ctx: Any, *of_K: Tensor) -> Any:
+    @once_differentiable
+    def backward(ctx: Any, *slopes_K: Tensor) -> Any:
+        """Return dL/dhidden, each row's gradient times dL/dNLL."""
         (gradient_KD,) = ctx.saved_tensors
-        return (gradient_KD * of_K[0][:, None]).to(gradient_KD.dtype), None, None, None, None
+        return (gradient_KD * slopes_K[0][:, None]).to(gradient_KD.dtype), None, None, None
 
 
-def _wide(logits_CV: Tensor) -> Tensor:
-    """Return logits in float32, or in float64 where they are."""
-    return logits_CV.to(logits_CV.dtype if logits_CV.dtype == torch.float64 else torch.float32)
+def _to_slopes(logits_CV: Tensor, targets_C: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
+    """Return NLL and entropy (C), and overwrite the uncapped logits with dNLL/dlogits.
+
+    A few rows at a time, so that all passes over a row but the first find it in cache.
+    """
+    nll_C = torch.empty_like(targets_C, dtype=wide(logits_CV.dtype))
+    entropy_C = torch.empty_like(nll_C)
+    step = _rows_in(CACHED, len(logits_CV), logits_CV.shape[1], nll_C)
+    rooms = [nll_C.new_empty(step, logits_CV.shape[1]) for _ in range(2)]
+    for rows in _cut(len(logits_CV), step):
+        cached = (room_cV[: rows.stop - rows.start] for room_cV in rooms)
+        nll_C[rows], entropy_C[rows] = _in_cache(logits_CV[rows], targets_C[rows, None], softcap, *cached)
+    return nll_C, entropy_C
+
+
+def _in_cache(
+    logits_cV: Tensor, target_c1: Tensor, softcap: float | None, shifted_cV: Tensor, p_cV: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Do `_to_slopes` on rows that fit into cache; what is in `shifted_cV` and `p_cV` is lost.
+
+    With logits shifted so that the largest is 0, p there is 1 / the sum, and no term of the entropy cancels another.
+    """
+    shifted_cV.copy_(logits_cV)
+    if softcap is not None:
+        soften(shifted_cV, softcap)
+    largest_c1 = shifted_cV.amax(-1, keepdim=True)
+    torch.softmax(shifted_cV.sub_(largest_c1), -1, out=p_cV)
+    log_sum_c1 = -p_cV.amax(-1, keepdim=True).log()
+    nll_c = (log_sum_c1 - shifted_cV.gather(1, target_c1))[:, 0]
+    entropy_c = log_sum_c1[:, 0] - torch.linalg.vecdot(p_cV, shifted_cV)
+    p_cV.scatter_add_(1, target_c1, p_cV.new_full(target_c1.shape, -1))  # dNLL / dlogits = p - 1 at the target
+    if softcap is not None:
+        capped_cV = shifted_cV.add_(largest_c1).div_(softcap)
+        p_cV.mul_(capped_cV.square_().neg_().add_(1))  # d capped / d uncapped = 1 - tanh^2
+    logits_cV.copy_(p_cV)
+    return nll_c, entropy_c
+
+
+def _rows_in(room: dict[str, int], rows: int, entries: int, like: Tensor) -> int:
+    """Return how many of `rows` rows of so many entries fit into a device's room; at least one."""
+    bytes_ = room["cpu" if like.device.type == "cpu" else "cuda"]
+    return max(1, min(rows, bytes_ // (entries * like.dtype.itemsize)))
+
+
+def _cut(count: int, step: int) -> Iterator[slice]:
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))

@@ -126,7 +126,7 @@ def test_helper_rows_are_what_the_saliency_stage_stores() -> None:
     import torch
 
     from dpc.lm.layout import RightPadded
-    from dpc.lm.saliency.attention import Rectangle
+    from dpc.lm.saliency.attention import Tile
     from dpc.lm.saliency.recorder import Recorder, Request
     from dpc.pipeline.stages.extract_saliency import _row, former_lengths
 
@@ -136,10 +136,11 @@ def test_helper_rows_are_what_the_saliency_stage_stores() -> None:
     batch = RightPadded(embeds, [[7] * places.tokens], places.q[0], [places.question])
     cut = former_lengths(list(places.steps))
     recorder = Recorder(Request(band=band), batch, slice(1, 4), [cut], LAYERS, 1)
-    everything = Rectangle(slice(0, places.size), slice(0, places.size))
+    first = batch.question_start
+    everything = Tile(slice(0, 1), slice(0, places.size - first), slice(0, places.size))
     for layer in range(LAYERS):
-        map_BHQK = torch.tensor(maps[layer])[None, None]
-        recorder.gather(layer, 0, [(everything, map_BHQK, map_BHQK.clone())])
+        map_BHQK = torch.tensor(maps[layer])[None, None, first:]
+        recorder.read(layer, everything, map_BHQK, map_BHQK)
     reduced = recorder.reduced([torch.full((places.tokens,), 0.5)], [torch.full((places.tokens,), 0.25)])
     stored = _row(SimpleNamespace(problem_id="x", split="test"), batch, 0, 1, list(places.steps), cut, reduced)
     oracle = saliency_row(maps, places, band=band)

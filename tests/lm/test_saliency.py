@@ -116,6 +116,7 @@ def reduce_heads(signed_BHSS: Tensor, head_reduce: str) -> Tensor:
 
 def worst(found: Tensor, truth: Tensor) -> float:
     """Largest error relative to the largest value; the last layer is truly 0 outside rows that predict a token."""
+    found, truth = found.detach(), truth.detach()
     return float((found - truth).abs().max() / truth.abs().max().clamp_min(1e-300))
 
 
@@ -153,9 +154,9 @@ CASES = [
 ]  # fmt: skip
 
 
-def small_tiles(heads: int, columns: int, device: torch.device) -> int:
-    """Tiles that end inside every segment."""
-    return 7
+def small_tiles(heads: int, rows: int, columns: int, device: torch.device) -> tuple[int, int]:
+    """Two of three sequences at once, and tiles that end inside every segment."""
+    return 2, 7
 
 
 def errors(family: str, order: str, head_reduce: str, asked: str) -> dict[str, float]:
@@ -196,8 +197,7 @@ def _errors(
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
 def test_every_reduction_equals_the_eager_reference(case: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "tile_rows", small_tiles)
-    monkeypatch.setattr(attention, "tile_rows", small_tiles)
+    monkeypatch.setattr(attention, "tile_shape", small_tiles)
     found = errors(*case)
     assert max(found.values()) <= EXACT, {name: error for name, error in found.items() if error > EXACT}
 
@@ -207,7 +207,6 @@ def test_every_reduction_equals_the_eager_reference(case: tuple[str, ...], monke
 def test_plain_attention_and_entropy_equal_the_eager_reference(
     family: str, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "tile_rows", small_tiles)
     lm, layout = tiny.model(family, torch.float64), Layout("bos_first", has_bos=True)
     exact_norms(lm)
     batch = right_padded(lm, layout, prompt(lm), *sequences())
@@ -228,21 +227,23 @@ def test_plain_attention_and_entropy_equal_the_eager_reference(
 
 
 def test_a_log_sum_exp_off_by_a_hundredth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def off(*args: Any) -> tuple[Tensor, Tensor]:
-        output, lse = attention.attend(*args)
+    plain = attention._Part.outputs
+
+    def off(*given: Any) -> tuple[Tensor, Tensor]:
+        output, lse = plain(*given)
         return output, lse + 0.01
 
-    monkeypatch.setattr(saliency, "attend", off)
+    monkeypatch.setattr(attention._Part, "outputs", off)
     assert max(errors("llama-gqa", "bos_first", "abs_mean", "rows").values()) > 1e-3
 
 
 def test_heads_beside_the_wrong_keys_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = recorder.Recorder.take
+    plain = recorder.Recorder.read
 
-    def shifted(own: Any, layer: int, sight: Any, saved: Any, slope_BHQD: Tensor) -> None:
-        plain(own, layer, sight, saved, slope_BHQD.roll(1, 1))  # of dL/dO only: one head's index off
+    def shifted(own: Any, layer: int, tile: Any, a_bHQK: Tensor, signed_bHQK: Tensor) -> None:
+        plain(own, layer, tile, a_bHQK, signed_bHQK / a_bHQK.clamp_min(1e-300) * a_bHQK.roll(1, 1))  # one head off
 
-    monkeypatch.setattr(recorder.Recorder, "take", shifted)
+    monkeypatch.setattr(recorder.Recorder, "read", shifted)
     assert max(errors("llama-gqa", "bos_first", "abs_mean", "rows").values()) > 1e-3
 
 
@@ -330,14 +331,11 @@ def test_the_last_layer_works_on_rows_that_predict_only(
         layer.mlp.gate_proj.register_forward_pre_hook(
             lambda _, given, index=index: seen.setdefault(index, []).append(given[0].shape[1])
         )
-    idle, attend = list[int](), saliency.attend
-    monkeypatch.setattr(saliency, "attend", lambda *given: idle.append(given[3].idle) or attend(*given))
     measure(lm, layout, batch, VECTORS, CUTS, STARTS, Request(rows=rows))
     first, length = min(batch.predicting_rows(b).start for b in range(3)), batch.embeds_BSD.shape[1]
     spared = first - batch.question_start if rows == "all" else 0
     assert seen[1][-1] == length - first + spared
     assert seen[2][-1] == length - first
-    assert idle[-3:] == [0, 0, spared]
 
 
 def test_a_row_alone_equals_the_row_in_a_ragged_batch() -> None:
@@ -354,6 +352,28 @@ def test_a_row_alone_equals_the_row_in_a_ragged_batch() -> None:
         own = slice(rows.start, rows.stop)
         assert worst(whole.groups_BLhSG[b, :, :, own], single.groups_BLhSG[0, :, :, own]) < 1e-6
         assert worst(whole.prompt_BLhRN[b], single.prompt_BLhRN[0]) < 1e-6
+
+
+@pytest.mark.parametrize("asked", ["rows", "full", "suffix"])
+def test_a_batch_that_is_cut_to_fit_memory_gives_the_same(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, layout = tiny.model(dtype=torch.float64), Layout("bos_first", has_bos=True)
+    batch = right_padded(lm, layout, prompt(lm), *sequences())
+    whole = measure(lm, layout, batch, VECTORS, CUTS, STARTS, REQUESTS[asked])
+    monkeypatch.setattr(saliency, "rows_within", lambda lm, tokens: 2)
+    cut = measure(lm, layout, batch, VECTORS, CUTS, STARTS, REQUESTS[asked])
+    for b, rows in enumerate(batch.predicting_rows(b) for b in range(3)):
+        own = slice(rows.start, rows.stop)
+        for ours, theirs in (
+            (cut.groups_BLhSG[b, :, :, own], whole.groups_BLhSG[b, :, :, own]),
+            (cut.attention_BLS[b, :, own], whole.attention_BLS[b, :, own]),
+            (cut.band_BhSN[b, :, own], whole.band_BhSN[b, :, own]),
+            (cut.prompt_BLhRN[b], whole.prompt_BLhRN[b]),
+            (cut.attention_BLRN[b], whole.attention_BLRN[b]),
+            (cut.nll[b], whole.nll[b]),
+            (cut.entropy[b], whole.entropy[b]),
+            *((one[b], other[b]) for one, other in zip(cut.full_BhSS, whole.full_BhSS, strict=True)),
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9, equal_nan=True)
 
 
 def test_mass_planted_in_one_vector_is_found_there() -> None:

@@ -18,13 +18,9 @@ from torch.nn import functional
 
 from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
-from dpc.lm import losses
 from dpc.lm.examples import Example
-from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, layout_of, right_padded
-from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
-from dpc.prompts.tuners import prompt_tuning as training
 from dpc.prompts.tuners.prompt_tuning import Objective, Tuning, learning_rate
 from tests.lm.test_saliency import exact_norms
 from tests.support import tiny
@@ -139,7 +135,7 @@ def test_a_family_without_bos_has_a_prefix_of_the_prompt_alone() -> None:
 
 
 @contextmanager
-def little_memory(lm: LanguageModel, rows: int, where: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def little_memory(objective: Objective, rows: int, where: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Let memory run out in the middle of a pass of more than `rows` rows; yield the rows of every pass."""
     seen: list[int] = []
 
@@ -155,13 +151,14 @@ def little_memory(lm: LanguageModel, rows: int, where: str, monkeypatch: pytest.
         elif where == "backward":
             hidden_BSD.register_hook(fail)
 
-    def hooked_cache(before: Any) -> Any:
+    def hooked(prompt_ND: Tensor, states: Sequence[Tensor], part: Sequence[Example]) -> Tensor:
         if where == "prefix":  # the gradients of the layers above have reached the prefix by then
-            before.layers[1].keys.register_hook(fail)
-        return given_cache(before)
+            states[2].register_hook(fail)
+        return plain(prompt_ND, states, part)
 
-    monkeypatch.setattr(training, "given_cache", hooked_cache)
-    handle = lm.model.get_decoder().layers[1].register_forward_hook(hook)
+    plain = objective._nll
+    monkeypatch.setattr(objective, "_nll", hooked)
+    handle = objective.lm.model.get_decoder().layers[1].register_forward_hook(hook)
     try:
         yield seen
     finally:
@@ -175,7 +172,7 @@ def test_a_step_that_runs_out_of_memory_counts_nothing_twice(
     lm, prompt_ND, batch = exact("llama-gqa", monkeypatch), prompt(), ragged()
     loss, gradient = whole_batch(lm, LAYOUT, prompt_ND, batch, None)
     objective = Objective(lm, LAYOUT, None, rows=4)
-    with little_memory(lm, 1, where, monkeypatch) as seen, caplog.at_level(logging.WARNING):
+    with little_memory(objective, 1, where, monkeypatch) as seen, caplog.at_level(logging.WARNING):
         for _ in range(2):
             found_loss, found = objective.gradient(prompt_ND, batch)
             assert found_loss == pytest.approx(loss, rel=1e-13)
@@ -191,30 +188,6 @@ def test_a_last_part_that_is_smaller_does_not_shrink_the_parts_to_come() -> None
     objective = Objective(tiny.model(dtype=torch.float64), LAYOUT, None, rows=3)
     objective.gradient(prompt(), ragged())
     assert objective.rows == 3
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_target_nll_equals_the_full_logits(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In chunks, and weighted anew in the backward pass."""
-    monkeypatch.setattr(losses, "AT_ONCE", 4)
-    lm, chosen = tiny.model("gemma2", dtype), examples(6)
-    batch = right_padded(lm, LAYOUT, None, [e.question_ids for e in chosen], [e.rationale_ids for e in chosen])
-    hidden_BSD = torch.randn(*batch.embeds_BSD.shape, dtype=dtype).requires_grad_(True)
-    found = rationale_nll(lm, batch, hidden_BSD)
-    log_BSV = lm.logits(hidden_BSD).to(torch.float64 if dtype == torch.float64 else torch.float32).log_softmax(-1)
-    truth = [
-        torch.stack([-log_BSV[b, s, t] for s, t in zip(batch.predicting_rows(b), e.rationale_ids, strict=True)])
-        for b, e in enumerate(chosen)
-    ]
-    for ours, theirs in zip(found, truth, strict=True):
-        assert ours.tolist() == pytest.approx(theirs.tolist(), rel=1e-6)
-        assert ours.dtype == log_BSV.dtype
-    weighted = [sum((b + 1) * row.sum() for b, row in enumerate(rows)) for rows in (found, truth)]
-    ours, theirs = (torch.autograd.grad(loss, hidden_BSD)[0] for loss in weighted)
-    assert float((ours - theirs).norm() / theirs.norm()) < (1e-13 if dtype == torch.float64 else 1e-2)
-    assert [len(nll) for nll in rationale_nll(lm, batch, hidden_BSD, limit=1)] == [1] * 6
-    with torch.no_grad():
-        assert not rationale_nll(lm, batch, hidden_BSD)[0].requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,7 +1,7 @@
 """Run the engine on a model spread over two cards that are pretended: shapes and devices, no numbers.
 
 torch refuses tensors of two devices in one operation, pretended or not; that is what this looks for. Its backward pass
-does not run on pretended devices, so a tap hands the recorder its gradient in the forward pass. In a process of its
+does not run on pretended devices, so attention's own runs in the forward pass, on a gradient of 0. In a process of its
 own, `python -m tests.support.two_cards`, because a pretended device stays.
 """
 
@@ -23,6 +23,7 @@ from dpc.lm.cache import Past
 from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, left_padded, right_padded
 from dpc.lm.models import LanguageModel
+from dpc.lm.saliency import attention, tiled
 from dpc.lm.saliency import measuring as saliency
 from dpc.lm.saliency.recorder import Recorder, Request
 from dpc.prompts.tuners import prompt_tuning as training
@@ -65,19 +66,23 @@ def measure(lm: LanguageModel, prompt_ND: torch.Tensor) -> None:
     """Take a batch through saliency; every layer is reduced where it lies."""
     seen = []
 
-    def tap(output: Any, layer: int, sight: Any, recorder: Recorder, *saved: torch.Tensor) -> Any:
-        seen.append(str(saved[0].device))
-        recorder.take(layer, sight, saved, torch.zeros_like(output))
+    def attend(query: torch.Tensor, key: Any, value: Any, sight: Any, given: Any, reader: Any) -> torch.Tensor:
+        seen.append(str(query.device))
+        output = attention.attend(query, key, value, sight, given)
+        states = (query, key, value, *(given or (None, None)), output, query[..., 0].float())
+        wanted = [True, True, True, given is not None, given is not None]
+        context = mock.Mock(saved_tensors=states, needs_input_grad=wanted, sight=sight, reader=reader)
+        attention.Attention.backward(context, torch.zeros_like(output))
         return output
 
     batch = right_padded(lm, LAYOUT, prompt_ND, QUESTIONS, RATIONALES)
     full = Request(band=range(1, 3), full=(range(0, 3),))
     for request in (full, Request(), Request(rows="rationale", head_reduce="per_head")):
-        recorder = Recorder(request, batch, slice(1, 1 + VECTORS), [(2, 2), (1, 1)], 3, 4)
-        with mock.patch.object(saliency._Tap, "apply", tap), saliency._recording(lm, recorder), torch.no_grad():
+        recorder, before = Recorder(request, batch, slice(1, 1 + VECTORS), [(2, 2), (1, 1)], 3, 4), len(seen)
+        with mock.patch.object(tiled, "attend", attend), tiled.tiled(lm, recorder.passage), torch.no_grad():
             nll, entropy = saliency._scores(lm, batch, recorder, saliency.Prefix())
         recorder.reduced(nll, entropy)
-    assert seen == ["card:0", "card:1", "card:1"] * 3, seen
+        assert seen[before:][-3:] == ["card:0", "card:1", "card:1"], seen
 
 
 def decode(lm: LanguageModel, prompt_ND: torch.Tensor, calibration: bool) -> None:

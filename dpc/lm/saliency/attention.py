@@ -1,24 +1,31 @@
-"""Attention that tells its log-sum-exp, and its probabilities rebuilt from that, one rectangle of A at a time.
+"""Attention and its backward pass, one tile of A at a time: any sight, any device, no copy of shared keys or values.
 
-Axes: B batch, H head, J key-value head, P = B x J, g query heads that share one (H = J x g), Q query row, K key column,
-D head width.
+The forward pass keeps each row's log-sum-exp. The backward pass rebuilds A = exp(scores - lse) and makes
+dL/dA = dL/dO V^T, as O = A V. From these two come dQ, dK and dV, and what a reader sums up of A and A * dL/dA.
+Scores, A and all sums are float32 (float64 for float64 models). Into the other products a bfloat16 model's tiles go as
+bfloat16, as in fused kernels and in transformers' eager attention: these products are several times faster.
+
+Axes: B batch, H head, J key-value head, b sequences of a tile, P = b x J, g query heads that share one (H = J x g),
+Q query row, K key column, D head width, E = D and one more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-_CPU_TILE, _CUDA_TILE = 2**20, 2**25
-"""Entries of A (over batch and heads) in one tile: what a CPU's cache holds, and what keeps a GPU busy."""
-_FLASH_DTYPES = (torch.bfloat16, torch.float16)
+ENTRIES = {"cpu": 2**18, "cuda": 2**25}
+"""Entries of A (over sequences and heads) in one tile: what a CPU's cache holds, and what keeps a GPU busy."""
+LEAST_ROWS = 64
+"""Rows of a tile, however long they are: fewer make products slow."""
 Given = tuple[Tensor, Tensor]
-"""Keys and values (B or 1, J, K, D) of the columns before the rows' own; nothing is differentiated there."""
+"""Keys and values (B or 1, J, K, D) of the columns before the rows' own."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +38,22 @@ class Sight:
     softcap: float | None = None
     """Scores are softcap * tanh(scores / softcap) (Gemma 2)."""
     offset: int = 0
-    """Column of the first query row: rows before it have keys and values, but no queries."""
-    idle: int = 0
-    """So many rows at the front have an output that no loss depends on (on their keys and values it may)."""
+    """Column of the first query row: so many columns are given."""
+    rows: range | None = None
+    """Rows that a loss depends on (all if None): the output of others is 0, and their dL/dO taken for 0."""
 
 
 @dataclass(frozen=True)
-class Rectangle:
-    """Some query rows (counted from the first query) and columns of A."""
+class Tile:
+    """Some sequences of a batch, some of their query rows (counted from the first query), and columns of A."""
 
+    sequences: slice
     rows: slice
     columns: slice
+
+
+Reader = Callable[[Tile, Tensor, Tensor], None]
+"""Is shown A and A * dL/dA (b, H, Q, K) of every tile, and must not change them."""
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -49,98 +61,11 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def tile_rows(heads: int, columns: int, device: torch.device) -> int:
-    """Return how many rows make a tile, with `heads` counted over the batch."""
-    entries = _CUDA_TILE if device.type == "cuda" else _CPU_TILE
-    return max(32, entries // max(heads * columns, 1))
-
-
-def tiles(rows: range, step: int, sight: Sight) -> Iterator[Rectangle]:
-    """Yield rectangles of at most `step` rows that hold every column their rows see."""
-    for first in range(rows.start, rows.stop, step):
-        last = min(first + step, rows.stop)
-        start = 0 if sight.window is None else max(0, first + sight.offset - sight.window + 1)
-        yield Rectangle(slice(first, last), slice(start, last + sight.offset))
-
-
-def by_key_head(states_BHQD: Tensor, shared: int) -> Tensor:
-    """Return (P, g, Q, D): query heads beside the key-value head they share; `shared` is J."""
-    batch, heads, length, width = states_BHQD.shape
-    return states_BHQD.reshape(batch * shared, heads // shared, length, width)
-
-
-class Scratch:
-    """Room that is used again, by name: fresh memory for each layer and tile costs more than what is done in it."""
-
-    def __init__(self) -> None:
-        self._rooms: dict[tuple[str, torch.device], Tensor] = {}
-
-    def room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return contiguous room, nothing written yet; what stood there under that name is lost."""
-        entries = math.prod(shape)
-        room = self._rooms.get((name, like.device))
-        if room is None or len(room) < entries or room.dtype != like.dtype:
-            room = self._rooms[name, like.device] = like.new_empty(entries)
-        return room[:entries].view(shape)
-
-    def product(self, name: str, left_PgQD: Tensor, right_PDK: Tensor, rectangle: Rectangle) -> Tensor:
-        """Return left @ right (P, g, Q, K) on a rectangle; good until the next product of that name."""
-        left_PgQD, right_PDK = left_PgQD[:, :, rectangle.rows], right_PDK[:, :, rectangle.columns]
-        shape = (*left_PgQD.shape[:3], right_PDK.shape[2])
-        product_PgQK = self.room(name, shape, left_PgQD)
-        torch.bmm(left_PgQD.flatten(1, 2), right_PDK, out=product_PgQK.flatten(1, 2))
-        return product_PgQK
-
-    def rows(self, name: str, states_BHQD: Tensor, shared: int, factor: float, more: int = 0) -> Tensor:
-        """Return states * factor by key head (P, g, Q, D), contiguous, with `more` unwritten entries after each D."""
-        states_PgQD = by_key_head(states_BHQD.to(wide(states_BHQD.dtype)), shared)
-        *shape, width = states_PgQD.shape
-        room = self.room(name, (*shape, width + more), states_PgQD)
-        torch.mul(states_PgQD, factor, out=room[..., :width])
-        return room
-
-    def columns(self, name: str, parts_BJKD: Sequence[Tensor], more: int = 0) -> Tensor:
-        """Return the parts side by side (P, D, K), contiguous, with `more` rows of ones after the D of each.
-
-        The last part says the batch; one that is the same for all of it may come once. A product with the result takes
-        half the time of one with a transposed view; and a product with the identity, which is exact, transposes faster
-        than torch's copy does.
-        """
-        batch, shared, _, width = parts_BJKD[-1].shape
-        dtype, device = wide(parts_BJKD[-1].dtype), parts_BJKD[-1].device
-        identity_DD = torch.eye(width + more, width, dtype=dtype, device=device)
-        room = self.room(name, (batch * shared, width + more, sum(part.shape[2] for part in parts_BJKD)), identity_DD)
-        start = 0
-        for part_BJKD in parts_BJKD:
-            states_PKD = part_BJKD.to(dtype).expand(batch, -1, -1, -1).flatten(0, 1)
-            own = room[:, :, start : start + part_BJKD.shape[2]]
-            torch.bmm(identity_DD.expand(len(room), -1, -1), states_PKD.transpose(1, 2), out=own)
-            start += part_BJKD.shape[2]
-        room[:, width:].fill_(1)
-        return room
-
-
-class Probabilities:
-    """A = exp(scores - lse), rebuilt where it is asked for; one at a time in a `Scratch`."""
-
-    def __init__(
-        self, query_BHQD: Tensor, keys_BJKD: Sequence[Tensor], lse_BHQ: Tensor, sight: Sight, scratch: Scratch
-    ):
-        """`keys_BJKD` are the columns in parts, as in `Scratch.columns`."""
-        self.sight, self.scratch = sight, scratch
-        shared, more = keys_BJKD[-1].shape[1], int(sight.softcap is None)
-        self.lse_PgQ1 = by_key_head(lse_BHQ.to(wide(query_BHQD.dtype))[..., None], shared)
-        self.query_PgQD = scratch.rows("query", query_BHQD, shared, sight.scale, more)
-        self.key_PDK = scratch.columns("key", keys_BJKD, more)
-        if more:  # the product then subtracts lse on its way
-            torch.neg(self.lse_PgQ1, out=self.query_PgQD[..., -1:])
-
-    def on(self, rectangle: Rectangle) -> Tensor:
-        """Return A (P, g, Q, K) on a rectangle; good until the next call."""
-        logs_PgQK = self.scratch.product("A", self.query_PgQD, self.key_PDK, rectangle)
-        if self.sight.softcap is not None:
-            soften(logs_PgQK, self.sight.softcap).sub_(self.lse_PgQ1[:, :, rectangle.rows])
-        return hide(logs_PgQK, rectangle, self.sight).exp_()
+def tile_shape(heads: int, rows: int, columns: int, device: torch.device) -> tuple[int, int]:
+    """Return how many sequences, and how many of their rows, make a tile."""
+    entries = ENTRIES["cpu" if device.type == "cpu" else "cuda"]
+    at_once = max(1, min(rows, max(LEAST_ROWS, entries // (heads * columns))))
+    return max(1, entries // (heads * columns * at_once)), at_once
 
 
 def soften(scores: Tensor, softcap: float) -> Tensor:
@@ -148,10 +73,10 @@ def soften(scores: Tensor, softcap: float) -> Tensor:
     return scores.div_(softcap).tanh_().mul_(softcap)
 
 
-def hide(scores_PgQK: Tensor, rectangle: Rectangle, sight: Sight) -> Tensor:
+def hide(scores_PgQK: Tensor, tile: Tile, sight: Sight) -> Tensor:
     """Set scores of later columns, and of columns outside the window, to -inf in place."""
-    own, start, stop = rectangle.rows.start + sight.offset, rectangle.columns.start, rectangle.columns.stop
-    rows = rectangle.rows.stop - rectangle.rows.start
+    own, start, stop = tile.rows.start + sight.offset, tile.columns.start, tile.columns.stop
+    rows = tile.rows.stop - tile.rows.start
     first = max(own, start)  # columns before the first row's own are seen by all rows
     if stop > own + 1 and stop > first:
         later_QK = scores_PgQK.new_full((rows, stop - first), float("-inf")).triu(1 + own - first)
@@ -161,56 +86,20 @@ def hide(scores_PgQK: Tensor, rectangle: Rectangle, sight: Sight) -> Tensor:
     return scores_PgQK
 
 
-def visible(rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor:
-    """Return the additive mask (Q, K): 0 where a row sees a column, else -inf."""
-    return hide(like.new_zeros(rows, columns), Rectangle(slice(0, rows), slice(0, columns)), sight)
-
-
 def attend(
     query_BHQD: Tensor,
     key_BJKD: Tensor,
     value_BJKD: Tensor,
     sight: Sight,
-    mask_QK: Tensor | None,
     given: Given | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return attention's output (B, H, Q, D) and the log-sum-exp of each row's scores (B, H, Q); differentiable.
-
-    `given` are the columns before `key_BJKD`, if there are any. `mask_QK` is the additive mask of `visible`, or None
-    where plain causal attention is meant. Fused kernels are used where torch has one that tells its log-sum-exp;
-    elsewhere the same thing is done tile by tile.
-    """
-    is_plain = sight.softcap is None
-    if given is not None:
-        if goes_on(query_BHQD.device, sight):
-            return Continued.apply(query_BHQD, key_BJKD, value_BJKD, *given, sight)
-        key_BJKD, value_BJKD = (
-            torch.cat([before.expand(len(own), -1, -1, -1), own], 2)
-            for before, own in zip(given, (key_BJKD, value_BJKD), strict=True)
-        )
-    if query_BHQD.device.type == "cpu" and is_plain:
-        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        mask = None if mask_QK is None else mask_QK.to(query_BHQD.dtype)[None, None]
-        return kernel(query_BHQD, key_BJKD, value_BJKD, 0.0, mask is None, attn_mask=mask, scale=sight.scale)
-    if query_BHQD.device.type == "cuda" and is_plain and mask_QK is None and query_BHQD.dtype in _FLASH_DTYPES:
-        group = query_BHQD.shape[1] // key_BJKD.shape[1]
-        key_BHKD, value_BHKD = key_BJKD.repeat_interleave(group, 1), value_BJKD.repeat_interleave(group, 1)
-        flash = torch.ops.aten._scaled_dot_product_flash_attention
-        return flash(query_BHQD, key_BHKD, value_BHKD, 0.0, True, False, scale=sight.scale)[:2]
-    return Tiled.apply(query_BHQD, key_BJKD, value_BJKD, sight)
+    reader: Reader | None = None,
+) -> Tensor:
+    """Return attention's output (B, Q, H, D), differentiable in all states; `reader` is called in the backward pass."""
+    return Attention.apply(query_BHQD, key_BJKD, value_BJKD, *(given or (None, None)), sight, reader)
 
 
-def goes_on(device: torch.device, sight: Sight) -> bool:
-    """Say whether rows that go on behind given columns have fused attention: as fast as if they began the sequence."""
-    return device.type == "cpu" and sight.softcap is None and sight.window is None
-
-
-class Continued(torch.autograd.Function):
-    """Fused attention of rows behind given columns: once to those, once causal to their own, joined.
-
-    With o_i and lse_i of the two: lse = log(e^lse_1 + e^lse_2), o = sum of o_i e^(lse_i - lse). The backward pass of
-    either is that of plain attention with the joint o and lse in place of its own.
-    """
+class Attention(torch.autograd.Function):
+    """Attention as this module describes it."""
 
     @staticmethod
     def forward(
@@ -218,110 +107,223 @@ class Continued(torch.autograd.Function):
         query_BHQD: Tensor,
         key_BJKD: Tensor,
         value_BJKD: Tensor,
-        given_key: Tensor,
-        given_value: Tensor,
+        given_key: Tensor | None,
+        given_value: Tensor | None,
         sight: Sight,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the output (B, H, Q, D) and the log-sum-exp (B, H, Q), which has no gradient."""
-        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        given = [states.expand(len(query_BHQD), -1, -1, -1) for states in (given_key, given_value)]
-        output_BHQD, lse_BHQ = kernel(query_BHQD, key_BJKD, value_BJKD, 0.0, True, scale=sight.scale)
-        given_BHQD, given_BHQ = kernel(query_BHQD, *given, 0.0, False, scale=sight.scale)
-        share_BHQ1 = torch.sigmoid(given_BHQ - lse_BHQ)[..., None]
-        output_BHQD = torch.lerp(output_BHQD.to(share_BHQ1), given_BHQD.to(share_BHQ1), share_BHQ1).to(query_BHQD)
-        lse_BHQ = torch.logaddexp(lse_BHQ, given_BHQ)
-        ctx.save_for_backward(query_BHQD, key_BJKD, value_BJKD, *given, output_BHQD, lse_BHQ)
-        ctx.sight = sight
-        ctx.mark_non_differentiable(lse_BHQ)
-        return output_BHQD, lse_BHQ
+        reader: Reader | None,
+    ) -> Tensor:
+        """Return the output (B, Q, H, D)."""
+        batch, heads, length, width = query_BHQD.shape
+        output_BQHD = query_BHQD.new_zeros(batch, length, heads, width)
+        lse_BHQ = torch.zeros_like(query_BHQD[..., 0], dtype=wide(query_BHQD.dtype))
+        states, rooms = (query_BHQD, key_BJKD, value_BJKD, given_key, given_value), _Rooms()
+        for sequences, tiles in _tiles(query_BHQD, sight):
+            part = _Part(states, sequences, sight, rooms)
+            for tile in tiles:
+                found_bHQD, lse_bHQ = part.outputs(tile)
+                output_BQHD[sequences, tile.rows] = found_bHQD.transpose(1, 2).to(output_BQHD.dtype)
+                lse_BHQ[sequences, :, tile.rows] = lse_bHQ
+        ctx.save_for_backward(*states, output_BQHD, lse_BHQ)
+        ctx.sight, ctx.reader = sight, reader
+        return output_BQHD
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        """Return dL/dQ, 0 for idle rows, and dL/dK and dL/dV of the rows' own columns, theirs too."""
-        query_BHQD, key_BJKD, value_BJKD, *given, output_BHQD, lse_BHQ = ctx.saved_tensors
-        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        idle, scale = ctx.sight.idle, ctx.sight.scale
-        idle_BJKD, own_BJKD = zip(*(states.tensor_split([idle], 2) for states in (key_BJKD, value_BJKD)), strict=True)
-        slope_BHQD, rows_BHQD, joint_BHQD, joint_BHQ = (
-            states[:, :, idle:] for states in (gradients[0], query_BHQD, output_BHQD, lse_BHQ)
-        )
-        before_BJKD = [torch.cat(parts, 2) for parts in zip(given, idle_BJKD, strict=True)] if idle else given
-        joint = (joint_BHQD, joint_BHQ, 0.0)
-        to_rows, *to_own = kernel(slope_BHQD, rows_BHQD, *own_BJKD, *joint, True, scale=scale)
-        more, *to_before = kernel(slope_BHQD, rows_BHQD, *before_BJKD, *joint, False, scale=scale)
-        to_rows += more
-        if not idle:
-            return to_rows, *to_own, None, None, None
-        to_query = torch.nn.functional.pad(to_rows, (0, 0, idle, 0))
-        columns = given[0].shape[2]
-        to_key, to_value = (torch.cat([a[:, :, columns:], b], 2) for a, b in zip(to_before, to_own, strict=True))
-        return to_query, to_key, to_value, None, None, None
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        """Return the gradient of each state that needs one."""
+        *states, output_BQHD, lse_BHQ = ctx.saved_tensors
+        is_wanted, rooms = ctx.needs_input_grad[:5], _Rooms()
+        found: list[Tensor | None] = [None] * len(states)
+        for place, state in enumerate(states):
+            if is_wanted[place]:  # what all sequences are given is summed over them
+                found[place] = torch.zeros_like(state, dtype=state.dtype if place < 3 else wide(state.dtype))
+        for sequences, tiles in _tiles(states[0], ctx.sight):
+            part = _Part(states, sequences, ctx.sight, rooms, lse_BHQ)
+            slope = _Slope(part, output_BQHD[sequences], slopes[0][sequences], is_wanted)
+            for tile in tiles:
+                slope.take(tile, ctx.reader)
+            slope.add_to(found, sequences)
+        return *(sums if sums is None else sums.to(output_BQHD.dtype) for sums in found), None, None
 
 
-class Tiled(torch.autograd.Function):
-    """Attention made and differentiated tile by tile: never more than a tile of A, any sight, any device."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query_BHQD: Tensor, key_BJKD: Tensor, value_BJKD: Tensor, sight: Sight
-    ) -> tuple[Tensor, Tensor]:
-        """Return the output (B, H, Q, D) and the log-sum-exp (B, H, Q), which has no gradient."""
-        dtype, shared = wide(query_BHQD.dtype), key_BJKD.shape[1]
-        query_PgQD = by_key_head(query_BHQD.to(dtype) * sight.scale, shared)
-        value_PKD = value_BJKD.to(dtype).flatten(0, 1)
-        output_PgQD = torch.empty_like(query_PgQD)
-        lse_PgQ = query_PgQD.new_empty(query_PgQD.shape[:3])
-        scratch = Scratch()
-        key_PDK = scratch.columns("key", [key_BJKD])
-        for tile in _all_tiles(query_BHQD, key_BJKD, sight):
-            scores_PgQK = scratch.product("A", query_PgQD, key_PDK, tile)
-            if sight.softcap is not None:
-                soften(scores_PgQK, sight.softcap)
-            hide(scores_PgQK, tile, sight)
-            lse_PgQ[:, :, tile.rows] = scores_PgQK.logsumexp(-1)
-            scores_PgQK.sub_(lse_PgQ[:, :, tile.rows, None]).exp_()
-            output_PgQD[:, :, tile.rows] = scores_PgQK @ value_PKD[:, None, tile.columns]
-        output_BHQD = output_PgQD.view(query_BHQD.shape).to(query_BHQD.dtype)
-        lse_BHQ = lse_PgQ.view(query_BHQD.shape[:3])
-        ctx.save_for_backward(query_BHQD, key_BJKD, value_BJKD, output_BHQD, lse_BHQ)
-        ctx.sight = sight
-        ctx.mark_non_differentiable(lse_BHQ)
-        return output_BHQD, lse_BHQ
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        """Return dL/dQ, dL/dK and dL/dV: with A rebuilt, dS = A * (dO V^T - sum(dO * O))."""
-        query_BHQD, key_BJKD, value_BJKD, output_BHQD, lse_BHQ = ctx.saved_tensors
-        sight, shared, dtype = ctx.sight, key_BJKD.shape[1], wide(query_BHQD.dtype)
-        scratch = Scratch()
-        probabilities = Probabilities(query_BHQD, [key_BJKD], lse_BHQ, sight, scratch)
-        query_PgQD, slope_PgQD = (by_key_head(states.to(dtype), shared) for states in (query_BHQD, gradients[0]))
-        key_PKD, value_PDK = key_BJKD.to(dtype).flatten(0, 1), scratch.columns("value", [value_BJKD])
-        mean_PgQ1 = (slope_PgQD * by_key_head(output_BHQD.to(dtype), shared)).sum(-1, keepdim=True)
-        to_query_PgQD = torch.empty_like(query_PgQD)
-        to_key_PKD, to_value_PKD = torch.zeros_like(key_PKD), torch.zeros_like(key_PKD)
-        for tile in _all_tiles(query_BHQD, key_BJKD, sight):
-            a_PgQK = probabilities.on(tile)
-            slope_PRD = slope_PgQD[:, :, tile.rows].flatten(1, 2)
-            to_value_PKD[:, tile.columns] += a_PgQK.flatten(1, 2).transpose(1, 2) @ slope_PRD
-            to_score_PgQK = scratch.product("slope", slope_PgQD, value_PDK, tile).sub_(mean_PgQ1[:, :, tile.rows])
-            to_score_PgQK.mul_(a_PgQK).mul_(sight.scale)
-            if sight.softcap is not None:
-                rows_PgQD, columns_PDK = probabilities.query_PgQD, probabilities.key_PDK
-                capped = soften(scratch.product("A", rows_PgQD, columns_PDK, tile), sight.softcap)
-                to_score_PgQK.mul_(1 - (capped / sight.softcap) ** 2)
-            to_query_PgQD[:, :, tile.rows] = to_score_PgQK @ key_PKD[:, None, tile.columns]
-            query_PRD = query_PgQD[:, :, tile.rows].flatten(1, 2)
-            to_key_PKD[:, tile.columns] += to_score_PgQK.flatten(1, 2).transpose(1, 2) @ query_PRD
-        to_key, to_value = to_key_PKD.view(key_BJKD.shape), to_value_PKD.view(value_BJKD.shape)
-        return (
-            to_query_PgQD.view(query_BHQD.shape).to(query_BHQD.dtype),
-            to_key.to(key_BJKD),
-            to_value.to(value_BJKD),
-            None,
-        )
-
-
-def _all_tiles(query_BHQD: Tensor, key_BJKD: Tensor, sight: Sight) -> Iterator[Rectangle]:
+def _tiles(query_BHQD: Tensor, sight: Sight) -> Iterator[tuple[slice, list[Tile]]]:
+    """Yield some sequences and the tiles of their rows, each with every column that its rows see."""
     batch, heads, length, _ = query_BHQD.shape
-    return tiles(range(length), tile_rows(batch * heads, key_BJKD.shape[2], query_BHQD.device), sight)
+    rows = range(length) if sight.rows is None else sight.rows
+    at_once, step = tile_shape(heads, len(rows), sight.offset + length, query_BHQD.device)
+    for start in range(0, batch, at_once):
+        sequences = slice(start, min(start + at_once, batch))
+        tiles = []
+        for first in range(rows.start, rows.stop, step):
+            last = min(first + step, rows.stop)
+            oldest = 0 if sight.window is None else max(0, first + sight.offset - sight.window + 1)
+            tiles.append(Tile(sequences, slice(first, last), slice(oldest, last + sight.offset)))
+        yield sequences, tiles
+
+
+class _Rooms:
+    """Room that is used again, by name: fresh memory for each tile costs more than what is done in it."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Return contiguous room; what stood there under that name and dtype is lost."""
+        entries = math.prod(shape)
+        room = self._rooms.get((name, like.dtype))
+        if room is None or len(room) < entries:
+            room = self._rooms[name, like.dtype] = like.new_empty(entries)
+        return room[:entries].view(*shape)
+
+    def product(self, name: str, left_PgQE: Tensor, right_PKE: Tensor) -> Tensor:
+        """Return left @ right^T (P, g, Q, K), wide."""
+        product_PgQK = self.room(name, (*left_PgQE.shape[:3], right_PKE.shape[1]), left_PgQE)
+        torch.bmm(left_PgQE.flatten(1, 2), right_PKE.transpose(1, 2), out=product_PgQK.flatten(1, 2))
+        return self.cast(name, product_PgQK, wide(product_PgQK.dtype))
+
+    def cast(self, name: str, states: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return `states` in `dtype`, themselves where they are."""
+        if states.dtype == dtype:
+            return states
+        return self.room(name, states.shape, states.new_empty(0, dtype=dtype)).copy_(states)
+
+
+def product_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which tiles go into products: slopes of float16 models would be too small for float16."""
+    return dtype if dtype == torch.bfloat16 else wide(dtype)
+
+
+def by_key_head(states_bHQD: Tensor, shared: int, dtype: torch.dtype) -> Tensor:
+    """Return (P, g, Q, D) in `dtype`: query heads beside the key-value head they share; `shared` is J."""
+    batch, heads, length, width = states_bHQD.shape
+    return states_bHQD.to(dtype).reshape(batch * shared, heads // shared, length, width)
+
+
+def _columns(given: Tensor | None, own_bJKD: Tensor, sequences: slice, dtype: torch.dtype, more: int = 0) -> Tensor:
+    """Return given columns and own ones side by side (P, K, D) in `dtype`, with `more` ones behind each D."""
+    parts = [own_bJKD] if given is None else [given if len(given) == 1 else given[sequences], own_bJKD]
+    batch, shared, _, width = own_bJKD.shape
+    columns = sum(part.shape[2] for part in parts)
+    room_bJKE = own_bJKD.new_ones(batch, shared, columns, width + more, dtype=dtype)
+    start = 0
+    for part_bJKD in parts:
+        room_bJKE[:, :, start : start + part_bJKD.shape[2], :width] = part_bJKD
+        start += part_bJKD.shape[2]
+    return room_bJKE.flatten(0, 1)
+
+
+class _Part:
+    """Some sequences of a batch: their scores and A, one tile at a time."""
+
+    def __init__(
+        self,
+        states: Sequence[Any],
+        sequences: slice,
+        sight: Sight,
+        rooms: _Rooms,
+        lse_BHQ: Tensor | None = None,
+    ):
+        query_BHQD, key_BJKD, value_BJKD, given_key, given_value = states
+        self.sight, self.rooms, self.shared = sight, rooms, key_BJKD.shape[1]
+        self.dtype, exact = product_dtype(query_BHQD.dtype), wide(query_BHQD.dtype)
+        self.key_PKE = _columns(given_key, key_BJKD[sequences], sequences, exact, more=1)
+        self.key_PKD = self.key_PKE[..., :-1].to(self.dtype)
+        self.value_PKD = _columns(given_value, value_BJKD[sequences], sequences, self.dtype)
+        self.query_PgQD = by_key_head(query_BHQD[sequences], self.shared, self.dtype)
+        self.query_PgQE = torch.nn.functional.pad(self.query_PgQD.to(exact) * sight.scale, (0, 1))
+        if lse_BHQ is not None:
+            self.lse_PgQ1 = by_key_head(lse_BHQ[sequences, ..., None], self.shared, exact)
+            if sight.softcap is None:  # the product then subtracts it on its way
+                torch.neg(self.lse_PgQ1, out=self.query_PgQE[..., -1:])
+
+    def _scores(self, tile: Tile) -> Tensor:
+        scores_PgQK = self.rooms.product("A", self.query_PgQE[:, :, tile.rows], self.key_PKE[:, tile.columns])
+        if self.sight.softcap is not None:
+            soften(scores_PgQK, self.sight.softcap)
+        return scores_PgQK
+
+    def outputs(self, tile: Tile) -> tuple[Tensor, Tensor]:
+        """Return the output (b, H, Q, D) and the log-sum-exp (b, H, Q) of a tile's rows."""
+        scores_PgQK = hide(self._scores(tile), tile, self.sight)
+        largest_PgQ1 = scores_PgQK.amax(-1, keepdim=True)
+        sum_PgQ1 = scores_PgQK.sub_(largest_PgQ1).exp_().sum(-1, keepdim=True)
+        weights_PgQK = self.rooms.cast("weights", scores_PgQK, self.dtype)
+        output_PRD = torch.bmm(weights_PgQK.flatten(1, 2), self.value_PKD[:, tile.columns])
+        output_PgQD = output_PRD.view(*scores_PgQK.shape[:3], -1) / sum_PgQ1
+        return self.by_head(output_PgQD), self.by_head(largest_PgQ1 + sum_PgQ1.log())[..., 0]
+
+    def probabilities(self, tile: Tile) -> tuple[Tensor, Tensor | None]:
+        """Return A (P, g, Q, K), and what a soft cap does to the slope of a score; good until the next call."""
+        scores_PgQK, capping_PgQK = self._scores(tile), None
+        if self.sight.softcap is not None:  # d capped / d score = 1 - (capped / softcap)^2
+            capping_PgQK = (scores_PgQK / self.sight.softcap).square_().neg_().add_(1)
+            scores_PgQK.sub_(self.lse_PgQ1[:, :, tile.rows])
+        return hide(scores_PgQK, tile, self.sight).exp_(), capping_PgQK
+
+    def by_head(self, states_PgQX: Tensor) -> Tensor:
+        """Return (b, H, Q, X)."""
+        return states_PgQX.reshape(-1, self.shared * states_PgQX.shape[1], *states_PgQX.shape[2:])
+
+
+class _Slope:
+    """dL/dQ, dL/dK and dL/dV of some sequences, added up tile by tile: dL/dscore = A * (dL/dA - sum of dO * O)."""
+
+    def __init__(self, part: _Part, output_bQHD: Tensor, slope_bQHD: Tensor, is_wanted: Sequence[bool]):
+        self.part, self.is_wanted = part, is_wanted
+        self.slope_PgQD = by_key_head(slope_bQHD.transpose(1, 2), part.shared, part.dtype)
+        exact = part.key_PKE.dtype
+        output_PgQD = by_key_head(output_bQHD.transpose(1, 2), part.shared, exact)
+        self.less_PgQ1 = -torch.linalg.vecdot(self.slope_PgQD.to(exact), output_PgQD)[..., None]
+        self.first = 0 if is_wanted[3] else part.sight.offset
+        """The first column whose key and value need a gradient."""
+        self.to_query_PgQD = torch.zeros_like(output_PgQD)
+        self.to_key_PKD = torch.zeros_like(part.key_PKE[:, self.first :, :-1])
+        self.to_value_PKD = torch.zeros_like(self.to_key_PKD)
+
+    def take(self, tile: Tile, reader: Reader | None) -> None:
+        """Add what goes through a tile, and show it to `reader`."""
+        part, rows = self.part, tile.rows
+        a_PgQK, capping_PgQK = part.probabilities(tile)
+        slope_PgQD = self.slope_PgQD[:, :, rows]
+        if self.is_wanted[2] or self.is_wanted[4]:
+            self._add_columns(self.to_value_PKD, part.rooms.cast("weights", a_PgQK, part.dtype), slope_PgQD, tile)
+        signed_PgQK = part.rooms.product("slope", slope_PgQD, part.value_PKD[:, tile.columns]).mul_(a_PgQK)
+        if reader is not None:
+            reader(tile, part.by_head(a_PgQK), part.by_head(signed_PgQK))
+        to_scores_PgQK = torch.addcmul(signed_PgQK, a_PgQK, self.less_PgQ1[:, :, rows], out=a_PgQK)
+        if capping_PgQK is not None:
+            to_scores_PgQK.mul_(capping_PgQK)
+        to_scores_PgQK = part.rooms.cast("weights", to_scores_PgQK, part.dtype)
+        if self.is_wanted[0]:
+            to_query_PRD = torch.bmm(to_scores_PgQK.flatten(1, 2), part.key_PKD[:, tile.columns])
+            self.to_query_PgQD[:, :, rows] = to_query_PRD.view(slope_PgQD.shape)
+        if self.is_wanted[1] or self.is_wanted[3]:
+            self._add_columns(self.to_key_PKD, to_scores_PgQK, part.query_PgQD[:, :, rows], tile)
+
+    def _add_columns(self, sums_PKD: Tensor, weights_PgQK: Tensor, states_PgQD: Tensor, tile: Tile) -> None:
+        """Add weights^T @ states to the columns of a tile that need a gradient."""
+        start, stop = max(tile.columns.start, self.first), tile.columns.stop
+        weights_PKR = weights_PgQK.flatten(1, 2)[..., start - tile.columns.start :].transpose(1, 2)
+        columns_PKD = sums_PKD[:, start - self.first : stop - self.first]
+        if weights_PKR.dtype == columns_PKD.dtype:
+            columns_PKD.baddbmm_(weights_PKR, states_PgQD.flatten(1, 2))
+        else:
+            columns_PKD += torch.bmm(weights_PKR, states_PgQD.flatten(1, 2))
+
+    def add_to(self, found: Sequence[Tensor | None], sequences: slice) -> None:
+        """Add what was added up to the gradients of the states, in their order."""
+        query_BHQD, *columns = found
+        if query_BHQD is not None:
+            query_BHQD[sequences] = self.part.by_head(self.to_query_PgQD * self.part.sight.scale).to(query_BHQD)
+        self.to_key_PKD *= self.part.sight.scale
+        given = self.part.sight.offset - self.first
+        for own_BJKD, before_BJKD, sums_PKD in zip(
+            columns[:2], columns[2:], (self.to_key_PKD, self.to_value_PKD), strict=True
+        ):
+            sums_bJKD = sums_PKD.unflatten(0, (-1, self.part.shared))
+            if own_BJKD is not None:
+                own_BJKD[sequences] = sums_bJKD[:, :, given:].to(own_BJKD)
+            if before_BJKD is not None and len(before_BJKD) == 1:
+                before_BJKD += sums_bJKD[:, :, :given].sum(0, keepdim=True).to(before_BJKD)
+            elif before_BJKD is not None:
+                before_BJKD[sequences] = sums_bJKD[:, :, :given].to(before_BJKD)

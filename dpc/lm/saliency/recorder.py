@@ -1,31 +1,22 @@
-"""What is kept of saliency: rectangles of A * dL/dA come in, sums over groups of rows and columns stay.
+"""What is kept of saliency: tiles of A * dL/dA come in, sums over groups of rows and columns stay.
 
-Axes: B batch, L layer, H head, h heads kept (1, or H for `per_head`), S position, Q query row, K key column, N prompt
-vector, G group of columns, R group of rows, D head width.
+Axes: B batch, b sequences of a tile, L layer, H head, h heads kept (1, or H for `per_head`), S position, Q query row,
+K key column, N prompt vector, G group of columns, R group of rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from dpc.lm.layout import RightPadded
-from dpc.lm.saliency.attention import (
-    Given,
-    Probabilities,
-    Rectangle,
-    Scratch,
-    Sight,
-    goes_on,
-    tile_rows,
-    tiles,
-    visible,
-    wide,
-)
+from dpc.lm.saliency.attention import Given, Tile, wide
+from dpc.lm.saliency.tiled import Passage
 
 GROUPS = ("prompt", "question", "rationale", "former_tokens", "former_steps")
 
@@ -69,9 +60,19 @@ class Reduced:
     attention_BLRN: Tensor
     """The same summed over row groups for each prompt column; question: nan for `rationale`."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[Reduced]) -> Reduced:
+        """Return the parts of one batch, one behind the other."""
+        tensors = ("groups_BLhSG", "prompt_BLhRN", "band_BhSN", "attention_BLS", "attention_BLRN")
+        found: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}
+        found["full_BhSS"] = tuple(torch.cat(maps) for maps in zip(*(part.full_BhSS for part in parts), strict=True))
+        for name in ("nll", "entropy"):
+            found[name] = [row for part in parts for row in getattr(part, name)]
+        return cls(**found)
+
 
 class Recorder:
-    """Takes dL/dO from the backward pass, layer by layer, and adds up what is asked for."""
+    """Reads tiles of attention from the backward pass, layer by layer, and adds up what is asked for."""
 
     def __init__(
         self, request: Request, batch: RightPadded, prompt: slice, cuts: list[tuple[int, int]], layers: int, heads: int
@@ -79,12 +80,11 @@ class Recorder:
         self.request, self.prompt, self.heads = request, prompt, heads
         self.layers = range(layers) if request.layers is None else request.layers
         rows = [batch.predicting_rows(b) for b in range(len(batch.rationale_ids))]
-        self.question_start = batch.question_start
         self.first_row, self.end = min(r.start for r in rows), max(r.stop for r in rows)
+        self.graph_start = self._graph_start(batch.question_start)
+        """The first row of the graph: the rows before it are given."""
         self.device = batch.embeds_BSD.device
         """Where sums are kept: a model's layers may lie on several cards."""
-        self.graph_start = self._graph_start(self.device)
-        """The first row of the graph: the rows before it are given."""
         new = torch.empty(0, dtype=wide(batch.embeds_BSD.dtype), device=self.device).new_zeros
         size, length = batch.embeds_BSD.shape[:2]
         kept, vectors = heads if request.head_reduce == "per_head" else 1, prompt.stop - prompt.start
@@ -96,109 +96,74 @@ class Recorder:
         self.attention_BLS, self.attention_BLRN = new(size, layers, length), new(size, layers, 2, vectors)
         self.full_BhSS = tuple(new(size, kept, length, length) for _ in request.full)
         self.leaf = new(())
-        """The first measured attention output: where the graph begins."""
-        self.is_recording = True
+        """The first measured layer's queries: where the graph begins."""
         self.given: Sequence[Given] = ()
         """Per layer, what goes before the graph; empty where nothing does."""
-        self._scratch = Scratch()
-        self._masks: dict[tuple[int, int, int | None, torch.device], Tensor] = {}
 
-    def _graph_start(self, device: torch.device) -> int:
-        """Only full maps show the prompt's rows; a GPU's fused attention knows no given columns, so it begins at 0."""
+    def _graph_start(self, question_start: int) -> int:
+        """Only full maps show the prompt's rows."""
         if self.request.rows == "rationale":
             return self.first_row
-        is_spared = not self.request.full and device.type == "cpu"
-        return self.question_start if is_spared else 0
+        return 0 if self.request.full else question_start
 
-    def idle(self, layer: int) -> int:
-        """Return how many rows of the graph, counted from its first, no loss depends on: in the last layer only."""
-        is_last = layer == self.groups_BLhSG.shape[1] - 1
-        return self.first_row - self.graph_start if is_last else 0
+    def passage(self, layer: int) -> Passage:
+        """Return what a layer's attention is told."""
+        return Passage(
+            given=self.given[layer] if self.given else None,
+            rows=range(self.end - self.graph_start),
+            reader=partial(self.read, layer) if layer in self.layers else None,
+            begin=self._begin if layer == self.layers.start else None,
+        )
 
-    def mask(self, rows: int, columns: int, sight: Sight, like: Tensor) -> Tensor | None:
-        """Return the additive mask that attention needs beyond being causal; one for all layers of a card."""
-        if sight.window is None and (sight.offset == 0 or goes_on(like.device, sight)):
-            return None
-        key = (rows, columns, sight.window, like.device)
-        if key not in self._masks:
-            self._masks[key] = visible(rows, columns, sight, like)
-        return self._masks[key]
+    def _begin(self, query_BHQD: Tensor) -> Tensor:
+        """Begin the graph here: nothing below the first measured layer has to be differentiated."""
+        self.leaf = query_BHQD.detach().requires_grad_(True)
+        return self.leaf
 
     @torch.no_grad()
-    def take(self, layer: int, sight: Sight, saved: tuple[Tensor, ...], slope_BHQD: Tensor) -> None:
-        """Reduce |A * dL/dA| of one layer from its queries, keys, values, log-sum-exp and dL/dO (`slope`)."""
-        self.gather(layer, sight.offset, self._pieces(layer, sight, saved, slope_BHQD))
-
-    def _pieces(
-        self, layer: int, sight: Sight, saved: tuple[Tensor, ...], slope_BHQD: Tensor
-    ) -> Iterator[tuple[Rectangle, Tensor, Tensor]]:
-        """Yield rectangles with A and A * dL/dA on them, the latter over the number of heads unless all are kept."""
-        query_BHQD, *own_BJKD, lse_BHQ = saved
-        batch, heads, shared = *query_BHQD.shape[:2], own_BJKD[0].shape[1]
-        keys, values = zip(self.given[layer], own_BJKD, strict=True) if self.given else ((own,) for own in own_BJKD)
-        probabilities = Probabilities(query_BHQD, keys, lse_BHQ, sight, self._scratch)
-        share = 1 if self.request.head_reduce == "per_head" else 1 / heads
-        slope_PgQD = self._scratch.rows("dL/dO", slope_BHQD, shared, share)
-        value_PDK = self._scratch.columns("value", values)
-        columns = value_PDK.shape[2]
-        for rectangle in self._rectangles(batch * heads, columns, sight, query_BHQD.device):
-            slope_PgQK = self._scratch.product("slope", slope_PgQD, value_PDK, rectangle)
-            a_PgQK = probabilities.on(rectangle)
-            signed_PgQK = slope_PgQK.mul_(a_PgQK)
-            shape = (batch, heads, *a_PgQK.shape[2:])
-            yield rectangle, a_PgQK.view(shape), signed_PgQK.view(shape)
-
-    def _rectangles(self, heads: int, columns: int, sight: Sight, device: torch.device) -> Iterator[Rectangle]:
-        """Yield prompt columns only where nothing else is kept, and tiles of every column elsewhere."""
-        first = 0 if self.request.full else self.first_row - sight.offset
-        step = tile_rows(heads, self.prompt.stop - self.prompt.start, device)
-        for start in range(self.question_start - sight.offset, first, step) if self.request.rows == "all" else ():
-            yield Rectangle(slice(start, min(start + step, first)), self.prompt)
-        yield from tiles(range(first, self.end - sight.offset), tile_rows(heads, columns, device), sight)
-
-    def gather(self, layer: int, offset: int, pieces: Iterable[tuple[Rectangle, Tensor, Tensor]]) -> None:
-        """Reduce one layer from rectangles of A and A * dL/dA (B, H, Q, K), the latter overwritten.
-
-        The rows of a rectangle are counted from `offset`, the first row of the graph.
-        """
-        flow_BhSN = torch.zeros_like(self.band_BhSN)
-        attention_BSN = torch.zeros_like(flow_BhSN[:, 0])
-        for rectangle, a_BHQK, signed_BHQK in pieces:
-            rows = slice(rectangle.rows.start + offset, rectangle.rows.stop + offset)
-            within, vectors = self._prompt_in(rectangle)
-            attention_BSN[:, rows, vectors] = a_BHQK[..., within].mean(1)
-            tile_BhQK = self._over_heads(signed_BHQK)
-            self._add(layer, rows, rectangle.columns, tile_BhQK)
-            flow_BhSN[:, :, rows, vectors] = tile_BhQK[..., within]
-        self.attention_BLS[:, layer] = attention_BSN.sum(-1)
-        self.attention_BLRN[:, layer] = self.rows_BRS @ attention_BSN
-        self.prompt_BLhRN[:, layer] = self.rows_BRS[:, None] @ flow_BhSN
+    def read(self, layer: int, tile: Tile, a_bHQK: Tensor, signed_bHQK: Tensor) -> None:
+        """Add up a tile of A and A * dL/dA (b, H, Q, K); its rows are counted from the first row of the graph."""
+        b, rows = tile.sequences, slice(tile.rows.start + self.graph_start, tile.rows.stop + self.graph_start)
+        within, vectors = self._prompt_in(tile.columns)
+        flow_bhQN = self._over_heads(signed_bHQK[..., within])
+        attention_bQN = a_bHQK[..., within].mean(1).to(self.device)
+        groups_bRQ = self.rows_BRS[b, :, rows]
+        self.prompt_BLhRN[b, layer, ..., vectors] += groups_bRQ[:, None] @ flow_bhQN
+        self.attention_BLS[b, layer, rows] = attention_bQN.sum(-1)
+        self.attention_BLRN[b, layer, :, vectors] += groups_bRQ @ attention_bQN
         if layer in self.request.band:
-            self.band_BhSN += flow_BhSN
+            self.band_BhSN[b, :, rows, vectors] += flow_bhQN
+        self._add_whole_rows(layer, tile, rows, signed_bHQK)
 
-    def _prompt_in(self, rectangle: Rectangle) -> tuple[slice, slice]:
-        """Return the prompt's columns within a rectangle, and which vectors they are; empty where there are none."""
-        first = max(self.prompt.start, rectangle.columns.start)
-        last = max(first, min(self.prompt.stop, rectangle.columns.stop))
-        start = rectangle.columns.start
+    def _prompt_in(self, columns: slice) -> tuple[slice, slice]:
+        """Return the prompt's columns among `columns`, and which vectors they are; empty where there are none."""
+        first = max(self.prompt.start, columns.start)
+        last = max(first, min(self.prompt.stop, columns.stop))
+        start = columns.start
         return slice(first - start, last - start), slice(first - self.prompt.start, last - self.prompt.start)
 
-    def _add(self, layer: int, rows: slice, columns: slice, tile_BhQK: Tensor) -> None:
-        """Add a tile to full maps and, if it holds every column, to column groups, its diagonal then set to 0."""
+    def _add_whole_rows(self, layer: int, tile: Tile, rows: slice, signed_bHQK: Tensor) -> None:
+        """Add the rows that predict rationale tokens to column groups, and all rows to full maps."""
+        early = 0 if self.request.full else max(0, self.first_row - rows.start)
+        if early >= rows.stop - rows.start:
+            return
+        rows, columns, b = slice(rows.start + early, rows.stop), tile.columns, tile.sequences
+        tile_bhQK = self._over_heads(signed_bHQK[:, :, early:])
         for full_BhSS, layers in zip(self.full_BhSS, self.request.full, strict=True):
             if layer in layers:
-                full_BhSS[:, :, rows, columns] += (tile_BhQK / len(layers)).to(self.device)
-        if columns.stop == rows.stop:
-            tile_BhQK.diagonal(rows.start - columns.start, 2, 3).zero_()  # its own column is no flow between tokens
-            groups_BSG = self.columns_BSG.to(tile_BhQK.device)
-            self.groups_BLhSG[:, layer, :, rows] = tile_BhQK @ groups_BSG[:, None, columns]
+                full_BhSS[b, :, rows, columns] += tile_bhQK / len(layers)
+        tile_bhQK.diagonal(rows.start - columns.start, 2, 3).zero_()  # its own column is no flow between tokens
+        self.groups_BLhSG[b, layer, :, rows] = tile_bhQK @ self.columns_BSG[b, None, columns]
 
-    def _over_heads(self, signed_BHQK: Tensor) -> Tensor:
+    def _over_heads(self, signed_bHQK: Tensor) -> Tensor:
+        """Reduce heads (b, h, Q, K); a mean is taken of sums, as there are fewer of them."""
         if self.request.head_reduce == "per_head":
-            return signed_BHQK.abs_()
+            return signed_bHQK.abs().to(self.device)
         if self.request.head_reduce == "sum_abs":
-            return signed_BHQK.sum(1, keepdim=True).abs_()
-        return signed_BHQK.abs_().sum(1, keepdim=True)
+            found_b1QK = signed_bHQK.sum(1, keepdim=True).abs_()
+        else:
+            found_b1QK = signed_bHQK.abs().sum(1, keepdim=True)
+        return found_b1QK.div_(self.heads).to(self.device)
 
     def reduced(self, nll: list[Tensor], entropy: list[Tensor]) -> Reduced:
         """Return what was added up."""

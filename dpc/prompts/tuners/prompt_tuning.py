@@ -20,12 +20,12 @@ from dpc.config import kinds
 from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm.batches import in_batches
-from dpc.lm.cache import causal_masks
 from dpc.lm.examples import Example
-from dpc.lm.given import given_cache
 from dpc.lm.layout import Layout, right_padded, shared_prefix
-from dpc.lm.losses import only_last_rows, rationale_nll
+from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
+from dpc.lm.saliency.tiled import Passage, before, behind, tiled
+from dpc.lm.sparing import lean_layers, only_last_rows, rows_within
 from dpc.prompts import soft_prompt
 from dpc.prompts.tuners import tuner
 from dpc.prompts.tuners.looks import Look
@@ -85,41 +85,31 @@ class Objective:
     def _in_parts(self, examples: Sequence[Example], work: Callable[[Sequence[Example]], Result]) -> Iterator[Result]:
         """Yield what `work` makes of the examples, as many at once as memory holds."""
         left = sorted(examples, key=len, reverse=True)
-        for part, found in in_batches(left, self.rows, work):
-            if len(part) < min(self.rows, len(left)):
-                self.rows = len(part)
+        rows = min(self.rows, rows_within(self.lm, len(left[0])))
+        for part, found in in_batches(left, rows, work):
+            if len(part) < min(rows, len(left)):
+                rows = self.rows = len(part)
             left = left[len(part) :]
             yield found
 
     def _states(self, prompt_ND: Tensor) -> list[Tensor]:
         """Return keys and values of `[BOS][prompt]` (1 x J x P x D), layer by layer, on a graph from the prompt on."""
-        from transformers import DynamicCache
-
-        cache = DynamicCache()  # without the model's config no layer forgets what is outside its window
         prefix_PD = shared_prefix(self.lm, self.layout, [prompt_ND], [()])
-        self.lm.model.get_decoder()(inputs_embeds=prefix_PD[None], past_key_values=cache, use_cache=True)
-        return [states for layer in cache.layers for states in (layer.keys, layer.values)]
+        return [states for given in before(self.lm, prefix_PD[None]) for states in given]
 
     def _nll(self, prompt_ND: Tensor, states: Sequence[Tensor], part: Sequence[Example]) -> Tensor:
         """Return the NLL of every target token (K), on a graph that begins at the prefix's keys and values."""
-        from transformers import DynamicCache
-
         questions, rationales = [e.question_ids for e in part], [e.rationale_ids for e in part]
         laid = right_padded(self.lm, self.layout, prompt_ND.detach(), questions, rationales)
-        first, position_1S = laid.question_start, torch.arange(laid.embeds_BSD.shape[1], device=self.lm.device)[None]
-        cache = DynamicCache()
-        for layer in range(len(states) // 2):
-            cache.update(states[2 * layer], states[2 * layer + 1], layer)
-        targets = min(laid.predicting_rows(b).start for b in range(len(part)))
-        with only_last_rows(self.lm, laid.embeds_BSD.shape[1] - targets):
-            hidden_BSD = self.lm.model.get_decoder()(
-                inputs_embeds=laid.embeds_BSD[:, first:],
-                position_ids=position_1S[:, first:],
-                # rows are padded on the right: one causal mask is all they need
-                attention_mask=causal_masks(self.lm, position_1S >= 0, position_1S, position_1S[:, first:]),
-                past_key_values=given_cache(cache),
-                use_cache=True,
-            ).last_hidden_state
+        first, length = laid.question_start, laid.embeds_BSD.shape[1]
+        targets, last = min(laid.predicting_rows(b).start for b in range(len(part))), len(states) // 2 - 1
+
+        def passage(layer: int) -> Passage:
+            rows = range(targets - first if layer == last else 0, length - first)
+            return Passage((states[2 * layer], states[2 * layer + 1]), rows)
+
+        with lean_layers(self.lm), only_last_rows(self.lm, length - targets), tiled(self.lm, passage):
+            hidden_BSD = behind(self.lm, laid.embeds_BSD, first)
         return torch.cat(rationale_nll(self.lm, laid, hidden_BSD, first, self.limit))
 
 

@@ -1,0 +1,99 @@
+"""A model that runs the attention of `attention.py` on right-padded rows, behind columns that are given to every layer.
+
+Axes: B batch, H head, J key-value head, S position, Q query row, K key column, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpc.lm.models import LanguageModel
+from dpc.lm.saliency.attention import Given, Reader, Sight, attend
+
+ATTENTION = "dpc_tiled"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What one layer's attention is told, beside its states."""
+
+    given: Given | None = None
+    """Keys and values of the columns before."""
+    rows: range | None = None
+    """The rows that a loss depends on; None is all."""
+    reader: Reader | None = None
+    begin: Callable[[Tensor], Tensor] | None = None
+    """Put in the place of the queries: where a graph begins."""
+
+
+_active: list[Callable[[int], Passage]] = []
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention of right-padded rows; transformers' attention interface (B, H, S, D)."""
+    passage = _active[-1](module.layer_idx)
+    offset = 0 if passage.given is None else passage.given[0].shape[2]
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    window = sliding_window if sliding_window is not None and sliding_window < offset + query.shape[2] else None
+    sight = Sight(scale, window, softcap, offset, passage.rows)
+    query = query if passage.begin is None else passage.begin(query)
+    return attend(query, key, value, sight, passage.given, passage.reader), None
+
+
+def _no_mask(*args: Any, **kwargs: Any) -> None:
+    """Rows are padded on the right: the causal mask, built into `attention.py`, is all they need."""
+
+
+@contextmanager
+def tiled(lm: LanguageModel, passage: Callable[[int], Passage]) -> Iterator[None]:
+    """Let the model run its attention tile by tile, as `passage` tells each layer."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface
+
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, _no_mask)  # an unregistered name would silently get no mask at all
+    before = lm.model.config._attn_implementation
+    lm.model.set_attn_implementation(ATTENTION)
+    _active.append(passage)
+    try:
+        yield
+    finally:
+        _active.pop()
+        lm.model.set_attn_implementation(before)
+
+
+def before(lm: LanguageModel, embeds_BSD: Tensor) -> list[Given]:
+    """Return every layer's keys and values of what goes before: what later rows are given."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache()  # without the model's config no layer forgets what is outside its window
+    position_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
+    with tiled(lm, lambda layer: Passage()):
+        lm.model.get_decoder()(inputs_embeds=embeds_BSD, position_ids=position_1S, past_key_values=cache)
+    return [(kept.keys, kept.values) for kept in cache.layers]
+
+
+def behind(lm: LanguageModel, embeds_BSD: Tensor, first: int) -> Tensor:
+    """Return the decoder's outputs (B, S - first, D) at the positions from `first` on; the passage gives the others."""
+    position_1S = torch.arange(first, embeds_BSD.shape[1], device=embeds_BSD.device)[None]
+    rows_BSD = embeds_BSD[:, first:].contiguous()  # see `sparing.only_last_rows`
+    hidden_BSD: Tensor = lm.model.get_decoder()(
+        inputs_embeds=rows_BSD, position_ids=position_1S, use_cache=False
+    ).last_hidden_state
+    return hidden_BSD
