@@ -179,6 +179,7 @@ x+y=0 ≢ 0
 1:2 ≡ 0.5 ‖ \frac{1}{2} ≢ 2:1
 1:2:3 ≡ 2:4:6
 # formulas
+0 ≡ \sqrt2-\sqrt2 ‖ \sin \pi ‖ e^{i\pi}+1 ‖ \cos 90^\circ ≢ \infty+1 ‖ \infty-\infty ‖ \sin 10^{-95}
 5 ≡ 5. ‖ (5) ‖ 5.0 ‖ 05 ≢ 5x
 \sqrt{x^3} ≡ x\sqrt{x}
 36x\sqrt{35x} ≡ 36\sqrt{35x^3}

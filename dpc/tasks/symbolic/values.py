@@ -38,7 +38,7 @@ def add(a: Number, b: Number) -> Number:
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return _held(a + b)
     found = _real(wide(a) + wide(b))
-    return Fraction(0) if abs(found) <= _NOISE * abs(wide(a)) else found
+    return Fraction(0) if abs(found) < _NOISE * abs(wide(a)) else found
 
 
 def multiply(a: Number, b: Number) -> Number:
@@ -148,7 +148,7 @@ def _circular(function: Callable[[Any], Any]) -> Callable[[Number], Number]:
 
     def apply(a: Number) -> Number:
         found = bounded(a)
-        return Fraction(0) if abs(found) <= _NOISE * abs(wide(a)) else found
+        return Fraction(0) if abs(found) < _NOISE * abs(wide(a)) else found
 
     return apply
 
