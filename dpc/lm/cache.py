@@ -2,11 +2,15 @@
 
 Keys and values are written into room made beforehand, instead of copying all of them for every token. Columns are not
 positions: a batch lies as `[shared prefix][pad][rest][new tokens]`, so masks go by position, the sliding window's too.
-Axes: B batch, J key-value head, S column, Q query, D width of a head.
+A row may be ahead of another: what stands behind a row's last token has later positions, so no query of it sees that,
+and its next tokens are written over it.
+Axes: B batch, R row of a pass, J key-value head, S column, Q query, D width of a head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,31 +21,58 @@ from dpc.lm.act.calibration import Calibration
 from dpc.lm.batches import copy_rows
 from dpc.lm.models import LanguageModel
 
+CLEARED_AT_ONCE = 64
+"""Columns: what was never written is masked, but 0 times what happens to lie there may be NaN."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pass writes: rows of the batch, and the columns of their new tokens."""
+
+    rows: slice
+    columns: slice | Tensor
+    """The same in all rows, or of each row (R x Q)."""
+    end: int
+    """The first column that no row of the pass has filled."""
+
+    def write(self, room_BJSD: Tensor, states_RJQD: Tensor) -> None:
+        """Put the new states where they belong."""
+        room_RJSD = room_BJSD[self.rows]
+        if isinstance(self.columns, slice):
+            room_RJSD[:, :, self.columns] = states_RJQD
+        else:
+            column_RQ = self.columns.to(room_RJSD.device)
+            row_R1 = torch.arange(len(room_RJSD), device=room_RJSD.device)[:, None]
+            room_RJSD[row_R1, :, column_RQ] = states_RJQD.transpose(1, 2)
+
 
 class _RoomyLayer(DynamicLayer):
     """One layer's keys and values (B, J, S, D) at the front of a longer buffer."""
 
-    def __init__(self, columns: int):
+    def __init__(self, past: Past):
         super().__init__()
-        self.columns = columns
+        self.past, self.cleared = past, 0
+        self.rooms: list[Tensor] = []
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append new columns; return views of everything so far, with as many rows as the new columns have."""
-        start = self.get_seq_length()
+        """Write new columns; return views of the pass's rows up to their end."""
+        place, states = self.past.place, (key_states, value_states)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            shape = (*key_states.shape[:2], self.columns)
-            self._key_room = key_states.new_empty(*shape, key_states.shape[3])
-            self._value_room = value_states.new_empty(*shape, value_states.shape[3])
-        rows, end = len(key_states), start + key_states.shape[2]
-        self.keys, self.values = self._key_room[:rows, :, :end], self._value_room[:rows, :, :end]
-        self.keys[:, :, start:] = key_states
-        self.values[:, :, start:] = value_states
+            rows, columns = self.past.mask_BS.shape
+            self.rooms = [state.new_empty(rows, state.shape[1], columns, state.shape[3]) for state in states]
+        if place.end > self.cleared:
+            before, self.cleared = self.cleared, place.end + CLEARED_AT_ONCE
+            for room in self.rooms:
+                room[:, :, before : self.cleared] = 0
+        for room, state in zip(self.rooms, states, strict=True):
+            place.write(room, state)
+        self.keys, self.values = (room[place.rows, :, : place.end] for room in self.rooms)
         return self.keys, self.values
 
 
 class Past:
-    """The columns of a batch, filled from the left; `columns` is how many there will be.
+    """The columns of a batch; `columns` is how many there will be.
 
     Sliding windows are left to the masks: every column is kept.
     """
@@ -51,34 +82,53 @@ class Past:
         new_B1 = position_BS[:, -1:] + 1
         new_BS = new_B1 + torch.arange(columns - mask_BS.shape[1], device=lm.device)
         self.lm = lm
-        self.end = 0
         self.calibration: Calibration | None = None
         self.position_BS = torch.cat([position_BS, new_BS], 1)
         self.mask_BS = torch.cat([mask_BS, torch.ones_like(new_BS)], 1).bool()
-        self.cache = Cache(layers=[_RoomyLayer(columns) for _ in range(lm.model.config.num_hidden_layers)])
+        self.place = Place(slice(0, 0), slice(0, 0), 0)
+        self.filled = 0
+        self.cache = Cache(layers=[_RoomyLayer(self) for _ in range(lm.model.config.num_hidden_layers)])
 
     def begin_with(self, prefix: Past) -> None:
         """Let every row begin with the columns of `prefix`, which has one row."""
+        self._go_to(slice(0, len(self.mask_BS)), slice(0, prefix.filled), prefix.filled)
         for layer, first in zip(self.cache.layers, prefix.cache.layers, strict=True):
             rows = len(self.mask_BS)
             layer.update(first.keys.expand(rows, -1, -1, -1), first.values.expand(rows, -1, -1, -1))
-        self.end = prefix.end
 
-    def append(self, columns: int) -> dict[str, Any]:
-        """Count `columns` more as filled, and return what the model has to know about them to fill them."""
-        start, self.end = self.end, self.end + columns
-        query_BQ = self.position_BS[:, start : self.end]
-        masks = causal_masks(self.lm, self.mask_BS[:, : self.end], self.position_BS[:, : self.end], query_BQ)
-        return {"position_ids": query_BQ, "attention_mask": masks, "past_key_values": self.cache, "use_cache": True}
+    def fill(self, rows: slice, first: Sequence[int], count: int) -> dict[str, Any]:
+        """Return what the model has to know to fill `count` columns of each of `rows`, from column first[r] on.
 
-    def keep(self, count: int, source: list[int], target: list[int]) -> None:
-        """Keep the first `count` rows, after the rows `source` were copied over the rows `target`."""
-        states = [kept for layer in self.cache.layers for kept in (layer.keys, layer.values)]
-        if source:
-            copy_rows([self.mask_BS, self.position_BS, *states], source, target)
-        self.mask_BS, self.position_BS = self.mask_BS[:count], self.position_BS[:count]
+        Where a row has no more columns, what lies beyond goes to the last one, which no query reads.
+        """
+        last = self.mask_BS.shape[1] - 1
+        end = min(max(first) + count, last + 1)
+        if min(first) == max(first) and first[0] + count == end:
+            self._go_to(rows, slice(first[0], end), end)
+            query_RQ = self.position_BS[rows, first[0] : end]
+        else:
+            first_R1 = torch.tensor(first, device=self.lm.device)[:, None]
+            column_RQ = (first_R1 + torch.arange(count, device=self.lm.device)).clamp(max=last)
+            self._go_to(rows, column_RQ, end)
+            query_RQ = self.position_BS[rows].gather(1, column_RQ)
+        masks = causal_masks(self.lm, self.mask_BS[rows, :end], self.position_BS[rows, :end], query_RQ)
+        return {"position_ids": query_RQ, "attention_mask": masks, "past_key_values": self.cache, "use_cache": True}
+
+    def _go_to(self, rows: slice, columns: slice | Tensor, end: int) -> None:
+        self.place, self.filled = Place(rows, columns, end), max(self.filled, end)
         if self.calibration:
-            self.calibration.keep(count, source, target)
+            self.calibration.rows = rows
+
+    def arrange(self, order: Sequence[int]) -> None:
+        """Let row order[b] be row b, and drop all others."""
+        moved = [(source, target) for target, source in enumerate(order) if source != target]
+        source, target = [s for s, _ in moved], [t for _, t in moved]
+        if moved:
+            states = [room[:, :, : self.filled] for layer in self.cache.layers for room in layer.rooms]
+            copy_rows([self.mask_BS, self.position_BS, *states], source, target)
+        self.mask_BS, self.position_BS = self.mask_BS[: len(order)], self.position_BS[: len(order)]
+        if self.calibration:
+            self.calibration.keep(len(order), source, target)
 
 
 def causal_masks(

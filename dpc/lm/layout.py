@@ -43,6 +43,8 @@ class LeftPadded:
     mask_BS: Tensor
     """1 where attention may look. Like the position ids, over all columns, the prefix's first."""
     position_ids_BS: Tensor
+    pads: list[int]
+    """Of each row."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def left_padded(
     for b, vectors in enumerate(hidden or []):
         start = length - len(rows[b]) + layout.prompt_start()
         mask_BS[b, [start + j for j in vectors]] = 0
-    return LeftPadded(embeds_BSD, mask_BS, position_ids_BS)
+    return LeftPadded(embeds_BSD, mask_BS, position_ids_BS, [length - len(row) for row in rows])
 
 
 def right_padded(

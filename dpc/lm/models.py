@@ -92,6 +92,7 @@ def set_up_torch(execution: Execution) -> torch.device:
     """
     torch.set_num_threads(execution.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads such memory
     if execution.device == "cuda" and not torch.cuda.is_available():
         raise DpcError(
             "found no CUDA device, but execution.device is cuda; run on a GPU node, or write execution: {device: cpu}"

@@ -23,11 +23,16 @@ class Progress:
 
     def add(self, count: int, **figures: float) -> None:
         """Count `count` more, and show `figures` beside the bar."""
-        self.bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()}, refresh=False)
         self.bar.update(count)
+        self.show(0, **figures)
+
+    def show(self, more: int, **figures: float) -> None:
+        """Show `figures`, and `more` units that are as good as done, where it is time to."""
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()}, refresh=False)
         if time.monotonic() - self.said >= _LOG_EVERY_SECONDS or self.bar.n == self.bar.total:
             self.said = time.monotonic()
-            log.info("%s", tqdm.format_meter(**{**self.bar.format_dict, "ncols": 100}))
+            about = self.bar.format_dict
+            log.info("%s", tqdm.format_meter(**{**about, "n": about["n"] + more, "ncols": 100}))
 
 
 @contextmanager

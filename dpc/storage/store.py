@@ -25,12 +25,15 @@ from dpc.config.kinds import Settings
 from dpc.config.versions import VERSIONS
 from dpc.errors import DpcError
 from dpc.storage import tables
-from dpc.storage.files import remove_leftovers
-from dpc.storage.interrupt import interruptible, stopped
+from dpc.storage.files import atomic, remove_leftovers
+from dpc.storage.interrupt import Abandoned, Asked, interruptible, stopped
 
 log = logging.getLogger("dpc")
 Make = Callable[[pd.DataFrame], Iterator[pd.DataFrame]]
 """From the rows that are left to the table's rows, batch by batch."""
+Begun = dict[tuple[str, ...], list[int]]
+"""Tokens by a row's keys."""
+BEGUN = "begun.json"
 
 
 class Store:
@@ -43,6 +46,7 @@ class Store:
         self.unit = "edits" if table == "regenerations" else "questions"
         self.pending: list[pd.DataFrame] = []
         self.saved = time.monotonic()
+        self.asked_to_stop = Asked()
         remove_leftovers(self.folder)
 
     def complete(self, wanted: pd.DataFrame, make: Make) -> tuple[pd.DataFrame, str]:
@@ -58,6 +62,7 @@ class Store:
         if len(left):
             self._fill(make(left), _unused(kept), done, len(wanted))
             kept = self._read()
+        (self.folder / BEGUN).unlink(missing_ok=True)
         rows = kept.merge(wanted[self.keys], on=self.keys, validate="one_to_one")
         if len(rows) < len(wanted):
             lost = len(wanted) - len(rows)
@@ -78,19 +83,39 @@ class Store:
         """Delete the store: the output that it was for is written."""
         shutil.rmtree(self.folder, ignore_errors=True)  # a network file system may hold on to a file for a while
 
+    def begun(self) -> Begun:
+        """Return what the rows of a batch that was not finished have said."""
+        file = self.folder / BEGUN
+        content = json.loads(file.read_text()) if file.is_file() else {}
+        return {tuple(key): ids for key, ids in content["said"]} if content.get("context") == self.context else {}
+
+    def keep_begun(self, said: Begun) -> None:
+        """Keep what the rows of the batch at work have said so far."""
+        with atomic(self.folder / BEGUN) as temporary:
+            temporary.write_text(json.dumps({"context": self.context, "said": list(said.items())}))
+
     def _fill(self, parts: Iterator[pd.DataFrame], numbers: Iterator[int], done: int, wanted: int) -> None:
         """Keep `parts` as they are made: now and then, before a stop, and whatever error ends the work."""
-        with interruptible() as asked_to_stop:
+        with interruptible() as self.asked_to_stop:
             try:
-                for rows in parts:
+                while (rows := self._next(parts)) is not None:
                     self._add(rows, next(numbers))
                     done += len(rows)
-                    if asked_to_stop():
+                    if self.asked_to_stop():
                         break
             finally:
                 self._save()
-        if asked_to_stop() and done < wanted:
-            raise stopped(asked_to_stop(), done, wanted, self.unit)
+            name = self.asked_to_stop()
+        if name and done < wanted:
+            raise stopped(name, done, wanted, self.unit)
+
+    def _next(self, parts: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
+        """Return the next batch, None behind the last one, or where a stop could not wait for it."""
+        try:
+            with self.asked_to_stop.abandonable():
+                return next(parts, None)
+        except Abandoned:
+            return None
 
     def _add(self, rows: pd.DataFrame, number: int) -> None:
         self.pending.append(rows.assign(batch=number))

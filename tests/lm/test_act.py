@@ -14,9 +14,10 @@ from torch import Tensor
 
 from dpc.config.methods import Act
 from dpc.lm.act import calibration as act
-from dpc.lm.decoding import Calibrated, Request, generate
+from dpc.lm.decoding import Request, generate
 from dpc.lm.layout import Layout
 from dpc.lm.models import LanguageModel
+from dpc.lm.prefill import Calibrated
 from tests.support import tiny
 from tests.support.answers import FAMILIES, LIMITS, prompt, questions
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpc.lm.decoding import Ending, Limits
+from dpc.lm.decoding import Limits
+from dpc.lm.ending import Ending
 from dpc.lm.models import LanguageModel
 from tests.support import tiny
 from tests.support.answers import mixed, run
@@ -30,7 +31,7 @@ class Pieces:
 
 def ending(pieces: list[bytes], stop: tuple[str, ...], end_ids: tuple[int, ...] = ()) -> tuple[Ending, Pieces]:
     tokenizer = Pieces(pieces)
-    return Ending(LanguageModel(SimpleNamespace(), tokenizer, None, 0, end_ids), stop), tokenizer
+    return Ending(LanguageModel(SimpleNamespace(), tokenizer, None, 0, end_ids), stop, 10**6), tokenizer
 
 
 letters = st.text(st.sampled_from("ab\né…"), min_size=1, max_size=5)
@@ -70,7 +71,7 @@ def test_what_only_the_last_tokens_seem_to_say_does_not_end_a_row() -> None:
 
 def test_the_space_before_a_word_completes_a_stop_text() -> None:
     lm = tiny.model()
-    judge = Ending(lm, (lm.decode([40]) + " ",))
+    judge = Ending(lm, (lm.decode([40]) + " ",), 10**6)
     assert [judge.after([40, 41, 42][:n]) for n in (1, 2)] == [False, True]
 
 

@@ -74,7 +74,7 @@ class Shapes:
     def __init__(self, lm: LanguageModel, fits: int = 1000):
         self.seen: list[tuple[int, int]] = []
         self.fits = fits
-        self.hook = lm.model.register_forward_pre_hook(self, with_kwargs=True)
+        self.hook = lm.model.get_decoder().register_forward_pre_hook(self, with_kwargs=True)
 
     def __call__(self, model: Any, args: Any, kwargs: Any) -> None:
         rows, columns = kwargs["inputs_embeds"].shape[:2]

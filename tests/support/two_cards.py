@@ -21,6 +21,8 @@ from dpc.lm.act.calibration import Calibration, calibrated
 from dpc.lm.act.head_scores import HeadScores
 from dpc.lm.cache import Past
 from dpc.lm.examples import Example
+from dpc.lm.greedy import next_tokens
+from dpc.lm.grouped import grouped
 from dpc.lm.layout import Layout, left_padded, right_padded
 from dpc.lm.models import LanguageModel
 from dpc.lm.saliency import attention, tiled
@@ -86,15 +88,17 @@ def measure(lm: LanguageModel, prompt_ND: torch.Tensor) -> None:
 
 
 def decode(lm: LanguageModel, prompt_ND: torch.Tensor, calibration: bool) -> None:
-    """Take a batch through prefill, a dropped row and a token."""
+    """Take a batch through prefill, drafts of two tokens that one row is ahead with, a dropped row and a token."""
     batch = left_padded(lm, LAYOUT, [prompt_ND] * 2, QUESTIONS)
-    past = Past(lm, batch.mask_BS, batch.position_ids_BS, batch.mask_BS.shape[1] + 1)
+    length, decoder = batch.embeds_BSD.shape[1], lm.model.get_decoder()
+    past = Past(lm, batch.mask_BS, batch.position_ids_BS, length + 4)
     past.calibration = Calibration(Act(), HEADS, batch.mask_BS) if calibration else None
-    with calibrated(lm, past.calibration):
-        lm.model(inputs_embeds=batch.embeds_BSD, logits_to_keep=1, **past.append(batch.embeds_BSD.shape[1]))
-        past.keep(1, [1], [0])
-        logits = lm.model(inputs_embeds=batch.embeds_BSD[:1, :1], logits_to_keep=1, **past.append(1)).logits
-    assert logits.device == lm.device
+    with grouped(lm), calibrated(lm, past.calibration):
+        decoder(inputs_embeds=batch.embeds_BSD, **past.fill(slice(0, 2), [0, 0], length))
+        decoder(inputs_embeds=batch.embeds_BSD[:, :2], **past.fill(slice(0, 2), [length, length - 1], 2))
+        past.arrange([1])
+        found = decoder(inputs_embeds=batch.embeds_BSD[:1, :1], **past.fill(slice(0, 1), [length + 1], 1))
+        next_tokens(lm, found.last_hidden_state[:, 0])
 
 
 def tune(lm: LanguageModel, prompt_ND: torch.Tensor, examples: list[Example]) -> None:

@@ -84,6 +84,16 @@ class Calibration:
         self.rule, self.prefill_BS = rule, prefill_BS != 0  # a tensor of its own: `keep` writes into it
         self.heads = {layer: torch.tensor(chosen, device=device) for layer, chosen in heads.items() if len(chosen)}
         self.sinks: dict[int, Tensor] = {}
+        self.rows = slice(None)
+        """Of the batch, in a call behind the first; a call may be of some rows only."""
+
+    @staticmethod
+    def joined(parts: Sequence[Calibration]) -> Calibration:
+        """Return one calibration over the rows of all `parts`, whose first calls are over; same heads in all rows."""
+        whole = Calibration(parts[0].rule, {}, torch.cat([part.prefill_BS for part in parts]))
+        whole.heads = parts[0].heads
+        whole.sinks = {layer: torch.cat([part.sinks[layer] for part in parts]) for layer in parts[0].sinks}
+        return whole
 
     def keep(self, count: int, source: Sequence[int], target: Sequence[int]) -> None:
         """Keep the first `count` rows, after the rows `source` were copied over the rows `target`."""
@@ -100,14 +110,14 @@ class Calibration:
     def change(self, layer: int, a_BhQK: Tensor) -> Tensor:
         """Return what is added to the weights of a layer's heads in this call; the first call finds the sinks."""
         rows, columns = a_BhQK.shape[2:]
-        prefill_BS = self.prefill_BS.to(a_BhQK.device)
+        prefill_BS = self.prefill_BS[self.rows].to(a_BhQK.device)
         more = columns - prefill_BS.shape[1]
         if self.rule.mode == "released":
             is_column_BK = functional.pad(prefill_BS, (0, more), value=True)
             return self._released(a_BhQK, is_column_BK[:, -rows:], is_column_BK)
         if layer not in self.sinks:
             self.sinks[layer] = sinks(*received(a_BhQK, prefill_BS, prefill_BS), self.rule)
-        return change(a_BhQK, functional.pad(self.sinks[layer], (0, more)), self.rule.beta)
+        return change(a_BhQK, functional.pad(self.sinks[layer][self.rows], (0, more)), self.rule.beta)
 
     def _released(self, a_BhQK: Tensor, is_row_BQ: Tensor, is_column_BK: Tensor) -> Tensor:
         """Return the published function's change: the first row's key 0 is 1, whatever the row adds up to then."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -48,7 +48,7 @@ def run(
         log.warning("no head is confirmed: prompt tuning's generations stand for ACT's")
         tables.write(out, "generations", tables.empty("generations"), provenance("generate_act", settings, model=model))
         return
-    length = tables.read(base, "generations").set_index("problem_id")["token_ids"].map(len)
+    before = tables.read(base, "generations").set_index("problem_id")["token_ids"]
     asked = tables.read(questions, "questions")
     asked = of_shard(asked[asked["split"] == "test"], shard, shards)
     texts = asked[["problem_id", "split", "prompt_text"]].assign(edit_id=ACT, heads=str(switched_on))
@@ -56,12 +56,13 @@ def run(
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
         from dpc.lm import models
-        from dpc.lm.decoding import Calibrated
+        from dpc.lm.prefill import Calibrated
         from dpc.prompts import soft_prompt
 
         lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-        jobs = _jobs(lm, soft_prompt.load(prompt, lm), left, length)
-        yield from generate_rows(lm, settings, jobs, execution, "generate act", Calibrated(settings.act, switched_on))
+        jobs = _jobs(lm, soft_prompt.load(prompt, lm), left, before)
+        act = Calibrated(settings.act, switched_on)
+        yield from generate_rows(lm, settings, jobs, execution, "generate act", kept, act)
 
     rows, device = kept.complete(texts, make)
     about = provenance("generate_act", settings, model=model, device=device, heads=switched_on)
@@ -69,11 +70,13 @@ def run(
     kept.remove()
 
 
-def _jobs(lm: LanguageModel, prompt_ND: Tensor, left: pd.DataFrame, length: pd.Series[int]) -> list[Job]:
-    """Return the questions to answer; `length` guesses how long each rationale gets."""
+def _jobs(lm: LanguageModel, prompt_ND: Tensor, left: pd.DataFrame, before: pd.Series[Any]) -> list[Job]:
+    """Return the questions to answer; `before` are prompt tuning's answers, which guess at these."""
     from dpc.lm.decoding import Request
 
-    return [
-        Job(row.problem_id, row.split, ACT, Request(lm.encode(row.prompt_text), prompt_ND, (), length[row.problem_id]))
-        for row in tables.rows(left)
-    ]
+    made = []
+    for row in tables.rows(left):
+        draft = before[row.problem_id].tolist()
+        request = Request(lm.encode(row.prompt_text), prompt_ND, expected_tokens=len(draft), draft=draft)
+        made.append(Job(row.problem_id, row.split, ACT, request))
+    return made

@@ -52,7 +52,7 @@ def run(
             Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))
             for row in tables.rows(left)
         ]
-        yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}")
+        yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}", kept)
 
     rows, device = kept.complete(texts.assign(edit_id=edit_id), make)
     tables.write(out, "generations", rows, provenance("generate_base", settings, model=model, device=device))

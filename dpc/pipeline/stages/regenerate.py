@@ -57,7 +57,7 @@ def run(
         edits = list(wanted["edit_id"])  # all of them: what is left must be cut into the batches that it was in
         group = dict(zip(edits, groups(edits, execution.batch_size.generate), strict=True))
         jobs = _jobs(lm, left, group, prompt, asked, tables.read(base, "generations"))
-        yield from generate_rows(lm, settings, jobs, execution, "regenerate")
+        yield from generate_rows(lm, settings, jobs, execution, "regenerate", kept)
 
     rows, device = kept.complete(wanted, make)
     tables.write(out, "regenerations", rows, provenance("regenerate", settings, model=model, device=device))
@@ -80,7 +80,7 @@ def _jobs(
     prompt_ND = soft_prompt.load(prompt, lm).cpu()  # thousands of edited prompts do not have to lie on the GPU
     mean_D = lm.vocabulary_VD.mean(0).cpu()
     text, split = (asked.set_index("problem_id")[column] for column in ("prompt_text", "split"))
-    length = base.set_index("problem_id")["token_ids"].map(len)
+    before = base.set_index("problem_id")["token_ids"]
     edited, encoded, jobs = {}, {}, []
     for row in tables.rows(new):
         key, edit = row.problem_id, Edit.from_row(row)
@@ -89,6 +89,7 @@ def _jobs(
         if key not in encoded:
             encoded[key] = lm.encode(text[key])
         hidden = edit.masked if edit.mask == "attention" else ()
-        request = Request(encoded[key], edited[row.edit_id], hidden, int(length[key]), group[row.edit_id])
+        draft = before[key].tolist()
+        request = Request(encoded[key], edited[row.edit_id], hidden, len(draft), group[row.edit_id], draft)
         jobs.append(Job(key, split[key], row.edit_id, request))
     return jobs
