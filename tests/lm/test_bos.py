@@ -16,9 +16,9 @@ from dpc.errors import DpcError
 from dpc.lm import models
 from dpc.lm.layout import layout_of, right_padded
 from dpc.pipeline import check
-from dpc.pipeline.progress import provenance
 from dpc.pipeline.stages.render_questions import chat_of
 from dpc.storage import tokenizer_files
+from dpc.storage.provenance import provenance
 from tests.support import model_folders
 from tests.support.workflow import nested, overlay
 

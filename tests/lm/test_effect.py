@@ -15,10 +15,10 @@ from dpc.config.settings import Execution
 from dpc.config.slices import TunePromptStage
 from dpc.lm import models
 from dpc.lm.effect import TRIED, changed_tokens
+from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, left_padded
 from dpc.pipeline.stages import tune_prompt
 from dpc.prompts import soft_prompt
-from dpc.prompts.tuners.prompt_tuning import Example
 from dpc.storage import tables
 from tests.support import model_folders as made
 from tests.support import tiny

@@ -11,12 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpc.config.methods import Act
 from dpc.lm.act.head_scores import HeadScores
+from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, right_padded
 from dpc.lm.models import LanguageModel
 from dpc.lm.saliency.measuring import measure
 from dpc.lm.saliency.recorder import Request
 from dpc.prompts.planting import Planting, plant
-from dpc.prompts.tuners.prompt_tuning import Example, Objective
+from dpc.prompts.tuners.prompt_tuning import Objective
 from tests.support import tiny
 
 LAYOUT = Layout("bos_first", has_bos=True)

@@ -14,11 +14,11 @@ from dpc.config.methods import Act
 from dpc.lm import greedy
 from dpc.lm.act.head_scores import HeadScores
 from dpc.lm.decoding import generate
+from dpc.lm.examples import Example
 from dpc.lm.greedy import next_tokens
 from dpc.lm.layout import Layout
 from dpc.lm.models import LanguageModel
 from dpc.lm.prefill import Calibrated
-from dpc.prompts.tuners.prompt_tuning import Example
 from tests.support import tiny
 from tests.support.answers import FAMILIES, LIMITS, mixed, prompt, questions, run, shared
 
