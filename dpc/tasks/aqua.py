@@ -24,7 +24,7 @@ from dpc.tasks.base import Facts, Problem, count_steps
 from dpc.tasks.extraction import letters, marks
 from dpc.tasks.extraction.marks import Lead, Reading
 from dpc.tasks.extraction.wrappers import plain
-from dpc.tasks.fields import text_of, texts_of
+from dpc.tasks.fields import brief, text_of, texts_of
 
 FACTS = Facts(test_rows=254, adds_mark=True)
 VERSION = "2"
@@ -40,7 +40,7 @@ def parse(row: dict[str, Any]) -> Problem:
     """Read `question`, `options`, `rationale` and `correct`; raises DpcError that names the wrong field."""
     letter = text_of(row, "correct", "C")
     if letter not in tuple(_LETTERS):
-        raise DpcError(f"field 'correct' is {letter!r}; expected one letter from A to E")
+        raise DpcError(f"field 'correct' is {brief(letter)}; expected one letter from A to E")
     question = "\n".join([text_of(row, "question", "What is 2 + 3?"), *_options(row)])
     reasoning = text_of(row, "rationale", "2 + 3 = 5\nAnswer: C")
     return Problem(question, f"{reasoning}\n{ANSWER_MARK} {letter}", letter, count_steps(reasoning, STEP_END))
@@ -77,5 +77,5 @@ def _options(row: dict[str, Any]) -> list[str]:
         raise DpcError(f"field 'options' is {len(options)} options; expected {expected}")
     for letter, option in zip(_LETTERS, options, strict=True):
         if not option.startswith(f"{letter})"):
-            raise DpcError(f"field 'options' has {option!r} where option {letter} is due; expected '{letter})…'")
+            raise DpcError(f"field 'options' has {brief(option)} where option {letter} is due; expected '{letter})…'")
     return options

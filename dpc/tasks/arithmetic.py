@@ -18,7 +18,7 @@ from typing import Any
 from dpc.errors import DpcError
 from dpc.storage.hashing import hash_order
 from dpc.tasks.base import Facts, Problem, normalise
-from dpc.tasks.fields import number, text_of
+from dpc.tasks.fields import brief, number, text_of
 
 FACTS = Facts(generates=True)
 VERSION = "1"
@@ -143,7 +143,7 @@ def parse(row: dict[str, Any]) -> Problem:
     rationale = text_of(row, "rationale", "Mon buys 7 = 17 ; #### 17")
     answer = number(row.get("answer")) or text_of(row, "answer", "17")
     if not re.fullmatch(r"[0-9]+", answer):
-        raise DpcError(f"field 'answer' is {answer!r}; expected a whole number like 17")
+        raise DpcError(f"field 'answer' is {brief(answer)}; expected a whole number like 17")
     question = text_of(row, "question", "Tom has 10 shells . Mon buys 7 .")
     return Problem(question, rationale, answer, len(STEP_END.findall(rationale)))
 

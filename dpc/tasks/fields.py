@@ -45,6 +45,11 @@ def number(value: object) -> str | None:
     return format(Decimal(repr(value)) if isinstance(value, float) else Decimal(value), "f")
 
 
+def brief(value: object) -> str:
+    """Return a value as Python writes it, cut short where that is long."""
+    return reprlib.repr(value)
+
+
 def _value(row: Row, name: str) -> Any:
     if name not in row:
         names = [key if key.isprintable() else ascii(key) for key in row]
@@ -79,7 +84,7 @@ def _kind(value: object) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if digits := number(value):
-        return f"the number {digits}"
+        return f"the number {digits[:40]}"
     if isinstance(value, float):
         return "NaN, as an empty cell of a table" if math.isnan(value) else "infinite"
     if isinstance(value, Exception):
@@ -87,12 +92,12 @@ def _kind(value: object) -> str:
     if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
         return "a list of chat messages"
     words: dict[type, str] = {bytes: "bytes that are no UTF-8 text", list: "a list", dict: "a map"}
-    return f"{words.get(type(value), f'a {type(value).__name__}')} ({reprlib.repr(value)})"
+    return f"{words.get(type(value), f'a {type(value).__name__}')} ({brief(value)})"
 
 
 def _kind_of_text(value: str) -> str:
     broken = _BROKEN.search(value)
     if not broken:
-        return f"text ({reprlib.repr(value)})" if not _is_empty(value) else "empty"
+        return f"text ({brief(value)})" if not _is_empty(value) else "empty"
     why = _BROKEN_BY.get(broken.group(), "which is half a character")
     return f"text with {broken.group()!r} as character {broken.start() + 1}, {why}"

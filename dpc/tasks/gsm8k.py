@@ -22,7 +22,7 @@ from dpc.tasks.base import Facts, Problem, count_steps
 from dpc.tasks.extraction import marks, numerals
 from dpc.tasks.extraction.marks import Lead, Reading
 from dpc.tasks.extraction.wrappers import plain
-from dpc.tasks.fields import number, text_of
+from dpc.tasks.fields import brief, number, text_of
 
 FACTS = Facts(test_rows=1319)
 VERSION = "2"
@@ -46,8 +46,7 @@ def parse(row: dict[str, Any]) -> Problem:
 
     Raises DpcError if one is missing or no text, or if anything but one number stands behind the last `####`.
     """
-    digits = number(row.get("answer"))
-    if digits is not None:
+    if digits := (number(row.get("answer")) or "")[:40]:
         raise DpcError(f"field 'answer' is the number {digits}; expected a rationale that ends in '#### {digits}'")
     question = text_of(row, "question", "Ann has 3 pens and buys 4. How many has she?")
     worked = _CALCULATOR.sub("", text_of(row, "answer", "She has 3 + 4 = 7 pens.\n#### 7")).strip()
@@ -63,8 +62,8 @@ def _gold(worked: str, mark: str, behind: str) -> str:
         raise DpcError(f"field 'answer' ends in {worked[-40:]!r}; expected a last line like '#### {like}'")
     if not _is_number(behind, answer):
         raise DpcError(
-            f"field 'answer' has {behind.strip()[:40]!r} behind '####'; expected one number and nothing else: "
-            f"write '#### {answer}', if that is the answer"
+            f"field 'answer' has {brief(behind.strip())} behind '####'; expected one number and nothing else: "
+            f"write '#### {answer[:40]}', if that is the answer"
         )
     return answer
 

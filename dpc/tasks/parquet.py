@@ -19,7 +19,8 @@ def read_parquet(path: Path) -> Iterator[tuple[int, Row]]:
     A value that Python cannot hold is the error that it raises. Raises DpcError where the file is not whole.
     """
     try:
-        with pq.ParquetFile(path) as file:  # not pq.read_table: it makes columns of folders named `key=value`
+        # not pq.read_table, which makes columns of folders named `key=value`
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
             names = table.column_names
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -22,6 +22,7 @@ from dpc.tasks.rows import parse_rows, read_rows
 
 QUESTION = "Ann has 3 pens and buys 4. How many has she?"
 GSM8K = {"question": QUESTION, "answer": "3 + 4 = <<3+4=7>>7\n#### 7"}
+GSM8K_COLUMNS = {name: [value] for name, value in GSM8K.items()}
 AQUA = {
     "question": "What is 2 + 3?",
     "options": ["A)3", "B)4", "C)5", "D)6", "E)7"],
@@ -270,6 +271,15 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DpcError, match=r"rows\.parquet: found two columns 'question'; expected one of each name: rename"
     ):
+        list(read_rows(file))
+
+
+def test_a_page_that_does_not_fit_its_checksum_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pq.write_table(pa.table(GSM8K_COLUMNS), file, compression="none", use_dictionary=False, write_page_checksum=True)
+    assert len(list(read_rows(file))) == 1
+    file.write_bytes(file.read_bytes().replace(b"Ann has 3", b"Ann has 5"))
+    with pytest.raises(DpcError, match=r"rows\.parquet: not a whole Parquet file \(.*\); fetch or copy the file again"):
         list(read_rows(file))
 
 
