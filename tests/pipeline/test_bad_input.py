@@ -256,11 +256,10 @@ def measure(folder: Path, **saliency: object) -> list[str]:
     return [*on_model("extract_saliency", folder, settings), *flags]
 
 
-def plan(folder: Path, **flow: object) -> list[str]:
-    groups: dict[str, Any] = {name: {} for name in ("trigger", "locate", "corrupt", "controls")}
-    settings = {"plans": ["always"], "flow": flow, **groups, "task": "arithmetic"}
+def read(folder: Path, **flow: object) -> list[str]:
+    settings = {"flow": flow, "locate": {}}
     flags = [f"--saliency={folder}/saliency.parquet", f"--generations={folder}/generations.parquet"]
-    return ["plan", "--settings", json.dumps(settings), *flags, "--split=calibration", f"--out={folder}/plans.parquet"]
+    return ["read_flow", "--settings", json.dumps(settings), *flags, f"--out={folder}/flow.parquet"]
 
 
 @pytest.fixture
@@ -282,8 +281,8 @@ def test_a_layer_range_outside_the_model(cell: Path, capsys: pytest.CaptureFixtu
 def test_a_layer_range_outside_the_model_that_is_read_later(
     band: str, cell: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refused(plan(cell, **{band: [1, 3]}), cell, capsys) == OUTSIDE
-    assert main(plan(cell, **{band: [1, 2]})) == 0
+    assert refused(read(cell, **{band: [1, 3]}), cell, capsys) == OUTSIDE
+    assert main(read(cell, **{band: [1, 2]})) == 0
 
 
 def test_a_missing_model_folder(cell: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,7 +350,7 @@ def test_a_tuning_loss_that_is_not_finite(cell: Path, capsys: pytest.CaptureFixt
 def test_a_table_cut_short(kept: float, cell: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = (cell / "saliency.parquet").read_bytes()
     (cell / "saliency.parquet").write_bytes(whole[: int(kept * len(whole))])
-    line = refused(plan(cell), cell, capsys)
+    line = refused(read(cell), cell, capsys)
     assert line.startswith(f"{cell}/saliency.parquet: not a whole Parquet file (")
     assert line.endswith("; delete it and run the workflow again")
 
