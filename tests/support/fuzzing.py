@@ -15,7 +15,7 @@ import pandas as pd
 from dpc.config.settings import load_config
 from dpc.config.slices import ProblemsStage
 from dpc.errors import DpcError
-from dpc.pipeline import check
+from dpc.pipeline import check, cost
 from dpc.pipeline.lengths import files_of
 from dpc.pipeline.stages import load_problems as problems
 from dpc.storage import tables
@@ -52,6 +52,12 @@ def refusal(raw: dict[str, Any]) -> str | None:
     assert len(line) < LONGEST_LINE
     assert line.isprintable()
     return line.removeprefix("error: ")
+
+
+def plan(raw: dict[str, Any], name: str) -> None:
+    """Do what every command does when it reads the configuration; what it refuses, it refuses in a line."""
+    with contextlib.suppress(DpcError):
+        cost.test_rows(load_config(raw).datasets[name])
 
 
 def load(raw: dict[str, Any], name: str, folder: Path) -> pd.DataFrame | str:
