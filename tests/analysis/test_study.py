@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from dpc.analysis.readings.flow import Instance, block_means, largest_z
 from dpc.analysis.studies import correlation as study
 from dpc.analysis.studies.limits import Limits
-from dpc.config.settings import Flow, Locate, Sample, Significance, Statistics, Trigger
-from dpc.config.slices import EvidenceStage, StudyStage
-from dpc.pipeline.stages import gather_evidence
+from dpc.config.settings import Flow, Locate, Sample, Significance, Statistics
+from dpc.config.slices import StudyStage
 from dpc.pipeline.stages import run_study as stage
 from dpc.storage import tables
-from tests.support.derived import flow_of, verdicts_of
+from tests.support.derived import flow_of, sampled, verdicts_of
 from tests.support.saliency_rows import (
     Places,
     even_steps,
@@ -344,23 +343,9 @@ def run(tmp_path: Path) -> Run:
         saliency = [tmp_path / "saliency0", tmp_path / "saliency1"]
         stage.run(SETTINGS, saliency=saliency, **shared, **{name: tmp_path / f"{name}.parquet" for name in OUT})
         found = {name: tables.read(tmp_path / f"{name}.parquet", name) for name in OUT}
-        return found | {"sampled": sampled(tmp_path, shared)}
+        return found | {"sampled": sampled(tmp_path, shared, SETTINGS.locate, SETTINGS.sample)}
 
     return on
-
-
-def sampled(folder: Path, shared: dict[str, Any]) -> pd.DataFrame:
-    limits = tables.provenance(folder / "findings.parquet")["limits"]
-    fitted = dict.fromkeys(tables.SCHEMAS["thresholds"]) | {
-        "accumulation_z_limit": limits["accumulation_z"], "s_ifp_limit": limits["flow_change"], "static_vector": -1,
-        "right_cases": limits["right_cases"], "note": limits["note"], "net": 0, "calibration_questions": 1,
-    }  # fmt: skip
-    tables.write(folder / "thresholds", "thresholds", pd.DataFrame([fitted]), {})
-    settings_ = EvidenceStage(trigger=Trigger(), locate=SETTINGS.locate, sample=SETTINGS.sample)
-    paths = {"thresholds": folder / "thresholds", "unprompted": shared["base"], "out": folder / "evidence"}
-    gather_evidence.run(settings_, **shared, **paths)
-    evidence = tables.read(folder / "evidence", "evidence")
-    return evidence[evidence["in_correlation"] | evidence["in_separation"]]
 
 
 def test_the_stage_finds_what_was_planted(run: Run, tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 
 from dpc.analysis.readings.baseline import Baseline
 from dpc.analysis.readings.flow import Instance, derive
 from dpc.analysis.readings.reading import TokenFlow, affected_tokens, baseline_of, readings
 from dpc.analysis.studies.outcomes import grade
-from dpc.config.settings import Flow, Locate, Trigger
+from dpc.config.settings import Flow, Locate, Sample, Trigger
+from dpc.config.slices import EvidenceStage
+from dpc.pipeline.stages import gather_evidence
 from dpc.storage import tables
 from dpc.tasks import get_task
 from tests.support.saliency_rows import gold_of
@@ -49,3 +54,21 @@ def affected_in(
 def usual_of(cases: list[Instance], flow: Flow, trigger: Trigger, least: int) -> Baseline | None:
     """The baseline of right cases."""
     return baseline_of([TokenFlow.of(one, flow) for one in cases], trigger, least)
+
+
+def sampled(folder: Path, shared: dict[str, Any], locate: Locate, sample: Sample) -> pd.DataFrame:
+    """What the evidence marks as the study's sample, under the limits that `run_study` found in `folder`.
+
+    `shared` are the flags `flow` and `base` of both stages.
+    """
+    limits = tables.provenance(folder / "findings.parquet")["limits"]
+    fitted = dict.fromkeys(tables.SCHEMAS["thresholds"]) | {
+        "accumulation_z_limit": limits["accumulation_z"], "s_ifp_limit": limits["flow_change"], "static_vector": -1,
+        "right_cases": limits["right_cases"], "note": limits["note"], "net": 0, "calibration_questions": 1,
+    }  # fmt: skip
+    tables.write(folder / "thresholds", "thresholds", pd.DataFrame([fitted]), {})
+    settings = EvidenceStage(trigger=Trigger(), locate=locate, sample=sample)
+    paths = {"thresholds": folder / "thresholds", "unprompted": shared["base"], "out": folder / "evidence"}
+    gather_evidence.run(settings, **shared, **paths)
+    evidence = tables.read(folder / "evidence", "evidence")
+    return evidence[evidence["in_correlation"] | evidence["in_separation"]]

@@ -151,7 +151,7 @@ def measured(
     """
     tried = {choice.reading: choice for choice in grid}
     usual = {
-        key: baseline_of([TokenFlow.of(each, choice.flow) for each in right], choice.trigger, least)
+        key: baseline_of((TokenFlow.of(each, choice.flow) for each in right), choice.trigger, least)
         for key, choice in tried.items()
     }
     found: dict[str, list[tuple[object, ...]]] = {key: [] for key in tried}
