@@ -159,6 +159,20 @@ def shards_of(folder, *parts):
     return of
 
 
+def verdicts(split, *names):
+    """The verdicts of a cell on these answers: `base` (prompt tuning's), `act`, or a part's regenerations."""
+    return [f"{CELL}/verdicts/{split}/{name}.parquet" for name in names]
+
+
+BASE_VERDICTS = [*verdicts("calibration", "base"), *verdicts("test", "base")]
+
+
+def answers_of(wildcards):
+    """The shard files of the answers that are graded."""
+    folder = {"base": "generations", "act": "act_generations"}.get(wildcards.answers)
+    return (shards_of(folder) if folder else shards_of("regenerations", wildcards.answers))(wildcards)
+
+
 def all_shards(folder, *parts):
     """All shard files of `folder` in every cell."""
     cells = product(STUDY.models, STUDY.datasets, STUDY.recipes, STUDY.prompt_seeds)

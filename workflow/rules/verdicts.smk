@@ -1,19 +1,6 @@
 # Answers beside gold, once for each part and split. Gold of a split goes to its own verdicts, and to nothing else here.
 
 
-def verdicts(split, *names):
-    """The verdicts of a cell on these answers: `base` (prompt tuning's), `act`, or a part's regenerations."""
-    return [f"{CELL}/verdicts/{split}/{name}.parquet" for name in names]
-
-
-BASE_VERDICTS = [*verdicts("calibration", "base"), *verdicts("test", "base")]
-
-
-def answers_of(wildcards):
-    folder = {"base": "generations", "act": "act_generations"}.get(wildcards.answers)
-    return (shards_of(folder) if folder else shards_of("regenerations", wildcards.answers))(wildcards)
-
-
 rule grade_answers:
     input:
         answers=answers_of,
