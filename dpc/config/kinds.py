@@ -6,7 +6,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, create_model
-from pydantic_core import CoreSchema, core_schema
 
 from dpc.config.declared import declared
 
@@ -36,13 +35,13 @@ class Only:
     def __init__(self, *keys: str):
         self.keys = keys
 
-    def __get_pydantic_core_schema__(self, group: type[Settings], handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, group: type[Settings], handler: GetCoreSchemaHandler) -> Any:
         """Validate the part of `group` that holds the keys; a whole group is cut down to it."""
 
         def cut_down(value: Any) -> Any:
             return value.model_dump(include=set(self.keys)) if isinstance(value, group) else value
 
-        return core_schema.no_info_before_validator_function(cut_down, handler(_part(group, self.keys)))
+        return handler(Annotated[_part(group, self.keys), BeforeValidator(cut_down)])
 
 
 def _number(value: Any) -> Any:

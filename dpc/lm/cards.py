@@ -5,13 +5,15 @@ Activations move from card to card where the layers do; keys, values and salienc
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dpc.errors import DpcError
-from dpc.storage.weight_files import BYTES, CARD_SHARE, cards, counted
+from dpc.storage.model_files import Unread, architecture, read_config
+from dpc.storage.weight_files import BYTES, CARD_SHARE, cards, counted, expected
 
 
 def placement(folder: Path, dtype: str, device: torch.device) -> dict[str, Any]:
@@ -50,5 +52,9 @@ def check_spread(folder: Path, model: Any) -> None:
 
 
 def weight_bytes(folder: Path, dtype: str) -> int:
-    """Return what the weights of the model in `folder` take as `dtype`, from their headers alone."""
-    return round(counted(folder) * 1e9) * BYTES[dtype]
+    """Return what the weights of the model in `folder` take as `dtype`: by its config, or by their headers."""
+    file = folder / "config.json"
+    shape = architecture(file, read_config(file))
+    if isinstance(shape, Unread):
+        return round(counted(folder) * 1e9) * BYTES[dtype]
+    return sum(math.prod(size) for size in expected(shape).values()) * BYTES[dtype]

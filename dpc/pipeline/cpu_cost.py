@@ -120,10 +120,7 @@ NEEDS: dict[str, Callable[[Cell], tuple[float, float]]] = {
     "evaluate": _with_texts,
     "draw_figures": _with_texts,
     "draw_overview": _outcomes,
-    "draw_evidence": _outcomes,
-    "draw_mechanism": _outcomes,
     "write_tables": _outcomes,
-    "write_evidence": _outcomes,
 }
 """Megabytes and seconds that each rule takes for one cell."""
 

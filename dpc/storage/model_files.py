@@ -215,7 +215,7 @@ def architecture(file: object, config: dict[str, Any]) -> Architecture:
     Raises DpcError for another family, a quantised model, and keys that are missing, of another type or at odds.
     """
     family = config.get("model_type")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise DpcError(f"{file}: model_type {family!r} is not supported; expected one of {', '.join(FAMILIES)}")
     for key in QUANTISED:
         if config.get(key) is not None:

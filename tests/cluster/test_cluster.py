@@ -18,6 +18,8 @@ from tests.cluster.slurm import GPU_NODES, Cluster
 from tests.support.paths import ROOT
 from tests.support.workflow import overlay, slowness
 
+pytestmark = pytest.mark.long
+
 GPU_RULES = {
     "tune_prompt", "generate_unprompted", "generate_base", "regenerate", "extract_saliency", "extract_exemplars",
     "extract_corrupted", "extract_variants", "select_act_heads", "generate_act",
@@ -88,7 +90,7 @@ def test_never_more_gpu_jobs_at_once_than_gpus(run: Run) -> None:
 def test_a_failed_job_is_tried_again_once_with_more_memory(run: Run) -> None:
     first, second = run.of("choose_exemplars")
     assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
-    assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("4000M", "8000M")
+    assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("1000M", "2000M")
     assert (first["Requeue"], second["Requeue"]) == ("0", "0")
     kept = next(run.folder.glob(f"results/logs/choose_exemplars/*.job{first['JobId']}.log"))
     assert "a planted fault" in kept.read_text()
@@ -148,7 +150,6 @@ import sys, time
 from pathlib import Path
 from tests.cluster import slurm
 
-pytestmark = pytest.mark.long
 with slurm.running(Path(sys.argv[1])) as cluster:
     print(cluster.ask(*sys.argv[2:]), flush=True)
     time.sleep(100)

@@ -243,7 +243,7 @@ REACH: dict[str, tuple[Any, str]] = {
     "study.sample.per_class": (7, "run_study gather_evidence"),
     "models.builtin.dtype": ("float64", LM),
     "models.builtin.attention": ("eager", LM),
-    "models.builtin.bos": (False, f"render {LM}"),
+    "models.builtin.bos": (False, f"render_questions {LM}"),
     "models.llama3-8b.dtype": ("float64", ""),
     **several(
         "models.builtin.builtin",

@@ -127,7 +127,9 @@ def test_a_job_that_fails_says_so_once(workflow: Workflow) -> None:
         line = stopped(workflow)
     finally:
         claim.release()
-    assert re.search(r"ERROR error: what problems logs to out/logs/load_problems/own\.log is being written by ", line)
+    assert re.search(
+        r"ERROR error: what load_problems logs to out/logs/load_problems/own\.log is being written by ", line
+    )
 
 
 # What a stage refuses.

@@ -86,7 +86,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     (
         "study.sample.correlation",
         50,
-        {"run_study": 4, "gather_evidence": 4, "draw_figures": 2, "draw_evidence": 2, **TABLES},
+        {"run_study": 4, "gather_evidence": 4, "draw_figures": 2, **TABLES},
     ),
     # new edits
     ("corrupt.gamma", 20.0, {**PLANNED}),
@@ -224,6 +224,6 @@ REPORTED = {"run_study", "gather_evidence", "sweep_choices"}
 def test_verdicts_reach_only_what_may_see_them(jobs: list[tuple[str, str, str]]) -> None:
     assert readers(jobs, "/verdicts/calibration") == {"fit_thresholds", "compare_variants", *REPORTED}
     assert readers(jobs, "/verdicts/test") == {"plan_oracles", "choose_exemplars", "evaluate", *REPORTED}
-    report = {"draw_figures", "draw_evidence", "write_tables", "write_evidence"}
+    report = {"draw_figures", "write_tables"}
     assert readers(jobs, "/study/e") | readers(jobs, "/study/s") <= report
     assert readers(jobs, "/plans/oracles") == {"regenerate", "evaluate"}

@@ -71,7 +71,7 @@ def test_a_study_of_ones_own_files_is_touched_where_their_size_is_written(tmp_pa
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        ({"datasets": {"own": {"splits": {"test": 1}}}}, "config: models.own: given/model: found no safetensors file;"),
+        ({"datasets": {"own": {"splits": {"test": 1}}}}, "config: models.own: given/model: found no safetensors file"),
         ({"models": {"own": {"parameters": 7.0}}}, "config: datasets.own.files.test: given/test.jsonl: cannot be read"),
     ],
     ids=["parameters", "rows"],

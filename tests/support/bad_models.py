@@ -142,10 +142,10 @@ CONFIG: dict[str, tuple[Change, str]] = {
         "found both `rope_scaling` and `rope_parameters`: remove one",
     ),
     "positions in a part": (config(partial_rotary_factor=0.5), r"`partial_rotary_factor` is 0\.5: expected a value"),
-    "another family": (config(model_type="gpt_neox"), "model_type 'gpt_neox' is not supported; expected one of llama"),
+    "another family": (config(model_type="gpt_neox"), "model_type 'gpt_neox' is not supported; expected one of gemma2"),
     "a family of images": (
         lambda folder: made.edit(folder, model_type="llava", text_config=made.config()),
-        "model_type 'llava' is not supported; expected one of llama",
+        "model_type 'llava' is not supported; expected one of gemma2",
     ),
     "no family": (config(model_type=...), "model_type None is not supported"),
     "a list for a family": (config(model_type=["llama"]), r"model_type \['llama'\] is not supported"),

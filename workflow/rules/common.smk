@@ -332,4 +332,4 @@ def check_layer_ranges():
 refuse(check_local_files)
 if not TOUCH:
     refuse(lambda: check_models.check_adapters(CONFIG))
-refuse(check_layer_ranges)
+    refuse(check_layer_ranges)

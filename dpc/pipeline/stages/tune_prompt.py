@@ -60,9 +60,9 @@ def run(
     work = begin(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
     if given is not None:
         work.bring_in(soft_prompt.adapter(given, lm, settings.recipe.vectors))
-        _look_at(lm, order, work.kept_ND, held_out, given)
         if strange := stranger(given, model):
             log.warning("%s", strange)
+        _look_at(lm, order, work.kept_ND, held_out, given)
     else:
         kept.resume(work)
         _finish(work, kept)
