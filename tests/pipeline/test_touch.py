@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dpc.pipeline import cost
+from tests.support import model_folders
 from tests.support.workflow import Workflow, overlay
 
 STUDY: dict[str, Any] = {"study": {"results": "results", "recipes": ["well_tuned"], "prompt_seeds": [0], "oracles": []}}
@@ -52,14 +53,10 @@ def test_a_study_of_the_hubs_models_is_touched_and_goes_on_from_there(tmp_path: 
 
 def test_a_study_of_ones_own_files_is_touched_where_their_size_is_written(tmp_path: Path) -> None:
     given = tmp_path / "given"
-    for name in ("model", "adapter"):
-        (given / name).mkdir(parents=True)
-    (given / "model/config.json").write_text('{"model_type": "llama", "num_hidden_layers": 4}')
-    (given / "model/model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    model_folders.write(given / "model", num_hidden_layers=4)
+    model_folders.write_adapter(given / "adapter", (3, 16))
     for pool in ("train", "test"):
         (given / f"{pool}.jsonl").write_text(json.dumps({"question": "?", "answer": "#### 1"}))
-    (given / "adapter/adapter_config.json").write_text('{"num_virtual_tokens": 3}')
-    (given / "adapter/adapter_model.safetensors").touch()
     own = copied(tmp_path, OWN)
     sizes = {"models": {"own": {"parameters": 7.0}}, "datasets": {"own": {"splits": {"test": 1}}}}
     table = own.folder / "results/tables/main.html"
