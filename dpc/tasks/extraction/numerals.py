@@ -18,8 +18,8 @@ from dpc.tasks.extraction.wrappers import plain
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _LETTER_SCALES = {"k": 3, "K": 3, "M": 6, "mn": 6, "B": 9, "bn": 9}
 """As powers of ten. `5M` is a million only behind a sign of currency: it may be metres."""
-_LONGEST, _LARGEST_POWER = 300, 100
-"""Characters of the longest number that has a value here, and the largest exponent of a base other than ten."""
+_LONGEST = 300
+"""Digits of the longest number that has a value here."""
 
 _SYMBOL = r"(?:(?:US|CA|AU|[CAR])?[$€£¥₹₩₽¢]|(?:USD|EUR|GBP|INR|Rs\.?)[ ]?)"
 _THOUSANDS = r"[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}|[1-9][0-9]{0,2}(?:[ ][0-9]{3})+(?!-[a-z])"
@@ -110,9 +110,9 @@ def values(text: str) -> frozenset[Fraction]:
 
 def _written(match: re.Match[str]) -> str:
     """Return the number in digits: `-1234.50`, `7/2`, `2 dozen`; worked out where it is written in another way."""
-    value = _value(match)
-    if value is not None and any(match[part] for part in ("over", "tens", "power", "scales", "letter")):
-        return _decimal(value)
+    if any(match[part] for part in ("over", "tens", "power", "scales", "letter")):
+        value = _value(match)
+        return match.group().strip() if value is None else _decimal(value)
     below = f"/{_plain_digits(match['denominator'])}" if match["denominator"] else ""
     return f"{_sign(match)}{_plain_digits(match['digits'])}{below}{' dozen' if match['dozen'] else ''}"
 
@@ -128,16 +128,15 @@ def _sign(match: re.Match[str]) -> str:
 
 def _value(match: re.Match[str]) -> Fraction | None:
     """Return the value of a match, None where it has none or would take long to work out."""
-    if len(match.group()) > _LONGEST:
+    power, tens = int(match["power"] or 1), _tens(match)
+    if len(match.group()) * max(1, abs(power)) + abs(tens) > _LONGEST:
         return None
-    value = Fraction(_plain_digits(match["digits"]))
+    value, below = (Fraction(_plain_digits(match[part] or "1")) for part in ("digits", "denominator"))
     if match["over"]:
         value += _part(int(match["over"]), int(match["under"]))
-    below = Fraction(_plain_digits(match["denominator"] or "1"))
-    power = int(match["power"] or 1)
-    if not below or (power != 1 and value != 10 and (not value or abs(power) > _LARGEST_POWER)):
+    if not below or (not value and power < 0):
         return None
-    value = value**power / below * Fraction(10) ** _tens(match)
+    value = value**power / below * Fraction(10) ** tens
     return -value if _sign(match) else value
 
 
