@@ -24,6 +24,12 @@ PLAIN = {
 }
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library says of a fault; what cannot be printed is escaped."""
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return said if said.isprintable() else ascii(said)[1:-1]
+
+
 def did_you_mean(name: object, known: Any) -> str:
     """Return `; did you mean 'x'?` for the nearest known name, or the list of known names."""
     near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)

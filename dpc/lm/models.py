@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dpc.config.execution import Execution
 from dpc.config.kinds import Bos
-from dpc.config.messages import snakemake
+from dpc.config.messages import first_line, snakemake
 from dpc.errors import DpcError
 from dpc.lm import tokenizer
 from dpc.lm.cards import check_spread, placement
@@ -128,7 +128,7 @@ def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto"
             **where,
         )
     except (OSError, ValueError) as error:
-        raise DpcError(f"{folder}: cannot load the model: {str(error).splitlines()[0]}") from None
+        raise DpcError(f"{folder}: cannot load the model: {first_line(error)}") from None
     if told["missing_keys"]:  # they would be random; `sound` knows the families as they are today
         raise DpcError(f"{folder}: found no weights for {min(told['missing_keys'])}; copy or fetch the model again")
     if where:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from dpc.config.catalogue import Dataset, Model
+from dpc.config.messages import first_line
 from dpc.config.settings import Config
 from dpc.errors import DpcError
 from dpc.plans.declaration import PLANS
@@ -112,8 +113,7 @@ def counted_rows(file: Path) -> int:
         with file.open("rb") as lines:
             return sum(1 for line in lines if line.strip())
     except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
-        said = (str(error).splitlines() or [""])[0]
-        raise DpcError(f"{file}: cannot be read ({said}); expected rows as .jsonl or .parquet") from None
+        raise DpcError(f"{file}: cannot be read ({first_line(error)}); expected rows as .jsonl or .parquet") from None
 
 
 def question_tokens(config: Config, model: str, dataset: str) -> int:

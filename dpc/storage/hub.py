@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
+from dpc.config.messages import first_line
 from dpc.errors import DpcError
 from dpc.storage.files import atomic
 from dpc.storage.json_files import read_map
@@ -38,7 +39,7 @@ def why(error: Exception, repository: str) -> str:
         return f"the hub knows no such {what} of {repository}, or shows it only after `hf auth login`"
     if kind in ("EntryNotFoundError", "RemoteEntryNotFoundError"):
         return f"{repository} has no such file at this revision"
-    return f"the hub cannot be reached ({(str(error).splitlines() or [kind])[0]})"
+    return f"the hub cannot be reached ({first_line(error)})"
 
 
 def is_commit(revision: str | None) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dpc.config.messages import first_line
 from dpc.errors import DpcError
 from dpc.storage.columns import SCHEMAS as SCHEMAS
 from dpc.storage.files import atomic
@@ -47,7 +48,7 @@ def _as_arrow(rows: pd.DataFrame, name: str) -> pa.Table:
         _check_whole_numbers(rows, schema)
         return pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowException, OverflowError) as error:
-        raise DpcError(f"table {name}: {str(error).splitlines()[0]}") from None
+        raise DpcError(f"table {name}: {first_line(error)}") from None
 
 
 def _check_whole_numbers(rows: pd.DataFrame, schema: pa.Schema) -> None:
@@ -126,8 +127,7 @@ def _opened(path: Path, name: str) -> Iterator[pq.ParquetFile]:
                 raise DpcError(f"{path}: not a {name} table (columns differ: {odd}); {rerun}")
             yield parquet
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DpcError(f"{path}: not a whole Parquet file ({reason}); {rerun}") from None
+        raise DpcError(f"{path}: not a whole Parquet file ({first_line(error)}); {rerun}") from None
 
 
 def number(value: float | None) -> float | None:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dpc.config.kinds import Bos
+from dpc.config.messages import first_line
 from dpc.errors import DpcError
 from dpc.storage.json_files import Foreign, read_map, typed
 
@@ -119,7 +120,7 @@ def words(folder: Path) -> Any:
         tokenizer.no_padding()
         is_silent = not tokenizer.encode(PROBE, add_special_tokens=False).ids
     except Exception as error:  # the library raises no narrower one
-        said = (str(error).splitlines() or [""])[0]
+        said = first_line(error)
         raise DpcError(f"{file}: found no tokenizer ({said}); expected a whole file: copy or fetch it again") from None
     if is_silent:
         raise DpcError(f"{file}: reads nothing in {PROBE!r}; expected a tokenizer of text: {MEND}")
@@ -201,8 +202,7 @@ def check_chat(folder: Path, shots: int) -> None:
             **{name: word for name, word in given.items() if word is not None},
         )
     except Exception as error:  # whatever a template does
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DpcError(f"{folder}: its chat template fails ({said}); {MEND_CHAT}") from None
+        raise DpcError(f"{folder}: its chat template fails ({first_line(error)}); {MEND_CHAT}") from None
     if QUESTION not in text:
         raise DpcError(f"{folder}: its chat template leaves the question out; {MEND_CHAT}")
 

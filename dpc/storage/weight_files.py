@@ -13,6 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from dpc.config.messages import first_line
 from dpc.errors import DpcError
 from dpc.storage.json_files import read_map
 from dpc.storage.model_files import MEND, Architecture, Unread
@@ -79,7 +80,7 @@ def header(file: Path) -> dict[str, Entry]:
             parts = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
             return {name: Entry(tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
     except (SafetensorError, OSError, ValueError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = first_line(error)
         size = file.stat().st_size
         raise DpcError(
             f"{file}: found no whole safetensors file in {size:,} bytes ({said}); expected all of a file: {COPY}"

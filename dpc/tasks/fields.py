@@ -9,10 +9,11 @@ import reprlib
 from decimal import Decimal
 from typing import Any
 
+from dpc.config.messages import first_line
 from dpc.errors import DpcError
 
 Row = dict[str, Any]
-_MOST_NAMES = 12
+_MOST_NAMES, _LONGEST_NUMBER = 12, 40
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
 _BROKEN = re.compile(r"[\ud800-\udfff]|\x00|[\x08\x0c](?=[a-z])")
 _BROKEN_BY = {
@@ -50,6 +51,11 @@ def brief(value: object) -> str:
     return reprlib.repr(value)
 
 
+def shortened(text: str) -> str:
+    """Return `text` as it is, or how it begins where it is longer than any number that somebody writes."""
+    return text if len(text) <= _LONGEST_NUMBER else f"{text[: _LONGEST_NUMBER - 1]}…"
+
+
 def _value(row: Row, name: str) -> Any:
     if name not in row:
         names = [key if key.isprintable() else ascii(key) for key in row]
@@ -84,11 +90,11 @@ def _kind(value: object) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if digits := number(value):
-        return f"the number {digits[:40]}"
+        return f"the number {shortened(digits)}"
     if isinstance(value, float):
         return "NaN, as an empty cell of a table" if math.isnan(value) else "infinite"
     if isinstance(value, Exception):
-        return f"a value that cannot be read ({(str(value).splitlines() or [type(value).__name__])[0]})"
+        return f"a value that cannot be read ({first_line(value)})"
     if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
         return "a list of chat messages"
     words: dict[type, str] = {bytes: "bytes that are no UTF-8 text", list: "a list", dict: "a map"}

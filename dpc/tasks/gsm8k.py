@@ -22,7 +22,7 @@ from dpc.tasks.base import Facts, Problem, count_steps
 from dpc.tasks.extraction import marks, numerals
 from dpc.tasks.extraction.marks import Lead, Reading
 from dpc.tasks.extraction.wrappers import plain
-from dpc.tasks.fields import brief, number, text_of
+from dpc.tasks.fields import brief, number, shortened, text_of
 
 FACTS = Facts(test_rows=1319)
 VERSION = "2"
@@ -46,7 +46,7 @@ def parse(row: dict[str, Any]) -> Problem:
 
     Raises DpcError if one is missing or no text, or if anything but one number stands behind the last `####`.
     """
-    if digits := (number(row.get("answer")) or "")[:40]:
+    if digits := shortened(number(row.get("answer")) or ""):
         raise DpcError(f"field 'answer' is the number {digits}; expected a rationale that ends in '#### {digits}'")
     question = text_of(row, "question", "Ann has 3 pens and buys 4. How many has she?")
     worked = _CALCULATOR.sub("", text_of(row, "answer", "She has 3 + 4 = 7 pens.\n#### 7")).strip()
@@ -63,7 +63,7 @@ def _gold(worked: str, mark: str, behind: str) -> str:
     if not _is_number(behind, answer):
         raise DpcError(
             f"field 'answer' has {brief(behind.strip())} behind '####'; expected one number and nothing else: "
-            f"write '#### {answer[:40]}', if that is the answer"
+            f"write '#### {shortened(answer)}', if that is the answer"
         )
     return answer
 

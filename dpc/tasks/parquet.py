@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dpc.config.messages import first_line
 from dpc.errors import DpcError
 from dpc.tasks.fields import Row
 
@@ -24,7 +25,7 @@ def read_parquet(path: Path) -> Iterator[tuple[int, Row]]:
             table = file.read()
             names = table.column_names
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
+        reason = first_line(error)
         raise DpcError(f"{path}: not a whole Parquet file ({reason}); fetch or copy the file again") from None
     if len(set(names)) < len(names):
         twice = max(names, key=names.count)

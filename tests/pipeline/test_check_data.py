@@ -15,7 +15,7 @@ from dpc.tasks.base import Problem
 from dpc.tasks.splits import Question
 from tests.support import config_tree as tree
 from tests.support import fuzzing
-from tests.support.fuzz_rows import POOLS, SPLITS, good
+from tests.support.fuzz_rows import CONFIGURATIONS, POOLS, SPLITS, good
 from tests.support.workflow import nested, overlay
 
 
@@ -99,6 +99,14 @@ def test_gold_that_is_read_as_it_stands_passes(task: str, last: dict[str, Any], 
     loaded = fuzzing.load(raw, "own", tmp_path)
     assert not isinstance(loaded, str)
     assert list(loaded[loaded["source"] == "test.jsonl:5"]["answer"]) == [answer]
+
+
+@pytest.mark.parametrize(("key", "value", "place"), CONFIGURATIONS, ids=str)
+def test_a_datasets_own_keys_are_taken_or_refused_by_name(key: str, value: Any, place: str, tmp_path: Path) -> None:
+    change = {"formats": {"many": {"shots": 4}}, **nested(f"datasets.own.{key}", value)}
+    line = fuzzing.refusal(study(tmp_path, "gsm8k", change))
+    assert (line is None) == (not place)
+    assert place in (line or "")
 
 
 # Files of the hub, once they are here.

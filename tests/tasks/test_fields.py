@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpc.config.messages import first_line
 from dpc.errors import DpcError
 from dpc.tasks import get_task
 from dpc.tasks.fields import number, text_of
@@ -100,6 +101,11 @@ def test_a_field_that_is_absent_is_told_from_an_empty_one(task: str, name: str) 
 )
 def test_names_of_fields_can_be_printed(row: dict[str, Any], found: str) -> None:
     assert said("gsm8k", row | {"answer": "#### 1"}).startswith(f"no field 'question'; found {found}")
+
+
+def test_a_long_number_is_marked_as_cut_where_it_is_shown() -> None:
+    assert f"is the number 1{'0' * 38}…; expected" in said("gsm8k", {**GSM8K, "answer": 10**60})
+    assert f"is the number 1{'0' * 39}; expected" in said("gsm8k", {**GSM8K, "answer": 10**39})
 
 
 @pytest.mark.parametrize(("task", "name"), TEXTS)
@@ -272,6 +278,12 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         DpcError, match=r"rows\.parquet: found two columns 'question'; expected one of each name: rename"
     ):
         list(read_rows(file))
+
+
+def test_what_a_library_says_is_one_line_that_can_be_printed() -> None:
+    assert first_line(ValueError("no type: \x0f\nmore")) == r"no type: \x0f"
+    assert first_line(ValueError("caf\u00e9 it's")) == "caf\u00e9 it's"
+    assert first_line(ValueError()) == "ValueError"
 
 
 def test_a_page_that_does_not_fit_its_checksum_is_refused(tmp_path: Path) -> None:

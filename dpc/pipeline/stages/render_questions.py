@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from dpc.config.kinds import Bos
+from dpc.config.messages import first_line
 from dpc.config.slices import RenderStage
 from dpc.errors import DpcError
 from dpc.storage import tables
@@ -57,7 +58,7 @@ def chat_of(folder: Path, bos: Bos) -> Callable[[list[Message]], str]:
         try:
             text = str(words.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         except Exception as error:  # whatever a template does
-            said = (str(error).splitlines() or [type(error).__name__])[0]
+            said = first_line(error)
             raise DpcError(f"{folder}: its chat template fails ({said}); write `chat: false` in the format") from None
         return text.removeprefix(first or "")
 
