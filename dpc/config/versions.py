@@ -31,7 +31,7 @@ VERSIONS: dict[str, int] = {
     "compare_flows": 2,
     "plant_harm": 5,
     "write_validation": 5,
-    "draw_figures": 7,
+    "draw_figures": 8,
     "draw_overview": 6,
-    "write_tables": 6,
+    "write_tables": 7,
 }

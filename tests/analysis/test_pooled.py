@@ -27,6 +27,7 @@ def columns(draw: Draw, rows: int) -> dict[str, np.ndarray]:
 STATISTICS: dict[str, Callable[[dict[str, np.ndarray]], pooled.Result]] = {
     "mean": lambda c: pooled.mean(c["x"]),
     "ratio": lambda c: pooled.ratio(c["part"], c["right"] | c["part"]),
+    "disagreement": lambda c: pooled.disagreement(c["y"].round()),
     "log_ratio": lambda c: pooled.log_ratio(np.exp(c["x"] / 3), c["right"]),
     "auc": lambda c: pooled.auc(c["y"], c["right"]),
     "average_precision": lambda c: pooled.average_precision(c["y"], c["right"]),
@@ -57,6 +58,9 @@ def test_values_are_scipys_and_by_hand() -> None:
     table = [[(found["part"] & found["right"]).sum(), (found["part"] & ~found["right"]).sum()]]
     table.append([(~found["part"] & found["right"]).sum(), (~found["part"] & ~found["right"]).sum()])
     assert pooled.rank_correlation(found["part"], found["right"])[0] == pytest.approx(statistics.phi(table))
+    assert pooled.disagreement(["a", "a", "b", "c"])[0] == pytest.approx(5 / 6)  # of 6 pairs one agrees
+    assert pooled.disagreement([7, 7, 7])[0] == 0
+    assert math.isnan(pooled.disagreement([7])[0])
     assert pooled.average_precision([4, 3, 2, 1], [1, 0, 1, 0])[0] == pytest.approx((1 + 2 / 3) / 2)
     assert pooled.average_precision([1, 1, 1, 1], [1, 0, 0, 0])[0] == pytest.approx(0.25)
     assert pooled.log_ratio([2, 4, 1, 1], [1, 1, 0, 0])[0] == pytest.approx(math.log(3))
@@ -179,3 +183,14 @@ def test_shares_of_ranking_stay_in_bounds(rows: list[tuple[int, bool]]) -> None:
     for statistic in (pooled.auc, pooled.average_precision):
         value, pull = statistic(scores, positive)
         assert math.isnan(value) or (0 <= value <= 1 and abs(pull.mean()) < 1e-9)
+
+
+@pytest.mark.parametrize("count", [30, 400])
+def test_where_all_agree_the_bound_is_the_disagreement_that_is_still_likely(count: int) -> None:
+    """By simulation: at the upper bound all rows agree in one study of twenty, at 1/2 never as often as p says."""
+    found = pooled.all_agree(pool(pooled.disagreement, [0] * count, range(count), [3] * count, confidence=LEVEL), LEVEL)
+    assert found.value == found.low == 0
+    assert found.p <= 2 ** (1 - count / 2)
+    draw, rare = np.random.default_rng(2), (1 - math.sqrt(1 - 2 * found.high)) / 2
+    agree = [not (draw.random(count) < rare).any() for _ in range(4000)]
+    assert np.mean(agree) == pytest.approx(0.05, abs=0.012)

@@ -73,6 +73,7 @@ def questions(draw: Draw, count: int, effect: float, unlike: np.ndarray) -> Colu
             "flow": np.exp(0.5 * noise[2] + effects * ~before), "wrong": ~before,
             "other": noise[3] + 0.5 * length + 1.5 * effects * score, "high": noise[4] + 1.5 * effects * score > 0.5,
             "length": np.broadcast_to(length, before.shape),
+            "label": np.clip(np.exp(0.7 * noise[3] + 0.4 * difficulty), 0, 6).round(),
         }.items()},
     }  # fmt: skip
 
@@ -90,6 +91,7 @@ FOUND: dict[str, Callable[[Columns], Pooled]] = {
     "gain": lambda c: pooled.gain(c["after"], c["before"], c["seed"], c["question"], LEVEL),
     "share": lambda c: pooled.share(c["fired"], c["treated"], c["question"], LEVEL),
     "mean": run(pooled.mean, "score"),
+    "disagreement": run(pooled.disagreement, "label", scale=LOGIT, null=0.5),
     "log_ratio": run(pooled.log_ratio, "flow", "wrong"),
     "auc": run(pooled.auc, "score", "wrong", scale=LOGIT, null=0.5),
     "average_precision": run(pooled.average_precision, "score", "wrong", scale=LOGIT, null=0.5),

@@ -90,7 +90,16 @@ def test_every_figure_is_written_with_its_caption(drawn):
                 "mean over heads of absolute",
             ],
         ),
-        ("accumulation", ["8 prompt vectors", "100 test instances", "shallow layers: 0–2"]),
+        (
+            "accumulation",
+            [
+                "8 prompt vectors",
+                "100 test instances",
+                "shallow layers: 0–2",
+                "100 test questions locate",
+                "if each question located one at random",
+            ],
+        ),
         ("exemplars", ["right: toy-right, 16 tokens; wrong: toy-wrong, 16 tokens"]),
         ("analysis", ["50 test instances", "49 right and 50 wrong", "10 bins", "10 of them"]),
         ("confidence", ["100 test instances per seed", "95 %"]),
@@ -159,6 +168,11 @@ def overlap(one, other):
     return min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
 
 
+def located_rows(rng, vectors, one=False):
+    """Return the vector that each of 300 questions locates: a few of them, or always the same."""
+    return pd.Series(np.zeros(300, int) if one else rng.integers(0, 3, 300) * (vectors // 3))
+
+
 def every_drawing(rng, chosen, real=False, layers=6, vectors=8, size=30, bad=False):
     seeds = len(chosen.prompt_seeds)
     groups = ("right",) if bad else ("right", "wrong")
@@ -170,7 +184,9 @@ def every_drawing(rng, chosen, real=False, layers=6, vectors=8, size=30, bad=Fal
     return {
         "cases": cases_figure.draw(outcomes, chosen),
         "layers": layers_figure.draw([layer_rows(rng, layers)] * seeds, chosen, *bands),
-        "accumulation": accumulation_figure.draw(accumulation_rows(rng, layers, vectors), chosen, bands[0]),
+        "accumulation": accumulation_figure.draw(
+            accumulation_rows(rng, layers, vectors), located_rows(rng, vectors, one=bad), chosen, bands[0]
+        ),
         "exemplars": exemplars_figure.draw(exemplar_rows(rng, size, vectors, groups), chosen, (0, 2), (3, 4)),
         "analysis": analysis_figure.draw(
             found, evidence_rows(rng, wrong=0 if bad else 50), position_rows(rng, groups=groups), chosen
@@ -233,7 +249,9 @@ def test_empty_tables_are_drawn_and_said():
     chosen = settings()
     none = [tables.empty("layers")] * 3
     assert "no instance at hand" in texts(layers_figure.draw(none, chosen).figure)
-    assert "no instance at hand" in texts(accumulation_figure.draw(tables.empty("accumulation"), chosen).figure)
+    assert "no instance at hand" in texts(
+        accumulation_figure.draw(tables.empty("accumulation"), pd.Series([]), chosen).figure
+    )
     empty = exemplars_figure.draw(tables.empty("exemplars"), chosen, None, None)
     assert "no right instance at hand; no wrong instance at hand" in empty.caption
     found = [tables.empty("findings")] * 3

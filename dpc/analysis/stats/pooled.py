@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -126,6 +126,31 @@ def ratio(part_A: ArrayLike, whole_A: ArrayLike) -> Result:
         return math.nan, np.zeros(part.size)
     value = float(part.sum() / whole.sum())
     return value, (part - value * whole) / whole.mean()
+
+
+def disagreement(labels_A: ArrayLike) -> Result:
+    """Return the probability that two different rows have different labels; nan for fewer than two rows.
+
+    One minus Simpson's index without replacement: Simpson (1949), Nature 163, 688. A mean over pairs, so a row's
+    influence is twice what its own pairs differ from the mean: Hoeffding (1948), Ann. Math. Statist. 19, 293-325.
+    """
+    _, place, counts_G = np.unique(np.asarray(labels_A), return_inverse=True, return_counts=True)
+    if place.size < 2:
+        return math.nan, np.zeros(place.size)
+    different = 1 - (counts_G[place] - 1) / (place.size - 1)
+    value = float(different.mean())
+    return value, 2 * (different - value)
+
+
+def all_agree(found: Pooled, confidence: float) -> Pooled:
+    """Return `found`, a `disagreement` of 0, with the bounds that its number of questions n gives.
+
+    Where rows disagree with probability d, the most frequent label has share m >= 1 - d, and all n agree with
+    probability sum p^n <= m^(n - 2) sum p^2. At d = 1/2, where m^2 <= 1/2, that is at most 2^(-n/2): the p. The upper
+    bound is the d at which m^n falls to 1 - confidence, with one label beside the most frequent one.
+    """
+    most = (1 - confidence) ** (1 / found.questions)
+    return replace(found, low=0.0, high=min(1.0, 2 * most * (1 - most)), p=min(1.0, 2 ** (1 - found.questions / 2)))
 
 
 def log_ratio(values_A: ArrayLike, group_A: ArrayLike) -> Result:

@@ -127,6 +127,14 @@ def concentration(cell: Cell) -> Found:
     return _of_sample(cell, "concentration")
 
 
+def locations_differ(cell: Cell) -> Found:
+    """Return how often two test questions locate different vectors, under the same prompt."""
+    rows = cell.evidence[(cell.evidence["split"] == "test") & cell.evidence["located"].notna()]
+    count = _counted(rows)
+    made = _pooled(cell, rows, pooled.disagreement, rows["located"], scale=LOGIT, null=0.5)
+    return Found(pooled.all_agree(made, cell.confidence) if made.value == 0 else made, count)
+
+
 def strongest_layers(cell: Cell) -> Found:
     """Log of the prompt's mean influence in layers 2-10 (scaled by depth) to that in all others."""
     return _of_sample(cell, "band_log_ratio")
@@ -183,8 +191,10 @@ CLAIMS: tuple[Claim, ...] = (
           published="1.36", by_correctness=True),
     Claim("b3", "S_IFP says more than confidence", "partial rank correlation with error given NLL, length, steps",
           s_ifp_beyond_confidence, by_correctness=True),
-    Claim("c", "single tokens accumulate", "largest share of c_j, times that of a random split", concentration,
+    Claim("c1", "single tokens accumulate", "largest share of c_j, times that of a random split", concentration,
           null=1.0),
+    Claim("c2", "the located vector depends on the question", "share of pairs of questions that locate other vectors",
+          locations_differ, null=0.5),
     Claim("d", "the prompt acts most in layers 2–10 of 32", "influence there (scaled by depth) to that elsewhere",
           strongest_layers, shown="ratio"),
     replace(_gain("e", "DPC improves on prompt tuning", "prompt_tuning", "prompt tuning"), published="1.4 to 8.7"),

@@ -1,4 +1,4 @@
-"""Whether the prompt's saliency gathers in a single vector."""
+"""Whether the prompt's saliency gathers in a single vector, and whether it is the same one for every question."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from dpc.analysis.studies.location import spread
 from dpc.config.slices import FiguresStage
 from dpc.report import captions, drawing
 from dpc.report.captions import Band
@@ -17,28 +18,41 @@ from dpc.report.exhibits import figure
 @figure(
     category="4 Information flow",
     caption=(
-        "Share of each prompt vector in the prompt's saliency, layer by layer: does a single vector accumulate it?"
+        "Share of each prompt vector in the prompt's saliency, layer by layer: does a single vector accumulate it, "
+        "and is it the same one for every question?"
     ),
-    tables=("accumulation", "layers"),
+    tables=("accumulation", "layers", "evidence"),
     note="The first seed is shown.",
 )
 def accumulation(tables: Tables, settings: FiguresStage) -> Drawing:
-    """Draw the share of each prompt vector, layer by layer."""
-    return draw(tables.first("accumulation"), settings, bands(tables, settings)[0])
+    """Draw the share of each prompt vector, layer by layer, and how often each is located."""
+    evidence = tables.first("evidence")
+    located = evidence.loc[evidence["split"] == "test", "located"].dropna()
+    return draw(tables.first("accumulation"), located, settings, bands(tables, settings)[0])
 
 
-def draw(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None = None) -> Drawing:
-    """Draw the share of each prompt vector in the prompt's saliency, layer by layer, for the first seed."""
-    figure = drawing.new_figure(3.9)
-    caption = _caption(table, settings, shallow)
+def draw(table: pd.DataFrame, located: pd.Series, settings: FiguresStage, shallow: Band | None = None) -> Drawing:
+    """Draw the share of each vector in the prompt's saliency, and how often each is `located`, for the first seed."""
+    figure = drawing.new_figure(4.6)
+    caption = _caption(table, located, settings, shallow)
     if table.empty:
         drawing.say(figure.add_subplot(), "no instance at hand")
         return drawing.finish(figure, caption)
     grid = table.pivot_table(index="layer", columns="vector", values="mean", dropna=False).sort_index()
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.6))
+    top, upper, lower = figure.subplots(3, 1, sharex=True, height_ratios=(0.8, 1, 2.6))
+    _located_bars(top, located, len(grid.columns))
     _share_bars(upper, grid, shallow)
     _share_map(lower, grid, shallow)
     return drawing.finish(figure, caption)
+
+
+def _located_bars(axes: Axes, located: pd.Series, vectors: int) -> None:
+    shares = located.astype(int).value_counts(normalize=True).reindex(range(vectors), fill_value=0.0)
+    axes.bar(shares.index.to_numpy(), 100 * shares.to_numpy(), width=0.85, color=drawing.ORANGE)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("located (%)")
+    axes.tick_params(labelbottom=False)
+    axes.set_title("Share of the test questions that locate the vector")
 
 
 def _share_bars(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
@@ -87,7 +101,7 @@ def _share_map(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
     axes.set_xlabel("prompt vector (counted from 0)")
 
 
-def _caption(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None) -> str:
+def _caption(table: pd.DataFrame, located: pd.Series, settings: FiguresStage, shallow: Band | None) -> str:
     count = int(table["instances"].max()) if len(table) else 0
     vectors = table["vector"].nunique()
     band = captions.layer_setting(settings.flow.shallow_layers, shallow)
@@ -95,6 +109,17 @@ def _caption(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None) 
         "Look for a bar far above the dashed line that is bright in layer after layer: there saliency gathers in one "
         f"vector. Share of each of the {vectors} prompt vectors in the prompt's saliency c_j, mean over {count} test "
         f"instances. Vectors and layers are counted from 0; shallow layers: {band}. An even spread gives "
-        f"each vector the dashed share. {captions.saliency(settings)} First seed. "
+        f"each vector the dashed share. {_located_sentence(located, vectors)}{captions.saliency(settings)} First seed. "
         f"{captions.run(settings, all_seeds=False)}"
+    )
+
+
+def _located_sentence(located: pd.Series, vectors: int) -> str:
+    if located.empty:
+        return ""
+    found = spread(located, vectors)
+    return (
+        f"Top: the {found.questions} test questions locate {found.located} of the {vectors} vectors; "
+        f"{100 * found.most_share:.0f} % of them locate the most frequent one. The exponential of the entropy is "
+        f"{found.effective:.1f} vectors; it would be {found.relabelled:.1f} if each question located one at random. "
     )
