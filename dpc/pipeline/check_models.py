@@ -169,7 +169,7 @@ def _check_lengths(config: Config, name: str, context: int, own: dict[str, Cut])
     """Raise DpcError where the longest of one's own questions does not fit; return the datasets that were measured."""
     if not own:
         return []
-    count = counter(_folder(name, config.models[name]) / tokenizer_files.FILE)
+    count = counter(_folder(name, config.models[name]))
     vectors = max(config.recipes[recipe].vectors for recipe in config.study.recipes)
     for dataset, splits in own.items():
         new = config.datasets[dataset].max_new_tokens

@@ -107,7 +107,11 @@ def _chat(folder: Path, given: str | list[_Chat] | None) -> str | None:
 
 @cache
 def words(folder: Path) -> Any:
-    """Return the tokenizer in `folder`, of the library tokenizers. Raises DpcError where there is none that reads."""
+    """Return the tokenizer in `folder`, of the library tokenizers: it reads every text whole, and always alike.
+
+    A file keeps what it was trained or last used with: truncation, padding, merges left out by chance. Raises DpcError
+    where there is none that reads.
+    """
     from tokenizers import Tokenizer
 
     file = folder / FILE
@@ -116,8 +120,10 @@ def words(folder: Path) -> Any:
         raise DpcError(f"{folder}: found no {FILE}{', only ' + others[0] if others else ''}; {CONVERT}")
     try:
         tokenizer = Tokenizer.from_file(str(file))
-        tokenizer.no_truncation()  # settings of whoever saved it last
+        tokenizer.no_truncation()
         tokenizer.no_padding()
+        if hasattr(tokenizer.model, "dropout"):  # of BPE alone
+            tokenizer.model.dropout = None
         is_silent = not tokenizer.encode(PROBE, add_special_tokens=False).ids
     except Exception as error:  # the library raises no narrower one
         said = first_line(error)
