@@ -54,7 +54,12 @@ def extract(text: str) -> tuple[str | None, str | None]:
     """
     text = plain(text)
     strict = marks.behind_mark(text, _read)
-    return strict, strict or letters.named(text)
+    return (strict.answer, strict.answer) if strict else (None, letters.named(text))
+
+
+def mark_end(text: str) -> int | None:
+    """Return where the `####` that counts ends, None where none does."""
+    return marks.mark_end(text, plain, _read)
 
 
 def grade(extracted: str | None, answer: str) -> bool:

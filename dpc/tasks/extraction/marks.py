@@ -17,6 +17,7 @@ Each task brings its own reader of answers; texts went through `wrappers.plain`.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import zip_longest
@@ -84,6 +85,14 @@ _LONGEST = 1000
 _LABEL = re.compile(r"[^\w\s]*\s*[A-Za-z]{2}[A-Za-z' ()/-]{0,60}(?:[:=]|\b(?:is|are|equals)\b)")
 
 
+class Answered(NamedTuple):
+    """The strict reading of a text."""
+
+    answer: str
+    mark: int
+    """Which mark it stands behind, from 0."""
+
+
 class _Marked(NamedTuple):
     """A mark with what stands behind it."""
 
@@ -93,20 +102,30 @@ class _Marked(NamedTuple):
     reading: Reading | None
 
 
-def behind_mark(text: str, read: Reader) -> str | None:
-    """Return the answer behind the mark that counts, None where none does."""
+def behind_mark(text: str, read: Reader) -> Answered | None:
+    """Return the answer behind the mark that counts, None where none does; of marks that agree the first."""
     marked = list(_marked(text, read))
-    answered = next((mark for mark in marked if mark.reading), None)
-    if answered is None:
-        return _closing(text, marked[-1], read) if marked else None
-    text = text[: next_question(text, answered.end)]
-    readings = [mark.reading for mark in marked if mark.reading and mark.start < len(text)]
-    alone = next((reading.answer for reading in readings if reading.is_alone), None)
+    first = next((number for number, mark in enumerate(marked) if mark.reading), None)
+    if first is None:
+        closing = _closing(text, marked[-1], read) if marked else None
+        return None if closing is None else Answered(closing, len(marked) - 1)
+    text = text[: next_question(text, marked[first].end)]
+    readings = [(mark.reading, number) for number, mark in enumerate(marked) if mark.reading and mark.start < len(text)]
+    alone = next((Answered(reading.answer, number) for reading, number in readings if reading.is_alone), None)
     if alone is not None:
         return alone
-    later = {answer for start, answer in said(text, read) if start > answered.start}
-    answers = {reading.answer for reading in readings} | later
-    return answers.pop() if len(answers) == 1 else None
+    later = {answer for start, answer in said(text, read) if start > marked[first].start}
+    answers = {reading.answer for reading, _ in readings} | later
+    return Answered(answers.pop(), first) if len(answers) == 1 else None
+
+
+def mark_end(text: str, plain: Callable[[str], str], read: Reader) -> int | None:
+    """Return where in `text` the mark ends that counts once `plain` is done with it, None where none does."""
+    found = behind_mark(plain(text), read)
+    if found is None:
+        return None
+    # `plain` moves places, but no mark before another
+    return bisect_left(range(len(text)), True, key=lambda end: len(_MARK.findall(plain(text[:end]))) > found.mark)
 
 
 def said(text: str, read: Reader) -> list[tuple[int, str]]:
