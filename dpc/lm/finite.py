@@ -11,7 +11,7 @@ FLOAT32 = "use models.NAME.dtype: float32"
 
 
 def check_finite(values: Tensor, what: str, mend: str = FLOAT32) -> None:
-    """Raise DpcError where one of `values` (any shape, not empty) is NaN or infinite: `what` they are, how to `mend` it.
+    """Raise DpcError where one of `values` (any shape, not empty) is NaN or infinite: `what` it is, how to `mend` it.
 
     The smallest and the largest value tell: one pass, which a CPU does at 10 GB a second.
     """
