@@ -59,6 +59,7 @@ def _local(config: Config, name: str) -> Architecture:
     except DpcError as error:
         raise DpcError(f"models.{name}: {error}") from None
     _check_chat(config, name, folder)
+    _check_front(config, name, folder)
     _check_template(config, name, tokenizer_files.first_word(folder, model.bos))
     return shape
 
@@ -101,6 +102,15 @@ def _check_chat(config: Config, name: str, folder: Path) -> None:
             tokenizer_files.check_chat(folder, config.format_of(name, dataset).shots)
         except DpcError as error:
             raise DpcError(f"models.{name}, for datasets.{dataset}.formats: {error}") from None
+
+
+def _check_front(config: Config, name: str, folder: Path) -> None:
+    """Raise DpcError where a chat format is asked for and its beginning would not stand in front."""
+    if any(config.format_of(name, dataset).chat for dataset in config.study.datasets):
+        try:
+            tokenizer_files.check_front(folder, config.models[name].bos)
+        except DpcError as error:
+            raise DpcError(f"models.{name}: {error}") from None
 
 
 def _check_template(config: Config, name: str, first: str | None) -> None:

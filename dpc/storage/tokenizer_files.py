@@ -191,6 +191,30 @@ def check(folder: Path, vocabulary: int, ends: list[int], bos: Bos) -> None:
 
 def check_chat(folder: Path, shots: int) -> None:
     """Raise DpcError unless a chat of one question after so many worked examples can be written by the template."""
+    if QUESTION not in _chat_text(folder, shots):
+        raise DpcError(f"{folder}: its chat template leaves the question out; {MEND_CHAT}")
+
+
+def check_front(folder: Path, bos: Bos) -> None:
+    """Raise DpcError where a chat's beginning would stand behind the prompt, or twice.
+
+    A mark that a chat of one question has once is its beginning; one that every turn has is none (SmolLM's).
+    """
+    text, own = _chat_text(folder, 0), marks(folder).bos
+    first = first_word(folder, bos)
+    rest = text.removeprefix(first or "").lstrip()
+    if first and rest.startswith(first):
+        raise DpcError(f"{folder}: its chat template begins with {first!r} twice, or behind blank space; {MEND_CHAT}")
+    if bos == "auto" and own and rest.startswith(own) and text.count(own) == 1:
+        raise DpcError(
+            f"{folder}: its chat template begins with {own!r}, which the tokenizer itself puts nowhere, so it would "
+            "stand behind the prompt; write models.NAME.bos: true to have it in front of every sequence, or false to "
+            "leave it where the template puts it"
+        )
+
+
+def _chat_text(folder: Path, shots: int) -> str:
+    """Return a chat of one question after so many worked examples. Raises DpcError where the template fails."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     found = marks(folder)
@@ -202,15 +226,13 @@ def check_chat(folder: Path, shots: int) -> None:
     environment.globals |= {"raise_exception": _raise, "strftime_now": str}  # any date will do
     try:
         template = environment.from_string(_GENERATION.sub("", found.chat or ""))
-        text = template.render(
+        return template.render(
             messages=[{"role": turn, "content": QUESTION} for turn in turns],
             add_generation_prompt=True,
             **{name: word for name, word in given.items() if word is not None},
         )
     except Exception as error:  # whatever a template does
         raise DpcError(f"{folder}: its chat template fails ({first_line(error)}); {MEND_CHAT}") from None
-    if QUESTION not in text:
-        raise DpcError(f"{folder}: its chat template leaves the question out; {MEND_CHAT}")
 
 
 _GENERATION = re.compile(r"{%-?\s*(?:end)?generation\s*-?%}")
