@@ -195,12 +195,15 @@ def _check_lengths(config: Config, name: str, context: int, own: dict[str, Cut])
 
 
 def _adapters(config: Config, models: Collection[str]) -> Iterator[tuple[str, str, Path]]:
-    """Yield recipe, model and folder of every prompt that is brought in for one of `models`."""
+    """Yield recipe, model and folder of every prompt that is, or was not yet, brought in for one of `models`."""
     study = config.study
     for name, model, dataset, seed in product(study.recipes, models, study.datasets, study.prompt_seeds):
         adapter = config.recipes[name].adapter
         if adapter:
-            yield name, model, Path(adapter.format(model=model, dataset=dataset, seed=seed))
+            folder = Path(adapter.format(model=model, dataset=dataset, seed=seed))
+            taken = Path(study.results, model, dataset, name, f"seed{seed}", "prompt", adapter_files.WEIGHTS)
+            if folder.is_dir() or not taken.is_file():  # a prompt that was brought in may be elsewhere by now
+                yield name, model, folder
 
 
 def check_adapters(config: Config) -> None:

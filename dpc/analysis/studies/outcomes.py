@@ -24,6 +24,8 @@ from dpc.tasks.base import Task
 
 BASELINE = "prompt_tuning"
 """The plan that every plan is compared with."""
+UNCHANGED = "the prompt changes no answer"
+"""Note of plan `prompt_tuning` where that is so."""
 WITHOUT_PROMPT = "no_prompt"
 """The plan that tells which questions the prompt broke."""
 
@@ -79,6 +81,16 @@ def outcomes(
         first = per_problem(rows.loc[looked, "problem_id"], base, column, "base generations")
         rows[column] += first.reindex(rows.index, fill_value=0).astype(rows[column].dtype)
     return rows[list(tables.SCHEMAS["outcomes"])]
+
+
+def is_unchanged(store: pd.DataFrame) -> bool:
+    """Say whether every answer under the prompt is, token for token, the one without it.
+
+    `store` holds generations of one split, also edited ones.
+    """
+    said = store.assign(said=store["token_ids"].map(tuple)).set_index("problem_id")
+    under, without = (said.loc[said["edit_id"] == edit, "said"] for edit in (BASE, UNPROMPTED))
+    return len(under) > 0 and under.sort_index().equals(without.sort_index())
 
 
 def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[str]) -> pd.DataFrame:
