@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dpc.analysis.stats.statistics import mcnemar, proportion
@@ -88,9 +89,9 @@ def is_unchanged(store: pd.DataFrame) -> bool:
 
     `store` holds generations of one split, also edited ones.
     """
-    said = store.assign(said=store["token_ids"].map(tuple)).set_index("problem_id")
-    under, without = (said.loc[said["edit_id"] == edit, "said"] for edit in (BASE, UNPROMPTED))
-    return len(under) > 0 and under.sort_index().equals(without.sort_index())
+    by_edit = (store[store["edit_id"] == edit].set_index("problem_id").sort_index() for edit in (BASE, UNPROMPTED))
+    under, without = (rows["token_ids"].map(lambda ids: np.asarray(ids, "<i4").tobytes()) for rows in by_edit)
+    return len(under) > 0 and under.equals(without)
 
 
 def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[str]) -> pd.DataFrame:
