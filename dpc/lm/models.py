@@ -18,6 +18,7 @@ from dpc.errors import DpcError
 from dpc.lm import tokenizer
 from dpc.lm.cards import check_spread, placement
 from dpc.lm.families import FAMILIES, Family
+from dpc.lm.finite import check_finite
 from dpc.storage.model_files import kernel
 from dpc.storage.model_folder import sound
 
@@ -105,7 +106,8 @@ def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto"
 
     `attention` is the kernel outside saliency: sdpa, eager, or auto. `bos` says whether a token stands in front of
     every sequence; auto asks the tokenizer. A model too large for one card lies on several. Raises DpcError if the
-    folder is missing or not sound, the family cannot run with that kernel, or the cards cannot hold the weights.
+    folder is missing or not sound, the family cannot run with that kernel, the cards cannot hold the weights, or a
+    weight is not finite.
     """
     device = set_up_torch(execution)
     _expect(folder)
@@ -133,7 +135,10 @@ def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto"
         raise DpcError(f"{folder}: found no weights for {min(told['missing_keys'])}; copy or fetch the model again")
     if where:
         check_spread(folder, model)
-    return wrap(model if where else model.to(device), tokenizer.load(folder), bos)
+    lm = wrap(model if where else model.to(device), tokenizer.load(folder), bos)
+    for name, weights in lm.model.named_parameters():
+        check_finite(weights, f"{folder}: a number of {name}, in {dtype},", "copy or fetch the model again")
+    return lm
 
 
 def _expect(folder: Path) -> None:

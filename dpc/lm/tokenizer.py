@@ -7,7 +7,7 @@ from typing import Any
 
 from dpc.config.kinds import Bos
 from dpc.storage import tokenizer_files
-from dpc.storage.tokenizer_files import FILE, PROBE
+from dpc.storage.tokenizer_files import PROBE
 
 
 def load(folder: Path) -> Any:
@@ -20,7 +20,7 @@ def load(folder: Path) -> Any:
     marks = tokenizer_files.marks(folder)
     named = {"bos_token": marks.bos, "eos_token": marks.eos, "pad_token": marks.pad, "unk_token": marks.unk}
     return PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / FILE),
+        tokenizer_object=tokenizer_files.words(folder),
         chat_template=marks.chat,
         extra_special_tokens=list(marks.special),
         **named,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 from dpc.config.catalogue import Dataset
 from dpc.config.messages import snakemake
@@ -18,7 +19,11 @@ def check_rows(config: Config, fetch: set[str] | None) -> dict[str, Cut]:
 
     Raises DpcError for what it would refuse, and where no question is left to tune on beside the worked examples.
     """
-    read = {name: cut(config, name) for name in config.study.datasets if _is_here(config, name, fetch)}
+    read = {
+        name: cut(config, name)
+        for name in config.study.datasets
+        if _is_here(config, name, fetch) and not _is_elsewhere(config, name)
+    }
     for model, name in product(config.study.models, config.study.datasets):
         tuning = len(read[name]["tuning"]) if name in read else config.datasets[name].splits.tuning
         shots = config.format_of(model, name).shots
@@ -39,6 +44,13 @@ def _is_here(config: Config, name: str, fetch: set[str] | None) -> bool:
         reader_of(path)
     is_fetched = dataset.hub is not None and (name in (fetch or ()) or not all(path.is_file() for path in paths))
     return bool(paths) and not is_fetched
+
+
+def _is_elsewhere(config: Config, name: str) -> bool:
+    """Say whether one's own rows are gone, but the questions that were cut from them are not."""
+    paths = [path for pool in files_of(name, config.datasets[name]) for path in pool]
+    made = Path(config.study.results, "problems", name, "questions.parquet")
+    return made.is_file() and not any(path.exists() for path in paths)
 
 
 def check_hub(name: str, dataset: Dataset, fetch: set[str] | None) -> None:

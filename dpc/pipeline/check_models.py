@@ -59,6 +59,7 @@ def _local(config: Config, name: str) -> Architecture:
     except DpcError as error:
         raise DpcError(f"models.{name}: {error}") from None
     _check_chat(config, name, folder)
+    _check_front(config, name, folder)
     _check_template(config, name, tokenizer_files.first_word(folder, model.bos))
     return shape
 
@@ -101,6 +102,15 @@ def _check_chat(config: Config, name: str, folder: Path) -> None:
             tokenizer_files.check_chat(folder, config.format_of(name, dataset).shots)
         except DpcError as error:
             raise DpcError(f"models.{name}, for datasets.{dataset}.formats: {error}") from None
+
+
+def _check_front(config: Config, name: str, folder: Path) -> None:
+    """Raise DpcError where a chat format is asked for and its beginning would not stand in front."""
+    if any(config.format_of(name, dataset).chat for dataset in config.study.datasets):
+        try:
+            tokenizer_files.check_front(folder, config.models[name].bos)
+        except DpcError as error:
+            raise DpcError(f"models.{name}: {error}") from None
 
 
 def _check_template(config: Config, name: str, first: str | None) -> None:
@@ -169,7 +179,7 @@ def _check_lengths(config: Config, name: str, context: int, own: dict[str, Cut])
     """Raise DpcError where the longest of one's own questions does not fit; return the datasets that were measured."""
     if not own:
         return []
-    count = counter(_folder(name, config.models[name]) / tokenizer_files.FILE)
+    count = counter(_folder(name, config.models[name]))
     vectors = max(config.recipes[recipe].vectors for recipe in config.study.recipes)
     for dataset, splits in own.items():
         new = config.datasets[dataset].max_new_tokens
@@ -185,12 +195,15 @@ def _check_lengths(config: Config, name: str, context: int, own: dict[str, Cut])
 
 
 def _adapters(config: Config, models: Collection[str]) -> Iterator[tuple[str, str, Path]]:
-    """Yield recipe, model and folder of every prompt that is brought in for one of `models`."""
+    """Yield recipe, model and folder of every prompt that is, or was not yet, brought in for one of `models`."""
     study = config.study
     for name, model, dataset, seed in product(study.recipes, models, study.datasets, study.prompt_seeds):
         adapter = config.recipes[name].adapter
         if adapter:
-            yield name, model, Path(adapter.format(model=model, dataset=dataset, seed=seed))
+            folder = Path(adapter.format(model=model, dataset=dataset, seed=seed))
+            taken = Path(study.results, model, dataset, name, f"seed{seed}", "prompt", adapter_files.WEIGHTS)
+            if folder.is_dir() or not taken.is_file():  # a prompt that was brought in may be elsewhere by now
+                yield name, model, folder
 
 
 def check_adapters(config: Config) -> None:

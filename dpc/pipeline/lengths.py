@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dpc.config.catalogue import Dataset, Format
 from dpc.config.settings import Config
-from dpc.errors import DpcError
+from dpc.storage import tokenizer_files
 from dpc.tasks.dataset import Cut, read_splits
 from dpc.tasks.formats import render
 from dpc.tasks.splits import Question
@@ -44,14 +44,12 @@ def used(config: Config) -> list[str]:
     return [*ANSWERED, "validation", *(["tuning"] if tuned else []), *acts]
 
 
-def counter(file: Path) -> Callable[[str], int]:
-    """Return what counts the tokens of a text, special ones left out. Raises DpcError where `file` is no tokenizer."""
-    from tokenizers import Tokenizer
+def counter(folder: Path) -> Callable[[str], int]:
+    """Return what counts the tokens of a text by the tokenizer in `folder`, special ones left out.
 
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises no narrower one
-        raise DpcError(f"{file}: found no tokenizer ({error}); expected a whole file: copy or fetch it again") from None
+    Raises DpcError where there is none that reads.
+    """
+    tokenizer = tokenizer_files.words(folder)
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 

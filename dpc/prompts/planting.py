@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dpc.lm.examples import Example
+from dpc.lm.finite import check_finite
 from dpc.lm.layout import Layout, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
@@ -55,6 +56,7 @@ def plant(
     batches = Batches(examples, how.batch_size, generator)
     for _ in range(how.steps):
         loss = _harm(lm, layout, _with(base_ND, position, vector_D), batches.next())
+        check_finite(loss, "the loss of planted harm")
         (vector_D.grad,) = torch.autograd.grad(loss, [vector_D])
         optimiser.step()
         with torch.no_grad():

@@ -11,7 +11,7 @@ from dpc.errors import DpcError
 from dpc.storage.hub import origin
 from dpc.storage.json_files import Foreign, read_map, readable, typed
 from dpc.storage.model_files import Count
-from dpc.storage.weight_files import FLOATS, Entry, header
+from dpc.storage.weight_files import FLOATS, Entry, floats, header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, KEY = "adapter_config.json", "adapter_model.safetensors", "prompt_embeddings"
 WRITE = "write the folder of a PEFT prompt-tuning adapter"
 MEND = "correct it, or copy the adapter again"
-_NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
 
 class _Config(Foreign):
@@ -95,12 +94,7 @@ def vectors(folder: Path) -> np.ndarray:
 
     shape, file = size(folder), folder / WEIGHTS
     ((_, tensor),) = deserialize(file.read_bytes())
-    data, kind = bytes(tensor["data"]), tensor["dtype"]
-    with np.errstate(over="ignore"):
-        if kind == "BF16":  # the upper half of a float32
-            numbers = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
-        else:
-            numbers = np.frombuffer(data, _NUMBERS[kind]).astype("<f4")
+    numbers = floats(bytes(tensor["data"]), tensor["dtype"])
     if not np.isfinite(numbers).all():
         raise DpcError(f"{file}: `{KEY}` holds a number that is not finite in float32; tune the prompt again")
     return numbers.reshape(shape)

@@ -36,6 +36,7 @@ def sound(folder: Path, bos: Bos = "auto") -> Folder:
             "a model alone: move the adapter into a folder of its own, and write that as recipes.NAME.adapter"
         )
     weight_files.check(folder, shape)
+    weight_files.check_small(folder)
     ends = end_ids(folder, shape)
     tokenizer_files.check(folder, shape.vocab_size, ends, bos)
     origin(folder)  # goes into footers

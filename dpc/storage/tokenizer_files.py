@@ -107,7 +107,11 @@ def _chat(folder: Path, given: str | list[_Chat] | None) -> str | None:
 
 @cache
 def words(folder: Path) -> Any:
-    """Return the tokenizer in `folder`, of the library tokenizers. Raises DpcError where there is none that reads."""
+    """Return the tokenizer in `folder`, of the library tokenizers: it reads every text whole, and always alike.
+
+    A file keeps what it was trained or last used with: truncation, padding, merges left out by chance. Raises DpcError
+    where there is none that reads.
+    """
     from tokenizers import Tokenizer
 
     file = folder / FILE
@@ -116,8 +120,10 @@ def words(folder: Path) -> Any:
         raise DpcError(f"{folder}: found no {FILE}{', only ' + others[0] if others else ''}; {CONVERT}")
     try:
         tokenizer = Tokenizer.from_file(str(file))
-        tokenizer.no_truncation()  # settings of whoever saved it last
+        tokenizer.no_truncation()
         tokenizer.no_padding()
+        if hasattr(tokenizer.model, "dropout"):  # of BPE alone
+            tokenizer.model.dropout = None
         is_silent = not tokenizer.encode(PROBE, add_special_tokens=False).ids
     except Exception as error:  # the library raises no narrower one
         said = first_line(error)
@@ -185,6 +191,30 @@ def check(folder: Path, vocabulary: int, ends: list[int], bos: Bos) -> None:
 
 def check_chat(folder: Path, shots: int) -> None:
     """Raise DpcError unless a chat of one question after so many worked examples can be written by the template."""
+    if QUESTION not in _chat_text(folder, shots):
+        raise DpcError(f"{folder}: its chat template leaves the question out; {MEND_CHAT}")
+
+
+def check_front(folder: Path, bos: Bos) -> None:
+    """Raise DpcError where a chat's beginning would stand behind the prompt, or twice.
+
+    A mark that a chat of one question has once is its beginning; one that every turn has is none (SmolLM's).
+    """
+    text, own = _chat_text(folder, 0), marks(folder).bos
+    first = first_word(folder, bos)
+    rest = text.removeprefix(first or "").lstrip()
+    if first and rest.startswith(first):
+        raise DpcError(f"{folder}: its chat template begins with {first!r} twice, or behind blank space; {MEND_CHAT}")
+    if bos == "auto" and own and rest.startswith(own) and text.count(own) == 1:
+        raise DpcError(
+            f"{folder}: its chat template begins with {own!r}, which the tokenizer itself puts nowhere, so it would "
+            "stand behind the prompt; write models.NAME.bos: true to have it in front of every sequence, or false to "
+            "leave it where the template puts it"
+        )
+
+
+def _chat_text(folder: Path, shots: int) -> str:
+    """Return a chat of one question after so many worked examples. Raises DpcError where the template fails."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     found = marks(folder)
@@ -196,15 +226,13 @@ def check_chat(folder: Path, shots: int) -> None:
     environment.globals |= {"raise_exception": _raise, "strftime_now": str}  # any date will do
     try:
         template = environment.from_string(_GENERATION.sub("", found.chat or ""))
-        text = template.render(
+        return template.render(
             messages=[{"role": turn, "content": QUESTION} for turn in turns],
             add_generation_prompt=True,
             **{name: word for name, word in given.items() if word is not None},
         )
     except Exception as error:  # whatever a template does
         raise DpcError(f"{folder}: its chat template fails ({first_line(error)}); {MEND_CHAT}") from None
-    if QUESTION not in text:
-        raise DpcError(f"{folder}: its chat template leaves the question out; {MEND_CHAT}")
 
 
 _GENERATION = re.compile(r"{%-?\s*(?:end)?generation\s*-?%}")

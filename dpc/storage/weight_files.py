@@ -1,4 +1,4 @@
-"""A model's weights by their headers alone: which files are loaded, what lies in them, and what should.
+"""A model's weights without loading them: which files are loaded, what lies in them by their headers, and what should.
 
 transformers fills weights that it does not find with random numbers and says so in a log: a model with a layer too few
 in its files, or one too many in its config, would run. So names and shapes are compared before anything is loaded.
@@ -6,10 +6,12 @@ in its files, or one too many in its config, would run. So names and shapes are 
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
@@ -18,10 +20,14 @@ from dpc.errors import DpcError
 from dpc.storage.json_files import read_map
 from dpc.storage.model_files import MEND, Architecture, Unread
 
+if TYPE_CHECKING:
+    import numpy as np
+
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 CARD_SHARE, ACTIVATIONS, CACHE_GB = 0.9, 1.25, 3.0
 FLOATS = ("F64", "F32", "F16", "BF16")
+_NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 COPY = "copy or fetch it again (`git lfs pull`, if it came by git)"
 CONVERT = "load the model once with transformers, and save it with `save_pretrained`"
 _UNUSED = ("rotary_emb.inv_freq", "lm_head.weight")
@@ -85,6 +91,35 @@ def header(file: Path) -> dict[str, Entry]:
         raise DpcError(
             f"{file}: found no whole safetensors file in {size:,} bytes ({said}); expected all of a file: {COPY}"
         ) from None
+
+
+def floats(data: bytes, dtype: str) -> np.ndarray:
+    """Return the numbers of one of FLOATS as float32; too large ones become infinite."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        if dtype == "BF16":  # the upper half of a float32
+            return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+        return np.frombuffer(data, _NUMPY[dtype]).astype("<f4")
+
+
+def check_small(folder: Path) -> None:
+    """Raise DpcError where a norm or a bias holds a number that is not finite in float32.
+
+    The rest are gigabytes: whoever loads them looks.
+    """
+    import numpy as np
+
+    for file in files(folder):
+        with file.open("rb") as content:
+            start = 8 + int.from_bytes(content.read(8), "little")
+            about = json.loads(content.read(start - 8))
+            for name, entry in about.items():
+                if len(entry.get("shape", ())) == 1 and entry["dtype"] in FLOATS:
+                    first, last = entry["data_offsets"]
+                    content.seek(start + first)
+                    if not np.isfinite(floats(content.read(last - first), entry["dtype"])).all():
+                        raise DpcError(f"{file}: {name} holds a number that is not finite; {COPY}")
 
 
 def counted(folder: Path) -> float:

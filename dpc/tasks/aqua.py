@@ -27,7 +27,7 @@ from dpc.tasks.extraction.wrappers import plain
 from dpc.tasks.fields import brief, text_of, texts_of
 
 FACTS = Facts(test_rows=254, adds_mark=True)
-VERSION = "2"
+VERSION = "3"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.2
 ANSWER_MARK = "####"
@@ -53,8 +53,13 @@ def extract(text: str) -> tuple[str | None, str | None]:
     alone: in brackets, or at the end of a line.
     """
     text = plain(text)
-    strict = marks.behind_mark(text, _read)
-    return strict, strict or letters.named(text)
+    strict = marks.behind_mark(text, _read, letters.listed)
+    return (strict.answer, strict.answer) if strict else (None, letters.named(text))
+
+
+def mark_end(text: str) -> int | None:
+    """Return where the `####` that counts ends, None where none does."""
+    return marks.mark_end(text, plain, _read, letters.listed)
 
 
 def grade(extracted: str | None, answer: str) -> bool:

@@ -26,6 +26,7 @@ STEP_END = re.compile(";")
 CHANCE = 0.0
 ANSWER_MARK = "####"
 
+_MARKED = re.compile(rf"{ANSWER_MARK}\s*(\d+)")
 NAMES = ("Tom", "Ann", "Bob", "Eve", "Sam", "Mia", "Max", "Zoe")
 OBJECTS = {
     "A": ("apples", "pears", "plums", "nuts"),
@@ -150,10 +151,16 @@ def parse(row: dict[str, Any]) -> Problem:
 
 def extract(text: str) -> tuple[str | None, str | None]:
     """Return the number behind the first answer mark, and that or else the last number."""
-    strict = re.search(rf"{ANSWER_MARK}\s*(\d+)", text)
+    strict = _MARKED.search(text)
     numbers = re.findall(r"\d+", text)
     found = strict.group(1) if strict else None
     return found, found or (numbers[-1] if numbers else None)
+
+
+def mark_end(text: str) -> int | None:
+    """Return where the first answer mark with a number behind it ends."""
+    found = _MARKED.search(text)
+    return found.start() + len(ANSWER_MARK) if found else None
 
 
 def grade(extracted: str | None, answer: str) -> bool:

@@ -60,6 +60,9 @@ class Task(Protocol):
         could be one. None where there is nothing.
         """
 
+    def mark_end(self, text: str) -> int | None:
+        """Return where in `text` the answer mark ends that the strict reading takes; None where it finds nothing."""
+
     def grade(self, extracted: str | None, answer: str) -> bool:
         """Say whether an extracted answer equals the gold answer."""
 

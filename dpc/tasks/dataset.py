@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dpc.config.catalogue import Splits
@@ -21,13 +22,30 @@ def read_splits(task: str, train: list[Path], test: list[Path], sizes: Splits, d
     gold answer that its own task would not grade right.
     """
     module = get_task(task)
+    names = short_names([*train, *test])
     read = [[(file, *row) for file in files for row in parse_rows(module, file)] for files in (train, test)]
     places = {id(problem): file.with_name(source) for pool in read for file, source, problem in pool}
-    own, held_out = ([(source, problem) for _, source, problem in pool] for pool in read)
+    own, held_out = (
+        [(names[file] + source.removeprefix(file.name), problem) for file, source, problem in pool] for pool in read
+    )
     splits, notes = cut_splits(own, held_out, sizes, dataset)
     for question in (question for questions in splits.values() for question in questions):
         _check_gold(module, question.problem, places[id(question.problem)])
     return splits, notes
+
+
+def short_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Return what tells each of `files` from the others: its name, with as many folders as it shares that name over.
+
+    So the source of a row is the same on every machine: `test.jsonl`, or `algebra/test.jsonl` beside others of MATH.
+    """
+    names = {}
+    for file in files:
+        namesakes = {other.parts for other in files if other.name == file.name}
+        lengths = range(1, max(map(len, namesakes)) + 2)  # `.` has no part
+        count = next(length for length in lengths if len({parts[-length:] for parts in namesakes}) == len(namesakes))
+        names[file] = Path(*file.parts[-count:]).as_posix()
+    return names
 
 
 def _check_gold(task: Task, problem: Problem, place: Path) -> None:

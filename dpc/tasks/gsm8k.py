@@ -82,12 +82,21 @@ def extract(text: str) -> tuple[str | None, str | None]:
 
     Where it says so of no number, the lenient reading is its last number.
     """
-    text = plain(_CALCULATOR.sub("", text))
+    text = _plain(text)
     strict = marks.behind_mark(text, _read)
-    if strict is not None:
-        return strict, strict
+    if strict:
+        return strict.answer, strict.answer
     numbers = [number for _, number in marks.said(text, _read)] or numerals.numbers(text)
     return None, numbers[-1] if numbers else None
+
+
+def mark_end(text: str) -> int | None:
+    """Return where the `####` that counts ends, None where none does."""
+    return marks.mark_end(text, _plain, _read)
+
+
+def _plain(text: str) -> str:
+    return plain(_CALCULATOR.sub("", text))
 
 
 def grade(extracted: str | None, answer: str) -> bool:

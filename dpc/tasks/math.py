@@ -34,7 +34,7 @@ STEP_END = re.compile(r"\n|[.!?]\$*\s")
 CHANCE = 0.0
 ANSWER_MARK = r"\boxed"
 
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+_BOX = re.compile(r"(\\(?:boxed|fbox))(?![a-zA-Z])\s*")
 _SAID = re.compile(
     r"\b(?:answer|result|value|solution)s?\b[^.\n:=$]{0,40}?(?:\s(?:is|are)\b\s*:?|\s*[:=])[\s*]*", re.IGNORECASE
 )
@@ -69,6 +69,11 @@ def extract(text: str) -> tuple[str | None, str | None]:
         return strict, strict
     said = (_stated(text[match.end() :]) for match in reversed(list(_SAID.finditer(text))))
     return None, next(filter(None, said), None) or _alone(text) or _last(text)
+
+
+def mark_end(text: str) -> int | None:
+    r"""Return where the `\boxed` of the last box ends, None where the strict reading finds nothing in it."""
+    return None if _last_box(text) is None else list(_BOX.finditer(text))[-1].end(1)
 
 
 def _alone(text: str) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dpc.analysis.studies import outcomes as studied
 from dpc.analysis.studies.outcomes import evaluate, grade, outcomes
 from dpc.config.settings import Statistics
 from dpc.errors import DpcError
@@ -378,3 +379,23 @@ def test_fixed_minus_broken_is_the_gain_in_accuracy(seed: int) -> None:
     dpc, wrong = found.loc["dpc"], 1 - found.loc["prompt_tuning", "accuracy"]
     if 0 < dpc["fire_rate"] < 1 and wrong:
         assert dpc["precision_wrong"] * dpc["fire_rate"] == pytest.approx(dpc["recall_wrong"] * wrong)
+
+
+UNCHANGED = [
+    # (question, edit, tokens) of a store, and whether the prompt changes no answer
+    ([("a", "base", [1, 2]), ("a", "unprompted", [1, 2])], True),
+    ([("a", "base", [1, 2]), ("a", "unprompted", [1, 3])], False),
+    ([("a", "base", [1, 2]), ("a", "unprompted", [1, 2, 3])], False),
+    ([("b", "base", [7]), ("a", "base", [1]), ("a", "unprompted", [1]), ("b", "unprompted", [7])], True),
+    ([("b", "base", [7]), ("a", "base", [1]), ("a", "unprompted", [7]), ("b", "unprompted", [1])], False),
+    ([("a", "base", [1]), ("b", "base", [1]), ("a", "unprompted", [1])], False),
+    ([("a", "base", [1]), ("a", "unprompted", [1]), ("a", "x1", [9])], True),
+    ([("a", "base", [1])], False),
+    ([], False),
+]
+
+
+@pytest.mark.parametrize(("rows", "is_unchanged"), UNCHANGED)
+def test_a_prompt_that_changes_no_answer_is_told(rows: list[tuple[str, str, list[int]]], is_unchanged: bool) -> None:
+    store = pd.DataFrame(rows, columns=["problem_id", "edit_id", "token_ids"])
+    assert studied.is_unchanged(store) == is_unchanged

@@ -20,6 +20,7 @@ from dpc.pipeline.stages.render_questions import chat_of
 from dpc.storage import tokenizer_files
 from dpc.storage.provenance import provenance
 from tests.support import model_folders
+from tests.support.model_folders import INST, SYSTEM, TURNS
 from tests.support.workflow import nested, overlay
 
 CPU = Execution(device="cpu")
@@ -143,6 +144,59 @@ def test_the_tokenizers_own_rule_decides(case: str, tmp_path: Path) -> None:
     assert lm.bos_id == first
     begins = theirs(folder)("x").input_ids[0]
     assert (begins == first) if first is not None else begins == lm.encode("x")[0]
+
+
+LATER = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + eos_token }}{% endfor %}"
+BEHIND = r"begins with '<s>', which the tokenizer itself puts nowhere, so it would stand behind the prompt; write"
+TWICE = r"begins with '<s>' twice, or behind blank space; correct it, or write a format with `chat: false`"
+OWN: dict[str, tuple[str, str, Any, str | None]] = {
+    "the tokenizer adds it too": ("<s> $A", INST, "auto", None),
+    "the template alone": ("$A", INST, "auto", BEHIND),
+    "the template alone, an end added": ("$A </s>", INST, "auto", BEHIND),
+    "the template alone, asked for": ("$A", INST, True, None),
+    "the template alone, not wanted": ("$A", INST, False, None),
+    "another mark is added": ("<unk> $A", INST, "auto", BEHIND),
+    "another mark is added, asked for": ("<unk> $A", INST, True, None),
+    "behind a line break": ("$A", "\n" + INST, "auto", BEHIND),
+    "behind blank space, added too": ("<s> $A", " \n" + INST, "auto", TWICE),
+    "twice": ("<s> $A", "{{ bos_token }}" + INST, "auto", TWICE),
+    "twice, asked for": ("$A", "{{ bos_token }}" + INST, True, TWICE),
+    "written out": ("$A", INST.replace("{{ bos_token }}", "<s>"), "auto", BEHIND),
+    "of every turn": ("$A", TURNS.replace("<|im_start|>", "<s>"), "auto", None),
+    "of every turn, behind a system's": ("$A", (SYSTEM + TURNS).replace("<|im_start|>", "<s>"), "auto", None),
+    "of every turn, asked for": ("$A", TURNS.replace("<|im_start|>", "<s>"), True, None),
+    "none": ("$A", LATER, "auto", None),
+    "none, added": ("<s> $A", LATER, "auto", None),
+}
+"""What the tokenizer adds, the chat template, key `models.NAME.bos`, and what is said where that is refused."""
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_a_chats_own_beginning_stands_in_front_or_is_asked_about(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    added, template, bos, said = OWN[case]
+    post = TEMPLATE(single=added, special_tokens=SPECIAL)
+    folder = processed(model_folders.write(tmp_path / "m"), post, chat_template=template)
+    form = {"formats": {"chat": {"chat": True, "template": "{question}"}}, "models": {"own": {"bos": bos}}}
+    chat = overlay(form, nested("datasets.arithmetic.formats", {"own": "chat"}))
+    raw = overlay(model_folders.study(folder), chat)
+    if said is not None:
+        with pytest.raises(DpcError, match=said) as at_check:
+            check.check(load_config(raw))
+        with pytest.raises(DpcError) as in_job:
+            chat_of(folder, bos)
+        assert str(at_check.value) == f"models.own: {in_job.value}"
+        return
+    check.check(load_config(raw))
+    lm, first = models.load(folder, "float32", CPU, bos=bos), tokenizer_files.first_word(folder, bos)
+    read_ids = lm.encode(chat_of(folder, bos)(CHATS[0]))
+    whole = theirs(folder).apply_chat_template(CHATS[0], tokenize=True, add_generation_prompt=True, return_dict=False)
+    begins = [] if first is None else [lm.tokenizer.convert_tokens_to_ids(first)]
+    assert begins + read_ids == (whole if whole[: len(begins)] == begins else begins + whole)
+    if bos is not False and "every turn" not in case:  # never behind the prompt
+        assert lm.tokenizer.bos_token_id not in read_ids
 
 
 def test_what_cannot_be_told_is_refused(tmp_path: Path, folders: dict[str, Path]) -> None:

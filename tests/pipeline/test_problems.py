@@ -19,6 +19,7 @@ from dpc.pipeline.stages import load_problems as problems
 from dpc.storage import tables
 from dpc.tasks import get_task
 from dpc.tasks.base import Problem
+from dpc.tasks.dataset import read_splits, short_names
 from dpc.tasks.rows import parse_rows, read_rows
 from dpc.tasks.splits import NAMES, Pool, cut_splits
 
@@ -32,6 +33,43 @@ def ids(splits: dict[str, Any]) -> dict[str, list[str]]:
 
 
 small, act = st.integers(1, 6), st.integers(0, 4)
+
+
+NAMES_OF = [
+    # files, and what tells each from the others
+    (["test.jsonl"], ["test.jsonl"]),
+    (["data/train.jsonl", "data/test.jsonl"], ["train.jsonl", "test.jsonl"]),
+    (["m/algebra/0.parquet", "m/geometry/0.parquet"], ["algebra/0.parquet", "geometry/0.parquet"]),
+    (["a/train/0.parquet", "a/test/0.parquet"], ["train/0.parquet", "test/0.parquet"]),
+    (["x/a/0.jsonl", "y/a/0.jsonl", "y/b/0.jsonl"], ["x/a/0.jsonl", "y/a/0.jsonl", "y/b/0.jsonl"]),
+    (["x/a/0.jsonl", "x/b/0.jsonl", "x/b/1.jsonl"], ["a/0.jsonl", "b/0.jsonl", "1.jsonl"]),
+    (["0.jsonl", "a/0.jsonl"], ["0.jsonl", "a/0.jsonl"]),
+    (["/0.jsonl", "/a/0.jsonl"], ["/0.jsonl", "a/0.jsonl"]),
+    (["a/0.jsonl", "a/0.jsonl"], ["0.jsonl", "0.jsonl"]),
+]
+
+
+@pytest.mark.parametrize(("files", "names"), NAMES_OF)
+def test_files_of_one_name_are_named_by_their_folders(files: list[str], names: list[str]) -> None:
+    found = short_names([Path(file) for file in files])
+    assert [found[Path(file)] for file in files] == names
+
+
+def test_the_source_of_a_row_is_one_row(tmp_path: Path) -> None:
+    """MATH's seven files have one name, in folders of their own."""
+    files = [tmp_path / kind / "test.jsonl" for kind in ("algebra", "geometry", "number_theory")]
+    for file in files:
+        file.parent.mkdir()
+        rows = [{"question": f"{file.parent.name} {number}?", "answer": "#### 1"} for number in range(5)]
+        file.write_text("\n".join(map(json.dumps, rows)))
+    sizes = Splits(tuning=3, validation=1, calibration=2, act_select=0, act_confirm=0, test=2)
+    splits, _ = read_splits("gsm8k", [], files, sizes, "d")
+    for question in (question for split in splits.values() for question in split):
+        kind, number = question.problem.question.rstrip("?").split()
+        assert question.source == f"{kind}/test.jsonl:{int(number) + 1}"
+    files[1].write_text(json.dumps({"question": "?", "answer": "7"}))
+    with pytest.raises(DpcError, match=r"geometry/test\.jsonl:1: field 'answer' ends in '7'"):
+        read_splits("gsm8k", [], files, sizes, "d")
 
 
 @settings(deadline=None)

@@ -16,6 +16,8 @@ from dpc.pipeline.stages.choose_exemplars import choose
 from dpc.pipeline.stages.extract_saliency import former_lengths, loss_start, steps_of
 from dpc.storage.provenance import provenance
 from dpc.storage.shards import of_shard
+from dpc.tasks import get_task
+from tests.readings import cases
 from tests.support import tiny
 from tests.support.paths import ROOT
 
@@ -75,6 +77,60 @@ def test_the_answer_span_starts_with_its_mark() -> None:
     assert loss_start(LM, stage("all"), ids) == 0
     assert loss_start(LM, stage("answer"), ids) == 12
     assert loss_start(LM, stage("answer"), ids[:8]) == 7
+
+
+SPANS = [
+    # task, rationale with | behind the mark that its span begins at; none where the last token is the span
+    ("gsm8k", "3 + 4 = 7\n####| 7"),
+    ("gsm8k", "#### Step 1: add\n3 + 4 = 7\n#### Step 2: double\n7 x 2 = 14\n####| 14"),
+    ("gsm8k", "#### Solution\n\n3 + 4 = 7\n\n####| **7**\n\nQuestion: another\n#### 9"),
+    ("gsm8k", "#### 3 pens are too few, since 3 + 4 = 7\n####| 7"),
+    ("gsm8k", "####| 7 pens because 3 + 4 = 7"),
+    ("gsm8k", "####| 7 pens because 3 + 4 = 7\n#### 7 because of that sum too"),
+    ("gsm8k", "#### Sum\n3 + 4\n####| Total cost: 7"),
+    ("gsm8k", "##### Step 1\n3 + 4\n####|## Final Answer: 7"),
+    ("gsm8k", "\\#\\#\\#\\# Sum\n3 + 4\n\\#\\#\\#\\#| 7"),
+    ("gsm8k", "＃＃＃＃ Sum: $\\frac{1}{2}$\n＃＃＃＃| \\(\\boxed{9{,}500}\\)"),
+    ("gsm8k", "<<3+4=7>>7 **so** it is\n#### *Answer* of step one\n####| 7"),
+    ("gsm8k", "#### Sum\nno number"),
+    ("gsm8k", "3 + 4 = 7"),
+    ("gsm8k", "#### 7 because 3 + 4 = 7\n#### 8 because of the bag"),
+    ("aqua", "#### Option by option\nA) 3 is wrong\n#### So\nB fits\n####| B"),
+    ("aqua", "#### A is wrong because 3 is too few\n####| (b)"),
+    ("aqua", "####| **C** 21\n\nQuestion: next\n#### D"),
+    ("aqua", "#### Neither"),
+    ("math", "First \\boxed{3}, then $\\boxed|{4}$."),
+    ("math", "First \\fbox{3}, then \\boxed{4}, at last $\\fbox| 5$."),
+    ("math", "$\\boxed|{\\frac{1}{2}}$. The word boxed stands here too."),
+    ("math", "\\boxed{3} and then \\boxed{4"),
+    ("math", "The answer is 4."),
+    ("arithmetic", "Mon buys 7 = 17 ; ####| 17 #### 9"),
+    ("arithmetic", "#### ; Mon buys 7 = 17 ; ####| 17"),
+    ("arithmetic", "Mon buys 7 = 17 ; ####"),
+]
+
+
+@pytest.mark.parametrize(("task", "marked"), SPANS)
+def test_the_answer_span_starts_with_the_mark_that_is_read(task: str, marked: str) -> None:
+    before, bar, behind = marked.partition("|")
+    text = before + behind
+    measured = stage("answer").model_copy(update={"task": task})
+    start = loss_start(Characters(), measured, [ord(c) for c in text])  # type: ignore[arg-type]
+    assert start == (len(before) - 1 if bar else len(text) - 1)
+    assert (get_task(task).extract(text)[0] is not None) == bool(bar)
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "aqua"])
+def test_what_stands_behind_that_mark_reads_the_same_alone(task: str) -> None:
+    """Also where other marks stand before it, and where the text is put into plain words first."""
+    module = get_task(task)
+    for text, *_ in cases(task):
+        for shown in (text, f"#### Step 1: **think** of $\\frac{{1}}{{2}}$\nWell.\n{text}"):
+            strict, end = module.extract(shown)[0], module.mark_end(shown)
+            assert (strict is None) == (end is None), shown
+            if end is not None:
+                assert shown[end - 1] in "#＃", shown
+                assert module.extract(f"####{shown[end:]}")[0] == strict, shown
 
 
 def test_exemplars_are_nearest_the_median_of_their_class() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,16 @@ OWN = overlay(
 )
 
 
+SIZES: dict[str, Any] = {
+    "models": {"own": {"parameters": 7.0}}, "datasets": {"own": {"splits": {"test": 1}}},
+}  # fmt: skip
+NEEDED: list[tuple[dict[str, Any], str]] = [
+    ({"models": {"own": {"dtype": "float32"}}}, "(model/config|adapter/adapter_config).json"),
+    ({"datasets": {"own": {"splits": {"on_overlap": "drop"}}}}, "(train.jsonl|model/config.json|adapter/.*)"),
+]
+"""Other settings, with which jobs run, and what one of them reads that is not here."""
+
+
 def copied(folder: Path, config: dict[str, Any]) -> Workflow:
     """Return a folder with the outputs of a study, and nothing that says how they were made."""
     workflow = Workflow(folder, config)
@@ -58,11 +69,21 @@ def test_a_study_of_ones_own_files_is_touched_where_their_size_is_written(tmp_pa
     for pool in ("train", "test"):
         (given / f"{pool}.jsonl").write_text(json.dumps({"question": "?", "answer": "#### 1"}))
     own = copied(tmp_path, OWN)
-    sizes = {"models": {"own": {"parameters": 7.0}}, "datasets": {"own": {"splits": {"test": 1}}}}
     table = own.folder / "results/tables/main.html"
     before = table.stat().st_mtime_ns
-    own.run("--touch", "--forceall", change=sizes)
+    own.run("--touch", "--forceall", change=SIZES)
     assert table.stat().st_mtime_ns > before
+    assert own.planned(change=SIZES) == {}
+    redrawn = own.planned(change=overlay(SIZES, {"figures": {"cases": 4}}))
+    assert "draw_figures" in redrawn
+    assert not redrawn.keys() & {"load_problems", *cost.RATES}
+    own.run("check", change=SIZES)
+    for change, absent in NEEDED:
+        done = own.snakemake("--cores", "1", change=overlay(SIZES, change))
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("check: ")]
+        assert re.search(rf"^check: given/{absent}: found no such file, but a job of this run reads it \(", line), line
+        assert line.endswith("; copy it there, or write another path")
+        assert done.returncode != 0
 
 
 @pytest.mark.parametrize(

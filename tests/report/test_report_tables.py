@@ -180,6 +180,21 @@ def main_rows(fired, mode="prefill_sets", model="mistral-7b", questions=40):
     return made.text[here].set_index(made.numbers["plan"][here]), made
 
 
+def test_a_prompt_that_changes_no_answer_says_so():
+    cell = ("llama3-8b", "gsm8k", "good")
+    chosen = settings(TablesStage, models=[cell[0]], datasets=[cell[1]], plans=PLANS)
+    keys = {"questions": 9, "low": 0.4, "high": 0.6, "seed_low": 0.4, "seed_high": 0.6, "lenient": 0.7, "fired": 1.0}
+    names = dict(zip(("model", "dataset", "recipe"), cell, strict=True))
+    rows = pd.DataFrame([{**names, **keys, "plan": "prompt_tuning", "accuracy": 0.5}])
+    for count, label in (
+        (0, "Prompt tuning"),
+        (1, "Prompt tuning (changes no answer in 1 of 3 seeds)"),
+        (3, "Prompt tuning (changes no answer)"),
+    ):
+        text = main_table.build(rows, chosen, {cell: count}).text
+        assert list(text["method"])[:4] == ["No prompt", label, "ACT", "DPC"]
+
+
 def test_act_without_confirmed_heads_says_that_it_is_prompt_tuning():
     for fired, label in (
         (1.0, "ACT"),

@@ -77,7 +77,7 @@ def test_no_prompt_is_tuned_on_a_worked_example(folder: Path) -> None:
     assert tables.provenance(folder / "questions.parquet")["shots"] == ["a", "b"]
 
 
-@pytest.mark.parametrize(("bos", "first"), [(True, ""), (False, "<bos>"), ("auto", "<bos>")])
+@pytest.mark.parametrize(("bos", "first"), [(True, ""), (False, "<bos>")])
 def test_the_chat_template_is_the_tokenizers_without_what_stands_in_front_anyway(
     folder: Path, bos: Any, first: str
 ) -> None:
@@ -89,13 +89,15 @@ def test_the_chat_template_is_the_tokenizers_without_what_stands_in_front_anyway
 
 @pytest.mark.parametrize("keys", [{"template": "{question}"}, {"instruction": "Go."}, {"shots": 1}, {"chat": True}])
 def test_every_key_of_a_format_changes_what_the_model_reads(folder: Path, keys: dict[str, Any]) -> None:
-    assert rendered(folder, "chatty", **keys).loc["e", "prompt_text"] != rendered(folder).loc["e", "prompt_text"]
+    changed = rendered(folder, "chatty", bos=True, **keys)
+    assert changed.loc["e", "prompt_text"] != rendered(folder).loc["e", "prompt_text"]
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"chat": True}, "found no chat template in the tokenizer; write `chat: false` in the format, or a model with"),
+        ({"chat": True, "model": "chatty"}, r"its chat template begins with '<bos>', which the tokenizer itself"),
         ({"shots": 3}, "found 3 tuning questions, expected more than the 3 of `shots`; lower it"),
     ],
 )

@@ -93,8 +93,8 @@ def model_folder(wildcards):
 
 
 def given(*files):
-    """Files that no rule makes; where outputs are only touched, those of them that are here."""
-    return [file for file in files if not TOUCH or Path(file).is_file()]
+    """Files that no rule makes; beside results, those of them that are here: `lacking` refuses a job that reads others."""
+    return [file for file in files if not (TOUCH or Path(R).is_dir()) or Path(file).is_file()]
 
 
 def model_ready(wildcards):
@@ -289,18 +289,22 @@ def count(key, counted, of, otherwise):
     try:
         counted(of)
     except DpcError as error:
-        instead = f"; or write {otherwise}, to touch what was made elsewhere" if TOUCH else ""
+        instead = f"; or write {otherwise}, to touch or go on from what was made elsewhere" if TOUCH or Path(R).is_dir() else ""
         raise WorkflowError(f"config: {key}: {error}{instead}") from None
 
 
 @readable()
 def check_local_files():
-    """What would fail at once on a compute node fails here, before the first job."""
+    """What would fail at once on a compute node fails here, before the first job.
+
+    What results were made from may be elsewhere by now: see `given`.
+    """
     for name in STUDY.datasets:
         files = CONFIG.datasets[name].files
         for pool in ("train", "test"):
             path = getattr(files, pool) if files else None
-            if path and not TOUCH and not Path(path).is_file():
+            made = TOUCH or Path(R, "problems", name, "questions.parquet").is_file()
+            if path and not made and not Path(path).is_file():
                 raise WorkflowError(
                     f"config: datasets.{name}.files.{pool} is {path!r}: found no such file; "
                     "write the path of a JSONL or Parquet file"
@@ -308,7 +312,8 @@ def check_local_files():
         count(f"datasets.{name}.files.test", cost.test_rows, CONFIG.datasets[name], f"datasets.{name}.splits.test")
     for name in STUDY.models:
         path = CONFIG.models[name].path
-        if path and not TOUCH and not Path(path, "config.json").is_file():
+        made = TOUCH or Path(R, name).is_dir()
+        if path and not made and not Path(path, "config.json").is_file():
             raise WorkflowError(
                 f"config: models.{name}.path is {path!r}: found no config.json there; "
                 "write the path of a model folder (config, safetensors weights, tokenizer)"

@@ -17,6 +17,24 @@ def log_files(log):
     return [str(Path(file).resolve()) for file in ([log] if isinstance(log, str) else log)]
 
 
+def lacking(jobs):
+    """Refuse a job whose weights, rows or adapter are not here; see `given`."""
+    for job in jobs:
+        folders = [model_folder(job.wildcards)] if job.params.get("model") and CONFIG.models[job.wildcards.model].path else []
+        files = [f"{folder}/config.json" for folder in folders]
+        if job.rule.name == "tune_prompt":
+            files += [f"{folder}/adapter_config.json" for folder in adapter_folders(job.wildcards)]
+        if job.rule.name == "load_problems" and CONFIG.datasets[job.wildcards.dataset].files:
+            named = CONFIG.datasets[job.wildcards.dataset].files
+            files += filter(None, (named.train, named.test))
+        for file in files:
+            if not Path(file).is_file():
+                raise DpcError(
+                    f"{file}: found no such file, but a job of this run reads it ({job.rule.name}: what it makes is not "
+                    "here, or was made with other settings); copy it there, or write another path"
+                )
+
+
 def begin(log):
     """Claim the results folder, and refuse what could not work."""
     facts = {"arguments": sys.argv[1:], "config": json.loads(json.dumps(config)), "logs": log_files(log)}
@@ -31,6 +49,7 @@ def begin(log):
         fetched = {job.wildcards.name for job in jobs_of("fetch_model", "fetch_dataset")}
         planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
         if planned != {"estimate"} and not TOUCH:  # what it costs may be asked anywhere
+            lacking(workflow.dag.needrun_jobs())
             check.check(CONFIG, fetched)
     except DpcError as error:
         end()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dpc.analysis.stats.statistics import mcnemar, proportion
@@ -24,6 +25,8 @@ from dpc.tasks.base import Task
 
 BASELINE = "prompt_tuning"
 """The plan that every plan is compared with."""
+UNCHANGED = "the prompt changes no answer"
+"""Note of plan `prompt_tuning` where that is so."""
 WITHOUT_PROMPT = "no_prompt"
 """The plan that tells which questions the prompt broke."""
 
@@ -79,6 +82,16 @@ def outcomes(
         first = per_problem(rows.loc[looked, "problem_id"], base, column, "base generations")
         rows[column] += first.reindex(rows.index, fill_value=0).astype(rows[column].dtype)
     return rows[list(tables.SCHEMAS["outcomes"])]
+
+
+def is_unchanged(store: pd.DataFrame) -> bool:
+    """Say whether every answer under the prompt is, token for token, the one without it.
+
+    `store` holds generations of one split, also edited ones.
+    """
+    by_edit = (store[store["edit_id"] == edit].set_index("problem_id").sort_index() for edit in (BASE, UNPROMPTED))
+    under, without = (rows["token_ids"].map(lambda ids: np.asarray(ids, "<i4").tobytes()) for rows in by_edit)
+    return len(under) > 0 and under.equals(without)
 
 
 def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[str]) -> pd.DataFrame:

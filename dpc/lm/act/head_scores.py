@@ -17,6 +17,7 @@ from dpc.config.methods import Act
 from dpc.lm.act.calibration import Calibration, calibrated
 from dpc.lm.cache import causal_masks
 from dpc.lm.examples import Example
+from dpc.lm.finite import check_finite
 from dpc.lm.layout import Layout, RightPadded, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel, other_forwards
@@ -72,7 +73,9 @@ class HeadScores:
         return found.last_hidden_state
 
     def _nll(self, batch: RightPadded, hidden_BSD: Tensor) -> list[float]:
-        return [float(nll.mean()) for nll in rationale_nll(self.lm, batch, hidden_BSD)]
+        found = rationale_nll(self.lm, batch, hidden_BSD)
+        check_finite(torch.cat(found), "a gold token's loss")
+        return [float(nll.mean()) for nll in found]
 
     @contextmanager
     def _inputs_of(self, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:

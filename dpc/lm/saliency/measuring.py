@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dpc.errors import DpcError
+from dpc.lm.finite import check_finite
 from dpc.lm.layout import Layout, RightPadded
 from dpc.lm.losses import rationale_scores
 from dpc.lm.models import LanguageModel
@@ -79,7 +80,8 @@ def measure(
     """Measure saliency on a batch with `vectors` prompt vectors; batches of one prompt may share a `prefix`.
 
     `cuts[b]` are the rationale tokens in the former half by tokens and by steps (D7), `starts[b]` the first token of
-    the loss span. Raises DpcError for a model family the tap is not proved for, and where the loss is not finite.
+    the loss span. Raises DpcError for a model family the tap is not proved for, and where a loss or
+    saliency is not finite.
     """
     config = lm.model.config
     if config.model_type not in FAMILIES:
@@ -114,8 +116,6 @@ def _measured(
         torch.enable_grad(),
     ):
         nll, entropy = _scores(lm, batch, recorder, prefix)
-        loss = span_loss(nll, starts)
-        if not bool(torch.isfinite(loss)):
-            raise DpcError(f"saliency loss is {float(loss)}; expected a finite number: use models.NAME.dtype: float32")
-        torch.autograd.grad(loss, [recorder.leaf])
+        check_finite(torch.cat([*nll, *entropy]), "a rationale token's loss or entropy")
+        torch.autograd.grad(span_loss(nll, starts), [recorder.leaf])
     return recorder.reduced(nll, entropy)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dpc.lm.finite import check_finite
 from dpc.lm.layout import RightPadded
 from dpc.lm.saliency.attention import Given, Tile, wide
 from dpc.lm.saliency.tiled import Passage
@@ -166,7 +167,9 @@ class Recorder:
         return found_b1QK.div_(self.heads).to(self.device)
 
     def reduced(self, nll: list[Tensor], entropy: list[Tensor]) -> Reduced:
-        """Return what was added up."""
+        """Return what was added up. Raises DpcError where that is not finite."""
+        for sums in (self.groups_BLhSG, self.prompt_BLhRN, self.band_BhSN, self.attention_BLS, *self.full_BhSS):
+            check_finite(sums, "saliency")
         if self.request.rows == "rationale":
             self.prompt_BLhRN[:, :, :, 0] = self.attention_BLRN[:, :, 0] = float("nan")
         return Reduced(

@@ -45,6 +45,12 @@ def run(
     )
     bound = summary["plan"].isin(settings.oracles) & ~summary["note"].str.startswith("upper bound")
     summary.loc[bound, "note"] = "upper bound: looks at test gold"
+    if evaluation.is_unchanged(store):
+        log.warning("%s: all are the model's own, token for token", evaluation.UNCHANGED)
+        tuned = summary["plan"] == evaluation.BASELINE
+        summary.loc[tuned, "note"] = [
+            "; ".join(filter(None, [note, evaluation.UNCHANGED])) for note in summary.loc[tuned, "note"]
+        ]
     for row in tables.rows(summary):
         log.info("%s: accuracy %.4f, fixed %s, broken %s", row.plan, row.accuracy, row.fixed, row.broken)
     about = provenance("evaluate", settings)

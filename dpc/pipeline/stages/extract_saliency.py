@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -114,14 +115,14 @@ def steps_of(lm: LanguageModel, task_name: str, token_ids: list[int]) -> list[in
 def loss_start(lm: LanguageModel, settings: ExtractSaliencyStage, token_ids: list[int]) -> int:
     """Return the first token of the loss span (D5): 0, or for `answer` the token that completes the answer mark.
 
-    Without an answer mark the answer is the last token.
+    That is the mark that the strict reading takes. Where it finds no answer, the span is the last token.
     """
     if settings.saliency.loss_span == "all":
         return 0
-    mark = get_task(settings.task).ANSWER_MARK
-    if mark not in lm.decode(token_ids):
+    end = get_task(settings.task).mark_end(lm.decode(token_ids))
+    if end is None:
         return len(token_ids) - 1
-    return next(t for t in range(len(token_ids)) if mark in lm.decode(token_ids[: t + 1]))
+    return bisect_left(range(len(token_ids) - 1), end, key=lambda t: len(lm.decode(token_ids[: t + 1])))
 
 
 def former_lengths(steps: list[int]) -> tuple[int, int]:

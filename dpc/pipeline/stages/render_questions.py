@@ -13,7 +13,7 @@ from dpc.config.slices import RenderStage
 from dpc.errors import DpcError
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
-from dpc.storage.tokenizer_files import first_word
+from dpc.storage.tokenizer_files import check_front, first_word
 from dpc.tasks.formats import Message, Shot, render
 
 
@@ -43,7 +43,7 @@ def chat_of(folder: Path, bos: Bos) -> Callable[[list[Message]], str]:
 
     Where a token stands in front of every sequence (`bos`), a template that begins with the same one leaves it to the
     layout; else the text stays as it is. So one beginning is read, and no turn loses its mark. Raises DpcError where
-    there is no chat template, or it fails.
+    there is no chat template, it fails, or its beginning would stand behind the prompt.
     """
     from dpc.lm import tokenizer
 
@@ -52,6 +52,7 @@ def chat_of(folder: Path, bos: Bos) -> Callable[[list[Message]], str]:
         raise DpcError(
             f"{folder}: found no chat template in the tokenizer; write `chat: false` in the format, or a model with one"
         )
+    check_front(folder, bos)
     first = first_word(folder, bos)
 
     def chat(messages: list[Message]) -> str:

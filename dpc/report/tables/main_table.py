@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
+from dpc.analysis.studies.outcomes import BASELINE, UNCHANGED
 from dpc.config.slices import TablesStage
 from dpc.plans.declaration import label as plan_label
 from dpc.report import captions
-from dpc.report.cells import Tables
+from dpc.report.cells import Cell, Tables
 from dpc.report.exhibits import table
 from dpc.report.formats import (
     CELL,
@@ -39,15 +43,23 @@ METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
     caption=(
         "Accuracy of the methods beside the published values; intervals are over questions, conditional on the seeds."
     ),
-    tables=("outcomes",),
+    tables=("outcomes", "evaluation"),
 )
 def main(tables: Tables, settings: TablesStage) -> Table:
     """Return accuracy of the methods, per cell."""
-    return build(tables.accuracies(), settings)
+    notes = tables.labelled("evaluation")
+    unchanged = notes[(notes["plan"] == BASELINE) & notes["note"].fillna("").str.contains(UNCHANGED, regex=False)]
+    return build(tables.accuracies(), settings, Counter(map(tuple, unchanged[CELL].to_numpy())))
 
 
-def build(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
-    """Return accuracy of the methods, per model, dataset and recipe, beside the published values."""
+_NONE: Mapping[Cell, int] = MappingProxyType({})
+
+
+def build(accuracies: pd.DataFrame, settings: TablesStage, unchanged: Mapping[Cell, int] = _NONE) -> Table:
+    """Return accuracy of the methods, per model, dataset and recipe, beside the published values.
+
+    `unchanged` counts the seeds of a cell whose prompt changes no answer.
+    """
     found = {tuple(row[name] for name in [*CELL, "plan"]): row for row in accuracies.to_dict("records")}
     asked = {tuple(key): count for *key, count in accuracies[[*CELL, "questions"]].itertuples(index=False)}
     rows = []
@@ -62,7 +74,11 @@ def build(accuracies: pd.DataFrame, settings: TablesStage) -> Table:
         numbers[name] = numbers[ours] - numbers["published"]
     text = named_cells(numbers)
     seeds = len(settings.prompt_seeds)
-    text["method"] = [_method(*row, seeds) for row in zip(numbers["plan"], numbers["fired"], strict=True)]
+    cells_of = map(tuple, numbers[CELL].to_numpy())
+    text["method"] = [
+        _method(plan, fired, unchanged.get(cell, 0), seeds)
+        for plan, fired, cell in zip(numbers["plan"], numbers["fired"], cells_of, strict=True)
+    ]
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
     text[f"{captions.level(settings)} interval"] = spans(numbers, "low", "high")
     text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
@@ -94,14 +110,19 @@ def _not_applied(model: str, plan: str) -> bool:
     return plan == "act" and model.lower() in ACT_NOT_APPLIED
 
 
-def _method(plan: str, fired: float, seeds: int) -> str:
-    """Name a method; ACT in which no head was confirmed says that it is prompt tuning."""
+def _method(plan: str, fired: float, unchanged: int, seeds: int) -> str:
+    """Name a method; ACT in which no head was confirmed says that it is prompt tuning, a prompt if it does nothing."""
     label = plan_label(plan)
+    if plan == BASELINE and unchanged:
+        return f"{label} (changes no answer{_in_seeds(unchanged, seeds)})"
     if plan != "act" or math.isnan(captions.real(fired)) or fired == 1:
         return label
     without = seeds - round(fired * seeds)
-    where = "" if without == seeds else f" in {without} of {seeds} seeds"
-    return f"{label} (no head confirmed{where}: prompt tuning)"
+    return f"{label} (no head confirmed{_in_seeds(without, seeds)}: prompt tuning)"
+
+
+def _in_seeds(some: int, seeds: int) -> str:
+    return "" if some == seeds else f" in {some} of {seeds} seeds"
 
 
 def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:

@@ -6,7 +6,7 @@ B   b   (b)   "B"   B) 21   B: 21   Option B   the answer is B since it fits
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dpc.tasks.extraction.marks import next_question
@@ -90,7 +90,8 @@ def named(text: str) -> str | None:
         text = text[: next_question(text, min(said).place)]
     for patterns in (_SAID, _NAMED, _ALONE):
         found = sorted(set(_all(patterns, text)))
-        letters = list(_unlisted(found)) if patterns is _ALONE else found
+        is_listed = listed([one.letter for one in found]) if patterns is _ALONE else [False] * len(found)
+        letters = [one for one, is_one in zip(found, is_listed, strict=True) if not is_one]
         if letters:
             return letters[-1].letter
     return None
@@ -111,12 +112,12 @@ def _accepted(match: re.Match[str]) -> _Found | None:
     return _Found(start, match[which].upper())
 
 
-def _unlisted(found: list[_Found]) -> Iterator[_Found]:
-    """Leave out runs of three letters and more in the order of the alphabet."""
-    run: list[_Found] = []
-    for one in [*found, None]:
-        if one and run and ord(one.letter) == ord(run[-1].letter) + 1:
-            run.append(one)
-            continue
-        yield from run if len(run) < 3 else ()
-        run = [one] if one else []
+def listed(letters: Sequence[str]) -> list[bool]:
+    """Say which letters stand in a run of three and more in the order of the alphabet: those list the options."""
+    runs: list[list[str]] = []
+    for letter in letters:
+        if runs and ord(letter) == ord(runs[-1][-1]) + 1:
+            runs[-1].append(letter)
+        else:
+            runs.append([letter])
+    return [len(run) > 2 for run in runs for _ in run]

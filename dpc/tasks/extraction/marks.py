@@ -5,6 +5,7 @@ another question after its answer (`#### 7`, `Question: …`, `#### 9`). So:
 
 1. A mark is a run of four `#` or more. Behind it stands the rest of its line, after words that say an answer follows
    (`Final Answer:`); where nothing is left, the next line that holds something.
+   Three options and more in a row (`#### A) 12`, `#### B) 15`, `#### C) 18`) are headings, and answer nothing.
 2. The text ends where, after a mark with an answer, a next question begins (`Question:`).
 3. The first mark counts that holds an answer and nothing else (wrappers, labels and units aside).
 4. Else answers with words behind them count (`#### 18 because …`), and results of equations, if all of them and what is
@@ -17,7 +18,8 @@ Each task brings its own reader of answers; texts went through `wrappers.plain`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from itertools import zip_longest
 from typing import NamedTuple
@@ -47,6 +49,12 @@ class Reading(NamedTuple):
 
 Reader = Callable[[str, Lead], Reading | None]
 """How a task reads the answer that a paragraph begins with, after words of that kind."""
+Listed = Callable[[Sequence[str]], list[bool]]
+"""Which of the answers behind marks list the options, and answer nothing."""
+
+
+def _none(answers: Sequence[str]) -> list[bool]:
+    return [False] * len(answers)
 
 
 _MARK = re.compile(r"#{4,}")
@@ -84,6 +92,14 @@ _LONGEST = 1000
 _LABEL = re.compile(r"[^\w\s]*\s*[A-Za-z]{2}[A-Za-z' ()/-]{0,60}(?:[:=]|\b(?:is|are|equals)\b)")
 
 
+class Answered(NamedTuple):
+    """The strict reading of a text."""
+
+    answer: str
+    mark: int
+    """Which mark it stands behind, from 0."""
+
+
 class _Marked(NamedTuple):
     """A mark with what stands behind it."""
 
@@ -93,20 +109,45 @@ class _Marked(NamedTuple):
     reading: Reading | None
 
 
-def behind_mark(text: str, read: Reader) -> str | None:
-    """Return the answer behind the mark that counts, None where none does."""
+def behind_mark(text: str, read: Reader, listed: Listed = _none) -> Answered | None:
+    """Return the answer behind the mark that counts, None where none does; of marks that agree the first."""
     marked = list(_marked(text, read))
     answered = next((mark for mark in marked if mark.reading), None)
     if answered is None:
-        return _closing(text, marked[-1], read) if marked else None
+        closing = _closing(text, marked[-1], read) if marked else None
+        return None if closing is None else Answered(closing, len(marked) - 1)
     text = text[: next_question(text, answered.end)]
-    readings = [mark.reading for mark in marked if mark.reading and mark.start < len(text)]
-    alone = next((reading.answer for reading in readings if reading.is_alone), None)
-    if alone is not None:
-        return alone
-    later = {answer for start, answer in said(text, read) if start > answered.start}
-    answers = {reading.answer for reading in readings} | later
-    return answers.pop() if len(answers) == 1 else None
+    marked = _unlisted([mark for mark in marked if mark.start < len(text)], listed)
+    readings = [(mark.reading, number) for number, mark in enumerate(marked) if mark.reading]
+    alone = (Answered(reading.answer, number) for reading, number in readings if reading.is_alone)
+    return next(alone, None) or _agreed(text, marked, readings, read)
+
+
+def _agreed(text: str, marked: list[_Marked], readings: list[tuple[Reading, int]], read: Reader) -> Answered | None:
+    """Return what all marks say with words behind, and what is said to be the answer later; None where they differ."""
+    if not readings:
+        return None
+    (reading, first), *_ = readings
+    later = {answer for start, answer in said(text, read) if start > marked[first].start}
+    is_one = {one.answer for one, _ in readings} | later == {reading.answer}
+    return Answered(reading.answer, first) if is_one else None
+
+
+def _unlisted(marked: list[_Marked], listed: Listed) -> list[_Marked]:
+    """Return the marks, those without a reading that do no more than list an option."""
+    answered = [number for number, mark in enumerate(marked) if mark.reading]
+    answers = [mark.reading.answer for mark in marked if mark.reading]
+    lists = {number for number, is_listed in zip(answered, listed(answers), strict=True) if is_listed}
+    return [mark._replace(reading=None) if number in lists else mark for number, mark in enumerate(marked)]
+
+
+def mark_end(text: str, plain: Callable[[str], str], read: Reader, listed: Listed = _none) -> int | None:
+    """Return where in `text` the mark ends that counts once `plain` is done with it, None where none does."""
+    found = behind_mark(plain(text), read, listed)
+    if found is None:
+        return None
+    # `plain` moves places, but no mark before another
+    return bisect_left(range(len(text)), True, key=lambda end: len(_MARK.findall(plain(text[:end]))) > found.mark)
 
 
 def said(text: str, read: Reader) -> list[tuple[int, str]]:
