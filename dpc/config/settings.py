@@ -365,6 +365,16 @@ class Config(Settings):
                 )
 
     @model_validator(mode="after")
+    def _engine_can(self) -> Config:
+        if self.execution.engine == "vllm" and self.execution.vllm_python is None:
+            raise ValueError("execution.engine is vllm: write the python of its environment as execution.vllm_python")
+        if self.execution.engine == "vllm" and self.corrupt.mask == "attention":
+            raise ValueError(
+                "corrupt.mask: attention hides positions, which execution.engine: vllm cannot; write engine: torch"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _validated_recipes_exist(self) -> Config:
         for key in ("recipe", "harmful_recipe"):
             name = getattr(self.validation, key)

@@ -114,7 +114,7 @@ def generate(
     `drafting` counts what came of drafts. `beat` is called every few seconds at least, and may raise to end the work.
     Raises DpcError if prompt, question and the longest rationale do not fit the context, or one question the memory.
     """
-    columns = [_columns(lm, request, limits) for request in requests]
+    lengths = [columns(lm, request, limits) for request in requests]
     counted, order = drafting or Drafting(speed_of(lm)), order_of_work(requests)
 
     def timed(indices: Sequence[int]) -> tuple[list[list[int]], float]:
@@ -123,12 +123,12 @@ def generate(
             rows = _greedy(lm, layout, asked, limits, act, counted, lambda said, running: beat(indices, said, running))
         return rows, (time.perf_counter() - started) / len(indices)
 
-    size = rows_that_fit(lm, max(columns, default=1), batch_size)
+    size = rows_that_fit(lm, max(lengths, default=1), batch_size)
     for indices, (rows, seconds) in in_batches(order, size, timed):
-        yield list(indices), [_finish(lm, row, limits, seconds) for row in rows]
+        yield list(indices), [finish(lm, row, limits, seconds) for row in rows]
 
 
-def _columns(lm: LanguageModel, request: Request, limits: Limits) -> int:
+def columns(lm: LanguageModel, request: Request, limits: Limits) -> int:
     """Return how long a sequence may get; raise DpcError where that does not fit the context."""
     vectors, question = 0 if request.prompt_ND is None else len(request.prompt_ND), len(request.question_ids)
     check_length(lm, vectors, question, limits.max_new_tokens)
@@ -182,7 +182,7 @@ def _laid_out(
     return prefix_KD[:shared], left_padded(lm, layout, prompts, [r.question_ids for r in requests], hidden, shared)
 
 
-def _finish(lm: LanguageModel, tokens: list[int], limits: Limits, seconds: float) -> Generated:
+def finish(lm: LanguageModel, tokens: list[int], limits: Limits, seconds: float) -> Generated:
     """Say why a generation ended, and cut it before a stop text."""
     if not tokens:
         raise DpcError("a generation came back empty; expected at least one token: raise datasets.NAME.max_new_tokens")

@@ -22,6 +22,8 @@ from dpc.lm.finite import check_finite
 from dpc.storage.model_files import kernel
 from dpc.storage.model_folder import sound
 
+NO_LAYERS = {"num_hidden_layers": 0, "layer_types": []}
+
 
 @dataclass(frozen=True)
 class LanguageModel:
@@ -101,13 +103,15 @@ def set_up_torch(execution: Execution) -> torch.device:
     return torch.device(execution.device)
 
 
-def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto", bos: Bos = "auto") -> LanguageModel:
+def load(
+    folder: Path, dtype: str, execution: Execution, attention: str = "auto", bos: Bos = "auto", layers: bool = True
+) -> LanguageModel:
     """Load the model in `folder` (config, safetensors, tokenizer) without touching the network.
 
     `attention` is the kernel outside saliency: sdpa, eager, or auto. `bos` says whether a token stands in front of
-    every sequence; auto asks the tokenizer. A model too large for one card lies on several. Raises DpcError if the
-    folder is missing or not sound, the family cannot run with that kernel, the cards cannot hold the weights, or a
-    weight is not finite.
+    every sequence; auto asks the tokenizer. Without `layers` there are the embedding and the head alone: another engine
+    does the rest. A model too large for one card lies on several. Raises DpcError if the folder is missing or not
+    sound, the family cannot run with that kernel, the cards cannot hold the weights, or a weight is not finite.
     """
     device = set_up_torch(execution)
     _expect(folder)
@@ -117,10 +121,11 @@ def load(folder: Path, dtype: str, execution: Execution, attention: str = "auto"
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its report of layers that are left out; what is missing is refused below
     try:
         model, told = AutoModelForCausalLM.from_pretrained(
             folder,
-            config=AutoConfig.for_model(**found.shape.settings()),
+            config=AutoConfig.for_model(**found.shape.settings() | ({} if layers else NO_LAYERS)),
             generation_config=GenerationConfig(eos_token_id=found.end_ids or None),
             dtype=getattr(torch, dtype),
             attn_implementation=implementation,

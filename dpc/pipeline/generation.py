@@ -18,8 +18,8 @@ from dpc.tasks import get_task
 
 if TYPE_CHECKING:
     from dpc.lm.decoding import Generated, Request
+    from dpc.lm.engines import Answer
     from dpc.lm.models import LanguageModel
-    from dpc.lm.prefill import Calibrated
 
 LOOK_EVERY_SECONDS = 2.0
 
@@ -41,12 +41,12 @@ def generate_rows(
     execution: Execution,
     what: str,
     kept: Store | None = None,
-    act: Calibrated | None = None,
+    answer: Answer | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Yield the rows of table `generations` for `jobs`, batch by batch; `Store` numbers the batches.
 
     `kept` gets what an unfinished batch has said so far, and gives it back. Raises Abandoned where a signal that `kept`
-    listens to asks to stop.
+    listens to asks to stop. `answer` does the work; it is `dpc.lm.decoding.generate` where none is given.
     """
     from dpc.lm.decoding import Limits, generate
     from dpc.lm.drafts import Drafting, speed_of
@@ -58,7 +58,9 @@ def generate_rows(
     requests = [_begun(job, begun) for job in jobs]
     with progress(len(jobs), what, "question") as bar:
         watch = _Watch(jobs, kept, bar, execution.save_every_seconds)
-        for indices, found in generate(lm, layout, requests, limits, size, act, drafting, watch.beat):
+        for indices, found in (answer or generate)(
+            lm, layout, requests, limits, size, drafting=drafting, beat=watch.beat
+        ):
             rows = [_row(settings, jobs[i], made) for i, made in zip(indices, found, strict=True)]
             watch.finish(found)
             yield pd.DataFrame(rows)

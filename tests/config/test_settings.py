@@ -83,6 +83,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("act.layers", [5, 3], f"`act.layers` is [5, 3]: {LAYERS}"),
     ("act.beta", 1.5, "`act.beta` is 1.5: expected a value less than or equal to 1"),
     ("act.mode", "release", "`act.mode` is 'release': expected 'prefill_sets' or 'released'; did you mean 'released'?"),
+    ("execution.engine", "vlm", "`execution.engine` is 'vlm': expected 'torch' or 'vllm'; did you mean 'vllm'?"),
+    ("execution.engine", "vllm", "execution.engine is vllm: write the python of its environment as execution."),
+    ("execution.vllm_python", "", "`execution.vllm_python` is '': expected the path of a file, without { and }"),
     # names
     ("study.models", ["builtn"], "study.models names 'builtn', which is not in `models`; did you mean 'builtin'?"),
     ("study.datasets", ["gsm8"], "study.datasets names 'gsm8', which is not in `datasets`; did you mean 'gsm8k'?"),

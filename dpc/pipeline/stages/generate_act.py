@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +57,14 @@ def run(
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
         from dpc.lm import models
+        from dpc.lm.decoding import generate
         from dpc.lm.prefill import Calibrated
         from dpc.prompts import soft_prompt
 
         lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
         jobs = _jobs(lm, soft_prompt.load(prompt, lm), left, before)
         act = Calibrated(settings.act, switched_on)
-        yield from generate_rows(lm, settings, jobs, execution, "generate act", kept, act)
+        yield from generate_rows(lm, settings, jobs, execution, "generate act", kept, partial(generate, act=act))
 
     rows, device = kept.complete(texts, make)
     about = provenance("generate_act", settings, model=model, device=device, heads=switched_on)

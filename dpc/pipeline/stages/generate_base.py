@@ -42,18 +42,19 @@ def run(
     edit_id = UNPROMPTED if prompt is None else BASE
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        from dpc.lm import models
         from dpc.lm.decoding import Request
+        from dpc.lm.engines import engine
         from dpc.prompts import soft_prompt
 
-        lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-        prompt_ND = None if prompt is None else soft_prompt.load(prompt, lm)
-        jobs = [
-            Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))
-            for row in tables.rows(left)
-        ]
-        yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}", kept)
+        with engine(model, settings, execution) as (lm, answer):
+            prompt_ND = None if prompt is None else soft_prompt.load(prompt, lm)
+            jobs = [
+                Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))
+                for row in tables.rows(left)
+            ]
+            yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}", kept, answer)
 
     rows, device = kept.complete(texts.assign(edit_id=edit_id), make)
-    tables.write(out, "generations", rows, provenance("generate_base", settings, model=model, device=device))
+    about = provenance("generate_base", settings, model=model, device=device, engine=execution.engine)
+    tables.write(out, "generations", rows, about)
     kept.remove()

@@ -50,17 +50,18 @@ def run(
     kept = Store(store, "regenerations", context("regenerate", settings, model, prompt, texts), execution)
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        from dpc.lm import models
         from dpc.lm.decoding import groups
+        from dpc.lm.engines import engine
 
-        lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
         edits = list(wanted["edit_id"])  # all of them: what is left must be cut into the batches that it was in
         group = dict(zip(edits, groups(edits, execution.batch_size.generate), strict=True))
-        jobs = _jobs(lm, left, group, prompt, asked, tables.read(base, "generations"))
-        yield from generate_rows(lm, settings, jobs, execution, "regenerate", kept)
+        with engine(model, settings, execution) as (lm, answer):
+            jobs = _jobs(lm, left, group, prompt, asked, tables.read(base, "generations"))
+            yield from generate_rows(lm, settings, jobs, execution, "regenerate", kept, answer)
 
     rows, device = kept.complete(wanted, make)
-    tables.write(out, "regenerations", rows, provenance("regenerate", settings, model=model, device=device))
+    about = provenance("regenerate", settings, model=model, device=device, engine=execution.engine)
+    tables.write(out, "regenerations", rows, about)
     kept.merge()
 
 
