@@ -1,12 +1,13 @@
 """What a CPU job asks a scheduler for: memory and minutes from questions, layers, vectors and rationale tokens.
 
 Memory takes rationales at their longest, time at half of it, as `cost.py` does. The constants are what `make bench`
-measures at the paper's size (docs/scale.md), doubled for time.
+measures at the paper's size (docs/benchmarks.md), doubled for time.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -127,11 +128,16 @@ NEEDS: dict[str, Callable[[Cell], tuple[float, float]]] = {
 
 def memory_mb(config: Config, rule: str, places: Iterable[Place], attempt: int = 1) -> int:
     """Return the memory of a job that is about these cells."""
-    return attempt * (BASE_MB + round(sum(NEEDS[rule](cell_of(config, place))[0] for place in places)))
+    return attempt * (BASE_MB + round(_needed(config, rule, places)[0]))
 
 
 def minutes(config: Config, rule: str, places: Iterable[Place], attempt: int = 1) -> int:
     """Return the time limit of a job that is about these cells."""
-    seconds = sum(NEEDS[rule](cell_of(config, place))[1] for place in places)
-    wanted = attempt * (START_MINUTES + SAFETY * seconds / 60)
+    wanted = attempt * (START_MINUTES + SAFETY * _needed(config, rule, places)[1] / 60)
     return math.ceil(min(wanted, 60 * config.cluster.max_hours))
+
+
+def _needed(config: Config, rule: str, places: Iterable[Place]) -> tuple[float, float]:
+    """Return megabytes and seconds, summed over cells; those of several seeds are equal and worked out once."""
+    each = [(count, NEEDS[rule](cell_of(config, place))) for place, count in Counter(places).items()]
+    return sum(count * memory for count, (memory, _) in each), sum(count * seconds for count, (_, seconds) in each)
