@@ -1,6 +1,6 @@
 """Synthetic tables of one cell at a given size, written piece by piece: what the GPU stages would have left.
 
-Axes are those of `dpc/storage/columns.py`. Saliency is noise, late tokens of a question scaled by a factor of its own,
+Axes are those of docs/results.md. Saliency is noise, late tokens of a question scaled by a factor of its own,
 so that the shares of affected tokens spread; nothing else in it means anything.
 """
 

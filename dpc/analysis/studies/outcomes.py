@@ -1,6 +1,6 @@
 """Grade generations, join plans to them, and compare plans.
 
-Pure functions of tables; their schemas are in `dpc/storage/columns.py`. Gold enters in `grade` alone, which stage
+Pure functions of tables; docs/results.md has their columns. Gold enters in `grade` alone, which stage
 `grade_answers` calls for one split at a time; what it writes is read by no generation, saliency, or plan of the test
 split that is not an oracle.
 """
