@@ -44,38 +44,34 @@ def test_each_way_changes_one_choice() -> None:
 # the stage
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    resumable.make(folder)
-    return folder
-
-
-def measured(made: Path, out: Path, **changed: Any) -> pd.DataFrame:
-    assert main(resumable.commands(made, out, **changed)["extract_variants"]) == 0
+def measured(small_cell: Path, out: Path, **changed: Any) -> pd.DataFrame:
+    assert main(resumable.commands(small_cell, out, **changed)["extract_variants"]) == 0
     return tables.read(out / "variants.parquet", "variant_saliency")
 
 
 @pytest.fixture(scope="module")
-def found(made: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return measured(made, tmp_path_factory.mktemp("out"))
+def found(small_cell: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return measured(small_cell, tmp_path_factory.mktemp("out"))
 
 
-def as_gold(made: Path, rows: pd.DataFrame) -> pd.DataFrame:
+def as_gold(small_cell: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Put the gold rationale and the end mark where the model's own tokens were."""
-    lm, gold = tiny.model(), tables.read(made / "calibration.parquet", "gold").set_index("problem_id")["rationale"]
+    lm, gold = (
+        tiny.model(),
+        tables.read(small_cell / "calibration.parquet", "gold").set_index("problem_id")["rationale"],
+    )
     return rows.assign(token_ids=[[*lm.encode(gold[key]), *lm.end_ids[:1]] for key in rows["problem_id"]])
 
 
 @pytest.mark.parametrize("way", ["configured", "sum_abs", "answer", "gold"])
 def test_every_way_is_that_measurement_of_extract_saliency(
-    way: str, made: Path, found: pd.DataFrame, tmp_path: Path
+    way: str, small_cell: Path, found: pd.DataFrame, tmp_path: Path
 ) -> None:
-    rows = tables.read(made / "generations.parquet", "generations")
+    rows = tables.read(small_cell / "generations.parquet", "generations")
     rows = rows[rows["split"] == "calibration"]
-    base = table(tmp_path / "base.parquet", "generations", as_gold(made, rows) if way == "gold" else rows)
+    base = table(tmp_path / "base.parquet", "generations", as_gold(small_cell, rows) if way == "gold" else rows)
     how = variants.measurements(Saliency(band="all"))[way]
-    command = resumable.commands(made, tmp_path, saliency=how.model_dump())["extract_saliency"]
+    command = resumable.commands(small_cell, tmp_path, saliency=how.model_dump())["extract_saliency"]
     assert main([f"--generations={base}" if part.startswith("--generations") else part for part in command]) == 0
     expected = tables.read(tmp_path / "saliency.parquet", "saliency")
     own = found[found["variant"] == way].drop(columns="variant").reset_index(drop=True)
@@ -89,22 +85,22 @@ def test_no_two_ways_are_the_same_measurement(found: pd.DataFrame) -> None:
         assert all(not np.allclose(flow, other, rtol=1e-3) for name, other in flows.items() if name != way)
 
 
-def test_the_first_questions_by_hash_are_measured(made: Path, found: pd.DataFrame, tmp_path: Path) -> None:
-    few = measured(made, tmp_path, variants={"rows": 3})
+def test_the_first_questions_by_hash_are_measured(small_cell: Path, found: pd.DataFrame, tmp_path: Path) -> None:
+    few = measured(small_cell, tmp_path, variants={"rows": 3})
     first = sorted(set(found["problem_id"]), key=hash_order)[:3]
     assert few.groupby("variant")["problem_id"].apply(set).tolist() == [set(first)] * 4
 
 
 def test_more_rows_than_calibration_has_are_all_there_is_and_said(
-    made: Path, found: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_cell: Path, found: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = measured(made, tmp_path, variants={"rows": 100})
+    rows = measured(small_cell, tmp_path, variants={"rows": 100})
     assert "variants.rows is 100; calibration has 8 questions, all are measured" in capsys.readouterr().err
     pd.testing.assert_frame_equal(rows, found)
 
 
-def test_gold_of_another_split_is_refused(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = resumable.commands(made, tmp_path)["extract_variants"]
+def test_gold_of_another_split_is_refused(small_cell: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = resumable.commands(small_cell, tmp_path)["extract_variants"]
     assert main([part.replace("/calibration.parquet", "/test.parquet") for part in command]) == 1
     assert "error: 8 calibration questions have no gold rationale; give calibration's gold" in capsys.readouterr().err
     assert not (tmp_path / "variants.parquet").exists()
