@@ -18,7 +18,8 @@ HEAD = f"""{TITLE}
 Written by `python -m benchmarks --only scale`; its rows are in `scale.jsonl`. The tables of a cell are synthetic: the
 saliency of every question, answers under every plan, saliency again where DPC fires. Figures show three such cells (one
 per prompt seed) and tables 27 (the study). *Seconds* are of the processor (one core), *passed* by the clock, on a
-machine that others may use. *Asked* is what the rule asks a scheduler for at its first attempt."""
+machine that others may use. *Asked* is what the rule asks a scheduler for at its first attempt. The dry run is
+`snakemake -n` of `config.yaml`: the fastest of three."""
 NAMES = ["rule", "seconds", "passed", "peak MB", "asked MB", "asked minutes"]
 
 
