@@ -1,4 +1,7 @@
-"""Phrases that captions share: which run, which settings, how numbers are written."""
+"""Sentences that captions share: which run, which settings, how numbers are written.
+
+A figure's own caption is in `figures/NAME_figure.py`, a table's in `tables/NAME_table.py`.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from dpc.analysis.stats import statistics
+from dpc.analysis.stats import intervals
 from dpc.analysis.stats.verdicts import TOO_LITTLE
 from dpc.analysis.studies import saliency_variants as variants
 from dpc.config.settings import Corrupt, Flow, Locate, Saliency, Trigger
@@ -193,7 +193,7 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
     found = variants.summary(every, 0.95).set_index("variant")
     answer = found.loc["answer"]
     assert answer[["fire_rate", "same_decision", "same_vector"]].tolist() == [0.5, 0.5, 0.75]
-    assert (answer["same_vector_low"], answer["same_vector_high"]) == pytest.approx(statistics.wilson(0.75, 4, 0.95))
+    assert (answer["same_vector_low"], answer["same_vector_high"]) == pytest.approx(intervals.wilson(0.75, 4, 0.95))
     assert answer["rank_correlation"] == pytest.approx(spearmanr([1, 0, 1, 0.5], [0, 0.5, 1, 1]).statistic)
     assert answer[["shares", "shares_anew", "known"]].tolist() == ["0.6; 0.3", "unknown", 0.75]
     assert math.isnan(answer["fire_rate_anew"])

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from dpc.config.settings import Figures
 from dpc.config.slices import TablesStage
 from dpc.pipeline.stages import draw_overview as overview_stage
-from dpc.report import drawing
+from dpc.report import colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.figures import (
     accumulation_figure,
@@ -258,7 +258,7 @@ def test_chance_and_a_missing_group_are_not_written_over_each_other():
 
 def test_colours_of_right_and_wrong_stand_for_nothing_else(made):
     panel = made[1]["analysis"].figure.axes[0]
-    assert {line.get_color() for line in panel.lines} <= {drawing.BLACK}
+    assert {line.get_color() for line in panel.lines} <= {colours.BLACK}
 
 
 def test_numbers_of_one_seed_say_which(made):

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.captions import Band
 from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
@@ -43,9 +43,9 @@ def draw(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None = Non
 
 def _share_bars(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
     inside = grid if shallow is None else grid.loc[shallow[0] : shallow[1]]
-    axes.bar(grid.columns.to_numpy(), 100 * inside.mean().to_numpy(), width=0.85, color=drawing.BLUE)
+    axes.bar(grid.columns.to_numpy(), 100 * inside.mean().to_numpy(), width=0.85, color=colours.BLUE)
     even = 100 / len(grid.columns)
-    axes.axhline(even, color=drawing.BLACK, linewidth=0.8, linestyle="--")
+    axes.axhline(even, color=colours.BLACK, linewidth=0.8, linestyle="--")
     # Beside the bars, in the room that the colour bar leaves free above itself.
     axes.annotate(
         "even\nshare",
@@ -79,7 +79,7 @@ def _share_map(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
     if shallow is not None:
         for edge in (shallow[0] - 0.5, shallow[1] + 0.5):
             axes.axhline(edge, color="white", linewidth=1.6)
-            axes.axhline(edge, color=drawing.RED, linewidth=1.0, linestyle="--")
+            axes.axhline(edge, color=colours.RED, linewidth=1.0, linestyle="--")
     drawing.layer_axis(axes, "y")
     axes.set_ylim(extent[2], extent[3])
     axes.set_title("Layer by layer" + ("" if shallow is None else "; dashed lines enclose the shallow layers"))

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from dpc.config.slices import FiguresStage
 from dpc.plans.declaration import label as plan_label
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import MARGIN, WIDTH, Drawing
 from dpc.report.exhibits import figure
@@ -109,7 +109,7 @@ class _Page:
         self.boxes: list[tuple[float, float, float, float, str]] = []
 
     def write(
-        self, x: float, lines: list[str], size: float, weight: str = "normal", color: str = drawing.BLACK,
+        self, x: float, lines: list[str], size: float, weight: str = "normal", color: str = colours.BLACK,
         gid: str | None = None, at: float | None = None,
     ) -> float:  # fmt: skip
         """Write `lines` from `at`, or from where the page stands, and return where they end."""
@@ -173,7 +173,7 @@ def _write_case(page: _Page, title: str, problem: str, table: _Rows, words: int)
 def _write_rationale(page: _Page, x: float, width: float, plan: str, row: dict[Any, Any], words: int) -> float:
     """Write one column of a case and return where it ends."""
     right = bool(row["correct"])
-    colour = drawing.RIGHT if right else drawing.WRONG
+    colour = colours.RIGHT if right else colours.WRONG
     text_width = width - 0.1
     head = drawing.wrap(plan_label(plan), text_width, _HEAD, "bold")
     y = page.write(x + 0.1, head, _HEAD, "bold")
@@ -181,9 +181,9 @@ def _write_rationale(page: _Page, x: float, width: float, plan: str, row: dict[A
     mark = drawing.wrap(cut(f"{'✓ right' if right else '✗ wrong'}: {found}", words), text_width, _SIZE, "bold")
     y = page.write(x + 0.1, mark, _SIZE, "bold", colour, at=y) + 0.03
     if plan == "dpc" and not bool(row["fired"]):
-        text, shade = "DPC did not fire: prompt tuning's rationale stands.", drawing.GREY
+        text, shade = "DPC did not fire: prompt tuning's rationale stands.", colours.GREY
     else:
-        text, shade = cut(str(row["text"]), words) or "(empty)", drawing.BLACK
+        text, shade = cut(str(row["text"]), words) or "(empty)", colours.BLACK
     y = page.write(x + 0.1, drawing.wrap(text, text_width, _SIZE), _SIZE, color=shade, at=y)
     page.box(x, page.y + 0.03, 0.035, y + 0.03, colour)
     return y

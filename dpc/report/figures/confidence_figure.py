@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.captions import Finding, finding
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
@@ -35,10 +35,10 @@ def draw(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawing:
     axes = figure.add_subplot()
     for row, (name, _) in enumerate(captions.SCORES):
         if not any(finding(table, name).known for table in findings):
-            axes.text(0.5, row, f" {captions.NOT_ESTIMABLE}", va="center", style="italic", color=drawing.GREY)
+            axes.text(0.5, row, f" {captions.NOT_ESTIMABLE}", va="center", style="italic", color=colours.GREY)
         for seed, table in enumerate(findings):
             _auc(axes, row, finding(table, name), seed, len(findings))
-    axes.axvline(0.5, color=drawing.GREY, linewidth=0.8, linestyle="--")
+    axes.axvline(0.5, color=colours.GREY, linewidth=0.8, linestyle="--")
     axes.annotate("chance", (0.5, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=6.5)
     axes.set_yticks(range(len(captions.SCORES)), [label for _, label in captions.SCORES])
     axes.set(xlabel="AUC for telling wrong answers from right ones", ylim=(len(captions.SCORES) - 0.5, -0.5))
@@ -52,14 +52,14 @@ def _auc(axes: Axes, row: int, found: Finding, seed: int, seeds: int) -> None:
         return
     y = row + drawing.dodge(seed, seeds, 0.5)
     if not np.isnan(found.low) and not np.isnan(found.high):
-        axes.plot([found.low, found.high], [y, y], color=drawing.series_look(seed)[0], linewidth=1.2)
-    axes.plot([found.value], [y], drawing.series_look(seed)[1], color=drawing.series_look(seed)[0], markersize=5)
+        axes.plot([found.low, found.high], [y, y], color=colours.series_look(seed)[0], linewidth=1.2)
+    axes.plot([found.value], [y], colours.series_look(seed)[1], color=colours.series_look(seed)[0], markersize=5)
 
 
 def _seed_legend(axes: Axes, settings: FiguresStage) -> None:
     for seed, name in enumerate(settings.prompt_seeds):
         axes.plot(
-            [], [], drawing.series_look(seed)[1], color=drawing.series_look(seed)[0], markersize=5, label=f"seed {name}"
+            [], [], colours.series_look(seed)[1], color=colours.series_look(seed)[0], markersize=5, label=f"seed {name}"
         )
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 

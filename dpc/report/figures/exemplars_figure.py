@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.captions import Band
 from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
@@ -108,8 +108,8 @@ def segments(row: pd.Series) -> list[tuple[str, int, int]]:
 
 def _segments(axes: Axes, parts: list[tuple[str, int, int]], size: int) -> None:
     for _, _, end in parts[:-1]:
-        axes.plot([end - 0.5, end - 0.5], [end - 0.5, size - 0.5], color=drawing.RED, linewidth=0.7)
-        axes.plot([-0.5, end - 0.5], [end - 0.5, end - 0.5], color=drawing.RED, linewidth=0.7)
+        axes.plot([end - 0.5, end - 0.5], [end - 0.5, size - 0.5], color=colours.RED, linewidth=0.7)
+        axes.plot([-0.5, end - 0.5], [end - 0.5, end - 0.5], color=colours.RED, linewidth=0.7)
     for name, start, end in parts:
         _segment_label(axes, name, (start + end - 1) / 2, start == 0)
 
@@ -119,7 +119,7 @@ def _segment_label(axes: Axes, name: str, centre: float, first: bool) -> None:
     text = "BOS" if name == "BOS" else name[0]
     across = "center" if name != "BOS" else "right" if first else "left"
     along = "center" if name != "BOS" else "bottom" if first else "top"
-    look: dict[str, Any] = {"textcoords": "offset points", "color": drawing.RED, "fontsize": 7}
+    look: dict[str, Any] = {"textcoords": "offset points", "color": colours.RED, "fontsize": 7}
     above, beside = ("data", "axes fraction"), ("axes fraction", "data")
     axes.annotate(text, (centre, 1), (0, 2), xycoords=above, ha=across, va="bottom", **look)
     axes.annotate(text, (1, centre), (3, 0), xycoords=beside, ha="left", va=along, **look)

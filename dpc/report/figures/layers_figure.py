@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.captions import Band
 from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
@@ -17,10 +17,10 @@ from dpc.report.exhibits import figure
 
 # block, label, colour, line style, opacity: the prompt's flows stand out, the others are for comparison
 _BLOCKS = (
-    ("p→q", "prompt → question", drawing.BLUE, "-", 1.0),
-    ("p→r", "prompt → rationale", drawing.RED, "-", 1.0),
-    ("q→r", "question → rationale", drawing.GREY, "--", 0.7),
-    ("r→r", "rationale → rationale", drawing.GREY, ":", 0.7),
+    ("p→q", "prompt → question", colours.BLUE, "-", 1.0),
+    ("p→r", "prompt → rationale", colours.RED, "-", 1.0),
+    ("q→r", "question → rationale", colours.GREY, "--", 0.7),
+    ("r→r", "rationale → rationale", colours.GREY, ":", 0.7),
 )
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
 from dpc.config.slices import ReportStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -106,9 +106,9 @@ def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str, columns
     text = captions.DASH if np.isnan(value) else f"{100 * value:z.{int(measure == 'gain')}f}".replace("-", "−")
     text = captions.starred(text, row["known"]) if measure == "gain" else text
     size = 5.4 if columns > 6 else 6.5
-    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=drawing.BLACK)
+    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colours.BLACK)
     if row["configured"]:
-        frame = Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, edgecolor=drawing.BLACK, linewidth=1.1)
+        frame = Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, edgecolor=colours.BLACK, linewidth=1.1)
         axes.add_patch(frame)
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from dpc.analysis.studies import trigger_quality
 from dpc.config.slices import ReportStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -61,7 +61,7 @@ def _curves(axes: Axes, curves: pd.DataFrame, x: str, y: str, settings: ReportSt
     if curves.empty:
         drawing.say(axes, "no question at hand")
     for number, seed in enumerate(settings.prompt_seeds):
-        colour, marker = drawing.series_look(number)
+        colour, marker = colours.series_look(number)
         for split, style in _SPLITS:
             rows = curves[(curves["seed"] == seed) & (curves["split"] == split)]
             faint = 1.0 if split == "test" else 0.55
@@ -86,22 +86,22 @@ def _area(quality: pd.DataFrame, target: str, measure: str) -> str:
 def _chance(axes: Axes, curves: pd.DataFrame, kind: str, settings: ReportStage) -> None:
     """Draw what firing at random would give: of precision, each seed's own on test."""
     if kind == "roc_auc":
-        axes.plot([0, 1], [0, 1], ":", color=drawing.GREY, linewidth=0.8)
+        axes.plot([0, 1], [0, 1], ":", color=colours.GREY, linewidth=0.8)
         return
     levels = curves[curves["split"] == "test"].groupby("seed")["at_random"].first().dropna()
     for number, seed in enumerate(settings.prompt_seeds):
         if seed in levels.index:
-            colour = drawing.series_look(number)[0]
+            colour = colours.series_look(number)[0]
             axes.axhline(levels[seed], linestyle=":", color=colour, linewidth=1.0)
 
 
 def _legend(axes: Axes, settings: ReportStage) -> None:
     for number, seed in enumerate(settings.prompt_seeds):
-        colour, marker = drawing.series_look(number)
+        colour, marker = colours.series_look(number)
         axes.plot([], [], "-", marker=marker, color=colour, markersize=5, label=f"seed {seed}")
-    axes.plot([], [], "-", color=drawing.BLACK, label="test")
-    axes.plot([], [], "--", color=drawing.BLACK, alpha=0.55, label="calibration")
-    axes.plot([], [], ":", color=drawing.GREY, label="at random")
+    axes.plot([], [], "-", color=colours.BLACK, label="test")
+    axes.plot([], [], "--", color=colours.BLACK, alpha=0.55, label="calibration")
+    axes.plot([], [], ":", color=colours.GREY, label="at random")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
