@@ -177,7 +177,7 @@ def test_the_figure_can_be_read(kind: str) -> None:
     drawn = mechanism_figure.draw(compared, settings)
     assert_legible(drawn.figure)
     assert ("no fired question was measured" in texts(drawn.figure)) == (kind in ("idle", "empty"))
-    assert "Does the flow from the prompt" in drawn.caption
+    assert "Does corruption reduce the flow" in drawn.caption
     for phrase in ("Area under the ROC curve", "Above 0.5"):
         assert (phrase in drawn.caption) == (kind == "many")
     made = mechanism_table.build(falls, settings)

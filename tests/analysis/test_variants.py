@@ -234,7 +234,7 @@ def test_the_table_says_what_to_look_for(tmp_path: Path) -> None:
     shown = made.text.set_index("saliency measured")
     assert shown.loc["as configured", "same vector (%)"] == "–"
     assert shown.loc["loss: the answer alone", "same vector (%)"].startswith("75.0 [")
-    assert shown.loc["loss: the answer alone", "R chosen anew"] == "unknown"
+    assert shown.loc["loss: the answer alone", "R chosen again"] == "unknown"
     assert shown.loc["loss: the answer alone", "fires at it (%)"] == "–"
     assert shown.loc["loss: the answer alone", "gain (points)"].startswith("50.0 [")
     assert [text.endswith("*") for text in shown["gain (points)"]] == [False, True, False]

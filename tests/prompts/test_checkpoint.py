@@ -67,7 +67,7 @@ def test_what_does_not_belong_here_is_not_used(tmp_path: Path, caplog: pytest.Lo
     assert other.step == 0
     assert same(other, tuning(lm, **SHORT))
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
-    assert "was made with other code, settings, model or questions; tuning anew" in caplog.text
+    assert "was made with other code, settings, model or questions; tuning starts again" in caplog.text
     assert "found no checkpoint" in caplog.text
 
 

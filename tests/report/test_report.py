@@ -73,7 +73,7 @@ def test_every_figure_is_written_with_its_caption(drawn):
         assert ("prompt seed 0;" if first_only else "prompt seeds 0, 1, 2") in caption
         assert "Study test: model toy; dataset arithmetic; recipe good" in caption
         assert "[BOS if any, prompt, question]" in caption
-        assert caption.startswith("Look for ") or name == "confidence"
+        assert caption.startswith("Look ") or name == "confidence"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,10 @@ def test_every_figure_is_written_with_its_caption(drawn):
         ("exemplars", ["right: toy-right, 16 tokens; wrong: toy-wrong, 16 tokens"]),
         ("analysis", ["50 test instances", "49 right and 50 wrong", "10 bins", "10 of them"]),
         ("confidence", ["100 test instances per seed", "95 %"]),
-        ("thresholds", ["9 values of R", "most answers fixed minus broken", "never fire, because no R gained: 1 of 3"]),
+        (
+            "thresholds",
+            ["9 values of R", "most answers fixed minus broken", "never fire, because no R has a gain: 1 of 3"],
+        ),
         ("plans", ["40 test questions", "3 seeds", "upper bound"]),
     ],
 )
@@ -242,7 +245,7 @@ def test_empty_tables_are_drawn_and_said():
     assert "not estimable" in texts(confidence_figure.draw(found, chosen).figure)
     assert "no value of R" in texts(thresholds_figure.draw([tables.empty("threshold_curve")] * 3, chosen).figure)
     page = cases_figure.draw(tables.empty("outcomes"), chosen)
-    assert "No case at hand" in texts(page.figure)
+    assert "No case: no question" in texts(page.figure)
     assert "Not evaluated: No prompt, Prompt tuning, DPC" in page.caption
 
 
@@ -313,7 +316,7 @@ def test_segments_cover_the_input_in_order(order):
     assert [end - begin for name, begin, end in parts if name == "question"] == [row["question_tokens"]]
     drawn = exemplars_figure.draw(rows, settings(), (0, 2), (3, 4))
     assert any(text.get_text() == "BOS" for text in drawn.figure.findobj(Text)) == ("BOS" in order)
-    assert ("Lines part BOS, prompt" in drawn.caption) == ("BOS" in order)
+    assert ("Lines separate BOS, prompt" in drawn.caption) == ("BOS" in order)
     assert_legible(drawn.figure)
     assert [begin for _, begin, _ in parts] == [0, *(end for _, _, end in parts[:-1])]
     assert parts[-1][2] == row["size"]

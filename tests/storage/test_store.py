@@ -103,7 +103,7 @@ def test_only_a_bad_part_is_made_again(
     assert main(command) == 0
     warned = [line for line in capsys.readouterr().err.splitlines() if "WARNING rows" in line]
     assert len(warned) == 1
-    assert re.search(r"rows of a store are made anew: .*parquet: not a whole Parquet file", warned[0])
+    assert re.search(r"rows of a store are generated again: .*parquet: not a whole Parquet file", warned[0])
     assert left[:2] == [resumable.BATCH, resumable.BATCH]
     assert resumable.outputs(again) == resumable.outputs(whole)
 

@@ -49,7 +49,7 @@ def proportion(k: int, n: int, confidence: float) -> Estimate:
     unless 0 <= k <= n.
     """
     if not 0 <= k <= n:
-        raise ValueError(f"{k} of {n} is no share")
+        raise ValueError(f"{k} of {n} is not a share")
     if n == 0:
         return _nothing(0, "no observations")
     return Estimate(k / n, *wilson(k / n, n, confidence), n=n)

@@ -80,11 +80,11 @@ def _look_at(
     if strange := stranger(given, model):
         log.warning("%s", strange)
     changed, tokens = changed_tokens(lm, order, prompt_ND, held_out)
-    log.info("took the prompt of %s, tuned elsewhere; it changes the next token at %d of %d", given, changed, tokens)
+    log.info("the prompt of %s was tuned elsewhere; it changes the next token at %d of %d", given, changed, tokens)
     if not changed:
         log.warning(
-            "%s: this prompt changes none of %d next tokens in gold rationales of validation questions: is it the one "
-            "that was meant, and was it tuned on this model and in this layout?",
+            "%s: this prompt changes none of %d next tokens in gold rationales of validation questions: is it the "
+            "intended one, and was it tuned on this model and in this layout?",
             given,
             tokens,
         )

@@ -16,9 +16,7 @@ from dpc.report.exhibits import figure
 
 @figure(
     category="4 Information flow",
-    caption=(
-        "Share of each prompt vector in the prompt's saliency, layer by layer: does a single vector accumulate it?"
-    ),
+    caption=("Share of each prompt vector in the prompt's saliency, layer by layer: is it concentrated in one vector?"),
     tables=("accumulation", "layers"),
     note="The first seed is shown.",
 )
@@ -92,9 +90,9 @@ def _caption(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None) 
     vectors = table["vector"].nunique()
     band = captions.layer_setting(settings.flow.shallow_layers, shallow)
     return (
-        "Look for a bar far above the dashed line that is bright in layer after layer: there saliency gathers in one "
-        f"vector. Share of each of the {vectors} prompt vectors in the prompt's saliency c_j, mean over {count} test "
-        f"instances. Vectors and layers are counted from 0; shallow layers: {band}. An even spread gives "
-        f"each vector the dashed share. {captions.saliency(settings)} First seed. "
+        "Look for a bar far above the dashed line that is bright in many layers: one vector has much of the "
+        f"saliency. Share of each of the {vectors} prompt vectors in the prompt's saliency c_j, mean over {count} "
+        f"test instances. Vectors and layers are counted from 0; shallow layers: {band}. The dashed line is the "
+        f"share of each vector if all had the same. {captions.saliency(settings)} First seed. "
         f"{captions.run(settings, all_seeds=False)}"
     )

@@ -174,18 +174,19 @@ def _caption(findings: pd.DataFrame, instances: pd.DataFrame, positions: pd.Data
     unknown = int(correlation["accumulated"].isna().sum())
     luck = f"S_IFP is {AT_CHANCE}. " if AT_CHANCE in finding(findings, "auc_s_ifp").note else ""
     return (
-        "Look for flow that changes more often with accumulation than without, under every seed (a); for S_IFP that is "
-        "larger in wrong answers, and tells them better than mean NLL does (b); for more flow in wrong answers right "
-        "of the dotted line (c). Prompt tuning analysed. (a) Share of instances whose deep flow changed, given "
-        f"significant accumulation in shallow layers or none: {len(correlation)} test instances, {unknown} of them "
-        f"without an estimable accumulation; markers are seeds ({_seed_marks(settings)}), vertical lines each seed's "
-        f"interval. (b) S_IFP of {right} right and {len(separation) - right} wrong test instances; boxes: quartiles "
-        "and median; whiskers: the farthest points within 1.5 heights of the box; AUC above 0.5: larger when wrong. p "
-        "is the prompt, latter r the latter half of the rationale, NLL the model's own uncertainty. (c) Saliency from "
-        f"the prompt along the rationale, deep layers ({captions.layer_setting(settings.flow.deep_layers, None)}), in "
-        f"{settings.figures.position_bins} bins ({_groups(positions)}); bands are intervals, wrong / right is the "
-        "ratio of flows; the dotted line parts former and latter half. Numbers above the panels and panels b and c are "
-        f"seed {settings.prompt_seeds[0]}'s; intervals are {captions.level(settings)}. {luck}{captions.run(settings)}"
+        "Look whether flow changes more often with accumulation than without, under every seed (a); whether S_IFP "
+        "is larger in wrong answers and separates them better than mean NLL (b); whether wrong answers have more "
+        "flow right of the dotted line (c). (a) Share of instances whose deep flow changed, given significant "
+        f"accumulation in shallow layers or none: {len(correlation)} test instances, {unknown} of them without an "
+        f"estimable accumulation; markers are seeds ({_seed_marks(settings)}), vertical lines each seed's interval. "
+        f"(b) S_IFP of {right} right and {len(separation) - right} wrong test instances; boxes: quartiles and "
+        "median; whiskers: the farthest points within 1.5 heights of the box; AUC above 0.5: larger when wrong. p "
+        "is the prompt, latter r the latter half of the rationale, NLL the model's own uncertainty. (c) Saliency "
+        "from the prompt along the rationale, deep layers "
+        f"({captions.layer_setting(settings.flow.deep_layers, None)}), in {settings.figures.position_bins} bins "
+        f"({_groups(positions)}); bands are intervals, wrong / right: ratio of flows; the dotted line separates "
+        "former and latter half. Panels b and c and the numbers above the panels show seed "
+        f"{settings.prompt_seeds[0]}; intervals are {captions.level(settings)}. {luck}{captions.run(settings)}"
     )
 
 

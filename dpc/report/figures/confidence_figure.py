@@ -19,8 +19,8 @@ from dpc.report.exhibits import figure
 @figure(
     category="3 Prompt tuning analysed",
     caption=(
-        "How well S_IFP, raw flow and the model's mean NLL tell wrong answers from right ones. S_IFP is news only"
-        " where it beats NLL."
+        "How well S_IFP, raw flow and the model's mean NLL separate wrong from right answers. S_IFP adds something "
+        "only if it does better than NLL."
     ),
     tables=("findings",),
 )
@@ -69,9 +69,9 @@ def _caption(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
         found.n for table in findings for name, _ in captions.SCORES if (found := finding(table, name)).n is not None
     ]
     return (
-        "How well three scores tell wrong answers of prompt tuning from right ones: area under the ROC "
-        f"curve over {captions.count_range(counts)} test instances per seed, with {captions.level(settings)} "
-        "intervals; 0.5 is chance. S_IFP is the share of the prompt in the deep flow to the latter half, "
-        "raw flow is its numerator, and mean NLL, the model's own confidence, needs no saliency at all: "
-        f"S_IFP is news only where it beats it. {captions.run(settings)}"
+        "How well three scores separate wrong from right answers of prompt tuning: area under the ROC curve over "
+        f"{captions.count_range(counts)} test instances per seed, with {captions.level(settings)} intervals; 0.5 is "
+        "chance. S_IFP is the share of the prompt in the deep flow to the latter half, raw flow is its numerator, "
+        "and mean NLL, the model's own confidence, needs no saliency: S_IFP adds something only if it does better. "
+        f"{captions.run(settings)}"
     )

@@ -150,11 +150,10 @@ def _caption(maps: dict[tuple[str, str], pd.Series], settings: FiguresStage) -> 
             f"no {role} instance at hand" if row is None else f"{role}: {row['problem_id']}, {row['size']} tokens"
         )
     return (
-        "Look for bright columns under p: prompt vectors that many tokens draw on; in the deep map of the wrong "
-        "instance, whether they reach into the last rows of r. "
-        "Saliency of every query row on every key column, mean over the layers named (counted from 0), of "
-        f"one instance prompt tuning answers right and one it answers wrong ({'; '.join(shown)}). Lines part "
-        f"{'BOS, ' * ('BOS' in stretches)}prompt p, question q and rationale r; one colour scale, "
-        f"{_DECADES:g} decades below the largest value. {captions.saliency(settings)} First seed. "
-        f"{captions.run(settings, all_seeds=False)}"
+        "Look for bright columns under p: prompt vectors that many tokens depend on. In the deep map of the wrong "
+        "instance, look whether these columns are bright down to the last rows of r. Saliency of every query row on "
+        "every key column, mean over the layers named (counted from 0), of one right and one wrong answer of prompt "
+        f"tuning ({'; '.join(shown)}). Lines separate {'BOS, ' * ('BOS' in stretches)}prompt p, question q and "
+        f"rationale r; one colour scale, {_DECADES:g} decades below the largest value. {captions.saliency(settings)} "
+        f"First seed. {captions.run(settings, all_seeds=False)}"
     )

@@ -48,8 +48,8 @@ class Comparison:
 @figure(
     category="5 Interventions",
     caption=(
-        "After corruption: whether the flow from the prompt to the later half of the rationale falls, and whether"
-        " the fall goes with repair."
+        "After corruption: does the flow from the prompt to the latter half of the rationale fall, and more in "
+        "repaired answers?"
     ),
     tables=("mechanism",),
     note=("Below the dashed line the flow fell; repaired answers should have fallen further than those still wrong."),
@@ -151,19 +151,18 @@ def _caption(repair: pd.DataFrame, plans: list[str], settings: ReportStage) -> s
     )
     goes = (
         f"Area under the ROC curve of the fall for repair, among wrong answers of {first}, mean over seeds that have "
-        f"both kinds: {areas}. Above 0.5: repaired answers fall further; mean NLL is what needs no saliency. "
+        f"both kinds: {areas}. Above 0.5: repaired answers fall further; mean NLL is the baseline that needs no "
+        "saliency. "
         if areas
         else ""
     )
     return (
-        "Does the flow from the prompt to the later half of the rationale fall where corruption was applied, and does "
-        f"the fall go with repair? (a) Raw flow of fired questions under {first}, before and under the corrupted "
+        "Does corruption reduce the flow from the prompt to the latter half of the rationale, and is the fall "
+        f"larger in repaired answers? (a) Raw flow of fired questions under {first}, before and under the corrupted "
         "prompt, each on the rationale generated there, deep layers "
         f"({captions.layer_setting(settings.flow.deep_layers, None)}). (b) Share of fired questions whose flow fell, "
-        "by what became of the answer; if the account is right, repaired answers stand above those still wrong, and "
-        "the plan above its random control. "
-        f"(c) Questions, once per seed, by whether {first} fired and whether prompt tuning was wrong. "
-        f"{goes}{captions.level(settings)} intervals over questions, conditional on the seeds, however many of them a "
-        "question fired under. "
-        f"{captions.run(settings)}"
+        "by what became of the answer. If the paper is right, the share is larger for repaired answers than for "
+        "those still wrong, and larger for the plan than for its random control. (c) Questions, once per seed, by "
+        f"whether {first} fired and whether prompt tuning was wrong. {goes}{captions.level(settings)} intervals over "
+        f"questions, conditional on the seeds, under however many of them a question fired. {captions.run(settings)}"
     )

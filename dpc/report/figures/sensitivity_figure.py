@@ -38,8 +38,8 @@ _FIRST = {"shallow": "same_vector"}
 @figure(
     category="6 Evidence",
     caption=(
-        "How much hangs on each choice? Look for maps of one colour: there it hardly matters; a gain that stands "
-        "alone may be luck."
+        "How much depends on each choice? In a map of one colour the choice hardly matters; a single cell with a "
+        "gain may be luck."
     ),
     tables=("sensitivity",),
 )
@@ -116,13 +116,13 @@ def _caption(tables: pd.DataFrame, settings: ReportStage) -> str:
     rows = tables[tables["split"] == "calibration"]
     counts = captions.count_range([int(count) for count in rows["questions"]])
     return (
-        "How much hangs on each choice? Look for maps of one colour: there the choice hardly matters; a gain that "
-        "stands alone in its map may be luck. Each cell is one pair of settings, all others as configured (black "
-        f"frames: the configured pair, under some seed), on calibration questions ({counts} per seed), means over "
-        f"{captions.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R is "
-        "chosen anew for each pair, so a seed may never fire; elsewhere the seed's own R stays. A star: the answers of "
-        "some fired questions are not known under these settings (another vector is located than was ever masked); "
-        "the gain is the rate of firing times the mean over those that are known. A dash: under some seed none is. The "
-        "table of this name gives what is best on calibration once on test. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        "How much depends on each choice? In a map of one colour the choice hardly matters. A single cell with a "
+        "gain may be luck. Each cell is one pair of settings, all others as configured (black frames: the "
+        f"configured pair, under some seed), on calibration questions ({counts} per seed), means over "
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R "
+        "is chosen again for each pair, so a seed may never fire; in the other maps each seed keeps its R. A star: "
+        "the answers of some fired questions are not known under these settings (the located vector was never "
+        "masked); the gain is the fire rate times the mean over those that are known. A dash: under some seed none "
+        f"is known. The table of this name shows the best choices on test questions. {captions.method(settings)} "
+        f"{captions.run(settings)}"
     )

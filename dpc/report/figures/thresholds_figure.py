@@ -19,7 +19,7 @@ _LINE_STYLES = ("-", "--", "-.", ":")
 
 @figure(
     category="5 Interventions",
-    caption="Net gain on calibration against R, and the R that was chosen. No R that gains: DPC never fires.",
+    caption="Net gain on calibration against R, and the R that was chosen. If no R has a gain, DPC never fires.",
     tables=("threshold_curve",),
 )
 def thresholds(tables: Tables, settings: FiguresStage) -> Drawing:
@@ -72,8 +72,8 @@ def _caption(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
     rule = "chosen" if trigger.share == "fitted" else f"set in advance (R = {trigger.share:g})"
     tried = captions.count_range([len(curve) for curve in curves])
     return (
-        "Look for a curve that stays above 0 around its marker: a lone peak is luck, and below 0 DPC breaks more than "
-        f"it fixes. Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. Large open "
-        f"markers: the R that was {rule}. Seeds that never fire, because no R gained: {never} of "
+        "Look whether a curve stays above 0 around its marker: a single peak may be luck; below 0 DPC breaks more "
+        f"than it fixes. Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. "
+        f"Large open markers: the R that was {rule}. Seeds that never fire, because no R has a gain: {never} of "
         f"{len(curves)}. {captions.method(settings)} {captions.run(settings)}"
     )

@@ -21,8 +21,8 @@ _SPLITS = (("calibration", "--"), ("test", "-"))
 @figure(
     category="6 Evidence",
     caption=(
-        "Does the trigger pick the right questions? Look for curves well above the dotted lines, what firing at "
-        "random would give."
+        "Does the trigger pick the right questions? Look for curves well above the dotted lines, which show firing "
+        "at random."
     ),
     tables=("evidence",),
 )
@@ -112,13 +112,12 @@ def _caption(quality: pd.DataFrame, settings: ReportStage) -> str:
         if base is not None:
             told.append(f"{label} {base['positives']} of {base['questions']}")
     return (
-        "Does the trigger pick the right questions? Look for curves well above the dotted lines, what firing at random "
-        "would give (b and d: one line per seed, its share of these among the test questions that may fire). Questions "
-        "that may fire are ranked by their share of affected tokens; those without an answer, or too short, are left "
-        "out. Markers show each seed's R (filled on test, open on calibration, where R was chosen; none "
-        "where DPC never fires). Above: questions the prompt broke (right without it, wrong with it); below: all that "
-        "prompt tuning gets wrong. Different test questions: "
-        f"{', '.join(told)}; fewer than 30 are too little data. Areas are means over seeds with "
-        f"{captions.level(settings)} intervals over questions, conditional on the seeds. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        "Does the trigger pick the right questions? Look for curves well above the dotted lines, which show firing "
+        "at random (b and d: one line per seed, the share of these questions among the eligible test questions). "
+        "Eligible questions are ranked by their share of affected tokens; those without an answer, or too short, "
+        "are not eligible. Markers show each seed's R (filled on test, open on calibration, where R was chosen; "
+        "none where DPC never fires). Above: questions the prompt broke (right without it, wrong with it); below: "
+        f"all questions that prompt tuning gets wrong. Different test questions: {', '.join(told)}; fewer than 30 "
+        f"are too little data. Areas are means over seeds with {captions.level(settings)} intervals over questions, "
+        f"conditional on the seeds. {captions.method(settings)} {captions.run(settings)}"
     )
