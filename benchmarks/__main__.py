@@ -150,7 +150,7 @@ def _completed(args: argparse.Namespace) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run, or only write the page; return the exit code."""
-    from benchmarks import page, scale
+    from benchmarks import page, scale, scale_page
 
     args = _completed(arguments().parse_args(given))
     try:
@@ -158,6 +158,7 @@ def main(given: Sequence[str] | None = None) -> int:
             if not args.page_only:
                 measure(args)
             page.write(table.read(args.table), args.page)
+            scale_page.write([] if args.quick else scale.read(scale.ROWS), args.page)
             say(f"runs: {args.table}   page: {args.page}   plot: {args.page.with_suffix('.svg')}")
         if SCALE in args.only:
             return scale.main(["--page-only"] if args.page_only else ["--share", str(LOOK)] if args.quick else [])

@@ -1,11 +1,12 @@
 """Synthetic tables of one cell at a given size, written piece by piece: what the GPU stages would have left.
 
-Axes are those of `dpc/storage/columns.py`. Saliency is noise, late tokens of a question scaled by a factor of its own,
+Axes are those of docs/results.md. Saliency is noise, late tokens of a question scaled by a factor of its own,
 so that the shares of affected tokens spread; nothing else in it means anything.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from dpc.storage import tables
 PIECE, STEP_TOKENS, QUESTION_TOKENS = 32, 40, 100
 RIGHT, MENDED, BROKEN, OTHER = 0.35, 0.15, 0.08, 0.1
 """Chances: a base answer is right; an edit mends a wrong one, breaks a right one, makes another wrong answer."""
+FORMS = {"math": ("{}", r"\frac{{{}}}{{7}}", r"{}\sqrt{{3}}", "({}, 4]", "{}x^2+1"), "gsm8k": ("{}", "{}.5")}
+TRAIN_ROWS = {"math": 7500, "gsm8k": 7473}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Size:
     shortest: int
     longest: int
     """Tokens of a rationale."""
+    task: str
 
     def ids(self) -> list[tuple[str, str]]:
         """Return problem_id and split of every question."""
@@ -42,6 +46,11 @@ class Size:
     def tokens(self, problem_id: str, edit_id: str = BASE) -> int:
         """Return the length of a rationale, the same at every call."""
         return self.shortest + _hash(problem_id, edit_id) % (self.longest - self.shortest + 1)
+
+    def expression(self, number: int) -> str:
+        """Return an answer of the task."""
+        forms = FORMS[self.task]
+        return forms[number % len(forms)].format(number % 997)
 
 
 def _hash(*parts: str) -> int:
@@ -98,23 +107,18 @@ def _saliency(size: Size, problem_id: str, edit_id: str) -> dict[str, Any]:
     }
 
 
-def _expression(number: int) -> str:
-    forms = ("{}", r"\frac{{{}}}{{7}}", r"{}\sqrt{{3}}", "({}, 4]", "{}x^2+1")
-    return forms[number % len(forms)].format(number % 997)
-
-
-def _answer(problem_id: str, edit_id: str) -> str:
+def _answer(size: Size, problem_id: str, edit_id: str) -> str:
     """Return what is answered: mostly what the base answer is, whatever the edit."""
     gold = _hash(problem_id)
-    base_right, wrong = _draw(problem_id, BASE).random() < RIGHT, _expression(gold + 1)
+    base_right, wrong = _draw(problem_id, BASE).random() < RIGHT, size.expression(gold + 1)
     if edit_id == BASE:
-        return _expression(gold) if base_right else wrong
+        return size.expression(gold) if base_right else wrong
     change = _draw(problem_id, edit_id).random()
     if base_right:
-        return wrong if change < BROKEN else _expression(gold)
+        return wrong if change < BROKEN else size.expression(gold)
     if change < MENDED:
-        return _expression(gold)
-    return _expression(gold + 2 + int(change * 1e6)) if change < MENDED + OTHER else wrong
+        return size.expression(gold)
+    return size.expression(gold + 2 + int(change * 1e6)) if change < MENDED + OTHER else wrong
 
 
 def write_answers(path: Path, size: Size, keys: Iterable[tuple[str, str, str]]) -> None:
@@ -123,7 +127,7 @@ def write_answers(path: Path, size: Size, keys: Iterable[tuple[str, str, str]]) 
 
 
 def _generation(size: Size, problem_id: str, split: str, edit_id: str) -> dict[str, Any]:
-    tokens, answer = size.tokens(problem_id, edit_id), _answer(problem_id, edit_id)
+    tokens, answer = size.tokens(problem_id, edit_id), _answer(size, problem_id, edit_id)
     ids = _draw(problem_id, edit_id).integers(0, 32000, tokens, dtype=np.int32)
     return {
         "problem_id": problem_id,
@@ -145,9 +149,38 @@ def write_problems(folder: Path, size: Size) -> None:
     text = "word " * QUESTION_TOKENS
     tables.write(folder / "questions.parquet", "questions", ids.assign(question=text, prompt_text=text, source="s"), {})
     for split, own in ids.groupby("split"):
-        answers = own["problem_id"].map(lambda key: _expression(_hash(key)))
+        answers = own["problem_id"].map(lambda key: size.expression(_hash(key)))
         gold = pd.DataFrame({"problem_id": own["problem_id"], "answer": answers, "rationale": text, "steps": 5})
         tables.write(folder / "gold" / f"{split}.parquet", "gold", gold, {})
+
+
+def write_rows(folder: Path, size: Size) -> tuple[Path, Path]:
+    """Write raw training and test rows of the task; return their files."""
+    words = " ".join(f"word{k}" for k in range(QUESTION_TOKENS))
+    files = folder / "train.jsonl", folder / "test.jsonl"
+    for file, count in zip(files, (TRAIN_ROWS[size.task], size.questions["test"]), strict=True):
+        file.write_text("\n".join(json.dumps(_row(size, f"{file.stem} {k}: {words}")) for k in range(count)))
+    return files
+
+
+def _row(size: Size, question: str) -> dict[str, str]:
+    answer = size.expression(_hash(question))
+    if size.task == "math":
+        about = {"level": "Level 3", "type": "Algebra"}
+        return {"problem": question, "solution": f"{question} It is $\\boxed{{{answer}}}$.", **about}
+    return {"question": question, "answer": f"{question} So it is {answer}.\n#### {answer}"}
+
+
+def write_planted(path: Path, size: Size, rules: Iterable[str], positions: int, questions: int, seed: int) -> None:
+    """Write table `planted` of one prompt: harm at each of `positions`, and none."""
+    draw, ids = np.random.default_rng(seed), [key for key in size.ids() if int(key[0].rpartition("-")[2]) < questions]
+    keys = [(*key, position, rule) for position in range(-1, positions) for key in ids for rule in rules]
+    rows = pd.DataFrame(keys, columns=["problem_id", "split", "position", "rule"])
+    rows["located"] = draw.integers(0, size.vectors, len(rows))
+    rows = rows.assign(vectors=size.vectors, affected_share=draw.random(len(rows)), eligible=True)
+    for column in ("clean_correct", "planted_correct", "true_correct", "located_correct"):
+        rows[column] = draw.random(len(rows)) < RIGHT
+    tables.write(path, "planted", rows.assign(true_correct=rows["true_correct"].where(rows["position"] >= 0)), {})
 
 
 def write_exemplars(path: Path, size: Size, chosen: pd.DataFrame) -> None:

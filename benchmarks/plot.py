@@ -11,9 +11,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from benchmarks import table
 from benchmarks.suite import Pair
 from benchmarks.table import Runs
-from dpc.report import drawing
+from dpc.report import colours, drawing
 
-COLOURS = {"eager": drawing.BLUE, "ones_gate": drawing.ORANGE, "floor": drawing.GREEN}
+COLOURS = {"eager": colours.BLUE, "ones_gate": colours.ORANGE, "floor": colours.GREEN}
 MARKS = {1: ("o", "-"), 4: ("s", "--")}
 TICKS = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20)
 
@@ -56,7 +56,7 @@ def _over_length(
 ) -> None:
     _lines(axes, runs, pairs, column, names)
     _targets(axes, pairs, quantity)
-    axes.axhline(1, color=drawing.GREY, linewidth=0.8)
+    axes.axhline(1, color=colours.GREY, linewidth=0.8)
     lengths = sorted({int(pair.work.options["length"]) for pair in pairs})
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(lengths))
@@ -71,7 +71,7 @@ def _over_length(
 
 def _dots(axes: Axes, runs: Runs, pairs: Sequence[Pair], names: Mapping[str, str]) -> None:
     """Draw a row per pair: time filled, memory open, targets as bars."""
-    styles = {"seconds": (drawing.BLUE, "time", drawing.BLUE), "peak_mb": (drawing.RED, "peak memory", "white")}
+    styles = {"seconds": (colours.BLUE, "time", colours.BLUE), "peak_mb": (colours.RED, "peak memory", "white")}
     seen = set()
     for y, pair in enumerate(pairs):
         for column, (colour, label, fill) in styles.items():
@@ -99,7 +99,7 @@ def _dots(axes: Axes, runs: Runs, pairs: Sequence[Pair], names: Mapping[str, str
     labels = [f"{pair.part}: {names[pair.ours]} / {names[pair.other]}\n{pair.label}".replace("`", "") for pair in pairs]
     axes.set_yticks(range(len(pairs)), labels)
     axes.set_ylim(len(pairs) - 0.4, -0.6)
-    axes.axvline(1, color=drawing.GREY, linewidth=0.8)
+    axes.axvline(1, color=colours.GREY, linewidth=0.8)
     _log_ratio(axes, "x")
     axes.set_xlabel("ours / other (ratio of seconds, or of peak MB)")
     axes.set_title("The rest: time and peak memory")

@@ -1,7 +1,8 @@
 """Every CPU stage on synthetic cells of the paper's size: seconds and peak memory beside what its rule asks for.
 
-`python -m benchmarks --only scale` writes docs/scale.md. `--share 0.1` takes a tenth of the questions, for a look. The
-tables of a cell take up to 10 GB in a temporary folder, which is removed.
+`python -m benchmarks --only scale` writes docs/scale.jsonl and the last section of docs/benchmarks.md. `--share 0.1`
+takes a tenth of the questions, for a look. The tables of a cell take up to 10 GB in a temporary folder, which is
+removed.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import pandas as pd
 import yaml
 
 from benchmarks import cell_tables as made
+from benchmarks import scale_page
 from benchmarks.cell_tables import Size
-from benchmarks.page import markdown
+from benchmarks.scale_page import Row
+from dpc.analysis.readings.locating import NORM, RULES
 from dpc.analysis.studies.saliency_variants import measurements
 from dpc.config.settings import Config, load_config
 from dpc.config.slices import slice_for
@@ -31,26 +34,29 @@ from dpc.errors import DpcError
 from dpc.pipeline import cost, cpu_cost
 from dpc.plans.registry import edits_of
 from dpc.prompts.edits import ACT, BASE, UNPROMPTED
+from dpc.report import exhibits
 from dpc.storage import tables
+from dpc.tasks.splits import NAMES as SPLITS
 
 ROOT = Path(__file__).parents[1]
+ROWS = Path("docs/scale.jsonl")
 RECIPE, SEED, LAST_HEAD = "paper", 0, {"layer": 3, "head": 2, "gain": 1.0, "se": 0.1, "questions": 200}
 CELLS = {"llama2-13b": ("math", 40, 64, 1024), "llama3-8b": ("gsm8k", 32, 64, 512)}
 """Model: dataset, layers, and the shortest and longest rationale."""
 SWEPT = {"gammas": [0.0, 30.0]}
-LIMIT_MB, LIMITS = 4000, {"sweep_choices": 120.0}
-"""No stage may take more, or more seconds than these, others a minute."""
-Row = dict[str, Any]
+SEEDS, CELLS_OF_STUDY, DRY_RUNS = 3, 27, 3
+"""Cells that the figures of a model, dataset and recipe show, and that the tables of the study show."""
+PROFILE = {"asked_mb": 4000, "asked_minutes": 60}
+"""What slurm/profile.yaml asks for where a rule names nothing."""
 LAUNCH = """import json, os, sys
 _, status, used = os.wait4(os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:]), 0)
 print(json.dumps([status, used.ru_utime + used.ru_stime, used.ru_maxrss]))"""
 """A small process in between: the kernel counts the memory of whoever starts a process as that process's own."""
 
 
-def config_of(model: str, dataset: str) -> Config:
-    """Return the shipped configuration for one cell, with a part `sweep`."""
+def shipped() -> Config:
+    """Return the shipped configuration with a part `sweep`."""
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
-    raw["study"] |= {"models": [model], "datasets": [dataset], "recipes": [RECIPE], "prompt_seeds": [SEED]}
     raw["sensitivity"] |= SWEPT
     return load_config(raw)
 
@@ -65,44 +71,51 @@ class Bench:
     rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.dataset, layers, *lengths = CELLS[self.model]
-        self.config = config_of(self.model, self.dataset)
+        self.dataset, layers, shortest, longest = CELLS[self.model]
+        self.config = shipped()
         dataset = self.config.datasets[self.dataset]
         counts = {"calibration": dataset.splits.calibration, "test": cost.test_rows(dataset)}
         scaled = {split: max(60, round(self.share * count)) for split, count in counts.items()}
-        self.size = Size(scaled, layers, self.config.recipes[RECIPE].vectors, *lengths)
+        self.size = Size(scaled, layers, self.config.recipes[RECIPE].vectors, shortest, longest, dataset.task)
         self.place = cost.Place(self.model, self.dataset, RECIPE)
 
     def at(self, name: str) -> Path:
         """Return the path of a table."""
         return self.folder / f"{name}.parquet"
 
+    def copies(self, scope: exhibits.Scope, cells: int) -> list[Path]:
+        """Return the tables that figures and tables of a scope are made from: of so many cells, all as this one."""
+        return [
+            _linked(self.at(name), cell)
+            for name in exhibits.needed(scope)
+            for cell in range(1 if name == "exemplars" else cells)
+        ]
+
     def run(
-        self, rule: str, stage: str = "", more: dict[str, Any] | None = None, about: str = "", **flags: Any
+        self, rule: str, stage: str = "", more: Row | None = None, about: str = "", cells: int = 1, **flags: Any
     ) -> None:
         """Run a rule's stage in a fresh process and note what it took. Raises DpcError if it fails.
 
-        `more` goes into its settings; `about` tells the jobs of a rule apart.
+        `more` goes into its settings; `about` tells the jobs of a rule apart; `cells` is how many the job is about.
         """
         settings = slice_for(stage or rule, self.config, **self._wanted(more or {}))
         line = [sys.executable, "-m", "dpc", stage or rule, "--settings", settings]
         for flag, value in flags.items():
             values = value if isinstance(value, list) else [value]
             line += [f"--{flag.replace('_', '-')}", *map(str, values)]
-        started = time.perf_counter()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        launched = [sys.executable, "-S", "-c", LAUNCH, *line]
-        done = subprocess.run(launched, env=environment, stdout=subprocess.PIPE, check=True)
-        status, cpu_seconds, peak_kb = json.loads(done.stdout.splitlines()[-1])
-        if status:
-            raise DpcError(f"benchmarks: {rule} ended with {os.waitstatus_to_exitcode(status)}; expected 0")
+        seconds, cpu_seconds, peak_mb = measured(rule, line)
         self.rows.append({
-            "cell": f"{self.model} × {self.dataset}", "rule": rule, "about": about,
-            "seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds, "peak_mb": peak_kb / 1024,
-            "asked_mb": cpu_cost.memory_mb(self.config, rule, [self.place]),
-            "asked_minutes": cpu_cost.minutes(self.config, rule, [self.place]),
+            "cell": f"{self.model} × {self.dataset}", "rule": rule, "about": about, "seconds": seconds,
+            "cpu_seconds": cpu_seconds, "peak_mb": peak_mb, **self.asked(rule, cells),
         })  # fmt: skip
-        print(f"{rule}: {self.rows[-1]['cpu_seconds']:.1f} s, {self.rows[-1]['peak_mb']:.0f} MB", file=sys.stderr)
+        print(f"{rule}: {cpu_seconds:.1f} s, {peak_mb:.0f} MB", file=sys.stderr)
+
+    def asked(self, rule: str, cells: int) -> Row:
+        """Return what a rule asks for at its first attempt, of a job about so many cells."""
+        if rule not in cpu_cost.NEEDS:
+            return PROFILE
+        job = self.config, rule, [self.place] * cells
+        return {"asked_mb": cpu_cost.memory_mb(*job), "asked_minutes": cpu_cost.minutes(*job)}
 
     def _wanted(self, more: dict[str, Any]) -> dict[str, Any]:
         names = {"model_name": self.model, "dataset_name": self.dataset}
@@ -125,6 +138,26 @@ class Bench:
         made.write_answers(self.at(part), self.size, keys)
 
 
+def measured(name: str, line: list[str]) -> tuple[float, float, float]:
+    """Run a command line; return its seconds, its processor seconds and its peak in MB. Raises DpcError if it fails."""
+    started = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launched = [sys.executable, "-S", "-c", LAUNCH, *line]
+    done = subprocess.run(launched, env=environment, stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    status, cpu_seconds, peak_kb = json.loads(done.stdout.splitlines()[-1])
+    if status:
+        raise DpcError(f"benchmarks: {name} ended with {os.waitstatus_to_exitcode(status)}; expected 0")
+    return time.perf_counter() - started, cpu_seconds, peak_kb / 1024
+
+
+def _linked(table: Path, number: int) -> Path:
+    """Return another name of a table, so that it counts as another cell's."""
+    link = table.with_name(f"{number}-{table.name}")
+    link.unlink(missing_ok=True)
+    link.hardlink_to(table)
+    return link
+
+
 def prepare(bench: Bench) -> None:
     """Write what comes before the first CPU stage."""
     size, ids = bench.size, bench.size.ids()
@@ -142,6 +175,7 @@ def prepare(bench: Bench) -> None:
 def study(bench: Bench) -> None:
     """Run every CPU stage of the cell in the order of the work, and write what GPU stages make in between."""
     at, run = bench.at, bench.run
+    questions(bench)
     study_plans = {"plans": ["always", "static_candidates"]}
     run("read_flow", saliency=at("saliency"), generations=at("base"), out=at("flow"))
     base = [bench.grade("base", split) for split in ("calibration", "test")]
@@ -154,7 +188,7 @@ def study(bench: Bench) -> None:
     bench.answer("calibration", "plans-calibration")
     regenerated = [bench.grade("calibration", "calibration")]
     run("fit_thresholds", flow=at("flow"), base=base[0], regenerated=regenerated[0], plans=at("plans-calibration"),
-        out=at("thresholds"), curve=at("curve"))  # fmt: skip
+        out=at("thresholds"), curve=at("threshold_curve"))  # fmt: skip
     run("plan", flow=at("flow"), split="test", thresholds=at("thresholds"), act_heads=at("heads"),
         out=at("plans-test"))  # fmt: skip
     run("plan_oracles", "plan", {"plans": bench.config.study.oracles}, flow=at("flow"), split="test",
@@ -179,6 +213,30 @@ def study(bench: Bench) -> None:
     run("compare_variants", saliency=at("variants-saliency"), generations=at("base"), plans=at("plans-calibration"),
         base=base[0], regenerated=regenerated[0], thresholds=at("thresholds"), out=at("variants"))  # fmt: skip
     report(bench)
+    validation(bench)
+
+
+def questions(bench: Bench) -> None:
+    """Read, cut and grade the rows of the dataset; render its prompts with worked examples."""
+    folder, (train, test) = bench.folder / "problems", made.write_rows(bench.folder, bench.size)
+    gold = [folder / f"{split}.parquet" for split in SPLITS]
+    asked: dict[str, Any] = {"train": train, "test": test, "questions": folder / "questions.parquet", "gold": gold}
+    bench.run("load_problems", more={"dataset": bench.dataset}, **asked)
+    shots = {"format": bench.config.formats["plain_4_shot"]}
+    bench.run("render_prompts", "render_questions", shots, model=folder, problems=asked["questions"],
+              tuning=folder / "tuning.parquet", questions=folder / "rendered.parquet")  # fmt: skip
+
+
+def validation(bench: Bench) -> None:
+    """Sum up planted harm over all prompts of the cell."""
+    how = bench.config.validation
+    files = []
+    for seed in (*how.choosing_seeds, *how.held_out_seeds):
+        files.append(bench.folder / f"planted-{seed}.parquet")
+        made.write_planted(files[-1], bench.size, [*RULES, NORM], how.planting.positions, how.planting.questions, seed)
+    out = bench.folder / "validation"
+    bench.run("write_validation", more=how.model_dump() | {"recipe": RECIPE}, planted=files, folder=out,
+              out=out / "validation.parquet")  # fmt: skip
 
 
 def measured_again(bench: Bench) -> None:
@@ -197,75 +255,49 @@ def measured_again(bench: Bench) -> None:
 
 
 def report(bench: Bench) -> None:
-    """Draw figures and write tables, of the one cell."""
-    at, run, out = bench.at, bench.run, bench.folder / "report"
-    outcomes: dict[str, Any] = {"outcomes": at("outcomes"), "evaluation": at("evaluation")}
-    curves: dict[str, Any] = {name: at(name) for name in ("layers", "accumulation", "positions", "findings")}
-    run("draw_figures", **outcomes, **curves, evidence=at("evidence"), curves=at("curve"), exemplars=at("exemplars"),
-        folder=out)  # fmt: skip
-    run("draw_overview", **outcomes, folder=out)
-    run("draw_mechanism", mechanisms=at("mechanism"), folder=out)
-    run("draw_evidence", evidence=at("evidence"), sensitivity=at("sensitivity"), folder=out)
-    run("write_tables", **outcomes, findings=at("findings"), folder=out)
-    run("write_evidence", evidence=at("evidence"), outcomes=at("outcomes"), sensitivity=at("sensitivity"),
-        variants=at("variants"), mechanism=at("mechanism"), folder=out)  # fmt: skip
+    """Draw figures of three prompt seeds and write the tables of the whole study, all of them cells of this size."""
+    out, study = bench.folder / "report", bench.config.study
+    bench.run("draw_figures", cells=SEEDS, tables=bench.copies("cell", SEEDS), folder=out)
+    bench.run("draw_overview", cells=SEEDS, tables=bench.copies("recipes", SEEDS), folder=out)
+    whole = {"models": study.models, "datasets": study.datasets}
+    files = bench.copies("study", CELLS_OF_STUDY)
+    bench.run("write_tables", more=whole, cells=CELLS_OF_STUDY, tables=files, folder=out)
 
 
-def measure(models: list[str], share: float, rows: Path) -> None:
-    """Measure cells; write a row per stage to `rows`, where those of other cells stay."""
+def dry_run() -> Row:
+    """Plan the shipped grid; the fastest of some runs, as other work on the machine counts as its own."""
+    line = ["snakemake", "--dry-run", "--quiet", "all", "--snakefile", str(ROOT / "Snakefile"), "--configfile"]
+    runs = []
+    for _ in range(DRY_RUNS):
+        with tempfile.TemporaryDirectory(prefix="dpc-plan-") as empty:
+            whole = [sys.executable, "-m", *line, str(ROOT / "config.yaml"), "--directory", empty]
+            runs.append(measured("dry run", whole))
+    seconds, cpu_seconds, peak_mb = min(runs, key=lambda run: run[1])
+    figures = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak_mb}
+    return {"cell": "shipped grid", "rule": "dry run", "about": "", **figures, **PROFILE}
+
+
+def measure(models: list[str], share: float, file: Path) -> None:
+    """Measure cells and the dry run; write a row per stage to `file`, where those of other cells stay."""
     for model in models:
         with tempfile.TemporaryDirectory(prefix="dpc-scale-") as folder:
             bench = Bench(model, Path(folder), share)
             prepare(bench)
             study(bench)
-        others = [row for row in read(rows) if row["cell"] != bench.rows[0]["cell"]]
-        rows.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps({**row, "share": share}) for row in bench.rows]
-        rows.write_text("\n".join([*map(json.dumps, others), *lines]) + "\n")
+        keep(file, bench.rows, share)
+    keep(file, [dry_run()], share)
+
+
+def keep(file: Path, rows: list[Row], share: float) -> None:
+    """Write the rows of a cell, in place of what was measured of it before."""
+    others = [row for row in read(file) if row["cell"] != rows[0]["cell"]]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(json.dumps(row) for row in [*others, *({**row, "share": share} for row in rows)]) + "\n")
 
 
 def read(rows: Path) -> list[Row]:
     """Return the rows measured so far."""
     return [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
-
-
-def faults(rows: list[Row]) -> list[str]:
-    """Return, one a line, what does not hold: memory and time asked for, and the limits above."""
-    found = []
-    for row in rows:
-        most = min(row["asked_mb"], LIMIT_MB)
-        if row["peak_mb"] > most:
-            found.append(f"{row['cell']}, {row['rule']}: {row['peak_mb']:.0f} MB, expected at most {most}")
-        longest = min(60 * row["asked_minutes"], LIMITS.get(row["rule"], 60.0))
-        if row["cpu_seconds"] > longest:
-            found.append(f"{row['cell']}, {row['rule']}: {row['cpu_seconds']:.0f} s, expected at most {longest:.0f}")
-    return found
-
-
-HEAD = """# CPU stages at the paper's size
-
-Written by `python -m benchmarks --only scale`; its rows are in `scale.jsonl`. Tables of one cell are synthetic: every
-question's saliency, answers under every plan, saliency again where DPC fires. *Seconds* are of the processor (one
-core), *passed* by the clock, on a machine that others may use. *Asked* is what the rule asks a scheduler for at its
-first attempt."""
-
-
-def page(rows: list[Row]) -> str:
-    """Return docs/scale.md: nothing but what stands in the rows."""
-    parts = [HEAD]
-    names = ["rule", "seconds", "passed", "peak MB", "asked MB", "asked minutes"]
-    for cell, group in itertools.groupby(rows, key=lambda row: row["cell"]):
-        own = list(group)
-        lines = [
-            [f"`{row['rule']}` {row['about']}".strip(), f"{row['cpu_seconds']:.1f}", f"{row['seconds']:.1f}",
-             f"{row['peak_mb']:,.0f}", f"{row['asked_mb']:,}", str(row["asked_minutes"])]
-            for row in own
-        ]  # fmt: skip
-        size = "" if own[0]["share"] == 1 else f"**A look at {own[0]['share']:g} of the questions.**\n\n"
-        parts.append(f"## {cell}\n\n{size}{markdown(names, lines, 1)}")
-    told = [f"- **Missed**: {line}" for line in faults(rows)]
-    parts.append("\n".join(told or ["Every stage fits its first attempt."]))
-    return "\n\n".join(parts) + "\n"
 
 
 def main(given: list[str] | None = None) -> int:
@@ -274,15 +306,16 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--model", action="append", choices=list(CELLS), default=[], help="default: both cells")
     parser.add_argument("--share", type=float, default=1.0, help="of the questions")
     parser.add_argument("--page-only", action="store_true", help="write the page from the rows that are there")
-    parser.add_argument("--page", type=Path, help="default: docs/scale.md, or results/bench/scale.md of a share")
     args = parser.parse_args(given)
-    out = args.page or Path("docs/scale.md" if args.share == 1 else "results/bench/scale.md")
+    file, page = ROWS, Path("docs/benchmarks.md")
+    if args.share != 1:
+        file, page = Path("results/bench/scale.jsonl"), Path("results/bench/scale.md")
     if not args.page_only:
-        measure(args.model or list(CELLS), args.share, out.with_suffix(".jsonl"))
-    rows = read(out.with_suffix(".jsonl"))
-    out.write_text(page(rows))
-    print("\n".join([f"page: {out}", *faults(rows)]), file=sys.stderr)
-    return 1 if faults(rows) else 0
+        measure(args.model or list(CELLS), args.share, file)
+    rows = read(file)
+    scale_page.write(rows, page)
+    print("\n".join(scale_page.faults(rows)), file=sys.stderr)
+    return 1 if scale_page.faults(rows) else 0
 
 
 if __name__ == "__main__":

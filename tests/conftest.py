@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,24 @@ def real_data() -> Path:
     if not (DATA / "gsm8k" / "test.jsonl").is_file():
         pytest.skip("no benchmark files: set DPC_DATA to a folder with gsm8k/, aqua/ and math/")
     return DATA
+
+
+@pytest.fixture(scope="module")
+def small_cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the inputs of every torch stage, for a cell that takes a second."""
+    from tests.support import resumable
+
+    folder = tmp_path_factory.mktemp("small_cell")
+    resumable.make(folder)
+    return folder
+
+
+@pytest.fixture
+def still_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make seconds and dates equal in all runs, so that files may be compared."""
+    epoch = time.gmtime(0)
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+    monkeypatch.setattr("time.gmtime", lambda *_: epoch)
 
 
 @pytest.fixture(autouse=True)

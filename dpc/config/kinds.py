@@ -65,7 +65,7 @@ def _layers(value: Any) -> Any:
 def _distinct(values: list[T]) -> list[T]:
     for value in values:
         if values.count(value) > 1:
-            raise ValueError(f"{value!r} stands there more than once; write it once")
+            raise ValueError(f"{value!r} appears more than once; write it once")
     return values
 
 

@@ -66,7 +66,7 @@ def _halved(size: int) -> int:
             "a single question does not fit into memory; use a larger GPU, models.NAME.dtype: bfloat16 or a shorter "
             "datasets.NAME.max_new_tokens"
         )
-    log.warning("out of memory with %d rows in a batch; going on with %d", size, (size + 1) // 2)
+    log.warning("out of memory with %d rows in a batch; continuing with %d", size, (size + 1) // 2)
     return (size + 1) // 2
 
 

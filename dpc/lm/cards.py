@@ -29,7 +29,7 @@ def placement(folder: Path, dtype: str, device: torch.device) -> dict[str, Any]:
     if weights > visible * card * CARD_SHARE:
         raise DpcError(
             f"{folder}: found {visible} card(s) of {card / 1e9:.0f} GB, expected room for {weights / 1e9:.0f} GB of "
-            "weights and a tenth more; write cluster.gpu_memory_gb as it is, or cluster.gpus: as many as are needed"
+            "weights and a tenth more; correct cluster.gpu_memory_gb, or raise cluster.gpus"
         )
     return spread(min(visible, cards(weights / 1e9, card / 1e9)), int(card * CARD_SHARE))
 

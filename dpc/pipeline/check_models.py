@@ -119,7 +119,7 @@ def _check_template(config: Config, name: str, first: str | None) -> None:
         form = config.format_of(name, dataset)
         if first and not form.chat and (form.instruction or form.template).startswith(first):
             raise DpcError(
-                f"datasets.{dataset}: its text begins with {first!r}, which stands in front of every sequence of "
+                f"datasets.{dataset}: its text begins with {first!r}, which comes first in every sequence of "
                 f"models.{name} anyway; remove it from `template` or `instruction`, or write models.{name}.bos: false"
             )
 

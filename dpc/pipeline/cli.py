@@ -104,7 +104,7 @@ def _keep(file: Path) -> None:
         if kept and not kept.exists():
             kept.hardlink_to(file)
     except OSError as error:
-        log.warning("a second attempt will lose this log, which cannot have two names: %s", error.strerror)
+        log.warning("a second attempt will lose this log, as the file system has no hard links: %s", error.strerror)
 
 
 def _header(stage: str, arguments: argparse.Namespace, argv: list[str]) -> None:
@@ -165,7 +165,7 @@ def main(argv: list[str]) -> int:
         return 1
     except Exception as error:
         if _is_disk_full(error):
-            log.error("error: no space left to write to; free some and run the same command again: what is saved stays")
+            log.error("error: no space left on the disk; free some and run the same command again: saved work is kept")
             return 1
         log.exception("error: %s stopped by an unexpected fault; please report it with this log", stage)
         return 1

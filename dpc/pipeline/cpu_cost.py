@@ -1,14 +1,16 @@
 """What a CPU job asks a scheduler for: memory and minutes from questions, layers, vectors and rationale tokens.
 
 Memory takes rationales at their longest, time at half of it, as `cost.py` does. The constants are what `make bench`
-measures at the paper's size (docs/scale.md), doubled for time.
+measures at the paper's size (docs/benchmarks.md), doubled for time.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dpc.config.settings import Config
 from dpc.pipeline import cost
@@ -20,13 +22,23 @@ SCANNED_ROWS = 128
 """Rows of saliency held at a time, as float32 and, one by one, as float64."""
 MB_PER_SECOND = 60
 """Saliency read and derived from."""
-ANSWER_BYTES, OUTCOME_BYTES = 20, 1500
+ANSWER_BYTES, OUTCOME_BYTES = 20, 600
 """Per token of an answer held in memory, its id and text; per row of a table of outcomes or evidence, texts aside."""
 ANSWERS_PER_SECOND = 150
 """Graded: a wrong MATH answer takes 5 ms."""
 ROWS_PER_SECOND = 3000
 """Of outcomes, joined or drawn."""
-MOST_PLANS = 20
+EXEMPLARS = 2
+"""Whole maps drawn of a cell."""
+
+
+class Need(NamedTuple):
+    """What a stage takes for one cell."""
+
+    mb: float
+    seconds: float
+    once_mb: float = 0.0
+    """Of the first prompt seed alone."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,12 @@ class Cell:
         """Return how long reading all saliency of the cell takes."""
         return self.questions * self.row_mb / 2 / MB_PER_SECOND
 
+    @property
+    def map_mb(self) -> float:
+        """Return the size of the full maps of an exemplar, of all layers."""
+        positions = 1 + self.vectors + cost.QUESTION_TOKENS + self.tokens
+        return self.layers * positions**2 * 4 / 1e6
+
     def kept_mb(self, rows: int) -> float:
         """Return the memory of so many rows of saliency as float64."""
         return 2 * rows * self.row_mb
@@ -79,30 +97,36 @@ def cell_of(config: Config, place: Place) -> Cell:
     )
 
 
-def _scanning(kept: Callable[[Cell], int] = lambda cell: 0) -> Callable[[Cell], tuple[float, float]]:
+def _scanning(kept: Callable[[Cell], int] = lambda cell: 0) -> Callable[[Cell], Need]:
     """Return what a stage takes that goes through saliency and keeps so many rows of it."""
-    return lambda cell: (3 * SCANNED_ROWS * cell.row_mb + cell.kept_mb(kept(cell)), cell.saliency_seconds)
+    return lambda cell: Need(3 * SCANNED_ROWS * cell.row_mb + cell.kept_mb(kept(cell)), cell.saliency_seconds)
 
 
-def _answers(cell: Cell) -> tuple[float, float]:
-    return cell.answers * cell.tokens * ANSWER_BYTES / 1e6, cell.answers / ANSWERS_PER_SECOND
+def _answers(cell: Cell) -> Need:
+    return Need(cell.answers * cell.tokens * ANSWER_BYTES / 1e6, cell.answers / ANSWERS_PER_SECOND)
 
 
-def _flow(cell: Cell) -> tuple[float, float]:
-    return cell.questions * (cell.tokens + cell.vectors) * 16 / 1e6, cell.questions / ROWS_PER_SECOND
+def _flow(cell: Cell) -> Need:
+    return Need(cell.questions * (cell.tokens + cell.vectors) * 16 / 1e6, cell.questions / ROWS_PER_SECOND)
 
 
-def _outcomes(cell: Cell) -> tuple[float, float]:
-    return cell.planned * OUTCOME_BYTES / 1e6, cell.planned / ROWS_PER_SECOND
+def _outcomes(cell: Cell) -> Need:
+    return Need(cell.planned * OUTCOME_BYTES / 1e6, cell.planned / ROWS_PER_SECOND)
 
 
-def _with_texts(cell: Cell) -> tuple[float, float]:
+def _evaluation(cell: Cell) -> Need:
     """The answers of all parts, and their rows of outcomes."""
-    (texts, seconds), (rows, joined) = _answers(cell), _outcomes(cell)
-    return 2 * texts + rows, seconds + joined
+    answers, rows = _answers(cell), _outcomes(cell)
+    return Need(2 * answers.mb + rows.mb, answers.seconds + rows.seconds)
 
 
-NEEDS: dict[str, Callable[[Cell], tuple[float, float]]] = {
+def _figures(cell: Cell) -> Need:
+    """Rows of outcomes; texts for the case page and full maps of the first seed."""
+    rows = _outcomes(cell)
+    return Need(rows.mb, rows.seconds, _answers(cell).mb + 2 * EXEMPLARS * cell.map_mb)
+
+
+NEEDS: dict[str, Callable[[Cell], Need]] = {
     "read_flow": _scanning(),
     "run_study": _scanning(lambda cell: cell.sampled),
     "sweep_choices": _scanning(lambda cell: cell.calibration),
@@ -117,8 +141,8 @@ NEEDS: dict[str, Callable[[Cell], tuple[float, float]]] = {
     "plan_sweep": _flow,
     "fit_thresholds": _flow,
     "gather_evidence": _flow,
-    "evaluate": _with_texts,
-    "draw_figures": _with_texts,
+    "evaluate": _evaluation,
+    "draw_figures": _figures,
     "draw_overview": _outcomes,
     "write_tables": _outcomes,
 }
@@ -127,11 +151,17 @@ NEEDS: dict[str, Callable[[Cell], tuple[float, float]]] = {
 
 def memory_mb(config: Config, rule: str, places: Iterable[Place], attempt: int = 1) -> int:
     """Return the memory of a job that is about these cells."""
-    return attempt * (BASE_MB + round(sum(NEEDS[rule](cell_of(config, place))[0] for place in places)))
+    needs = _needs(config, rule, places)
+    return attempt * (BASE_MB + round(sum(count * need.mb + need.once_mb for count, need in needs)))
 
 
 def minutes(config: Config, rule: str, places: Iterable[Place], attempt: int = 1) -> int:
     """Return the time limit of a job that is about these cells."""
-    seconds = sum(NEEDS[rule](cell_of(config, place))[1] for place in places)
+    seconds = sum(count * need.seconds for count, need in _needs(config, rule, places))
     wanted = attempt * (START_MINUTES + SAFETY * seconds / 60)
     return math.ceil(min(wanted, 60 * config.cluster.max_hours))
+
+
+def _needs(config: Config, rule: str, places: Iterable[Place]) -> list[tuple[int, Need]]:
+    """Return how often each cell is there, once per prompt seed, and what it needs."""
+    return [(count, NEEDS[rule](cell_of(config, place))) for place, count in Counter(places).items()]

@@ -1,4 +1,7 @@
-"""Phrases that captions share: which run, which settings, how numbers are written."""
+"""Sentences that captions share: which run, which settings, how numbers are written.
+
+A figure's own caption is in `figures/NAME_figure.py`, a table's in `tables/NAME_table.py`.
+"""
 
 from __future__ import annotations
 
@@ -216,19 +219,19 @@ def _firing(settings: ReportStage) -> str:
     trigger = settings.trigger
     unit = trigger.granularity
     share = "a share R" if trigger.share == "fitted" else f"a share R = {trigger.share:g}"
-    also = ", and whose accumulation is significant" * (trigger.rule == "share_and_accumulation")
+    also = ", and its accumulation is significant" * (trigger.rule == "share_and_accumulation")
     usual = "the former half's mean"
     if trigger.baseline == "constant":
         usual = "the mean in former halves of right calibration answers"
     notes = [f"flow: saliency per {unit}, deep layers"]
     if trigger.baseline == "detrend":
-        notes.append("each token's first divided by what right calibration answers have at its place")
+        notes.append("each token's flow is first divided by the mean of right calibration answers at its position")
     if trigger.share == "fitted":
         notes.append(f"R: per seed, chosen on calibration for {_CHOSEN_BY[trigger.choose_by]}")
     notes.append(f"never below {counted(trigger.min_tokens, 'token')} or without an answer")
     return (
-        f"DPC fires on an answer where more than {share} of the latter half's {unit}s get more flow from the "
-        f"prompt than κ = {trigger.kappa:g} times {usual}{also} ({'; '.join(notes)})."
+        f"DPC fires on an answer if more than {share} of the latter half's {unit}s get more flow from the prompt "
+        f"than κ = {trigger.kappa:g} times {usual}{also} ({'; '.join(notes)})."
     )
 
 
@@ -256,7 +259,7 @@ def _unusual(settings: ReportStage) -> str:
         for name, field in type(values).model_fields.items()
         if f"{group}.{name}" not in _SAID and getattr(values, name) != field.default
     ]
-    return f" Otherwise than by default: {', '.join(changed)}." if changed else ""
+    return f" Other than the defaults: {', '.join(changed)}." if changed else ""
 
 
 def starred(gain: str, known: float) -> str:

@@ -1,4 +1,4 @@
-"""What every figure shares: style, colours, names for people, captions inside the picture, and saving.
+"""What every figure shares: style, names for people, captions inside the picture, and saving.
 
 Bytes are the same from run to run: the Agg backend is forced, a user's own matplotlibrc is set aside, dates
 are pinned and ids are hashed with a fixed salt. Importing this module applies all of that.
@@ -22,6 +22,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from dpc.report import colours
 from dpc.storage.files import atomic
 
 # Both the PDF's creation date and the font subsets inside it take their time from here.
@@ -29,14 +30,6 @@ os.environ["SOURCE_DATE_EPOCH"] = "0"
 matplotlib.use("Agg")
 matplotlib.rcdefaults()
 matplotlib.style.use(Path(__file__).with_name("style.mplstyle"))
-
-# Okabe and Ito's palette: told apart by readers with any common form of colour blindness.
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#F0E442", "#222222"
-GREY, LIGHT = "#767676", "#ECECEC"
-SEED_COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
-SEED_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-RIGHT, WRONG = BLUE, RED
 
 WIDTH = 7.2  # inches
 MARGIN = 0.12  # inches
@@ -53,11 +46,6 @@ class Drawing(NamedTuple):
 
     figure: Figure
     caption: str
-
-
-def series_look(number: int) -> tuple[str, str]:
-    """Return colour and marker of series `number` (a seed, a plan); they begin again after the last."""
-    return SEED_COLOURS[number % len(SEED_COLOURS)], SEED_MARKERS[number % len(SEED_MARKERS)]
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -148,7 +136,7 @@ def text_at(
     size: float,
     *,
     weight: str = "normal",
-    color: str = BLACK,
+    color: str = colours.BLACK,
     gid: str | None = None,
 ) -> None:
     """Write one line, its baseline a little above `y`; `x` and `y` in inches from the lower left corner."""
@@ -163,12 +151,14 @@ def heading(axes: Axes, title: str, notes: Sequence[str], lines: int) -> None:
     axes.set_title(title, pad=4 + lines * size * LINE)
     if notes:
         text = "\n".join([*notes, *[" "] * (lines - len(notes))])
-        axes.annotate(text, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=size, va="bottom", color=BLACK)
+        axes.annotate(
+            text, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=size, va="bottom", color=colours.BLACK
+        )
 
 
 def say(axes: Axes, text: str, height: float = 0.5) -> None:
     """Write `text` in the middle of `axes`, or at another share of their height: what is missing, and why."""
-    axes.text(0.5, height, text, transform=axes.transAxes, ha="center", va="center", color=GREY, style="italic")
+    axes.text(0.5, height, text, transform=axes.transAxes, ha="center", va="center", color=colours.GREY, style="italic")
 
 
 def layer_axis(axes: Axes, which: str) -> None:
@@ -193,7 +183,7 @@ def dodge(number: int, count: int, room: float) -> float:
     return 0.0 if count < 2 else room * (number / (count - 1) - 0.5)
 
 
-def mark_band(axes: Axes, band: tuple[int, int], label: str, color: str = LIGHT) -> None:
+def mark_band(axes: Axes, band: tuple[int, int], label: str, color: str = colours.LIGHT) -> None:
     """Shade layers `band`, inclusive, on a layer x-axis, and name it at the top."""
     axes.axvspan(band[0] - 0.5, band[1] + 0.5, color=color, zorder=0, linewidth=0)
     place = ((band[0] + band[1]) / 2, 1.0)
@@ -205,7 +195,7 @@ def mark_band(axes: Axes, band: tuple[int, int], label: str, color: str = LIGHT)
         "offset points",
         ha="center",
         fontsize=6.5,
-        color=GREY,
+        color=colours.GREY,
     )
 
 

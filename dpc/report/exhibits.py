@@ -24,7 +24,7 @@ class Exhibit:
     caption: str
     """One sentence for the report; the long caption, with settings and counts, stands in the figure or table itself."""
     tables: tuple[str, ...]
-    """The tables it is made from (`dpc/storage/columns.py`), of every seed; `exemplars` of the first seed alone."""
+    """The tables it is made from (docs/results.md), of every seed; `exemplars` of the first seed alone."""
     of: Scope
     """What it shows: a model, dataset and recipe; all recipes of a model and dataset; or the whole study."""
     note: str = ""

@@ -1,8 +1,4 @@
-"""The columns of every Parquet table.
-
-A row is a question unless the schema says otherwise; `problem_id` crosses every stage unchanged. Lists over several
-axes are stored flat in C order, their axes named in the comment: L layer, T rationale token, N prompt vector.
-"""
+"""The columns of every Parquet table and their types; `meanings.py` says what each means (docs/results.md)."""
 
 from __future__ import annotations
 
@@ -11,162 +7,157 @@ import pyarrow as pa
 _S, _B, _I, _F = pa.string(), pa.bool_(), pa.int32(), pa.float64()
 _INTS, _FLOATS, _NUMBERS = pa.list_(pa.int32()), pa.list_(pa.float32()), pa.list_(pa.float64())
 
+PLANTED_MEASURES = (
+    "clean", "planted", "masked", "restored_true", "hit", "hit_harmed", "restored_located", "fire_rate", "fire_harmed",
+    "clean_hit", "random_hit",
+)  # fmt: skip
+"""What planted harm is summed up by, each with the bounds of its interval."""
+
 _EDIT = {
-    "edit_id": _S,  # hash of the columns below; `base` is the unedited prompt, `unprompted` no prompt at all
-    "masked": _INTS,  # vectors that are masked
-    "mask": _S,  # scale | vocabulary_mean | attention
-    "mask_value": _F,  # factor of `scale`
-    "gamma": _F,  # percent of entries reduced
-    "gamma_scale": _F,  # what they are multiplied by
-    "gamma_scope": _S,  # others | all | located | per_vector
-    "gamma_seed": _I,  # -1: the smallest entries; else the seed that draws them at random
+    "edit_id": _S,
+    "masked": _INTS,
+    "mask": _S,
+    "mask_value": _F,
+    "gamma": _F,
+    "gamma_scale": _F,
+    "gamma_scope": _S,
+    "gamma_seed": _I,
 }
 
 _GENERATION = {
     "problem_id": _S,
-    "split": _S,  # calibration | test
+    "split": _S,
     "edit_id": _S,
-    "token_ids": _INTS,  # generated tokens, the end mark included
+    "token_ids": _INTS,
     "text": _S,
-    "stop_reason": _S,  # end | stop_text | length
-    "extracted": _S,  # answer behind the answer mark, null if there is none
-    "extracted_lenient": _S,  # that, or else the last thing that could be an answer
-    "seconds": _F,  # wall-clock seconds of its batch divided by the batch's rows
-    "batch": _I,  # rows with the same number were generated together
+    "stop_reason": _S,
+    "extracted": _S,
+    "extracted_lenient": _S,
+    "seconds": _F,
+    "batch": _I,
 }
 
 SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     "questions": {
         "problem_id": _S,
-        "split": _S,  # tuning | validation | calibration | test
+        "split": _S,
         "question": _S,
-        "prompt_text": _S,  # the rendered template, what the model reads
-        "source": _S,  # file and line, or generator
+        "prompt_text": _S,
+        "source": _S,
     },
     "gold": {
         "problem_id": _S,
         "answer": _S,
-        "rationale": _S,  # rationale and answer as tuned on
-        "steps": _I,  # reasoning steps of the gold rationale
+        "rationale": _S,
+        "steps": _I,
     },
-    # one row per look at the tuning loss
     "training": {"step": _I, "loss": _F, "validation_loss": _F, "learning_rate": _F, "kept": _B},
     "generations": _GENERATION,
-    # regenerations have the same columns; one row per question and edit
     "saliency": {
         "problem_id": _S,
         "split": _S,
-        "layers": _I,  # L
-        "vectors": _I,  # N
-        "prompt_start": _I,  # position of the prompt's first vector
-        "question_tokens": _I,  # Q; rows are all but the last, which predicts the first rationale token
-        "rationale_tokens": _I,  # T; row t is the row that predicts token t
-        "former_tokens": _I,  # floor(T/2)
-        "former_steps": _I,  # tokens in the first half of the steps
-        "step_of_token": _INTS,  # [T]
-        "nll": _FLOATS,  # [T] negative log-likelihood of each own token, nats
-        "entropy": _FLOATS,  # [T] of the distribution each token was chosen from, nats
-        "row_prompt": _FLOATS,  # [L, T] saliency of row t summed over the prompt's columns
-        "row_question": _FLOATS,  # [L, T] over the question's columns
-        "row_rationale": _FLOATS,  # [L, T] over earlier rationale columns
-        "row_former_tokens": _FLOATS,  # [L, T] over rationale columns before `former_tokens`
-        "row_former_steps": _FLOATS,  # [L, T] over rationale columns before `former_steps`
-        "column_question": _FLOATS,  # [L, N] saliency of column j summed over question rows
-        "column_rationale": _FLOATS,  # [L, N] over rationale rows
-        "band": _FLOATS,  # [T, N] rationale rows x prompt columns, summed over the layers of `saliency.band`
-        "row_attention": _FLOATS,  # [L, T] plain attention of row t to the prompt, mean over heads
-        "attention_question": _FLOATS,  # [L, N] plain attention to column j summed over question rows
-        "attention_rationale": _FLOATS,  # [L, N] over rationale rows
+        "layers": _I,
+        "vectors": _I,
+        "prompt_start": _I,
+        "question_tokens": _I,
+        "rationale_tokens": _I,
+        "former_tokens": _I,
+        "former_steps": _I,
+        "step_of_token": _INTS,
+        "nll": _FLOATS,
+        "entropy": _FLOATS,
+        "row_prompt": _FLOATS,
+        "row_question": _FLOATS,
+        "row_rationale": _FLOATS,
+        "row_former_tokens": _FLOATS,
+        "row_former_steps": _FLOATS,
+        "column_question": _FLOATS,
+        "column_rationale": _FLOATS,
+        "band": _FLOATS,
+        "row_attention": _FLOATS,
+        "attention_question": _FLOATS,
+        "attention_rationale": _FLOATS,
     },
-    # what everything later reads off saliency, from `flow` and `locate` alone: kappa, baseline, R and the number of
-    # masked vectors are arithmetic over it
     "flow": {
         "problem_id": _S,
         "split": _S,
-        "answered": _B,  # the strict reading found an answer
-        "layers": _I,  # L
-        "vectors": _I,  # N
+        "answered": _B,
+        "layers": _I,
+        "vectors": _I,
         "prompt_start": _I,
-        "rationale_tokens": _I,  # T
-        "former": _I,  # tokens of the former half, as `flow.halves` cuts
-        "step_of_token": _INTS,  # [T]
-        "token_flow": _NUMBERS,  # [T] mean saliency from the prompt's columns, deep layers
-        "column_saliency": _NUMBERS,  # [N] c_j; null where the affected tokens are the receivers
-        "band": _FLOATS,  # [T, N] there, as in `saliency`; else null
-        "nll": _F,  # mean, nats per token
-        "entropy": _F,  # mean, nats per token
-        "attention": _F,  # plain, to the prompt, mean over the deep layers and the rationale's rows
+        "rationale_tokens": _I,
+        "former": _I,
+        "step_of_token": _INTS,
+        "token_flow": _NUMBERS,
+        "column_saliency": _NUMBERS,
+        "band": _FLOATS,
+        "nll": _F,
+        "entropy": _F,
+        "attention": _F,
         "s_ifp": _F,
-        "flow_latter": _F,  # raw S[p -> r_latter], deep layers
-        "band_log_ratio": _F,  # log of the prompt's influence in layers 2-10 of 32 to that in the others
+        "flow_latter": _F,
+        "band_log_ratio": _F,
     },
-    # one row per question and edit of one split: the one place that compares answers with gold
     "verdicts": {
         "problem_id": _S,
         "split": _S,
         "edit_id": _S,
-        "answer": _S,  # gold
-        "steps": _I,  # of the gold rationale
-        "correct": _B,  # the strict reading
+        "answer": _S,
+        "steps": _I,
+        "correct": _B,
         "correct_lenient": _B,
         "grader": _S,
     },
-    # the instances whose full maps are kept
     "chosen": {"problem_id": _S, "role": _S},
-    # full maps of single instances: one row per instance and layer
     "exemplars": {
         "problem_id": _S,
-        "role": _S,  # right | wrong
+        "role": _S,
         "layer": _I,
-        "size": _I,  # S
+        "size": _I,
         "vectors": _I,
-        "question_tokens": _I,  # columns of the question
-        "prompt_start": _I,  # first prompt column
-        "tokens": pa.list_(_S),  # [S]
-        "saliency": _FLOATS,  # [S, S] query rows x key columns
+        "question_tokens": _I,
+        "prompt_start": _I,
+        "tokens": pa.list_(_S),
+        "saliency": _FLOATS,
     },
     "plans": {
         "problem_id": _S,
         "plan": _S,
-        "candidate": _I,  # -1, or the vector tried by plans that try several
-        "fired": _B,  # false: the base generation stands
+        "candidate": _I,
+        "fired": _B,
         **_EDIT,
     },
-    # one row per question of the split that selects heads
     "act_scores": {
         "problem_id": _S,
-        "base": _F,  # mean NLL of the gold rationale, nats per token
-        "calibrated": pa.list_(_F),  # [layers x heads] the same with that head alone calibrated
+        "base": _F,
+        "calibrated": pa.list_(_F),
     },
-    # one row per head tried; layer and head -1: the union of those kept, on the split that confirms
     "act_heads": {
         "layer": _I,
         "head": _I,
-        "gain": _F,  # mean over questions of how much the NLL falls, nats per token
-        "se": _F,  # standard error of that mean
+        "gain": _F,
+        "se": _F,
         "questions": _I,
         "kept": _B,
-        "confirmed": _B,  # kept, and the union is confirmed: switched on
+        "confirmed": _B,
     },
-    # one row per cell
     "thresholds": {
-        "share": _F,  # R, null: never fire
-        "net": _I,  # fixed - broken on calibration at that R
-        "accumulation_z_limit": _F,  # D18, null: not estimable
-        "s_ifp_limit": _F,  # D19, null: not estimable
-        "static_vector": _I,  # -1: none helped on calibration
-        "flow_constant": _F,  # D9, null: the instance's own former half
-        "flow_profile": _NUMBERS,  # [parts] D9, null likewise
-        "entropy_limit": _F,  # mean entropy above which `entropy_trigger` fires, null: never
-        "nll_limit": _F,  # the same of mean NLL
-        "attention_limit": _F,  # of mean plain attention to the prompt
+        "share": _F,
+        "net": _I,
+        "accumulation_z_limit": _F,
+        "s_ifp_limit": _F,
+        "static_vector": _I,
+        "flow_constant": _F,
+        "flow_profile": _NUMBERS,
+        "entropy_limit": _F,
+        "nll_limit": _F,
+        "attention_limit": _F,
         "right_cases": _I,
         "calibration_questions": _I,
         "note": _S,
     },
-    # one row per value of R
     "threshold_curve": {
-        "share": _F,  # R
+        "share": _F,
         "fired": _I,
         "fixed": _I,
         "broken": _I,
@@ -175,63 +166,56 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "youden": _F,
         "chosen": _B,
     },
-    # one row per calibration and test question: readings beside what came of it, for the report alone
     "evidence": {
         "problem_id": _S,
         "split": _S,
-        "correct": _B,  # under prompt tuning
-        "correct_unprompted": _B,  # read leniently
-        "eligible": _B,  # D27
-        "in_correlation": _B,  # of the test questions sampled for the accumulation study
-        "in_separation": _B,  # of those sampled for the S_IFP study
-        "affected_share": _F,  # of the latter half's tokens, what R is compared with
-        "fired": _B,  # at the seed's R
-        "nll": _F,  # mean, nats per token
+        "correct": _B,
+        "correct_unprompted": _B,
+        "eligible": _B,
+        "in_correlation": _B,
+        "in_separation": _B,
+        "affected_share": _F,
+        "fired": _B,
+        "nll": _F,
         "rationale_tokens": _I,
-        "steps": _I,  # of the gold rationale
-        "accumulation": _F,  # share of the located vector in c_j
+        "steps": _I,
+        "accumulation": _F,
         "accumulation_z": _F,
-        "accumulated": _B,  # null: not estimable
-        "accumulation_beyond_zero": _F,  # the same share among vectors that do not stand at position 0
-        "concentration": _F,  # accumulation / largest share of a whole broken at random into as many parts
-        "located": _I,  # j*
-        "located_at_zero": _B,  # it stands at position 0
-        "band_log_ratio": _F,  # log of the prompt's influence in layers 2-10 of 32 to that in the others
+        "accumulated": _B,
+        "accumulation_beyond_zero": _F,
+        "concentration": _F,
+        "located": _I,
+        "located_at_zero": _B,
+        "band_log_ratio": _F,
         "s_ifp": _F,
-        "flow_latter": _F,  # raw S[p -> r_latter], deep layers
-        "flow_changed": _B,  # null: not estimable
+        "flow_latter": _F,
+        "flow_changed": _B,
     },
-    # one row per point of a sweep and split; shares of 0 to 1
     "sensitivity": {
-        "sweep": _S,  # threshold | deep | shallow | edit
-        "row": _S,  # value of the first choice
-        "column": _S,  # value of the second
-        "split": _S,  # calibration | test
-        "configured": _B,  # as the configuration says
-        "best": _B,  # largest gain of its sweep on calibration
-        "share": _F,  # R; null: never fires
+        "sweep": _S,
+        "row": _S,
+        "column": _S,
+        "split": _S,
+        "configured": _B,
+        "best": _B,
+        "share": _F,
         "fire_rate": _F,
-        "gain": _F,  # fire rate x mean change over fired questions whose answer is known; null where none is
-        "accuracy": _F,  # of prompt tuning + gain
-        "known": _F,  # share of all questions whose answer is known; where nothing fires it is
-        "same_vector": _F,  # share of questions that locate what the configuration locates
+        "gain": _F,
+        "accuracy": _F,
+        "known": _F,
+        "same_vector": _F,
         "questions": _I,
     },
-    # one row per way to measure saliency and sampled calibration question, see `saliency_variants.py`
     "variants": {
         **dict.fromkeys(("variant", "problem_id"), _S),
         **dict.fromkeys(("correct", "fired", "correct_after", "same_decision", "same_vector", "known"), _B),
         **dict.fromkeys(("affected_share", "configured_affected_share", "s_ifp"), _F),
-        **dict.fromkeys(("share", "share_anew"), _F),  # R; null: never fires
-        "fired_anew": _B,  # at `share_anew`, null: not chosen; `correct_after` is null where nobody knows
+        **dict.fromkeys(("share", "share_anew"), _F),
+        "fired_anew": _B,
     },
-    # mean saliency per pair of tokens, by block and layer, over the correlation instances
     "layers": {"block": _S, "layer": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},
-    # mean share of each vector in c_j, by layer
     "accumulation": {"layer": _I, "vector": _I, "mean": _F, "instances": _I},
-    # flow from the prompt by relative position in the rationale, deep layers
     "positions": {"group": _S, "bin": _I, "mean": _F, "low": _F, "high": _F, "instances": _I},
-    # every number of the two analyses
     "findings": {
         "name": _S,
         "value": _F,
@@ -241,7 +225,6 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "n": _I,
         "note": _S,
     },
-    # one row per test question and measured plan; readings after corruption are null where it did not fire
     "mechanism": {
         "plan": _S,
         "problem_id": _S,
@@ -251,7 +234,6 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "correct_after": _B,
         **{f"{name}_{when}": _F for when in ("before", "after") for name in ("flow_latter", "s_ifp", "nll")},
     },
-    # one row per question, position that harm was planted at (-1: none) and rule of locating
     "planted": {
         "problem_id": _S,
         "split": _S,
@@ -261,36 +243,18 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "located": _I,
         "affected_share": _F,
         "eligible": _B,
-        "clean_correct": _B,  # under the prompt as tuned
+        "clean_correct": _B,
         "planted_correct": _B,
-        "true_correct": pa.bool_(),  # with the planted vector masked; null where none is
-        "located_correct": _B,  # with the located vector masked
+        "true_correct": pa.bool_(),
+        "located_correct": _B,
     },
-    # one row per cell, part (choosing, held_out), kind of harm (planted, natural) and rule of locating
     "validation": {
         **dict.fromkeys(("model", "dataset", "recipe", "part", "kind", "rule"), _S),
         "is_default": _B,
-        **dict.fromkeys(("prompts", "cells", "questions"), _I),  # a cell is a prompt with harm at one position
-        "chance": _F,  # 1 / vectors
-        **{
-            f"{name}{bound}": _F
-            for name in (
-                "clean",  # accuracy as tuned
-                "planted",  # with the harm
-                "masked",  # with the located vector masked
-                "restored_true",  # with the true vector masked, as a share of `clean`
-                "hit",  # located first, of all answers
-                "hit_harmed",  # of those that the harm turned wrong
-                "restored_located",  # `masked` as a share of `clean`
-                "fire_rate",
-                "fire_harmed",  # of wrong answers
-                "clean_hit",  # the same position located without harm
-                "random_hit",  # a position drawn at random for each question located without harm
-            )
-            for bound in ("", "_low", "_high")
-        },
+        **dict.fromkeys(("prompts", "cells", "questions"), _I),
+        "chance": _F,
+        **{f"{name}{bound}": _F for name in PLANTED_MEASURES for bound in ("", "_low", "_high")},
     },
-    # one row per question and plan (and candidate)
     "outcomes": {
         "problem_id": _S,
         "plan": _S,
@@ -298,22 +262,21 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "fired": _B,
         "correct": _B,
         "correct_lenient": _B,
-        "answer": _S,  # gold
+        "answer": _S,
         "extracted": _S,
         "text": _S,
         "question": _S,
         "stop_reason": _S,
-        "tokens": _I,  # generated for this plan, prompt tuning's own generation included
+        "tokens": _I,
         "seconds": _F,
         "grader": _S,
     },
-    # one row per plan
     "evaluation": {
         "plan": _S,
         "questions": _I,
-        "ineligible": _I,  # of them, on which DPC's trigger never fires (D27); the same in every row
-        "wrong": _I,  # of them, under prompt tuning; the same in every row
-        "prompt_broke": _I,  # of the wrong, right without the prompt; null without plan `no_prompt`
+        "ineligible": _I,
+        "wrong": _I,
+        "prompt_broke": _I,
         "accuracy": _F,
         "low": _F,
         "high": _F,
@@ -322,16 +285,16 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "broken": _I,
         "mcnemar_p": _F,
         "fire_rate": _F,
-        "precision_wrong": _F,  # of fired, prompt tuning was wrong
-        "recall_wrong": _F,  # of the wrong, fired
-        "precision_broken": _F,  # of fired, the prompt broke it: right without (read leniently), wrong with
+        "precision_wrong": _F,
+        "recall_wrong": _F,
+        "precision_broken": _F,
         "recall_broken": _F,
         "truncated": _I,
-        "tokens": _F,  # per question
-        "seconds": _F,  # per question
+        "tokens": _F,
+        "seconds": _F,
         "note": _S,
     },
 }
 SCHEMAS["regenerations"] = _GENERATION
 SCHEMAS["variant_saliency"] = {"variant": _S, **SCHEMAS["saliency"]}
-SCHEMAS["corrupted"] = {"edit_id": _S, **SCHEMAS["saliency"]}  # of new rationales, under the corrupted prompts
+SCHEMAS["corrupted"] = {"edit_id": _S, **SCHEMAS["saliency"]}

@@ -150,9 +150,11 @@ class Store:
             rows = tables.read(part, self.table)
             if tables.provenance(part).get("context") == self.context:
                 return rows
-            log.info("%s was made with other code, settings, model, prompt or questions; made anew", part)
+            log.info(
+                "%s was made with other code, settings, model, prompt or questions; its rows are generated again", part
+            )
         except DpcError as error:
-            log.warning("rows of a store are made anew: %s", error)
+            log.warning("rows of a store are generated again: %s", error)
         part.unlink(missing_ok=True)
         return None
 

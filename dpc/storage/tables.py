@@ -1,4 +1,4 @@
-"""Every Parquet table: a checked read, an atomic write with provenance in the footer. Columns: `columns.py`."""
+"""Every Parquet table: a checked read, an atomic write with provenance in the footer. Columns: docs/results.md."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_grading_without_gold_or_with_two_is_refused(planted: dict[str, pd.DataF
     store, gold = planted["generations"], planted["gold"]
     with pytest.raises(DpcError, match=r"gold: found no problem_id 'b' \(1 missing\)"):
         grade(store, gold[gold["problem_id"] != "b"], FakeTask())
-    with pytest.raises(DpcError, match="gold: problem_id 'a' stands there twice"):
+    with pytest.raises(DpcError, match="gold: problem_id 'a' appears twice"):
         grade(store, pd.concat([gold, gold.head(1)]), FakeTask())
 
 
@@ -208,7 +208,7 @@ def test_outcomes_refuse_a_lost_base_rationale_a_double_and_a_lost_question(
     without = store[store["edit_id"] != "base"]
     with pytest.raises(DpcError, match="base generations: found no problem_id 'b'"):
         joined({**planted, "plans": fired, "generations": without})
-    with pytest.raises(DpcError, match="edit 'base' of problem_id 'a' stands there twice"):
+    with pytest.raises(DpcError, match="edit 'base' of problem_id 'a' appears twice"):
         joined({**planted, "generations": pd.concat([store, store.head(1)])})
     with pytest.raises(DpcError, match="questions: found no problem_id"):
         joined({**planted, "questions": planted["questions"].head(2)})

@@ -171,20 +171,13 @@ def test_a_planted_sink_head_is_found() -> None:
     assert heads_of(confirm(found.assign(kept=found["layer"].eq(1) & found["head"].eq(2)), union, 2.0)) == {1: [2]}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    resumable.make(folder)
-    return folder
-
-
-def test_the_stage_writes_every_head_and_keeps_none_unconfirmed(made: Path, tmp_path: Path) -> None:
-    assert main(resumable.commands(made, tmp_path)["select_act_heads"]) == 0
+def test_the_stage_writes_every_head_and_keeps_none_unconfirmed(small_cell: Path, tmp_path: Path) -> None:
+    assert main(resumable.commands(small_cell, tmp_path)["select_act_heads"]) == 0
     heads = tables.read(tmp_path / "heads.parquet", "act_heads")
     scores = tables.read(tmp_path / "scores.parquet", "act_scores")
     tried = heads[heads["layer"] >= 0]
     assert list(zip(tried["layer"], tried["head"], strict=True)) == [(la, h) for la in range(3) for h in range(4)]
-    gold = tables.read(made / "act_select.parquet", "gold")
+    gold = tables.read(small_cell / "act_select.parquet", "gold")
     assert sorted(scores["problem_id"]) == sorted(gold["problem_id"])
     gains = np.stack(list(scores["base"].to_numpy()[:, None] - np.stack(list(scores["calibrated"]))))
     assert tried["gain"].to_numpy() == pytest.approx(gains.mean(0))
@@ -194,20 +187,20 @@ def test_the_stage_writes_every_head_and_keeps_none_unconfirmed(made: Path, tmp_
     assert len(union) == tried["kept"].any()
     assert tried["confirmed"].any() == bool(union["confirmed"].any())
     again = tmp_path / "again"
-    assert main(resumable.commands(made, again, act={**resumable.ACT, "beta": 1.0})["select_act_heads"]) == 0
+    assert main(resumable.commands(small_cell, again, act={**resumable.ACT, "beta": 1.0})["select_act_heads"]) == 0
     idle = tables.read(again / "heads.parquet", "act_heads")
     assert (idle["gain"] == 0).all()
     assert not idle["kept"].any()
 
 
 def test_generations_are_made_with_confirmed_heads_only(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_cell: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = tables.read(made / "generations.parquet", "generations").set_index("problem_id")["text"]
+    base = tables.read(small_cell / "generations.parquet", "generations").set_index("problem_id")["text"]
     said = {}
     for name, heads in (("all", [(la, h) for la in range(3) for h in range(4)]), ("none", [])):
-        resumable.write_heads(made, heads)
-        assert main(resumable.commands(made, tmp_path / name)["generate_act"]) == 0
+        resumable.write_heads(small_cell, heads)
+        assert main(resumable.commands(small_cell, tmp_path / name)["generate_act"]) == 0
         said[name] = tables.read(tmp_path / name / "act.parquet", "generations")
     assert len(said["none"]) == 0
     assert "prompt tuning's generations stand for ACT's" in capsys.readouterr().err
@@ -218,13 +211,13 @@ def test_generations_are_made_with_confirmed_heads_only(
 
 
 def test_layers_outside_the_model_and_splits_too_small_are_refused(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_cell: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(resumable.commands(made, tmp_path, act={"layers": [2, 9]})["select_act_heads"]) == 1
+    assert main(resumable.commands(small_cell, tmp_path, act={"layers": [2, 9]})["select_act_heads"]) == 1
     assert "act.layers: layer range [2, 9] does not lie in the model's layers 0 to 2" in capsys.readouterr().err
-    one = tables.read(made / "act_select.parquet", "gold").head(1)
+    one = tables.read(small_cell / "act_select.parquet", "gold").head(1)
     tables.write(tmp_path / "act_select.parquet", "gold", one, {})
-    command = resumable.commands(made, tmp_path)["select_act_heads"]
-    command = [part.replace(f"--select={made}", f"--select={tmp_path}") for part in command]
+    command = resumable.commands(small_cell, tmp_path)["select_act_heads"]
+    command = [part.replace(f"--select={small_cell}", f"--select={tmp_path}") for part in command]
     assert main(command) == 1
     assert "found 1 questions, expected at least 2: set `datasets.NAME.splits.act_select`" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from dpc.config.kinds import PlanName
 from dpc.config.settings import Flow, Locate
 from dpc.config.slices import FiguresStage
 from dpc.plans.declaration import label as plan_label
-from dpc.report import drawing
+from dpc.report import colours
 from dpc.report.figures import mechanism_figure
 from dpc.report.tables import mechanism_table
 from dpc.storage import tables
@@ -157,7 +157,7 @@ def test_more_plans_than_colours_are_drawn_side_by_side() -> None:
     made = mechanism_figure.draw(compared, report_samples.settings(FiguresStage))
     assert_legible(made.figure)
     points = [line for line in made.figure.axes[1].lines if line.get_label() in map(plan_label, plans)]
-    assert len(points) == len(plans) > len(drawing.SEED_COLOURS)
+    assert len(points) == len(plans) > len(colours.SEED_COLOURS)
     ends = [(min(x), max(x)) for x in zip(*(line.get_xdata() for line in points), strict=True)]
     assert all(left[1] < right[0] for left, right in itertools.pairwise(ends))
 
@@ -177,7 +177,7 @@ def test_the_figure_can_be_read(kind: str) -> None:
     drawn = mechanism_figure.draw(compared, settings)
     assert_legible(drawn.figure)
     assert ("no fired question was measured" in texts(drawn.figure)) == (kind in ("idle", "empty"))
-    assert "Does the flow from the prompt" in drawn.caption
+    assert "Does corruption reduce the flow" in drawn.caption
     for phrase in ("Area under the ROC curve", "Above 0.5"):
         assert (phrase in drawn.caption) == (kind == "many")
     made = mechanism_table.build(falls, settings)

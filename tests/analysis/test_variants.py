@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from dpc.analysis.stats import statistics
+from dpc.analysis.stats import intervals
 from dpc.analysis.stats.verdicts import TOO_LITTLE
 from dpc.analysis.studies import saliency_variants as variants
 from dpc.config.settings import Corrupt, Flow, Locate, Saliency, Trigger
@@ -44,38 +44,34 @@ def test_each_way_changes_one_choice() -> None:
 # the stage
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    resumable.make(folder)
-    return folder
-
-
-def measured(made: Path, out: Path, **changed: Any) -> pd.DataFrame:
-    assert main(resumable.commands(made, out, **changed)["extract_variants"]) == 0
+def measured(small_cell: Path, out: Path, **changed: Any) -> pd.DataFrame:
+    assert main(resumable.commands(small_cell, out, **changed)["extract_variants"]) == 0
     return tables.read(out / "variants.parquet", "variant_saliency")
 
 
 @pytest.fixture(scope="module")
-def found(made: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return measured(made, tmp_path_factory.mktemp("out"))
+def found(small_cell: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return measured(small_cell, tmp_path_factory.mktemp("out"))
 
 
-def as_gold(made: Path, rows: pd.DataFrame) -> pd.DataFrame:
+def as_gold(small_cell: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Put the gold rationale and the end mark where the model's own tokens were."""
-    lm, gold = tiny.model(), tables.read(made / "calibration.parquet", "gold").set_index("problem_id")["rationale"]
+    lm, gold = (
+        tiny.model(),
+        tables.read(small_cell / "calibration.parquet", "gold").set_index("problem_id")["rationale"],
+    )
     return rows.assign(token_ids=[[*lm.encode(gold[key]), *lm.end_ids[:1]] for key in rows["problem_id"]])
 
 
 @pytest.mark.parametrize("way", ["configured", "sum_abs", "answer", "gold"])
 def test_every_way_is_that_measurement_of_extract_saliency(
-    way: str, made: Path, found: pd.DataFrame, tmp_path: Path
+    way: str, small_cell: Path, found: pd.DataFrame, tmp_path: Path
 ) -> None:
-    rows = tables.read(made / "generations.parquet", "generations")
+    rows = tables.read(small_cell / "generations.parquet", "generations")
     rows = rows[rows["split"] == "calibration"]
-    base = table(tmp_path / "base.parquet", "generations", as_gold(made, rows) if way == "gold" else rows)
+    base = table(tmp_path / "base.parquet", "generations", as_gold(small_cell, rows) if way == "gold" else rows)
     how = variants.measurements(Saliency(band="all"))[way]
-    command = resumable.commands(made, tmp_path, saliency=how.model_dump())["extract_saliency"]
+    command = resumable.commands(small_cell, tmp_path, saliency=how.model_dump())["extract_saliency"]
     assert main([f"--generations={base}" if part.startswith("--generations") else part for part in command]) == 0
     expected = tables.read(tmp_path / "saliency.parquet", "saliency")
     own = found[found["variant"] == way].drop(columns="variant").reset_index(drop=True)
@@ -89,22 +85,22 @@ def test_no_two_ways_are_the_same_measurement(found: pd.DataFrame) -> None:
         assert all(not np.allclose(flow, other, rtol=1e-3) for name, other in flows.items() if name != way)
 
 
-def test_the_first_questions_by_hash_are_measured(made: Path, found: pd.DataFrame, tmp_path: Path) -> None:
-    few = measured(made, tmp_path, variants={"rows": 3})
+def test_the_first_questions_by_hash_are_measured(small_cell: Path, found: pd.DataFrame, tmp_path: Path) -> None:
+    few = measured(small_cell, tmp_path, variants={"rows": 3})
     first = sorted(set(found["problem_id"]), key=hash_order)[:3]
     assert few.groupby("variant")["problem_id"].apply(set).tolist() == [set(first)] * 4
 
 
 def test_more_rows_than_calibration_has_are_all_there_is_and_said(
-    made: Path, found: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_cell: Path, found: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = measured(made, tmp_path, variants={"rows": 100})
+    rows = measured(small_cell, tmp_path, variants={"rows": 100})
     assert "variants.rows is 100; calibration has 8 questions, all are measured" in capsys.readouterr().err
     pd.testing.assert_frame_equal(rows, found)
 
 
-def test_gold_of_another_split_is_refused(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = resumable.commands(made, tmp_path)["extract_variants"]
+def test_gold_of_another_split_is_refused(small_cell: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = resumable.commands(small_cell, tmp_path)["extract_variants"]
     assert main([part.replace("/calibration.parquet", "/test.parquet") for part in command]) == 1
     assert "error: 8 calibration questions have no gold rationale; give calibration's gold" in capsys.readouterr().err
     assert not (tmp_path / "variants.parquet").exists()
@@ -197,7 +193,7 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
     found = variants.summary(every, 0.95).set_index("variant")
     answer = found.loc["answer"]
     assert answer[["fire_rate", "same_decision", "same_vector"]].tolist() == [0.5, 0.5, 0.75]
-    assert (answer["same_vector_low"], answer["same_vector_high"]) == pytest.approx(statistics.wilson(0.75, 4, 0.95))
+    assert (answer["same_vector_low"], answer["same_vector_high"]) == pytest.approx(intervals.wilson(0.75, 4, 0.95))
     assert answer["rank_correlation"] == pytest.approx(spearmanr([1, 0, 1, 0.5], [0, 0.5, 1, 1]).statistic)
     assert answer[["shares", "shares_anew", "known"]].tolist() == ["0.6; 0.3", "unknown", 0.75]
     assert math.isnan(answer["fire_rate_anew"])
@@ -238,7 +234,7 @@ def test_the_table_says_what_to_look_for(tmp_path: Path) -> None:
     shown = made.text.set_index("saliency measured")
     assert shown.loc["as configured", "same vector (%)"] == "–"
     assert shown.loc["loss: the answer alone", "same vector (%)"].startswith("75.0 [")
-    assert shown.loc["loss: the answer alone", "R chosen anew"] == "unknown"
+    assert shown.loc["loss: the answer alone", "R chosen again"] == "unknown"
     assert shown.loc["loss: the answer alone", "fires at it (%)"] == "–"
     assert shown.loc["loss: the answer alone", "gain (points)"].startswith("50.0 [")
     assert [text.endswith("*") for text in shown["gain (points)"]] == [False, True, False]

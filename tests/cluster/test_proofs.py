@@ -255,7 +255,7 @@ def test_a_warned_stage_keeps_its_steps_and_the_next_attempt_goes_on(runs: dict[
     )
     assert kept
     assert 1 <= int(kept[1]) < 12
-    assert f"{kept[1]} steps kept; going on from there" in log.read_text()
+    assert f"{kept[1]} steps were saved; continuing after them" in log.read_text()
 
 
 def test_cards_may_be_asked_for_as_a_generic_resource(runs: dict[str, Future[Any]]) -> None:

@@ -20,7 +20,7 @@ BASE = tree.demo()
 PLANS = " or ".join(", ".join(map(repr, get_args(PlanName))).rsplit(", ", 1))
 LAYERS = "write paper, second_half, inner, all or [first, last], both inclusive, counted from 0"
 NAME = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
-TWICE = "stands there more than once; write it once"
+TWICE = "appears more than once; write it once"
 MODEL = "models.builtin: a model needs exactly one of `path`, `hub`, `builtin`; found"
 DATASET = "datasets.arithmetic: "
 

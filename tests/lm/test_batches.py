@@ -46,7 +46,7 @@ def test_every_item_comes_once_in_order_and_no_batch_is_larger_than_fits(count: 
 def test_memory_that_really_runs_out_halves_the_batch() -> None:
     done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[(2, 200), (2, 200), (2, 200), (2, 200), (1, 100)]", done.stderr
-    assert "out of memory with 8 rows in a batch; going on with 4" in done.stderr
+    assert "out of memory with 8 rows in a batch; continuing with 4" in done.stderr
 
 
 def test_a_single_item_that_does_not_fit_is_one_clear_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -106,7 +106,7 @@ def test_a_batch_that_does_not_fit_halves_and_says_the_same(caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING), Shapes(lm, fits=3):
         found = run(lm, asked, 9)
     assert [f.token_ids for f in whole] == [f.token_ids for f in found]
-    assert "out of memory with 9 rows in a batch; going on with 5" in caplog.text
+    assert "out of memory with 9 rows in a batch; continuing with 5" in caplog.text
     assert sorted(Counter(f.seconds for f in found).values()) == [3, 3, 3]  # seconds are a batch's
     assert len({f.seconds for f in whole}) == 1
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpc.errors import DpcError
 from dpc.lm.layout import Layout, RightPadded, right_padded
 from dpc.lm.models import LanguageModel
 from dpc.lm.saliency import attention, recorder
@@ -33,9 +34,8 @@ def sequences(seed: int = 3) -> tuple[list[list[int]], list[list[int]]]:
 
 def prompt(lm: LanguageModel) -> Tensor:
     generator = torch.Generator().manual_seed(5)
-    return torch.randn(VECTORS, tiny.SHAPE["hidden_size"], generator=generator, dtype=torch.float64).to(
-        lm.embedding.weight
-    )
+    drawn_ND = torch.randn(VECTORS, tiny.SHAPE["hidden_size"], generator=generator, dtype=torch.float64)
+    return drawn_ND.to(lm.embedding.weight)
 
 
 def exact_norms(lm: LanguageModel) -> None:
@@ -394,8 +394,6 @@ def test_weights_get_no_gradient_and_the_attention_kernel_is_put_back() -> None:
 
 
 def test_an_unsupported_family_is_refused_by_name() -> None:
-    from dpc.errors import DpcError
-
     lm = tiny.model()
     lm.model.config.model_type = "gpt2"
     with pytest.raises(DpcError, match="gpt2"):

@@ -198,7 +198,7 @@ def test_a_disk_that_is_full(
     assert main(arguments) == 1
     assert files(tmp_path) == before
     (line,) = capsys.readouterr().err.splitlines()
-    assert "error: no space left to write to; free some and run the same command again" in line
+    assert "error: no space left on the disk; free some and run the same command again" in line
 
 
 # What a stage refuses that needs a model.

@@ -16,6 +16,7 @@ from dpc.config.settings import Config, load_config
 from dpc.errors import DpcError
 from dpc.pipeline import cost, estimate
 from dpc.storage import tables
+from dpc.storage.meanings import meaning
 from tests.support import config_tree as tree
 from tests.support.paths import ROOT
 from tests.support.workflow import Workflow, nested, overlay
@@ -137,14 +138,14 @@ def test_the_disk_check_asks_for_what_the_estimate_says() -> None:
 
 
 def test_saliency_takes_as_much_room_as_its_table(tmp_path: Path) -> None:
-    """Columns and axes as dpc/storage/columns.py names them, filled with noise, which does not compress."""
+    """Columns with the axes that dpc/storage/meanings.py names, filled with noise, which does not compress."""
     config = paper("models.tiny", {"builtin": {"layers": 4}})
     axes = {"L": 4, "N": config.recipes["paper"].vectors, "T": config.datasets["gsm8k"].max_new_tokens // 2}
-    schema = (ROOT / "dpc/storage/columns.py").read_text().split('"saliency": {')[1].split("},")[0]
-    columns = re.findall(r'"(\w+)": (_INTS|_FLOATS),  # \[([LNT, ]+)\]', schema)
-    assert len(columns) > 10
+    units = {name: meaning("saliency", name).unit for name in tables.SCHEMAS["saliency"]}
+    lists = {name: re.findall(r"[LNT]", unit.partition("]")[0]) for name, unit in units.items() if unit[:1] == "["}
+    assert len(lists) > 10
     noise = np.random.default_rng(0)
-    sizes = {name: math.prod(axes[axis] for axis in found.split(", ")) for name, _, found in columns}
+    sizes = {name: math.prod(axes[axis] for axis in found) for name, found in lists.items()}
     row: dict[str, Any] = dict.fromkeys(tables.SCHEMAS["saliency"], 0) | {"problem_id": "x", "split": "test"}
     rows = [row | {name: noise.random(size).astype(np.float32) for name, size in sizes.items()} for _ in range(30)]
     whole = pd.DataFrame(rows).assign(step_of_token=[[0] * axes["T"]] * len(rows))

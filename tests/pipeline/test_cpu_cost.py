@@ -73,5 +73,15 @@ def test_jobs_about_several_cells_ask_for_all() -> None:
     assert three - cpu_cost.BASE_MB == pytest.approx(3 * (one - cpu_cost.BASE_MB), abs=2)
 
 
+def test_no_job_of_the_shipped_study_asks_for_more_than_4_gb() -> None:
+    study = PAPER.study
+    cells = [
+        Place(model, data, "paper") for model in study.models for data in study.datasets for _ in study.prompt_seeds
+    ]
+    assert cpu_cost.memory_mb(PAPER, "write_tables", cells) <= 4000
+    for rule in ("draw_figures", "draw_overview"):
+        assert cpu_cost.memory_mb(PAPER, rule, [CELL] * len(study.prompt_seeds)) <= 4000
+
+
 def test_an_unprompted_answer_has_no_recipe() -> None:
     assert cpu_cost.memory_mb(PAPER, "grade_unprompted", [Place("llama2-13b", "math")]) > cpu_cost.BASE_MB

@@ -26,20 +26,6 @@ from tests.support import resumable
 DECODING = ("unprompted", "generate_base", "generate_act", "regenerate")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    resumable.make(folder)
-    return folder
-
-
-@pytest.fixture
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    epoch = time.gmtime(0)
-    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
-    monkeypatch.setattr("time.gmtime", lambda *_: epoch)
-
-
 def passes(command: list[str], log: Path) -> int:
     """Run a stage to its end and return how many passes its log counts."""
     assert main([*command, f"--log={log}"]) == 0
@@ -47,24 +33,20 @@ def passes(command: list[str], log: Path) -> int:
     return int(line.split(" passes")[0].split()[-1])
 
 
-def outputs(out: Path) -> dict[str, bytes]:
-    return {name: data for name, data in resumable.files(out).items() if "store" not in Path(name).parts}
-
-
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("still_clocks")
 @pytest.mark.parametrize("stage", DECODING)
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_in_a_batch_keeps_what_was_said(
     stage: str,
     number: signal.Signals,
-    made: Path,
+    small_cell: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole, again = tmp_path / "whole", tmp_path / "again"
-    undisturbed = passes(resumable.commands(made, whole)[stage], tmp_path / "whole.log")
-    command, beat, beats = resumable.commands(made, again)[stage], _Watch.beat, list[int]()
+    undisturbed = passes(resumable.commands(small_cell, whole)[stage], tmp_path / "whole.log")
+    command, beat, beats = resumable.commands(small_cell, again)[stage], _Watch.beat, list[int]()
 
     def counted(self: _Watch, *seen: object) -> None:
         beats.append(1)
@@ -81,22 +63,17 @@ def test_a_signal_in_a_batch_keeps_what_was_said(
     assert len(said) == resumable.BATCH
     assert any(len(tokens) > 1 for _, tokens in said)
     assert passes(command, tmp_path / "again.log") < undisturbed
-    assert outputs(again) == outputs(whole)
+    assert resumable.outputs(again) == resumable.outputs(whole)
     assert not list(again.glob(f"store/*/{BEGUN}"))
 
 
-@pytest.mark.usefixtures("still")
-def test_what_another_context_said_is_not_used(made: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("still_clocks")
+def test_what_another_context_said_is_not_used(small_cell: Path, tmp_path: Path) -> None:
     store = Store(tmp_path, "generations", "c", Execution(device="cpu"))
     assert store.begun() == {}
     store.keep_begun({("q1", "base"): [3, 4]})
     assert store.begun() == {("q1", "base"): [3, 4]}
     assert Store(tmp_path, "generations", "other", Execution(device="cpu")).begun() == {}
-
-
-def rows_of(*keys: str) -> pd.DataFrame:
-    about = {"split": "test", "edit_id": "base", "token_ids": [1], "text": "x", "stop_reason": "end", "seconds": 0.0}
-    return pd.DataFrame([{"problem_id": key, **about, "extracted": None, "extracted_lenient": None} for key in keys])
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -118,7 +95,7 @@ def test_a_batch_that_knows_no_stop_is_abandoned(
         time.monotonic(),
     )
     with pytest.raises(DpcError, match="1 of 2 questions kept; run the same command again to go on"):
-        store.complete(rows_of("a", "b"), make)
+        store.complete(resumable.rows_of("a", "b"), make)
     assert time.monotonic() - started < 10
     assert len(list(tmp_path.glob("*.parquet"))) == 1
 

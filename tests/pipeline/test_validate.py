@@ -26,6 +26,7 @@ from dpc.pipeline.stages import write_validation as validation
 from dpc.prompts.planting import Planting, _harm, plant
 from dpc.report.tables import validation_table
 from dpc.storage import tables
+from dpc.storage.columns import PLANTED_MEASURES
 from tests.support import config_tree, tiny
 from tests.support.saliency_rows import Places, instance
 from tests.support.workflow import SMALLEST, Workflow, nested, overlay
@@ -167,7 +168,7 @@ def test_intervals_of_planted_harm_cover_where_places_of_a_prompt_are_alike() ->
     seeds, constant = np.repeat(range(3), 3), {"questions": 40, "vectors": 4}
     for _ in range(500):
         found = 0.5 + 0.1 * (math.sqrt(0.3) * draw.normal(size=(3, 1)) + math.sqrt(0.7) * draw.normal(size=(3, 3)))
-        cells = pd.DataFrame({"seed": seeds, **constant, **dict.fromkeys(planted.MEASURES, found.ravel())})
+        cells = pd.DataFrame({"seed": seeds, **constant, **dict.fromkeys(PLANTED_MEASURES, found.ravel())})
         row = planted._over_prompts(cells, 0.95)
         hits += row["hit_low"] <= 0.5 <= row["hit_high"]
     assert 0.92 <= hits / 500 <= 0.98
@@ -216,7 +217,7 @@ def test_where_nothing_could_be_planted_the_table_is_empty_and_the_log_says_so(
         tables.write(file, "planted", asked, {})
     with caplog.at_level("WARNING"):
         validation.run(stage, planted=files, out=tmp_path / "validation.parquet", folder=tmp_path)
-    assert "harm was planted nowhere" in caplog.text
+    assert "no harm was planted" in caplog.text
     assert tables.read(tmp_path / "validation.parquet", "validation").empty
     assert (tmp_path / "validation.html").stat().st_size > 0
 

@@ -67,15 +67,8 @@ def test_what_does_not_belong_here_is_not_used(tmp_path: Path, caplog: pytest.Lo
     assert other.step == 0
     assert same(other, tuning(lm, **SHORT))
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
-    assert "was made with other code, settings, model or questions; tuning anew" in caplog.text
+    assert "was made with other code, settings, model or questions; tuning starts again" in caplog.text
     assert "found no checkpoint" in caplog.text
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    resumable.make(folder)
-    return folder
 
 
 @pytest.fixture
@@ -101,12 +94,16 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
 def test_a_signal_saves_stops_and_says_so(
-    made: Path, tmp_path: Path, at_step: Callable[..., list[float]], capsys: pytest.CaptureFixture[str], number: int
+    small_cell: Path,
+    tmp_path: Path,
+    at_step: Callable[..., list[float]],
+    capsys: pytest.CaptureFixture[str],
+    number: int,
 ) -> None:
     losses = at_step()
-    assert main(resumable.commands(made, tmp_path / "whole")["tune_prompt"]) == 0
+    assert main(resumable.commands(small_cell, tmp_path / "whole")["tune_prompt"]) == 0
     assert len(losses) == STEPS
-    command = resumable.commands(made, tmp_path / "out", save_every=3600)["tune_prompt"]
+    command = resumable.commands(small_cell, tmp_path / "out", save_every=3600)["tune_prompt"]
     before = at_step(5, lambda: os.kill(os.getpid(), number))
     assert main(command) == 1
     assert f"5 of {STEPS} steps kept; run the same command again to go on" in capsys.readouterr().err
@@ -118,32 +115,32 @@ def test_a_signal_saves_stops_and_says_so(
 
 
 def test_a_signal_during_the_last_step_stops_nothing(
-    made: Path, tmp_path: Path, at_step: Callable[..., list[float]]
+    small_cell: Path, tmp_path: Path, at_step: Callable[..., list[float]]
 ) -> None:
     at_step(STEPS, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-    assert main(resumable.commands(made, tmp_path)["tune_prompt"]) == 0
+    assert main(resumable.commands(small_cell, tmp_path)["tune_prompt"]) == 0
     assert len(resumable.files(tmp_path)) == 3
 
 
-def other_gold(made: Path, folder: Path) -> Path:
-    gold = tables.read(made / "tuning.parquet", "gold")
+def other_gold(small_cell: Path, folder: Path) -> Path:
+    gold = tables.read(small_cell / "tuning.parquet", "gold")
     tables.write(folder / "gold.parquet", "gold", gold.assign(rationale=gold["rationale"] + " ."), {})
     return folder / "gold.parquet"
 
 
 @pytest.mark.parametrize("changed", ["settings", "model", "data"])
 def test_a_checkpoint_of_other_work_is_not_used(
-    made: Path, tmp_path: Path, at_step: Callable[..., list[float]], changed: str
+    small_cell: Path, tmp_path: Path, at_step: Callable[..., list[float]], changed: str
 ) -> None:
     out = tmp_path / "out"
     at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert main(resumable.commands(made, out)["tune_prompt"]) == 1
+    assert main(resumable.commands(small_cell, out)["tune_prompt"]) == 1
     settings = {"recipe": {**resumable.RECIPE, "learning_rate": 0.01}} if changed == "settings" else {}
-    command = resumable.commands(made, out, **settings)["tune_prompt"]
+    command = resumable.commands(small_cell, out, **settings)["tune_prompt"]
     if changed == "data":
-        command = [*command, f"--tuning={other_gold(made, tmp_path)}"]
+        command = [*command, f"--tuning={other_gold(small_cell, tmp_path)}"]
     if changed == "model":
-        weights = made / "model" / "model.safetensors"
+        weights = small_cell / "model" / "model.safetensors"
         os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
     losses = at_step()
     assert main(command) == 0

@@ -179,8 +179,8 @@ def test_a_step_that_runs_out_of_memory_counts_nothing_twice(
             assert float((found - gradient).norm() / gradient.norm()) < 1e-13
     assert seen == [1, 4, 2, 1, 1, 1, 1, 1, *[1] * 6]  # a prefix, then parts; the second step knows what fits
     assert [record.getMessage() for record in caplog.records] == [
-        "out of memory with 4 rows in a batch; going on with 2",
-        "out of memory with 2 rows in a batch; going on with 1",
+        "out of memory with 4 rows in a batch; continuing with 2",
+        "out of memory with 2 rows in a batch; continuing with 1",
     ]
 
 

@@ -15,7 +15,7 @@ REPORT = ROOT / "workflow/report"
 
 def test_captions_say_in_words_what_dpc_does():
     assert captions.method(settings()) == (
-        "DPC fires on an answer where more than a share R of the latter half's tokens get more flow from the prompt "
+        "DPC fires on an answer if more than a share R of the latter half's tokens get more flow from the prompt "
         "than κ = 1 times the former half's mean (flow: saliency per token, deep layers; R: per seed, chosen on "
         "calibration for most answers fixed minus broken; never below 4 tokens or without an answer). It multiplies "
         "the prompt vector with most saliency in the shallow layers by 0, multiplies the smallest Γ = 10 % of the "
@@ -34,10 +34,10 @@ def test_captions_say_in_words_what_dpc_does():
             ["in former halves of right calibration"],
             ["the former half's mean"],
         ),
-        ({"trigger": Trigger(baseline="detrend")}, ["the former half's mean", "divided by what right"], []),
+        ({"trigger": Trigger(baseline="detrend")}, ["the former half's mean", "divided by the mean of right"], []),
         (
             {"trigger": Trigger(rule="share_and_accumulation", min_tokens=9)},
-            ["whose accumulation is significant", "never below 9 tokens"],
+            ["and its accumulation is significant", "never below 9 tokens"],
             [],
         ),
         ({"locate": Locate(masked_vectors=3)}, ["the 3 prompt vectors with"], ["the prompt vector with"]),
@@ -53,7 +53,7 @@ def test_captions_stay_true_for_other_settings(changes, said, unsaid):
     caption = captions.method(settings(**changes))
     assert [phrase for phrase in said if phrase not in caption] == []
     assert [phrase for phrase in unsaid if phrase in caption] == []
-    assert "Otherwise" not in caption
+    assert "Other than" not in caption
 
 
 def test_captions_say_what_is_set_otherwise_than_by_default():
@@ -62,7 +62,7 @@ def test_captions_say_what_is_set_otherwise_than_by_default():
         locate=Locate(receivers="rationale", masked_vectors=3),
     )
     assert captions.method(changed).endswith(
-        " Otherwise than by default: flow.shallow_layers [1, 2], flow.deep_layers all, flow.halves steps, "
+        " Other than the defaults: flow.shallow_layers [1, 2], flow.deep_layers all, flow.halves steps, "
         "locate.receivers rationale."
     )
 

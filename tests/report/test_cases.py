@@ -25,7 +25,7 @@ def test_kinds_of_cases_take_turns_in_order():
     outcomes, ids = hand_made([WRONG, BROKE, HELPED, RIGHT, NOT_MENDED, MENDED])
     assert [problem for _, problem in cases.choose(outcomes, 6)] == [ids[n] for n in (5, 4, 2, 1, 0)]
     assert cases.choose(outcomes, 3)[0][0] == "Right without the prompt, wrong with it, right again with DPC"
-    assert "Only 5 of the 6 cases" in cases.draw(outcomes, settings(figures=Figures(cases=6))).caption
+    assert "Only 5 of the 6 requested cases" in cases.draw(outcomes, settings(figures=Figures(cases=6))).caption
 
 
 def test_within_a_kind_the_hash_of_the_id_decides():

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from dpc.config.settings import Figures
 from dpc.config.slices import TablesStage
 from dpc.pipeline.stages import draw_overview as overview_stage
-from dpc.report import drawing
+from dpc.report import colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.figures import (
     accumulation_figure,
@@ -73,7 +73,7 @@ def test_every_figure_is_written_with_its_caption(drawn):
         assert ("prompt seed 0;" if first_only else "prompt seeds 0, 1, 2") in caption
         assert "Study test: model toy; dataset arithmetic; recipe good" in caption
         assert "[BOS if any, prompt, question]" in caption
-        assert caption.startswith("Look for ") or name == "confidence"
+        assert caption.startswith("Look ") or name == "confidence"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,10 @@ def test_every_figure_is_written_with_its_caption(drawn):
         ("exemplars", ["right: toy-right, 16 tokens; wrong: toy-wrong, 16 tokens"]),
         ("analysis", ["50 test instances", "49 right and 50 wrong", "10 bins", "10 of them"]),
         ("confidence", ["100 test instances per seed", "95 %"]),
-        ("thresholds", ["9 values of R", "most answers fixed minus broken", "never fire, because no R gained: 1 of 3"]),
+        (
+            "thresholds",
+            ["9 values of R", "most answers fixed minus broken", "never fire, because no R has a gain: 1 of 3"],
+        ),
         ("plans", ["40 test questions", "3 seeds", "upper bound"]),
     ],
 )
@@ -260,7 +263,7 @@ def test_empty_tables_are_drawn_and_said():
     assert "not estimable" in texts(confidence_figure.draw(found, chosen).figure)
     assert "no value of R" in texts(thresholds_figure.draw([tables.empty("threshold_curve")] * 3, chosen).figure)
     page = cases_figure.draw(tables.empty("outcomes"), chosen)
-    assert "No case at hand" in texts(page.figure)
+    assert "No case: no question" in texts(page.figure)
     assert "Not evaluated: No prompt, Prompt tuning, DPC" in page.caption
 
 
@@ -276,7 +279,7 @@ def test_chance_and_a_missing_group_are_not_written_over_each_other():
 
 def test_colours_of_right_and_wrong_stand_for_nothing_else(made):
     panel = made[1]["analysis"].figure.axes[0]
-    assert {line.get_color() for line in panel.lines} <= {drawing.BLACK}
+    assert {line.get_color() for line in panel.lines} <= {colours.BLACK}
 
 
 def test_numbers_of_one_seed_say_which(made):
@@ -331,7 +334,7 @@ def test_segments_cover_the_input_in_order(order):
     assert [end - begin for name, begin, end in parts if name == "question"] == [row["question_tokens"]]
     drawn = exemplars_figure.draw(rows, settings(), (0, 2), (3, 4))
     assert any(text.get_text() == "BOS" for text in drawn.figure.findobj(Text)) == ("BOS" in order)
-    assert ("Lines part BOS, prompt" in drawn.caption) == ("BOS" in order)
+    assert ("Lines separate BOS, prompt" in drawn.caption) == ("BOS" in order)
     assert_legible(drawn.figure)
     assert [begin for _, begin, _ in parts] == [0, *(end for _, _, end in parts[:-1])]
     assert parts[-1][2] == row["size"]

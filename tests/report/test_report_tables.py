@@ -166,7 +166,7 @@ def test_missing_cells_are_dashes(tabled):
     text = (tabled[0] / "out" / "main.md").read_text()
     act = next(line for line in text.splitlines() if line.startswith("| llama3-8b | gsm8k | paper | ACT"))
     assert act.split("|")[5:10] == [" – ", " – ", " – ", " – ", " 52.6 "]
-    assert "A dash under accuracy: not run here; under published and the difference: nothing published" in text
+    assert "A dash under accuracy: not run; under published and difference: nothing was published" in text
 
 
 def main_rows(fired, mode="prefill_sets", model="mistral-7b", questions=40):
@@ -250,7 +250,7 @@ def test_the_released_function_is_never_the_headline():
         chosen = settings(TablesStage, prompt_seeds=[0], act=Act(mode=mode))
         made = ablation_table.build(rows.assign(**labels), none, chosen)
         assert list(made.text["plan"]) == ["Prompt tuning", label]
-        assert "ACT fires on every question where heads were confirmed" in made.caption
+        assert "ACT fires on every question if heads were confirmed" in made.caption
 
 
 def test_ablation_table_equals_hand_arithmetic(tabled):

@@ -29,24 +29,11 @@ STORED = (
     "unprompted", "generate_base", "select_act_heads", "extract_saliency", "extract_corrupted", "extract_variants",
     "regenerate",
 )  # fmt: skip
+pytestmark = pytest.mark.usefixtures("still_clocks")
 
 
 class Cut(BaseException):
     """Ends a stage as abruptly as an exception can."""
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    resumable.make(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _still_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    epoch = time.gmtime(0)
-    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
-    monkeypatch.setattr("time.gmtime", lambda *_: epoch)
 
 
 @pytest.fixture
@@ -77,18 +64,14 @@ def parts(out: Path) -> list[Path]:
     return sorted(out.glob("store/*/*.parquet"))
 
 
-def outputs(out: Path) -> dict[str, bytes]:
-    return {name: data for name, data in resumable.files(out).items() if "store" not in Path(name).parts}
-
-
 @pytest.mark.parametrize("stage", STORED)
 def test_a_stage_that_was_cut_off_goes_on_to_the_same_bytes(
-    stage: str, made: Path, tmp_path: Path, at_batch: Callable[..., list[int]]
+    stage: str, small_cell: Path, tmp_path: Path, at_batch: Callable[..., list[int]]
 ) -> None:
     whole, again = tmp_path / "whole", tmp_path / "again"
     all_batches = at_batch()
-    assert main(resumable.commands(made, whole)[stage]) == 0
-    command = resumable.commands(made, again)[stage]
+    assert main(resumable.commands(small_cell, whole)[stage]) == 0
+    command = resumable.commands(small_cell, again)[stage]
     at_batch(4, cut)
     with pytest.raises(Cut):
         main(command)
@@ -96,20 +79,20 @@ def test_a_stage_that_was_cut_off_goes_on_to_the_same_bytes(
     left = at_batch()
     assert main(command) == 0
     assert left == all_batches[3:]
-    assert outputs(again) == outputs(whole)
-    assert len(outputs(again)) == 1 + (stage == "select_act_heads")
+    assert resumable.outputs(again) == resumable.outputs(whole)
+    assert len(resumable.outputs(again)) == 1 + (stage == "select_act_heads")
     assert len(parts(again)) == (stage == "regenerate")
 
 
 @pytest.mark.parametrize("stage", STORED)
 def test_only_a_bad_part_is_made_again(
-    stage: str, made: Path, tmp_path: Path, at_batch: Callable[..., list[int]], capsys: pytest.CaptureFixture[str]
+    stage: str, small_cell: Path, tmp_path: Path, at_batch: Callable[..., list[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also out of the middle: batches, their composition and their numbers stay what they were."""
     whole, again = tmp_path / "whole", tmp_path / "again"
     at_batch()
-    assert main(resumable.commands(made, whole)[stage]) == 0
-    command = resumable.commands(made, again)[stage]
+    assert main(resumable.commands(small_cell, whole)[stage]) == 0
+    command = resumable.commands(small_cell, again)[stage]
     at_batch(5, cut)
     with pytest.raises(Cut):
         main(command)
@@ -120,18 +103,20 @@ def test_only_a_bad_part_is_made_again(
     assert main(command) == 0
     warned = [line for line in capsys.readouterr().err.splitlines() if "WARNING rows" in line]
     assert len(warned) == 1
-    assert re.search(r"rows of a store are made anew: .*parquet: not a whole Parquet file", warned[0])
+    assert re.search(r"rows of a store are generated again: .*parquet: not a whole Parquet file", warned[0])
     assert left[:2] == [resumable.BATCH, resumable.BATCH]
-    assert outputs(again) == outputs(whole)
+    assert resumable.outputs(again) == resumable.outputs(whole)
 
 
-def test_new_plans_make_only_their_new_edits(made: Path, tmp_path: Path, at_batch: Callable[..., list[int]]) -> None:
+def test_new_plans_make_only_their_new_edits(
+    small_cell: Path, tmp_path: Path, at_batch: Callable[..., list[int]]
+) -> None:
     """Nine edits were there before; 33 are wanted, the nine among them, and cut off; then the nine again."""
-    command = resumable.commands(made, tmp_path)["regenerate"]
+    command = resumable.commands(small_cell, tmp_path)["regenerate"]
     sizes = at_batch()
     assert main(resumable.earlier_plans(command)) == 0
     assert sum(sizes) == 9
-    first = outputs(tmp_path)
+    first = resumable.outputs(tmp_path)
     before = at_batch(3, cut)
     with pytest.raises(Cut):
         main(command)
@@ -144,45 +129,45 @@ def test_new_plans_make_only_their_new_edits(made: Path, tmp_path: Path, at_batc
     nothing = at_batch()
     assert main(resumable.earlier_plans(command)) == 0
     assert nothing == []
-    assert outputs(tmp_path) == first
+    assert resumable.outputs(tmp_path) == first
     assert len(parts(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("change", ["settings", "prompt", "questions", "model", "version"])
 def test_a_store_of_another_context_is_replaced(
-    change: str, made: Path, tmp_path: Path, at_batch: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+    change: str, small_cell: Path, tmp_path: Path, at_batch: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = resumable.commands(made, tmp_path)["generate_base"]
+    command = resumable.commands(small_cell, tmp_path)["generate_base"]
     at_batch(4, cut)
     with pytest.raises(Cut):
         main(command)
     assert len(parts(tmp_path)) == 3
     if change == "settings":
-        command = resumable.commands(made, tmp_path, max_new_tokens=5)["generate_base"]
+        command = resumable.commands(small_cell, tmp_path, max_new_tokens=5)["generate_base"]
     elif change == "version":
         monkeypatch.setitem(VERSIONS, "generate_base", 99)
     else:
-        command = [changed(change, made, tmp_path, part) for part in command]
+        command = [changed(change, small_cell, tmp_path, part) for part in command]
     sizes = at_batch()
     assert main(command) == 0
     assert sum(sizes) == resumable.QUESTIONS
     assert parts(tmp_path) == []
 
 
-def changed(what: str, made: Path, folder: Path, part: str) -> str:
+def changed(what: str, small_cell: Path, folder: Path, part: str) -> str:
     """Return a part of a command line, with another model, prompt or set of questions where it names one."""
     if what == "model" and part.startswith("--model="):
         (folder / "model").mkdir()
-        for file in (made / "model").iterdir():
+        for file in (small_cell / "model").iterdir():
             (folder / "model" / file.name).write_bytes(file.read_bytes())
         return f"--model={folder}/model"
     if what == "prompt" and part.startswith("--prompt="):
-        data = bytearray((made / "prompt.safetensors").read_bytes())
+        data = bytearray((small_cell / "prompt.safetensors").read_bytes())
         data[-1] ^= 1
         (folder / "other.safetensors").write_bytes(data)
         return f"--prompt={folder}/other.safetensors"
     if what == "questions" and part.startswith("--questions="):
-        asked = tables.read(made / "questions.parquet", "questions")
+        asked = tables.read(small_cell / "questions.parquet", "questions")
         tables.write(folder / "q.parquet", "questions", asked.assign(prompt_text=asked["prompt_text"] + " :"), {})
         return f"--questions={folder}/q.parquet"
     return part
@@ -208,11 +193,6 @@ def test_every_job_has_a_store_of_its_own_that_snakemake_never_deletes(tmp_path:
 # saving
 
 
-def rows_of(*keys: str) -> pd.DataFrame:
-    about = {"split": "test", "edit_id": "base", "token_ids": [1], "text": "x", "stop_reason": "end", "seconds": 0.0}
-    return pd.DataFrame([{"problem_id": key, **about, "extracted": None, "extracted_lenient": None} for key in keys])
-
-
 def store(folder: Path, save_every: float = 0, context: str = "c") -> Store:
     execution = Execution(device="cpu", save_every_seconds=save_every)
     return Store(folder, "generations", context, execution)
@@ -222,8 +202,8 @@ def store(folder: Path, save_every: float = 0, context: str = "c") -> Store:
 def test_saving_costs_what_is_new(every: float, sizes: list[int], tmp_path: Path) -> None:
     keys = [f"q{i:03d}" for i in range(100)]
     kept = store(tmp_path, every)
-    batches = [rows_of(*keys[i : i + 5]) for i in range(0, 100, 5)]
-    rows, device = kept.complete(rows_of(*keys), lambda left: iter(batches))
+    batches = [resumable.rows_of(*keys[i : i + 5]) for i in range(0, 100, 5)]
+    rows, device = kept.complete(resumable.rows_of(*keys), lambda left: iter(batches))
     assert [len(tables.read(part, "generations")) for part in sorted(tmp_path.iterdir())] == sizes
     assert (list(rows["problem_id"]), device) == (keys, "cpu")
     assert list(rows["batch"]) == [i // 5 for i in range(100)]
@@ -235,8 +215,8 @@ def test_an_error_loses_no_finished_batch(tmp_path: Path) -> None:
         raise DpcError("a single question does not fit")
 
     with pytest.raises(DpcError, match="a single question"):
-        store(tmp_path, 3600).complete(rows_of("a", "b", "c"), make)
-    rows, _ = store(tmp_path).complete(rows_of("a", "b", "c"), lambda left: iter([left]))
+        store(tmp_path, 3600).complete(resumable.rows_of("a", "b", "c"), make)
+    rows, _ = store(tmp_path).complete(resumable.rows_of("a", "b", "c"), lambda left: iter([left]))
     assert list(rows["batch"]) == [0, 0, 1]
 
 
@@ -247,17 +227,17 @@ def test_a_part_that_goes_bad_leaves_no_gap_in_the_output(tmp_path: Path) -> Non
         yield left.iloc[1:]
 
     with pytest.raises(DpcError, match="1 questions were saved and cannot be read; run the same command again"):
-        store(tmp_path).complete(rows_of("a", "b"), make)
-    assert len(store(tmp_path).complete(rows_of("a", "b"), lambda left: iter([left]))[0]) == 2
+        store(tmp_path).complete(resumable.rows_of("a", "b"), make)
+    assert len(store(tmp_path).complete(resumable.rows_of("a", "b"), lambda left: iter([left]))[0]) == 2
 
 
 def test_rows_that_two_processes_made_count_once(tmp_path: Path) -> None:
     for _ in range(2):
         twin = store(tmp_path)
-        twin._add(rows_of("a", "b"), 0)
+        twin._add(resumable.rows_of("a", "b"), 0)
     kept = store(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
-    rows, _ = kept.complete(rows_of("a", "b", "c"), lambda left: iter([left]))
+    rows, _ = kept.complete(resumable.rows_of("a", "b", "c"), lambda left: iter([left]))
     assert list(rows["problem_id"]) == ["a", "b", "c"]
     kept.merge()
     (merged,) = tmp_path.iterdir()
@@ -267,12 +247,12 @@ def test_rows_that_two_processes_made_count_once(tmp_path: Path) -> None:
 
 
 def test_a_row_keeps_the_device_it_was_made_on(tmp_path: Path) -> None:
-    store(tmp_path).complete(rows_of("a"), lambda left: iter([left]))
+    store(tmp_path).complete(resumable.rows_of("a"), lambda left: iter([left]))
     other = Store(tmp_path, "generations", "c", Execution(device="cuda"))
-    assert other.complete(rows_of("a"), lambda left: iter([]))[1] == "cpu"
-    other.complete(rows_of("a", "b"), lambda left: iter([left]))
+    assert other.complete(resumable.rows_of("a"), lambda left: iter([]))[1] == "cpu"
+    other.complete(resumable.rows_of("a", "b"), lambda left: iter([left]))
     other.merge()
-    assert other.complete(rows_of("a", "b"), lambda left: iter([]))[1] == "cpu, cuda"
+    assert other.complete(resumable.rows_of("a", "b"), lambda left: iter([]))[1] == "cpu, cuda"
 
 
 # signals
@@ -281,13 +261,13 @@ def test_a_row_keeps_the_device_it_was_made_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_saves_and_stops_after_the_batch(
     number: signal.Signals,
-    made: Path,
+    small_cell: Path,
     tmp_path: Path,
     at_batch: Callable[..., list[int]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
-    command = resumable.commands(made, tmp_path, save_every=3600)["unprompted"]
+    command = resumable.commands(small_cell, tmp_path, save_every=3600)["unprompted"]
     at_batch(3, lambda: os.kill(os.getpid(), number))
     assert main(command) == 1
     cause = {"SIGUSR1": "SIGUSR1 before the time limit"}.get(number.name, number.name)
@@ -305,7 +285,7 @@ def test_a_signal_at_the_last_batch_stops_nothing(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         yield left
 
-    assert len(store(tmp_path).complete(rows_of("a", "b"), make)[0]) == 2
+    assert len(store(tmp_path).complete(resumable.rows_of("a", "b"), make)[0]) == 2
 
 
 def test_the_first_signal_is_named() -> None:

@@ -30,53 +30,38 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
         "save_every_seconds": save_every,
     }
     given = [f"--execution={json.dumps(execution)}", f"--model={made}/model", f"--questions={made}/questions.parquet"]
-    one = ["--shard=1", "--shards=1"]
     prompt, base = f"--prompt={made}/prompt.safetensors", f"{made}/generations.parquet"
 
-    def line(stage: str, settings: dict[str, Any], *flags: str) -> list[str]:
-        return [stage, f"--settings={json.dumps({**settings, **changed})}", *given, *flags]
+    def store(name: str) -> str:
+        return f"--store={out}/store/{name}"
 
-    def stored(name: str, output: str) -> list[str]:
-        return [*one, f"--store={out}/store/{name}", f"--out={out}/{output}.parquet"]
+    def stored(name: str) -> list[str]:
+        return [store(name), f"--out={out}/{name}.parquet"]
+
+    def shard(name: str) -> list[str]:
+        return ["--shard=1", "--shards=1", *stored(name)]
 
     splits = [f"--{part}={made}/act_{part}.parquet" for part in ("select", "confirm")]
     selected = [f"--{name}={out}/{name}.parquet" for name in ("heads", "scores")]
     heads, plans = (f"--{name}={made}/{name}.parquet" for name in ("heads", "plans"))
     measured = {**LM, "task": "arithmetic", "saliency": {"band": "all"}}
+    few, again = {"variants": {"rows": SPLITS["calibration"]}}, {"mechanism": {"plans": ["always"]}}
+    generations, edits = f"--generations={base}", f"--regenerations={made}/edits.parquet"
+    gold = f"--gold={made}/calibration.parquet"
+    lines: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+        "tune_prompt": ("tune_prompt", {**LM, "recipe": RECIPE, "seed": 0}, tuned(made, out)),
+        "unprompted": ("generate_base", GENERATE, shard("unprompted")),
+        "generate_base": ("generate_base", GENERATE, [prompt, *shard("generations")]),
+        "extract_saliency": ("extract_saliency", measured, [prompt, generations, *shard("saliency")]),
+        "extract_variants": ("extract_variants", measured | few, [prompt, generations, gold, *stored("variants")]),
+        "select_act_heads": ("select_act_heads", {**LM, "act": ACT}, [prompt, *splits, store("scores"), *selected]),
+        "generate_act": ("generate_act", {**GENERATE, "act": ACT}, [prompt, heads, f"--base={base}", *shard("act")]),
+        "extract_corrupted": ("extract_corrupted", measured | again, [prompt, plans, edits, *stored("corrupted")]),
+        "regenerate": ("regenerate", GENERATE, [prompt, f"--base={base}", plans, "--made", *shard("edits")]),
+    }
     return {
-        "tune_prompt": line("tune_prompt", {**LM, "recipe": RECIPE, "seed": 0}, *tuned(made, out)),
-        "unprompted": line("generate_base", GENERATE, *stored("unprompted", "unprompted")),
-        "generate_base": line("generate_base", GENERATE, prompt, *stored("generations", "generations")),
-        "extract_saliency": line(
-            "extract_saliency", measured, prompt, f"--generations={base}", *stored("saliency", "saliency")
-        ),
-        "extract_variants": line(
-            "extract_variants",
-            {**measured, "variants": {"rows": SPLITS["calibration"]}},
-            prompt,
-            f"--generations={base}",
-            f"--gold={made}/calibration.parquet",
-            f"--store={out}/store/variants",
-            f"--out={out}/variants.parquet",
-        ),
-        "select_act_heads": line(
-            "select_act_heads", {**LM, "act": ACT}, prompt, *splits, f"--store={out}/store/scores", *selected
-        ),
-        "generate_act": line(
-            "generate_act", {**GENERATE, "act": ACT}, prompt, heads, f"--base={base}", *stored("act", "act")
-        ),
-        "extract_corrupted": line(
-            "extract_corrupted",
-            {**measured, "mechanism": {"plans": ["always"]}},
-            prompt,
-            plans,
-            f"--regenerations={made}/edits.parquet",
-            f"--store={out}/store/corrupted",
-            f"--out={out}/corrupted.parquet",
-        ),
-        "regenerate": line(
-            "regenerate", GENERATE, prompt, f"--base={base}", plans, "--made", *stored("edits", "edits")
-        ),
+        name: [stage, f"--settings={json.dumps({**settings, **changed})}", *given, *flags]
+        for name, (stage, settings, flags) in lines.items()
     }
 
 
@@ -138,3 +123,14 @@ def _write_plans(file: Path, asked: list[str], edits: list[Edit]) -> None:
 def files(folder: Path) -> dict[str, bytes]:
     """Return every file under `folder`, hidden ones too, but logs."""
     return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Return every file under `folder` that is not in a store."""
+    return {name: data for name, data in files(folder).items() if "store" not in Path(name).parts}
+
+
+def rows_of(*keys: str) -> pd.DataFrame:
+    """Return rows of table `generations` for these questions."""
+    about = {"split": "test", "edit_id": "base", "token_ids": [1], "text": "x", "stop_reason": "end", "seconds": 0.0}
+    return pd.DataFrame([{"problem_id": key, **about, "extracted": None, "extracted_lenient": None} for key in keys])

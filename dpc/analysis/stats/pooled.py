@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dpc.analysis.stats import statistics
+from dpc.analysis.stats import intervals, statistics
 
 Array = NDArray[np.float64]
 Result = tuple[float, Array]
@@ -92,9 +92,9 @@ def _with_intervals(
     low = high = p = math.nan
     if error > 0 and not math.isnan(value) and (scale is PLAIN or _inside(value, scale)):
         centre, spread = scale.to(value), error * scale.slope(value)
-        half = statistics.normal_quantile(confidence) * spread
+        half = intervals.normal_quantile(confidence) * spread
         low, high = scale.back(centre - half), scale.back(centre + half)
-        p = statistics.normal_p((centre - scale.to(null)) / spread)
+        p = intervals.normal_p((centre - scale.to(null)) / spread)
     bounds = _over_seeds(values, confidence, scale)
     return Pooled(value, low, high, p, *bounds, tuple(map(float, values)), questions, error)
 
@@ -270,7 +270,7 @@ def share(part: ArrayLike, whole: ArrayLike, question: ArrayLike, confidence: fl
     counting = np.unique(codes[whole_A > 0]).size
     # fewer than one per question only where seeds agree; where nothing varies each question counts once
     effective = min(spread / variance, float(whole_A.sum())) if variance and spread else float(counting)
-    low, high = statistics.wilson(value, effective, confidence)
+    low, high = intervals.wilson(value, effective, confidence)
     return Pooled(value, low, high, math.nan, math.nan, math.nan, (), counting, math.sqrt(variance))
 
 
@@ -289,9 +289,9 @@ def gain(after: ArrayLike, before: ArrayLike, seed: ArrayLike, question: ArrayLi
     count = per_question.size + 2
     centre = float(per_question.sum()) / count
     error = math.sqrt((float((per_question**2).sum() + 1) / count - centre**2) / count)
-    half = statistics.normal_quantile(confidence) * error
+    half = intervals.normal_quantile(confidence) * error
     values = [float(change[seeds == number].mean()) for number in np.unique(seeds)]
-    p = statistics.normal_p(centre / error)
+    p = intervals.normal_p(centre / error)
     bounds = (centre - half, centre + half, p, *_over_seeds(values, confidence, FISHER))
     spread = _spread(change, values, seeds, codes, per_question)
     return Pooled(float(np.mean(values)), *bounds, tuple(values), per_question.size, error, spread)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from dpc.analysis.stats.intervals import normal_quantile, t_quantile
 from dpc.analysis.stats.pooled import Pooled
-from dpc.analysis.stats.statistics import normal_quantile, t_quantile
 
 POWER = 0.8
 """A minimum detectable gain is supported that often."""

@@ -1,7 +1,6 @@
 """What is known of each question, side by side: was it right, with and without the prompt, and what saliency reads.
 
-One row per question is the ground of the two analyses, trigger quality, confounds and claims; table `evidence` in
-`columns.py`.
+One row per question is the ground of the two analyses, trigger quality, confounds and claims; table `evidence`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Grade generations, join plans to them, and compare plans.
 
-Pure functions of tables; their schemas are in `dpc/storage/columns.py`. Gold enters in `grade` alone, which stage
+Pure functions of tables; docs/results.md has their columns. Gold enters in `grade` alone, which stage
 `grade_answers` calls for one split at a time; what it writes is read by no generation, saliency, or plan of the test
 split that is not an oracle.
 """
@@ -152,7 +152,7 @@ def _by_question(group: pd.DataFrame, reference: _Reference) -> pd.DataFrame:
     rows = group.set_index("problem_id").sort_index()
     if not rows.index.is_unique or not rows.index.equals(reference.base.index):
         plan, odd = group["plan"].iloc[0], rows.index.symmetric_difference(reference.base.index)
-        what = f"problem_id {odd[0]!r} is in one only" if len(odd) else "a problem_id stands there twice"
+        what = f"problem_id {odd[0]!r} is in one only" if len(odd) else "a problem_id appears twice"
         raise DpcError(f"outcomes: plan {plan!r} needs the questions of {BASELINE!r} once each, but {what}")
     return rows
 
@@ -254,7 +254,7 @@ def _generated(rows: pd.DataFrame, sized: pd.DataFrame) -> pd.DataFrame:
     twice = sized[sized.duplicated(_KEY)]
     if len(twice):
         problem, edit = twice.iloc[0][_KEY]
-        raise DpcError(f"store: edit {edit!r} of problem_id {problem!r} stands there twice; expected it once")
+        raise DpcError(f"store: edit {edit!r} of problem_id {problem!r} appears twice; expected it once")
     joined = rows.merge(sized, on=_KEY, how="left", indicator="found", validate="many_to_one")
     lost = joined[joined["found"] == "left_only"]
     if len(lost):
@@ -271,7 +271,7 @@ def per_problem(ids: pd.Series[Any], table: pd.DataFrame, column: str, name: str
     values = table.set_index("problem_id")[column]
     if not values.index.is_unique:
         double = values.index[values.index.duplicated()][0]
-        raise DpcError(f"{name}: problem_id {double!r} stands there twice; expected it once")
+        raise DpcError(f"{name}: problem_id {double!r} appears twice; expected it once")
     lost = ids[~ids.isin(values.index)]
     if len(lost):
         raise DpcError(

@@ -17,23 +17,11 @@ from dpc.analysis.studies.limits import choose_share, threshold_curve
 from dpc.config.settings import Trigger
 from dpc.plans.triggers import fires
 from dpc.storage import tables
+from dpc.storage.columns import PLANTED_MEASURES
 from dpc.storage.hashing import hash_order
 
 NATURAL = -1
 """Position of a prompt as it was tuned."""
-MEASURES = (
-    "clean",
-    "planted",
-    "masked",
-    "restored_true",
-    "hit",
-    "hit_harmed",
-    "restored_located",
-    "fire_rate",
-    "fire_harmed",
-    "clean_hit",
-    "random_hit",
-)
 
 
 def summary(rows: pd.DataFrame, default: str, trigger: Trigger, confidence: float) -> pd.DataFrame:
@@ -61,8 +49,8 @@ def _over_prompts(cells: pd.DataFrame, confidence: float) -> dict[str, Any]:
         "questions": int(cells["questions"].sum()),
         "chance": float((1 / cells["vectors"]).mean()),
     }
-    by_prompt = cells.groupby("seed")[list(MEASURES)].mean()
-    for name in MEASURES:
+    by_prompt = cells.groupby("seed")[list(PLANTED_MEASURES)].mean()
+    for name in PLANTED_MEASURES:
         estimate = mean_interval(by_prompt[name], confidence)
         most = math.inf if name.startswith("restored") else 1.0  # a share does not leave 0 to 1, whatever its interval
         low, high = np.clip([estimate.low, estimate.high], 0.0, most).tolist()

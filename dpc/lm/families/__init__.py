@@ -2,7 +2,8 @@
 
 A record says what the code must know and a model's files do not say for themselves. BOS comes from the tokenizer, a
 sliding window and a cap on the scores from the config. A family is supported once `tests/lm/test_saliency.py` proves
-its saliency against eager attention (docs/extending.md).
+its saliency against eager attention (docs/extending.md). Which keys its config must have and which tensors its weights
+is in `dpc/storage/model_files.py` and `weight_files.py`, where a family has more than Llama.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Why jobs failed, in one line each: what it was, where it is written, and the command that runs that stage again.
+"""Why jobs failed, one line each: the cause, the log, and the command that runs the stage again.
 
-Snakemake's own log names the failed jobs, Slurm knows how they ended, and a stage's log ends with its error.
+Snakemake's own log names the failed jobs, Slurm knows how they ended, and a stage's log ends with its error (that of a
+stage that a signal stopped: `dpc/storage/interrupt.py`).
 """
 
 from __future__ import annotations

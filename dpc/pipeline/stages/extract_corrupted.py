@@ -70,7 +70,7 @@ def _rows(settings: ExtractCorruptedStage, plans: Path, regenerations: list[Path
     wanted = edits_of(planned[planned["plan"].isin(settings.mechanism.plans)])
     hidden = wanted["mask"] == "attention"
     if hidden.any():
-        log.info("%d edits hide positions from attention, which saliency cannot: not measured", hidden.sum())
+        log.info("%d edits hide positions from attention: saliency cannot be measured under them", hidden.sum())
     wanted = wanted[~hidden]
     made = tables.read(regenerations, "regenerations")[["problem_id", "edit_id", "split", "token_ids"]]
     asked = tables.read(questions, "questions")[["problem_id", "prompt_text"]]

@@ -46,7 +46,7 @@ def run(
     """
     switched_on = heads_of(tables.read(heads, "act_heads"))
     if not switched_on:
-        log.warning("no head is confirmed: prompt tuning's generations stand for ACT's")
+        log.warning("no head is confirmed: ACT's answers are prompt tuning's")
         tables.write(out, "generations", tables.empty("generations"), provenance("generate_act", settings, model=model))
         return
     before = tables.read(base, "generations").set_index("problem_id")["token_ids"]

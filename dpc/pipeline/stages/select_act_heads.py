@@ -70,9 +70,9 @@ def _confirmed(
     log.info("%d of %d heads gain more than %g standard errors", int(selected["kept"].sum()), len(selected), bar)
     if union is None or not union.exceeds(bar):
         gain = f": its gain is {union.gain:.4f} nats per token (SE {union.se:.4f})" if union else ""
-        log.warning("the union of the heads is not confirmed%s; ACT is switched on in none: prompt tuning stands", gain)
+        log.warning("all kept heads together are not confirmed%s: ACT is switched on in no head", gain)
     else:
-        log.info("their union gains %.4f nats per token (SE %.4f): confirmed", union.gain, union.se)
+        log.info("all kept heads together gain %.4f nats per token (SE %.4f): confirmed", union.gain, union.se)
     return found
 
 

@@ -56,38 +56,35 @@ def run(
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
-    begin = tuning_of(settings.recipe.tuner)
-    work = begin(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
+    work = tuning_of(settings.recipe.tuner)(lm, order, settings.recipe, settings.seed, examples, held_out, rows)
     if given is not None:
         work.bring_in(soft_prompt.adapter(given, lm, settings.recipe.vectors))
-        if strange := stranger(given, model):
-            log.warning("%s", strange)
-        _look_at(lm, order, work.kept_ND, held_out, given)
+        _look_at(lm, order, work.kept_ND, held_out, given, model)
     else:
         kept.resume(work)
         _finish(work, kept)
         log.info("kept the prompt of step %d of %d", work.kept_step, work.step)
     soft_prompt.save(work.kept_ND, weights, adapter, str(model), lm)
     looks = pd.DataFrame([vars(look) for look in work.looks])
-    tables.write(
-        history,
-        "training",
-        looks.assign(kept=looks["step"] == work.kept_step),
-        provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples)),
-    )
+    footer = provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples))
+    tables.write(history, "training", looks.assign(kept=looks["step"] == work.kept_step), footer)
     kept.remove()
 
 
-def _look_at(lm: LanguageModel, order: Layout, prompt_ND: Tensor, held_out: list[Example], given: Path) -> None:
-    """Say how much the prompt of `given` changes; warn where it changes nothing."""
+def _look_at(
+    lm: LanguageModel, order: Layout, prompt_ND: Tensor, held_out: list[Example], given: Path, model: Path
+) -> None:
+    """Say how much the prompt of `given` changes; warn where it changes nothing, or was tuned on another model."""
     from dpc.lm.effect import changed_tokens
 
+    if strange := stranger(given, model):
+        log.warning("%s", strange)
     changed, tokens = changed_tokens(lm, order, prompt_ND, held_out)
-    log.info("took the prompt of %s, tuned elsewhere; it changes the next token at %d of %d", given, changed, tokens)
+    log.info("the prompt of %s was tuned elsewhere; it changes the next token at %d of %d", given, changed, tokens)
     if not changed:
         log.warning(
-            "%s: this prompt changes none of %d next tokens in gold rationales of validation questions: is it the one "
-            "that was meant, and was it tuned on this model and in this layout?",
+            "%s: this prompt changes none of %d next tokens in gold rationales of validation questions: is it the "
+            "intended one, and was it tuned on this model and in this layout?",
             given,
             tokens,
         )

@@ -32,7 +32,7 @@ def run(settings: ValidationStage, *, planted: list[Path], out: Path, folder: Pa
         found.append(made.assign(**dict(zip(CELL, (model, dataset, recipe), strict=True))))
     table = pd.concat(found, ignore_index=True)
     if "planted" not in set(table["kind"]):
-        log.warning("harm was planted nowhere: under none of the prompts is there a vector that its answers can spare")
+        log.warning("no harm was planted: no prompt has a vector that its answers can spare")
     for row in tables.rows(table[table["is_default"]]):
         log.info("%s, %s: located %.3f, restored %.3f", row.kind, row.part, row.hit, row.restored_located)
     tables.write(out, "validation", table, provenance("write_validation", settings))

@@ -35,10 +35,10 @@ class Checkpoint:
             log.warning("%s: found no checkpoint (%s); the prompt is tuned from its first step", self.file, error)
             return
         if about.get("context") != self.context:
-            log.info("%s was made with other code, settings, model or questions; tuning anew", self.file)
+            log.info("%s was made with other code, settings, model or questions; tuning starts again", self.file)
             return
         tuning.resume(tensors, json.loads(about["values"]))
-        log.info("%d steps kept; going on from there", tuning.step)
+        log.info("%d steps were saved; continuing after them", tuning.step)
 
     def save(self, tuning: Tuning, now: bool = False) -> None:
         """Keep the state of `tuning`, if it is time to or `now`."""

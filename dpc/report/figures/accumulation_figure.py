@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dpc.analysis.studies.location import spread
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.captions import Band
 from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
@@ -18,8 +18,8 @@ from dpc.report.exhibits import figure
 @figure(
     category="4 Information flow",
     caption=(
-        "Share of each prompt vector in the prompt's saliency, layer by layer: does a single vector accumulate it, "
-        "and is it the same one for every question?"
+        "Share of each prompt vector in the prompt's saliency, layer by layer: is it concentrated in one vector, and "
+        "in the same one for every question?"
     ),
     tables=("accumulation", "layers", "evidence"),
     note="The first seed is shown.",
@@ -48,7 +48,7 @@ def draw(table: pd.DataFrame, located: pd.Series, settings: FiguresStage, shallo
 
 def _located_bars(axes: Axes, located: pd.Series, vectors: int) -> None:
     shares = located.astype(int).value_counts(normalize=True).reindex(range(vectors), fill_value=0.0)
-    axes.bar(shares.index.to_numpy(), 100 * shares.to_numpy(), width=0.85, color=drawing.ORANGE)
+    axes.bar(shares.index.to_numpy(), 100 * shares.to_numpy(), width=0.85, color=colours.ORANGE)
     axes.set_ylim(0, 100)
     axes.set_ylabel("located (%)")
     axes.tick_params(labelbottom=False)
@@ -57,9 +57,9 @@ def _located_bars(axes: Axes, located: pd.Series, vectors: int) -> None:
 
 def _share_bars(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
     inside = grid if shallow is None else grid.loc[shallow[0] : shallow[1]]
-    axes.bar(grid.columns.to_numpy(), 100 * inside.mean().to_numpy(), width=0.85, color=drawing.BLUE)
+    axes.bar(grid.columns.to_numpy(), 100 * inside.mean().to_numpy(), width=0.85, color=colours.BLUE)
     even = 100 / len(grid.columns)
-    axes.axhline(even, color=drawing.BLACK, linewidth=0.8, linestyle="--")
+    axes.axhline(even, color=colours.BLACK, linewidth=0.8, linestyle="--")
     # Beside the bars, in the room that the colour bar leaves free above itself.
     axes.annotate(
         "even\nshare",
@@ -93,7 +93,7 @@ def _share_map(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
     if shallow is not None:
         for edge in (shallow[0] - 0.5, shallow[1] + 0.5):
             axes.axhline(edge, color="white", linewidth=1.6)
-            axes.axhline(edge, color=drawing.RED, linewidth=1.0, linestyle="--")
+            axes.axhline(edge, color=colours.RED, linewidth=1.0, linestyle="--")
     drawing.layer_axis(axes, "y")
     axes.set_ylim(extent[2], extent[3])
     axes.set_title("Layer by layer" + ("" if shallow is None else "; dashed lines enclose the shallow layers"))
@@ -106,10 +106,11 @@ def _caption(table: pd.DataFrame, located: pd.Series, settings: FiguresStage, sh
     vectors = table["vector"].nunique()
     band = captions.layer_setting(settings.flow.shallow_layers, shallow)
     return (
-        "Look for a bar far above the dashed line that is bright in layer after layer: there saliency gathers in one "
-        f"vector. Share of each of the {vectors} prompt vectors in the prompt's saliency c_j, mean over {count} test "
-        f"instances. Vectors and layers are counted from 0; shallow layers: {band}. An even spread gives "
-        f"each vector the dashed share. {_located_sentence(located, vectors)}{captions.saliency(settings)} First seed. "
+        "Look for a bar far above the dashed line that is bright in many layers: one vector has much of the "
+        f"saliency. Share of each of the {vectors} prompt vectors in the prompt's saliency c_j, mean over {count} "
+        f"test instances. Vectors and layers are counted from 0; shallow layers: {band}. The dashed line is the "
+        f"share of each vector if all had the same. {_located_sentence(located, vectors)}{captions.saliency(settings)} "
+        "First seed. "
         f"{captions.run(settings, all_seeds=False)}"
     )
 

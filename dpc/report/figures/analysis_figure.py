@@ -9,15 +9,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.captions import Finding, finding
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
 from dpc.tasks.base import AT_CHANCE
 
-_GROUPS = (("right", drawing.RIGHT, "o", "-"), ("wrong", drawing.WRONG, "s", "--"))
-_GLYPHS = dict(zip(drawing.SEED_MARKERS, "●■▲◆▼✚✖", strict=True))
+_GROUPS = (("right", colours.RIGHT, "o", "-"), ("wrong", colours.WRONG, "s", "--"))
+_GLYPHS = dict(zip(colours.SEED_MARKERS, "●■▲◆▼✚✖", strict=True))
 _NOTES = 4  # lines above each panel
 
 
@@ -84,14 +84,14 @@ def _point(axes: Axes, x: float, found: Finding, seed: int, seeds: int) -> None:
         return
     place = x + drawing.dodge(seed, seeds, 0.5)
     if not np.isnan(found.low) and not np.isnan(found.high):
-        axes.plot([place, place], [found.low, found.high], color=drawing.BLACK, linewidth=1.2)
-    axes.plot([place], [found.value], drawing.series_look(seed)[1], color=drawing.BLACK, markersize=5)
+        axes.plot([place, place], [found.low, found.high], color=colours.BLACK, linewidth=1.2)
+    axes.plot([place], [found.value], colours.series_look(seed)[1], color=colours.BLACK, markersize=5)
 
 
 def _seed_marks(settings: FiguresStage) -> str:
     """Return the legend of the seeds' markers as text: `● 0 ■ 1`."""
     return " ".join(
-        f"{_GLYPHS[drawing.series_look(seed)[1]]} {name}" for seed, name in enumerate(settings.prompt_seeds)
+        f"{_GLYPHS[colours.series_look(seed)[1]]} {name}" for seed, name in enumerate(settings.prompt_seeds)
     )
 
 
@@ -121,12 +121,12 @@ def _box_and_points(axes: Axes, x: int, values: np.ndarray, group: str, colour: 
     if not len(values):
         place = axes.get_xaxis_transform()
         text = f"no {group}\ninstance\nat hand"
-        axes.text(x, 0.5, text, transform=place, ha="center", va="center", style="italic", color=drawing.GREY)
+        axes.text(x, 0.5, text, transform=place, ha="center", va="center", style="italic", color=colours.GREY)
         return
     # Golden-ratio steps spread neighbours evenly and need no random numbers.
     jitter = ((np.arange(len(values)) * 0.6180339887) % 1.0 - 0.5) * 0.5
     axes.plot(x + jitter, values, marker, color=colour, markersize=2.6, alpha=0.55, markeredgewidth=0, zorder=2)
-    lines = {"color": drawing.BLACK, "linewidth": 1.0}
+    lines = {"color": colours.BLACK, "linewidth": 1.0}
     axes.boxplot(
         values, positions=[x], widths=0.6, showfliers=False, medianprops=lines, boxprops=lines, zorder=3,
         whiskerprops=lines, capprops=lines,
@@ -137,7 +137,7 @@ def _position_panel(axes: Axes, positions: pd.DataFrame, findings: pd.DataFrame,
     ratio = _short(finding(findings, "flow_ratio_wrong_right"))
     drawing.heading(axes, "c  Flow along the rationale", [_first_seed(settings), f"wrong / right {ratio}"], _NOTES)
     bins = max(settings.figures.position_bins, int(positions["bin"].max()) + 1 if len(positions) else 1)
-    axes.axvline(0.5, color=drawing.GREY, linewidth=0.7, linestyle=":")
+    axes.axvline(0.5, color=colours.GREY, linewidth=0.7, linestyle=":")
     for group, colour, _, style in _GROUPS:
         rows = positions[positions["group"] == group].dropna(subset=["mean"]).sort_values("bin")
         if rows.empty:
@@ -152,7 +152,7 @@ def _position_panel(axes: Axes, positions: pd.DataFrame, findings: pd.DataFrame,
     missing = [group for group, *_ in _GROUPS if not (positions["group"] == group).any()]
     if missing:
         say = " and ".join(f"no {group}" for group in missing) + " instance at hand"
-        axes.annotate(say, (0.5, 0.03), xycoords="axes fraction", ha="center", style="italic", color=drawing.GREY)
+        axes.annotate(say, (0.5, 0.03), xycoords="axes fraction", ha="center", style="italic", color=colours.GREY)
 
 
 def _scale_in_label(axes: Axes, label: str) -> None:
@@ -174,18 +174,19 @@ def _caption(findings: pd.DataFrame, instances: pd.DataFrame, positions: pd.Data
     unknown = int(correlation["accumulated"].isna().sum())
     luck = f"S_IFP is {AT_CHANCE}. " if AT_CHANCE in finding(findings, "auc_s_ifp").note else ""
     return (
-        "Look for flow that changes more often with accumulation than without, under every seed (a); for S_IFP that is "
-        "larger in wrong answers, and tells them better than mean NLL does (b); for more flow in wrong answers right "
-        "of the dotted line (c). Prompt tuning analysed. (a) Share of instances whose deep flow changed, given "
-        f"significant accumulation in shallow layers or none: {len(correlation)} test instances, {unknown} of them "
-        f"without an estimable accumulation; markers are seeds ({_seed_marks(settings)}), vertical lines each seed's "
-        f"interval. (b) S_IFP of {right} right and {len(separation) - right} wrong test instances; boxes: quartiles "
-        "and median; whiskers: the farthest points within 1.5 heights of the box; AUC above 0.5: larger when wrong. p "
-        "is the prompt, latter r the latter half of the rationale, NLL the model's own uncertainty. (c) Saliency from "
-        f"the prompt along the rationale, deep layers ({captions.layer_setting(settings.flow.deep_layers, None)}), in "
-        f"{settings.figures.position_bins} bins ({_groups(positions)}); bands are intervals, wrong / right is the "
-        "ratio of flows; the dotted line parts former and latter half. Numbers above the panels and panels b and c are "
-        f"seed {settings.prompt_seeds[0]}'s; intervals are {captions.level(settings)}. {luck}{captions.run(settings)}"
+        "Look whether flow changes more often with accumulation than without, under every seed (a); whether S_IFP "
+        "is larger in wrong answers and separates them better than mean NLL (b); whether wrong answers have more "
+        "flow right of the dotted line (c). (a) Share of instances whose deep flow changed, given significant "
+        f"accumulation in shallow layers or none: {len(correlation)} test instances, {unknown} of them without an "
+        f"estimable accumulation; markers are seeds ({_seed_marks(settings)}), vertical lines each seed's interval. "
+        f"(b) S_IFP of {right} right and {len(separation) - right} wrong test instances; boxes: quartiles and "
+        "median; whiskers: the farthest points within 1.5 heights of the box; AUC above 0.5: larger when wrong. p "
+        "is the prompt, latter r the latter half of the rationale, NLL the model's own uncertainty. (c) Saliency "
+        "from the prompt along the rationale, deep layers "
+        f"({captions.layer_setting(settings.flow.deep_layers, None)}), in {settings.figures.position_bins} bins "
+        f"({_groups(positions)}); bands are intervals, wrong / right: ratio of flows; the dotted line separates "
+        "former and latter half. Panels b and c and the numbers above the panels show seed "
+        f"{settings.prompt_seeds[0]}; intervals are {captions.level(settings)}. {luck}{captions.run(settings)}"
     )
 
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from dpc.config.slices import FiguresStage
 from dpc.plans.declaration import label as plan_label
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import MARGIN, WIDTH, Drawing
 from dpc.report.exhibits import figure
@@ -37,7 +37,7 @@ class Kind:
 
 KINDS = (
     Kind("Right without the prompt, wrong with it, right again with DPC", lambda n, p, d: n and not p and d),
-    Kind("Right without the prompt, wrong with it, not mended", lambda n, p, d: n and not p and not d),
+    Kind("Right without the prompt, wrong with it, still wrong with DPC", lambda n, p, d: n and not p and not d),
     Kind("Wrong without the prompt, right with it", lambda n, p, d: not n and p and d),
     Kind("DPC broke it", lambda n, p, d: p and not d),
     Kind("Wrong everywhere", lambda n, p, d: not n and not p and not d),
@@ -47,8 +47,8 @@ KINDS = (
 @figure(
     category="2 Cases",
     caption=(
-        "Questions with their rationales under no prompt, prompt tuning and DPC, chosen by a fixed rule: what the"
-        " prompt broke comes first."
+        "Questions with their rationales under no prompt, prompt tuning and DPC, chosen by a fixed rule: questions "
+        "that the prompt broke come first."
     ),
     tables=("outcomes",),
     note="The first seed is shown.",
@@ -109,7 +109,7 @@ class _Page:
         self.boxes: list[tuple[float, float, float, float, str]] = []
 
     def write(
-        self, x: float, lines: list[str], size: float, weight: str = "normal", color: str = drawing.BLACK,
+        self, x: float, lines: list[str], size: float, weight: str = "normal", color: str = colours.BLACK,
         gid: str | None = None, at: float | None = None,
     ) -> float:  # fmt: skip
         """Write `lines` from `at`, or from where the page stands, and return where they end."""
@@ -144,7 +144,7 @@ def draw(outcomes: pd.DataFrame, settings: FiguresStage) -> Drawing:
     for number, (title, problem) in enumerate(chosen):
         _write_case(page, f"Case {number + 1}: {title}", problem, table, settings.figures.max_case_tokens)
     if not chosen:
-        page.y = page.write(MARGIN, ["No case at hand: no question has all of the plans shown here."], _HEAD)
+        page.y = page.write(MARGIN, ["No case: no question was answered under all of the plans shown here."], _HEAD)
     caption = _caption(outcomes, chosen, settings)
     page.y += 0.06
     lines = drawing.wrap(caption, WIDTH - 2 * MARGIN, drawing.CAPTION_SIZE)
@@ -173,7 +173,7 @@ def _write_case(page: _Page, title: str, problem: str, table: _Rows, words: int)
 def _write_rationale(page: _Page, x: float, width: float, plan: str, row: dict[Any, Any], words: int) -> float:
     """Write one column of a case and return where it ends."""
     right = bool(row["correct"])
-    colour = drawing.RIGHT if right else drawing.WRONG
+    colour = colours.RIGHT if right else colours.WRONG
     text_width = width - 0.1
     head = drawing.wrap(plan_label(plan), text_width, _HEAD, "bold")
     y = page.write(x + 0.1, head, _HEAD, "bold")
@@ -181,9 +181,9 @@ def _write_rationale(page: _Page, x: float, width: float, plan: str, row: dict[A
     mark = drawing.wrap(cut(f"{'✓ right' if right else '✗ wrong'}: {found}", words), text_width, _SIZE, "bold")
     y = page.write(x + 0.1, mark, _SIZE, "bold", colour, at=y) + 0.03
     if plan == "dpc" and not bool(row["fired"]):
-        text, shade = "DPC did not fire: prompt tuning's rationale stands.", drawing.GREY
+        text, shade = "DPC did not fire: this is prompt tuning's rationale.", colours.GREY
     else:
-        text, shade = cut(str(row["text"]), words) or "(empty)", drawing.BLACK
+        text, shade = cut(str(row["text"]), words) or "(empty)", colours.BLACK
     y = page.write(x + 0.1, drawing.wrap(text, text_width, _SIZE), _SIZE, color=shade, at=y)
     page.box(x, page.y + 0.03, 0.035, y + 0.03, colour)
     return y
@@ -195,15 +195,14 @@ def _caption(outcomes: pd.DataFrame, chosen: list[tuple[str, str]], settings: Fi
     told = "; ".join(f"{kind.title.lower().replace('dpc', 'DPC')}: {n}" for kind, n in zip(KINDS, counts, strict=True))
     fired = outcomes[(outcomes["plan"] == "dpc") & outcomes["fired"].astype(bool)]["problem_id"].nunique()
     wanted = settings.figures.cases
-    short = "" if len(chosen) == wanted else f"Only {len(chosen)} of the {wanted} cases asked for exist. "
+    short = "" if len(chosen) == wanted else f"Only {len(chosen)} of the {wanted} requested cases exist. "
     missing = [plan_label(plan) for plan in PLANS if not (outcomes["plan"] == plan).any()]
     short += f"Not evaluated: {', '.join(missing)}. " if missing else ""
     return (
-        "Look for the step at which the columns part: where the prompt leads astray, and whether DPC mends that step. "
-        f"Cases, {len(chosen)} of {len(table)} test questions. Rule: the kinds of case take turns, and "
-        f"within a kind the hash of the question's id decides. How many there are of each kind: {told}. "
-        f"{short}DPC fired on {fired} of {len(table)} questions. A text is cut after "
+        "Look for the first step that differs between the columns: there the prompt leads to a wrong step, and DPC "
+        f"may correct it. Cases, {len(chosen)} of {len(table)} test questions. Rule: the kinds of case take turns; "
+        f"within a kind the order is by a hash of the question's id. Questions of each kind: {told}. {short}DPC "
+        f"fired on {fired} of {len(table)} questions. A text is cut after "
         f"{captions.counted(settings.figures.max_case_tokens, 'word')} (figures.max_case_tokens, here words between "
-        "spaces, not the model's tokens). "
-        f"{captions.method(settings)} {captions.run(settings, all_seeds=False)}"
+        f"spaces, not the model's tokens). {captions.method(settings)} {captions.run(settings, all_seeds=False)}"
     )

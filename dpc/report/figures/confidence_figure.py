@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.captions import Finding, finding
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
@@ -19,8 +19,8 @@ from dpc.report.exhibits import figure
 @figure(
     category="3 Prompt tuning analysed",
     caption=(
-        "How well S_IFP, raw flow and the model's mean NLL tell wrong answers from right ones. S_IFP is news only"
-        " where it beats NLL."
+        "How well S_IFP, raw flow and the model's mean NLL separate wrong from right answers. S_IFP adds something "
+        "only if it does better than NLL."
     ),
     tables=("findings",),
 )
@@ -35,10 +35,10 @@ def draw(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawing:
     axes = figure.add_subplot()
     for row, (name, _) in enumerate(captions.SCORES):
         if not any(finding(table, name).known for table in findings):
-            axes.text(0.5, row, f" {captions.NOT_ESTIMABLE}", va="center", style="italic", color=drawing.GREY)
+            axes.text(0.5, row, f" {captions.NOT_ESTIMABLE}", va="center", style="italic", color=colours.GREY)
         for seed, table in enumerate(findings):
             _auc(axes, row, finding(table, name), seed, len(findings))
-    axes.axvline(0.5, color=drawing.GREY, linewidth=0.8, linestyle="--")
+    axes.axvline(0.5, color=colours.GREY, linewidth=0.8, linestyle="--")
     axes.annotate("chance", (0.5, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=6.5)
     axes.set_yticks(range(len(captions.SCORES)), [label for _, label in captions.SCORES])
     axes.set(xlabel="AUC for telling wrong answers from right ones", ylim=(len(captions.SCORES) - 0.5, -0.5))
@@ -52,14 +52,14 @@ def _auc(axes: Axes, row: int, found: Finding, seed: int, seeds: int) -> None:
         return
     y = row + drawing.dodge(seed, seeds, 0.5)
     if not np.isnan(found.low) and not np.isnan(found.high):
-        axes.plot([found.low, found.high], [y, y], color=drawing.series_look(seed)[0], linewidth=1.2)
-    axes.plot([found.value], [y], drawing.series_look(seed)[1], color=drawing.series_look(seed)[0], markersize=5)
+        axes.plot([found.low, found.high], [y, y], color=colours.series_look(seed)[0], linewidth=1.2)
+    axes.plot([found.value], [y], colours.series_look(seed)[1], color=colours.series_look(seed)[0], markersize=5)
 
 
 def _seed_legend(axes: Axes, settings: FiguresStage) -> None:
     for seed, name in enumerate(settings.prompt_seeds):
         axes.plot(
-            [], [], drawing.series_look(seed)[1], color=drawing.series_look(seed)[0], markersize=5, label=f"seed {name}"
+            [], [], colours.series_look(seed)[1], color=colours.series_look(seed)[0], markersize=5, label=f"seed {name}"
         )
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
@@ -69,9 +69,9 @@ def _caption(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
         found.n for table in findings for name, _ in captions.SCORES if (found := finding(table, name)).n is not None
     ]
     return (
-        "How well three scores tell wrong answers of prompt tuning from right ones: area under the ROC "
-        f"curve over {captions.count_range(counts)} test instances per seed, with {captions.level(settings)} "
-        "intervals; 0.5 is chance. S_IFP is the share of the prompt in the deep flow to the latter half, "
-        "raw flow is its numerator, and mean NLL, the model's own confidence, needs no saliency at all: "
-        f"S_IFP is news only where it beats it. {captions.run(settings)}"
+        "How well three scores separate wrong from right answers of prompt tuning: area under the ROC curve over "
+        f"{captions.count_range(counts)} test instances per seed, with {captions.level(settings)} intervals; 0.5 is "
+        "chance. S_IFP is the share of the prompt in the deep flow to the latter half, raw flow is its numerator, "
+        "and mean NLL, the model's own confidence, needs no saliency: S_IFP adds something only if it does better. "
+        f"{captions.run(settings)}"
     )

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from dpc.analysis.studies import confounds as measuring
 from dpc.config.slices import ReportStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -33,16 +33,16 @@ def draw(table: pd.DataFrame, settings: ReportStage, luck: str = "") -> Drawing:
     """Draw each reading's correlation with error, alone and given the confounds; `table` is the cell's."""
     figure = drawing.new_figure(0.9 + 0.36 * max(3, len(table)))
     axes = figure.add_subplot()
-    looks = (("raw", -0.14, drawing.GREY, "o", "alone"),
-             ("partial", 0.14, drawing.BLUE, "s", "given NLL, length and steps"))  # fmt: skip
+    looks = (("raw", -0.14, colours.GREY, "o", "alone"),
+             ("partial", 0.14, colours.BLUE, "s", "given NLL, length and steps"))  # fmt: skip
     for name, lift, colour, marker, label in looks:
         for y, row in enumerate(table.to_dict("records")):
             _whisker(axes, y + lift, row, name, colour, marker)
         axes.plot([], [], marker, color=colour, markersize=5, label=label)
     for y, row in enumerate(table.to_dict("records")):
         if np.isnan(row["raw"]):
-            axes.text(0, y, f" {captions.NOT_ESTIMABLE}", va="center", style="italic", color=drawing.GREY)
-    axes.axvline(0, color=drawing.GREY, linewidth=0.8, linestyle="--")
+            axes.text(0, y, f" {captions.NOT_ESTIMABLE}", va="center", style="italic", color=colours.GREY)
+    axes.axvline(0, color=colours.GREY, linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(table)), [captions.READINGS[name] for name in table["reading"]])
     axes.set(xlabel="rank correlation with a wrong answer", ylim=(len(table) - 0.5, -0.5))
     axes.set_xlim(min(-0.3, axes.get_xlim()[0]), max(0.3, axes.get_xlim()[1]))

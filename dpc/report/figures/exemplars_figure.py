@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.captions import Band
 from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
@@ -108,8 +108,8 @@ def segments(row: pd.Series) -> list[tuple[str, int, int]]:
 
 def _segments(axes: Axes, parts: list[tuple[str, int, int]], size: int) -> None:
     for _, _, end in parts[:-1]:
-        axes.plot([end - 0.5, end - 0.5], [end - 0.5, size - 0.5], color=drawing.RED, linewidth=0.7)
-        axes.plot([-0.5, end - 0.5], [end - 0.5, end - 0.5], color=drawing.RED, linewidth=0.7)
+        axes.plot([end - 0.5, end - 0.5], [end - 0.5, size - 0.5], color=colours.RED, linewidth=0.7)
+        axes.plot([-0.5, end - 0.5], [end - 0.5, end - 0.5], color=colours.RED, linewidth=0.7)
     for name, start, end in parts:
         _segment_label(axes, name, (start + end - 1) / 2, start == 0)
 
@@ -119,7 +119,7 @@ def _segment_label(axes: Axes, name: str, centre: float, first: bool) -> None:
     text = "BOS" if name == "BOS" else name[0]
     across = "center" if name != "BOS" else "right" if first else "left"
     along = "center" if name != "BOS" else "bottom" if first else "top"
-    look: dict[str, Any] = {"textcoords": "offset points", "color": drawing.RED, "fontsize": 7}
+    look: dict[str, Any] = {"textcoords": "offset points", "color": colours.RED, "fontsize": 7}
     above, beside = ("data", "axes fraction"), ("axes fraction", "data")
     axes.annotate(text, (centre, 1), (0, 2), xycoords=above, ha=across, va="bottom", **look)
     axes.annotate(text, (1, centre), (3, 0), xycoords=beside, ha="left", va=along, **look)
@@ -150,11 +150,10 @@ def _caption(maps: dict[tuple[str, str], pd.Series], settings: FiguresStage) -> 
             f"no {role} instance at hand" if row is None else f"{role}: {row['problem_id']}, {row['size']} tokens"
         )
     return (
-        "Look for bright columns under p: prompt vectors that many tokens draw on; in the deep map of the wrong "
-        "instance, whether they reach into the last rows of r. "
-        "Saliency of every query row on every key column, mean over the layers named (counted from 0), of "
-        f"one instance prompt tuning answers right and one it answers wrong ({'; '.join(shown)}). Lines part "
-        f"{'BOS, ' * ('BOS' in stretches)}prompt p, question q and rationale r; one colour scale, "
-        f"{_DECADES:g} decades below the largest value. {captions.saliency(settings)} First seed. "
-        f"{captions.run(settings, all_seeds=False)}"
+        "Look for bright columns under p: prompt vectors that many tokens depend on. In the deep map of the wrong "
+        "instance, look whether these columns are bright down to the last rows of r. Saliency of every query row on "
+        "every key column, mean over the layers named (counted from 0), of one right and one wrong answer of prompt "
+        f"tuning ({'; '.join(shown)}). Lines separate {'BOS, ' * ('BOS' in stretches)}prompt p, question q and "
+        f"rationale r; one colour scale, {_DECADES:g} decades below the largest value. {captions.saliency(settings)} "
+        f"First seed. {captions.run(settings, all_seeds=False)}"
     )

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.captions import Band
 from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
@@ -17,10 +17,10 @@ from dpc.report.exhibits import figure
 
 # block, label, colour, line style, opacity: the prompt's flows stand out, the others are for comparison
 _BLOCKS = (
-    ("p→q", "prompt → question", drawing.BLUE, "-", 1.0),
-    ("p→r", "prompt → rationale", drawing.RED, "-", 1.0),
-    ("q→r", "question → rationale", drawing.GREY, "--", 0.7),
-    ("r→r", "rationale → rationale", drawing.GREY, ":", 0.7),
+    ("p→q", "prompt → question", colours.BLUE, "-", 1.0),
+    ("p→r", "prompt → rationale", colours.RED, "-", 1.0),
+    ("q→r", "question → rationale", colours.GREY, "--", 0.7),
+    ("r→r", "rationale → rationale", colours.GREY, ":", 0.7),
 )
 
 
@@ -97,10 +97,10 @@ def _finish_layer_axes(axes: Axes, pooled: pd.DataFrame) -> None:
 def _caption(tables: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
     counts = [int(table["instances"].max()) for table in tables if len(table)]
     return (
-        "Look for layers where a coloured line, from the prompt, lies above the grey ones: there the prompt weighs "
-        "more than the text. Mean saliency per pair of tokens, by layer (layers counted from 0), over "
-        f"{captions.count_range(counts)} test instances of the correlation study per seed. Lines are means "
-        f"over {captions.counted(len(tables), 'seed')}; bands are the mean over seeds of each seed's "
-        f"{captions.level(settings)} interval. A mean of 0 is left out: in the last layer, rows of the question reach "
-        f"no loss. {captions.saliency(settings)} {captions.run(settings)}"
+        "Look for layers where a coloured line (from the prompt) is above the grey ones: there a prompt token "
+        "counts more than a text token. Mean saliency per pair of tokens, by layer (layers counted from 0), over "
+        f"{captions.count_range(counts)} test instances of the correlation study per seed. Lines are means over "
+        f"{captions.counted(len(tables), 'seed')}; bands are the mean over seeds of each seed's "
+        f"{captions.level(settings)} interval. A mean of 0 is not drawn: in the last layer, rows of the question do "
+        f"not affect the loss. {captions.saliency(settings)} {captions.run(settings)}"
     )

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 from dpc.analysis.studies.flow_change import fired_rows, goes_with_repair, summary
 from dpc.config.slices import ReportStage
 from dpc.plans.declaration import label as plan_label
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -21,10 +21,10 @@ from dpc.report.formats import (
 )
 
 _LOOKS = {
-    "repaired": (drawing.GREEN, "o"),
-    "still wrong": (drawing.RED, "x"),
-    "still right": (drawing.BLUE, "s"),
-    "broken": (drawing.ORANGE, "^"),
+    "repaired": (colours.GREEN, "o"),
+    "still wrong": (colours.RED, "x"),
+    "still right": (colours.BLUE, "s"),
+    "broken": (colours.ORANGE, "^"),
 }
 _READINGS = {"flow": "raw flow", "s_ifp": "S_IFP", "nll": "mean NLL"}
 _MOST = 400
@@ -48,8 +48,8 @@ class Comparison:
 @figure(
     category="5 Interventions",
     caption=(
-        "After corruption: whether the flow from the prompt to the later half of the rationale falls, and whether"
-        " the fall goes with repair."
+        "After corruption: does the flow from the prompt to the latter half of the rationale fall, and more in "
+        "repaired answers?"
     ),
     tables=("mechanism",),
     note=("Below the dashed line the flow fell; repaired answers should have fallen further than those still wrong."),
@@ -90,7 +90,7 @@ def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
             )  # fmt: skip
     both = np.concatenate([fired["flow_latter_before"], fired["flow_latter_after"]])
     ends = (both.min() / 1.2, both.max() * 1.2)
-    axes.plot(ends, ends, color=drawing.BLACK, linewidth=0.8, linestyle="--", zorder=1)
+    axes.plot(ends, ends, color=colours.BLACK, linewidth=0.8, linestyle="--", zorder=1)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, position: f"{value:g}")
@@ -105,10 +105,10 @@ def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
     for number, plan in enumerate(plans):
         rows = falls[falls["plan"] == plan].set_index("outcome").reindex(groups)
         x = np.arange(len(groups)) + (number - (len(plans) - 1) / 2) * step
-        colour, marker = drawing.series_look(number)
+        colour, marker = colours.series_look(number)
         axes.vlines(x, 100 * rows["low"], 100 * rows["high"], color=colour, linewidth=1.2)
         axes.plot(x, 100 * rows["fell"], marker, color=colour, markersize=4.5, label=plan_label(plan))
-    axes.axhline(50, color=drawing.GREY, linewidth=0.8, linestyle="--")
+    axes.axhline(50, color=colours.GREY, linewidth=0.8, linestyle="--")
     axes.set(
         ylim=(-3, 103 + 7.5 * max(len(plans), 2)), xlim=(-0.6, len(groups) - 0.4), ylabel="share whose flow fell (%)"
     )
@@ -128,7 +128,7 @@ def _counts(axes: Axes, shown: pd.DataFrame) -> None:
             rows = shown[(shown["fired"] == fires) & (shown["correct_before"] == right)]
             changed = int((rows["correct_after"] != right).sum())
             axes.fill_between(
-                [x, x + 1], y, y + 1, color=drawing.BLUE, alpha=0.08 + 0.5 * len(rows) / total, linewidth=0
+                [x, x + 1], y, y + 1, color=colours.BLUE, alpha=0.08 + 0.5 * len(rows) / total, linewidth=0
             )
             text = f"{len(rows)}\n({percent(len(rows) / total)} %)"
             if fires:
@@ -151,19 +151,18 @@ def _caption(repair: pd.DataFrame, plans: list[str], settings: ReportStage) -> s
     )
     goes = (
         f"Area under the ROC curve of the fall for repair, among wrong answers of {first}, mean over seeds that have "
-        f"both kinds: {areas}. Above 0.5: repaired answers fall further; mean NLL is what needs no saliency. "
+        f"both kinds: {areas}. Above 0.5: repaired answers fall further; mean NLL is the baseline that needs no "
+        "saliency. "
         if areas
         else ""
     )
     return (
-        "Does the flow from the prompt to the later half of the rationale fall where corruption was applied, and does "
-        f"the fall go with repair? (a) Raw flow of fired questions under {first}, before and under the corrupted "
+        "Does corruption reduce the flow from the prompt to the latter half of the rationale, and is the fall "
+        f"larger in repaired answers? (a) Raw flow of fired questions under {first}, before and under the corrupted "
         "prompt, each on the rationale generated there, deep layers "
         f"({captions.layer_setting(settings.flow.deep_layers, None)}). (b) Share of fired questions whose flow fell, "
-        "by what became of the answer; if the account is right, repaired answers stand above those still wrong, and "
-        "the plan above its random control. "
-        f"(c) Questions, once per seed, by whether {first} fired and whether prompt tuning was wrong. "
-        f"{goes}{captions.level(settings)} intervals over questions, conditional on the seeds, however many of them a "
-        "question fired under. "
-        f"{captions.run(settings)}"
+        "by what became of the answer. If the paper is right, the share is larger for repaired answers than for "
+        "those still wrong, and larger for the plan than for its random control. (c) Questions, once per seed, by "
+        f"whether {first} fired and whether prompt tuning was wrong. {goes}{captions.level(settings)} intervals over "
+        f"questions, conditional on the seeds, under however many of them a question fired. {captions.run(settings)}"
     )

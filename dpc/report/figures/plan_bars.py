@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from dpc.config.slices import ReportStage
 from dpc.plans.declaration import PLANS, in_order
-from dpc.report import captions, drawing
+from dpc.report import captions, colours
 
 
 def pool_plans(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame) -> pd.DataFrame:
@@ -38,18 +38,18 @@ def plan_bars(axes: Axes, pooled: pd.DataFrame, names: list[str], settings: Repo
     rows: dict[Any, dict[Any, Any]] = pooled.dropna(subset="accuracy").to_dict("index")
     for y, name in enumerate(names):
         if name not in rows:
-            axes.text(2, y, "not evaluated", va="center", style="italic", color=drawing.GREY, fontsize=6.5)
+            axes.text(2, y, "not evaluated", va="center", style="italic", color=colours.GREY, fontsize=6.5)
             continue
         _plan_bar(axes, y, rows[name], name, PLANS[name].is_oracle)
         _idle_note(axes, y, rows[name], name)
     if "prompt_tuning" in rows:
-        axes.axvline(100 * rows["prompt_tuning"]["accuracy"], color=drawing.BLACK, linewidth=0.7, linestyle=":")
+        axes.axvline(100 * rows["prompt_tuning"]["accuracy"], color=colours.BLACK, linewidth=0.7, linestyle=":")
     axes.annotate("mean (%)", (1, 1), (4, 2), "axes fraction", "offset points", fontsize=6.5)
     chance = captions.chance(settings)
     if chance > 0:
-        axes.axvline(100 * chance, color=drawing.RED, linewidth=0.9, linestyle="--", gid="chance")
+        axes.axvline(100 * chance, color=colours.RED, linewidth=0.9, linestyle="--", gid="chance")
         axes.annotate("chance", (100 * chance, 1), (0, 2), ("data", "axes fraction"), "offset points",
-                      ha="center", fontsize=6.5, color=drawing.RED)  # fmt: skip
+                      ha="center", fontsize=6.5, color=colours.RED)  # fmt: skip
     axes.set(xlim=(0, 100), xlabel="accuracy (%)", ylim=(len(names) - 0.4, -0.6))
 
 
@@ -63,27 +63,27 @@ def _idle_note(axes: Axes, y: int, row: dict[Any, Any], name: str) -> None:
     shown = [100 * share for share in (*row["seeds"], row["low"], row["high"]) if not np.isnan(share)]
     is_left = min(shown) > 100 - max(shown)  # the wider room free of marks
     x, side, colour = (
-        (1.5, "left", "white" if name == "dpc" else drawing.BLACK) if is_left else (99, "right", drawing.BLACK)
+        (1.5, "left", "white" if name == "dpc" else colours.BLACK) if is_left else (99, "right", colours.BLACK)
     )
     axes.text(x, y, what + where, ha=side, va="center", fontsize=5.8, linespacing=1.0, color=colour)
 
 
 def _plan_bar(axes: Axes, y: int, row: dict[Any, Any], name: str, oracle: bool) -> None:
-    colour = {"dpc": drawing.BLUE, "prompt_tuning": "#5C5C5C", "no_prompt": "#A0A0A0"}.get(name, drawing.SKY)
+    colour = colours.PLANS.get(name, colours.OTHER_PLANS)
     value, low, high = 100 * row["accuracy"], 100 * row["low"], 100 * row["high"]
     look: dict[str, Any] = (
-        {"facecolor": "white", "hatch": "/////", "edgecolor": drawing.PURPLE} if oracle else {"color": colour}
+        {"facecolor": "white", "hatch": "/////", "edgecolor": colours.PURPLE} if oracle else {"color": colour}
     )
     axes.barh(y, value, height=0.68, linewidth=0.8, **look)
     if not np.isnan(low) and not np.isnan(high):
-        axes.plot([low, high], [y, y], color=drawing.BLACK, linewidth=1.0, solid_capstyle="butt", gid=f"whisker {name}")
+        axes.plot([low, high], [y, y], color=colours.BLACK, linewidth=1.0, solid_capstyle="butt", gid=f"whisker {name}")
     seeds = 100 * np.asarray(row["seeds"], float)
     axes.plot(
         seeds,
         np.full(len(seeds), y),
         "o",
         color="white",
-        markeredgecolor=drawing.BLACK,
+        markeredgecolor=colours.BLACK,
         markersize=3.2,
         markeredgewidth=0.7,
     )

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
 from dpc.config.slices import ReportStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -38,8 +38,8 @@ _FIRST = {"shallow": "same_vector"}
 @figure(
     category="6 Evidence",
     caption=(
-        "How much hangs on each choice? Look for maps of one colour: there it hardly matters; a gain that stands "
-        "alone may be luck."
+        "How much depends on each choice? In a map of one colour the choice hardly matters; a single cell with a "
+        "gain may be luck."
     ),
     tables=("sensitivity",),
 )
@@ -106,9 +106,9 @@ def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str, columns
     text = captions.DASH if np.isnan(value) else f"{100 * value:z.{int(measure == 'gain')}f}".replace("-", "−")
     text = captions.starred(text, row["known"]) if measure == "gain" else text
     size = 5.4 if columns > 6 else 6.5
-    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=drawing.BLACK)
+    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colours.BLACK)
     if row["configured"]:
-        frame = Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, edgecolor=drawing.BLACK, linewidth=1.1)
+        frame = Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, edgecolor=colours.BLACK, linewidth=1.1)
         axes.add_patch(frame)
 
 
@@ -116,13 +116,13 @@ def _caption(tables: pd.DataFrame, settings: ReportStage) -> str:
     rows = tables[tables["split"] == "calibration"]
     counts = captions.count_range([int(count) for count in rows["questions"]])
     return (
-        "How much hangs on each choice? Look for maps of one colour: there the choice hardly matters; a gain that "
-        "stands alone in its map may be luck. Each cell is one pair of settings, all others as configured (black "
-        f"frames: the configured pair, under some seed), on calibration questions ({counts} per seed), means over "
-        f"{captions.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R is "
-        "chosen anew for each pair, so a seed may never fire; elsewhere the seed's own R stays. A star: the answers of "
-        "some fired questions are not known under these settings (another vector is located than was ever masked); "
-        "the gain is the rate of firing times the mean over those that are known. A dash: under some seed none is. The "
-        "table of this name gives what is best on calibration once on test. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        "How much depends on each choice? In a map of one colour the choice hardly matters. A single cell with a "
+        "gain may be luck. Each cell is one pair of settings, all others as configured (black frames: the "
+        f"configured pair, under some seed), on calibration questions ({counts} per seed), means over "
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R "
+        "is chosen again for each pair, so a seed may never fire; in the other maps each seed keeps its R. A star: "
+        "the answers of some fired questions are not known under these settings (the located vector was never "
+        "masked); the gain is the fire rate times the mean over those that are known. A dash: under some seed none "
+        f"is known. The table of this name shows the best choices on test questions. {captions.method(settings)} "
+        f"{captions.run(settings)}"
     )

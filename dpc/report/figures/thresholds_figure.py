@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from dpc.config.slices import FiguresStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -19,7 +19,7 @@ _LINE_STYLES = ("-", "--", "-.", ":")
 
 @figure(
     category="5 Interventions",
-    caption="Net gain on calibration against R, and the R that was chosen. No R that gains: DPC never fires.",
+    caption="Net gain on calibration against R, and the R that was chosen. If no R has a gain, DPC never fires.",
     tables=("threshold_curve",),
 )
 def thresholds(tables: Tables, settings: FiguresStage) -> Drawing:
@@ -31,7 +31,7 @@ def draw(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawing:
     """Draw the net gain on calibration against R, one line per seed, and mark the R that was chosen."""
     figure = drawing.new_figure(2.7)
     axes = figure.add_subplot()
-    axes.axhline(0, color=drawing.GREY, linewidth=0.8)
+    axes.axhline(0, color=colours.GREY, linewidth=0.8)
     for seed, curve in enumerate(curves):
         share = chosen(curve, settings)
         told = "never fires" if share is None else f"R = {share:g}"
@@ -49,7 +49,7 @@ def draw(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawing:
 
 
 def _curve(axes: Axes, curve: pd.DataFrame, seed: int, label: str) -> None:
-    colour, marker = drawing.series_look(seed)
+    colour, marker = colours.series_look(seed)
     style = _LINE_STYLES[seed % len(_LINE_STYLES)]
     x, y = curve["share"].to_numpy(), curve["net"].to_numpy()
     axes.plot(x, y, style, marker=marker, color=colour, label=label, markersize=3.5)
@@ -72,8 +72,8 @@ def _caption(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
     rule = "chosen" if trigger.share == "fitted" else f"set in advance (R = {trigger.share:g})"
     tried = captions.count_range([len(curve) for curve in curves])
     return (
-        "Look for a curve that stays above 0 around its marker: a lone peak is luck, and below 0 DPC breaks more than "
-        f"it fixes. Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. Large open "
-        f"markers: the R that was {rule}. Seeds that never fire, because no R gained: {never} of "
+        "Look whether a curve stays above 0 around its marker: a single peak may be luck; below 0 DPC breaks more "
+        f"than it fixes. Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. "
+        f"Large open markers: the R that was {rule}. Seeds that never fire, because no R has a gain: {never} of "
         f"{len(curves)}. {captions.method(settings)} {captions.run(settings)}"
     )

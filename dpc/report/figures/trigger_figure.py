@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from dpc.analysis.studies import trigger_quality
 from dpc.config.slices import ReportStage
-from dpc.report import captions, drawing
+from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -21,8 +21,8 @@ _SPLITS = (("calibration", "--"), ("test", "-"))
 @figure(
     category="6 Evidence",
     caption=(
-        "Does the trigger pick the right questions? Look for curves well above the dotted lines, what firing at "
-        "random would give."
+        "Does the trigger pick the right questions? Look for curves well above the dotted lines, which show firing "
+        "at random."
     ),
     tables=("evidence",),
 )
@@ -61,7 +61,7 @@ def _curves(axes: Axes, curves: pd.DataFrame, x: str, y: str, settings: ReportSt
     if curves.empty:
         drawing.say(axes, "no question at hand")
     for number, seed in enumerate(settings.prompt_seeds):
-        colour, marker = drawing.series_look(number)
+        colour, marker = colours.series_look(number)
         for split, style in _SPLITS:
             rows = curves[(curves["seed"] == seed) & (curves["split"] == split)]
             faint = 1.0 if split == "test" else 0.55
@@ -86,22 +86,22 @@ def _area(quality: pd.DataFrame, target: str, measure: str) -> str:
 def _chance(axes: Axes, curves: pd.DataFrame, kind: str, settings: ReportStage) -> None:
     """Draw what firing at random would give: of precision, each seed's own on test."""
     if kind == "roc_auc":
-        axes.plot([0, 1], [0, 1], ":", color=drawing.GREY, linewidth=0.8)
+        axes.plot([0, 1], [0, 1], ":", color=colours.GREY, linewidth=0.8)
         return
     levels = curves[curves["split"] == "test"].groupby("seed")["at_random"].first().dropna()
     for number, seed in enumerate(settings.prompt_seeds):
         if seed in levels.index:
-            colour = drawing.series_look(number)[0]
+            colour = colours.series_look(number)[0]
             axes.axhline(levels[seed], linestyle=":", color=colour, linewidth=1.0)
 
 
 def _legend(axes: Axes, settings: ReportStage) -> None:
     for number, seed in enumerate(settings.prompt_seeds):
-        colour, marker = drawing.series_look(number)
+        colour, marker = colours.series_look(number)
         axes.plot([], [], "-", marker=marker, color=colour, markersize=5, label=f"seed {seed}")
-    axes.plot([], [], "-", color=drawing.BLACK, label="test")
-    axes.plot([], [], "--", color=drawing.BLACK, alpha=0.55, label="calibration")
-    axes.plot([], [], ":", color=drawing.GREY, label="at random")
+    axes.plot([], [], "-", color=colours.BLACK, label="test")
+    axes.plot([], [], "--", color=colours.BLACK, alpha=0.55, label="calibration")
+    axes.plot([], [], ":", color=colours.GREY, label="at random")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
@@ -112,13 +112,12 @@ def _caption(quality: pd.DataFrame, settings: ReportStage) -> str:
         if base is not None:
             told.append(f"{label} {base['positives']} of {base['questions']}")
     return (
-        "Does the trigger pick the right questions? Look for curves well above the dotted lines, what firing at random "
-        "would give (b and d: one line per seed, its share of these among the test questions that may fire). Questions "
-        "that may fire are ranked by their share of affected tokens; those without an answer, or too short, are left "
-        "out. Markers show each seed's R (filled on test, open on calibration, where R was chosen; none "
-        "where DPC never fires). Above: questions the prompt broke (right without it, wrong with it); below: all that "
-        "prompt tuning gets wrong. Different test questions: "
-        f"{', '.join(told)}; fewer than 30 are too little data. Areas are means over seeds with "
-        f"{captions.level(settings)} intervals over questions, conditional on the seeds. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        "Does the trigger pick the right questions? Look for curves well above the dotted lines, which show firing "
+        "at random (b and d: one line per seed, the share of these questions among the eligible test questions). "
+        "Eligible questions are ranked by their share of affected tokens; those without an answer, or too short, "
+        "are not eligible. Markers show each seed's R (filled on test, open on calibration, where R was chosen; "
+        "none where DPC never fires). Above: questions the prompt broke (right without it, wrong with it); below: "
+        f"all questions that prompt tuning gets wrong. Different test questions: {', '.join(told)}; fewer than 30 "
+        f"are too little data. Areas are means over seeds with {captions.level(settings)} intervals over questions, "
+        f"conditional on the seeds. {captions.method(settings)} {captions.run(settings)}"
     )

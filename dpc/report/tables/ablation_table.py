@@ -31,8 +31,8 @@ from dpc.report.tables.by_plan import by_plan, plan_text
 @table(
     category="5 Interventions",
     caption=(
-        "Every plan: accuracy, questions fixed and broken, exact McNemar p per seed, how often and how rightly it"
-        " fires, tokens."
+        "Every plan: accuracy, questions fixed and broken, exact McNemar p per seed, how often it fires, its "
+        "precision and recall, tokens."
     ),
     tables=("evaluation", "outcomes"),
 )
@@ -118,19 +118,18 @@ def _pair(left: Any, right: Any) -> str:
 
 
 def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
-    act = "ACT fires on every question where heads were confirmed, and on none otherwise. "
+    act = "ACT fires on every question if heads were confirmed, else on none. "
     act = act if (numbers["plan"] == "act").any() else ""
     return (
-        f"Every plan on {captions.count_range(questions(numbers))} test questions per cell: accuracy (mean "
-        f"over {captions.counted(len(settings.prompt_seeds), 'seed')}, {captions.level(settings)} interval "
-        "over questions, conditional on these seeds), questions fixed and broken against prompt tuning "
-        "(sums over seeds), exact McNemar p (one per seed, in the order of the seeds), share of questions "
-        "on which the plan fires, precision and recall of firing, pooled over seeds, for questions that prompt "
-        "tuning gets wrong and for those that the prompt broke (right without, wrong with it), and generated "
-        "tokens per question, prompt tuning's own rationale included. Upper bounds look at test gold; their "
-        f"intervals are means over seeds. {_ineligible(numbers, settings)}{act}A dash: not defined, as precision "
-        "where nothing fires, or for a plan without a trigger. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        f"Every plan on {captions.count_range(questions(numbers))} test questions per cell: accuracy (mean over "
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')}, {captions.level(settings)} interval over "
+        "questions, conditional on these seeds), questions fixed and broken against prompt tuning (sums over "
+        "seeds), exact McNemar p (one per seed, in the order of the seeds), share of questions on which the plan "
+        "fires, precision and recall of firing, pooled over seeds, for questions that prompt tuning gets wrong and "
+        "for those that the prompt broke (right without, wrong with it), and generated tokens per question, prompt "
+        "tuning's own rationale included. Upper bounds look at test gold; their intervals are means over seeds. "
+        f"{_ineligible(numbers, settings)}{act}A dash: not defined, for example precision if nothing fires, or a "
+        f"plan without a trigger. {captions.method(settings)} {captions.run(settings)}"
     )
 
 
@@ -140,5 +139,6 @@ def _ineligible(numbers: pd.DataFrame, settings: TablesStage) -> str:
     asked = captions.count_range([count * len(settings.prompt_seeds) for count in questions(numbers)])
     return (
         f"No answer, or fewer than {settings.trigger.min_tokens} tokens: {counts} of the {asked} rationales per cell "
-        "(all seeds; by cell in the CSV, as ineligible); DPC, simpler triggers and random ones never fire there. "
+        "(all seeds; by cell in the CSV, as ineligible); DPC, the simpler triggers and the random ones never fire "
+        "on them. "
     )

@@ -76,13 +76,12 @@ def _caption(settings: TablesStage, planned: dict[str, float]) -> str:
     found = ", ".join(f"{name} {100 * gain:.1f}" for name, gain in planned.items() if not math.isnan(gain))
     shows = f"if every seed changed one answer in ten: {found}" if found else "so few seeds or questions support none"
     return (
-        "Look for the verdict: it comes from a rule fixed beforehand (docs/claims.md), not from reading the numbers. "
-        f"Value: mean over {captions.counted(len(settings.prompt_seeds), 'seed')}, its {level} interval over "
-        "questions, conditional on these seeds; over seeds: Student's t interval on the seeds' values, for another "
-        "seed. Supported: both lie on the claimed side, with p corrected by Holm over the cells of this table. Too "
-        "little data: fewer than 30 questions of the kind a claim is about, or it holds over questions but not yet "
-        "over seeds. Detectable: the smallest gain, in points, that would be supported with 80 % probability, over "
-        f"questions, Holm and seeds, as much as these vary; {shows}. A dash: not run, or does not apply; for "
-        "detectable: one seed, or no answer changed. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        "Look at the verdict: a rule that was fixed beforehand gives it (docs/claims.md). Value: mean over "
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')}, its {level} interval over questions, conditional "
+        "on these seeds; over seeds: Student's t interval on the seeds' values, for another seed. Supported: both "
+        "intervals are on the claimed side, with p corrected by Holm over the cells of this table. Too little data: "
+        "fewer than 30 questions of the kind a claim is about, or it holds over questions but not yet over seeds. "
+        "Detectable: the smallest gain, in points, that would be supported with 80 % probability, over questions "
+        f"and over seeds; {shows}. A dash: not run, or does not apply; for detectable: one seed, or no answer "
+        f"changed. {captions.method(settings)} {captions.run(settings)}"
     )

@@ -55,11 +55,11 @@ def build(confounds: pd.DataFrame, settings: TablesStage, luck: str = "") -> Tab
 
 def _caption(settings: TablesStage) -> str:
     return (
-        "Look for correlations that stay clear of 0 given the confounds: what vanishes there was only the model's "
-        "confidence, the rationale's length or the question's size. Rank correlation (Spearman's) of each reading with "
-        "error over the test questions, alone and freed of mean NLL, rationale length in tokens and steps of the gold "
-        f"rationale, with {captions.level(settings)} intervals over questions, conditional on the seeds, and a t "
-        "interval over seeds. Likelihood ratio: logistic models of error with and without the reading, one p per "
-        f"seed. The prompt's first vector stands at {captions.first_vector(settings)}. "
+        "Look for correlations that differ from 0 given the confounds. A correlation that vanishes there was only "
+        "the model's confidence, the rationale's length or the question's size. Rank correlation (Spearman's) of "
+        "each reading with error over the test questions, alone and given mean NLL, rationale length in tokens and "
+        f"steps of the gold rationale, with {captions.level(settings)} intervals over questions, conditional on the "
+        "seeds, and a t interval over seeds. Likelihood ratio: logistic models of error with and without the "
+        f"reading, one p per seed. The prompt's first vector is at {captions.first_vector(settings)}. "
         f"{captions.saliency(settings)} {captions.run(settings)}"
     )

@@ -40,11 +40,10 @@ def build(evaluations: pd.DataFrame, settings: TablesStage) -> Table:
     text["seconds per question"] = [plain(value, 4) for value in numbers["seconds"]]
     caption = (
         "Generated tokens and wall-clock seconds of generation per question, means over "
-        f"{captions.counted(len(settings.prompt_seeds), 'seed')} and "
-        f"{captions.count_range(questions(numbers))} test questions; prompt tuning's own rationale is included "
-        "where a plan has to read it first. Seconds are a batch's time divided by its rows, so they depend "
-        "on hardware and batch size and differ between runs; saliency is not in them. "
-        f"{captions.run(settings)}"
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')} and {captions.count_range(questions(numbers))} test "
+        "questions; prompt tuning's own rationale is included if a plan reads it first. Seconds are a batch's time "
+        "divided by its rows, so they depend on hardware and batch size and differ between runs; saliency is not "
+        f"included. {captions.run(settings)}"
     )
     return Table("cost", "Cost of the plans", numbers, text, caption)
 

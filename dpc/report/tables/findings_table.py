@@ -45,11 +45,10 @@ def build(findings: pd.DataFrame, settings: TablesStage) -> Table:
         rows += [_finding_row(here, cell, name, settings) for name in present]
     text = pd.DataFrame(rows, columns=[*CELL, "finding", *(f"seed {seed}" for seed in settings.prompt_seeds)])
     caption = (
-        f"Numbers of the two analyses, with {captions.level(settings)} intervals in brackets; n: test "
-        "instances. Accumulation and flow change are defined on right calibration cases before test "
-        "instances are looked at; too few of them: not estimable. AUC above 0.5: larger when the answer is "
-        "wrong. The paper's figure reads as a flow ratio, wrong to right, of about "
-        f"{FLOW_WRONG / FLOW_RIGHT:.2f}. {captions.saliency(settings)} {captions.run(settings)}"
+        f"Numbers of the two analyses, with {captions.level(settings)} intervals in brackets; n: test instances. The "
+        "limits of accumulation and flow change come from right calibration cases; too few of them: not estimable. "
+        "AUC above 0.5: larger when the answer is wrong. In the paper's figure the flow ratio, wrong to right, is "
+        f"about {FLOW_WRONG / FLOW_RIGHT:.2f}. {captions.saliency(settings)} {captions.run(settings)}"
     )
     return Table("findings", "The two analyses", numbers, text, caption)
 

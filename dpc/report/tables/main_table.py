@@ -129,9 +129,9 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
     cells = len(settings.models) * len(settings.datasets) * len(settings.recipes)
     shown = numbers["published"].notna().any()
     beside = (
-        "Published: the paper's poster, taken as exact in the difference"
+        "Published: the paper's poster, without an interval in the difference"
         if shown
-        else "No published value belongs to these models and datasets"
+        else "There is no published value for these models and datasets"
     )
     if "act" in settings.plans and settings.act.mode == "released":
         beside += "; ACT ran as the published function, which breaks cached decoding: see the ablation table"
@@ -139,13 +139,12 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
     note = " (for Mistral-7B the published ACT row equals prompt tuning: ACT was not applied)" if mistral else ""
     return (
         f"Accuracy in % on {captions.count_range(questions(numbers))} test questions per cell, "
-        f"{captions.counted(cells, 'cell')}, mean over "
-        f"{captions.counted(len(settings.prompt_seeds), 'seed')}. The {captions.level(settings)} interval is "
-        "over questions, conditional on these seeds: each question counts with its mean over seeds. Read leniently: "
-        "where no answer stands in the form the task asks for, the last that could be one counts; a model without "
-        f"a prompt was never told that form. {beside}{note}. {_other_test_sets(numbers)}A dash under accuracy: not run "
-        "here; under published and the difference: nothing published to set beside it. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        f"{captions.counted(cells, 'cell')}, mean over {captions.counted(len(settings.prompt_seeds), 'seed')}. The "
+        f"{captions.level(settings)} interval is over questions, conditional on these seeds: each question counts "
+        "with its mean over seeds. Read leniently: if there is no answer in the form that the task asks for, the "
+        f"last text that could be one counts; a model without a prompt does not know that form. {beside}{note}. "
+        f"{_other_test_sets(numbers)}A dash under accuracy: not run; under published and difference: nothing was "
+        f"published. {captions.method(settings)} {captions.run(settings)}"
     )
 
 

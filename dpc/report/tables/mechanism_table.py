@@ -22,8 +22,8 @@ from dpc.report.formats import (
 @table(
     category="5 Interventions",
     caption=(
-        "After corruption: whether the flow from the prompt to the later half of the rationale falls, and whether"
-        " the fall goes with repair."
+        "After corruption: does the flow from the prompt to the latter half of the rationale fall, and more in "
+        "repaired answers?"
     ),
     tables=("mechanism",),
     note=("Below the dashed line the flow fell; repaired answers should have fallen further than those still wrong."),
@@ -50,10 +50,10 @@ def build(falls: pd.DataFrame, settings: ReportStage) -> Table:
     text["S_IFP, before − after"] = numbers["s_ifp"].map(lambda value: plain(value, 3))
     text["NLL, before − after"] = numbers["nll"].map(lambda value: plain(value, 3))
     caption = (
-        "Flow from the prompt to the later half of the rationale, before and under the corrupted prompt, by what "
-        "became of the answer; above 1, or above 0, it fell. Ratio and differences are medians over what fired, where "
-        "a question counts once per seed; intervals are over questions, conditional on the seeds. Look whether the "
-        "flow fell, and further where answers were repaired than where they stayed wrong. A dash: no such question. "
-        f"{captions.run(settings)}"
+        "Flow from the prompt to the latter half of the rationale, before corruption and under the corrupted "
+        "prompt, by what became of the answer. A ratio above 1, or a difference above 0, is a fall. Both are "
+        "medians over fired questions, each once per seed; intervals are over questions, conditional on the seeds. "
+        "Look whether the flow fell, and further in repaired answers than in those still wrong. A dash: no such "
+        f"question. {captions.run(settings)}"
     )
     return Table("mechanism", "Flow before and after corruption", numbers, text, caption)

@@ -19,8 +19,8 @@ from dpc.report.formats import (
 @table(
     category="6 Evidence",
     caption=(
-        "How much hangs on each choice: the configured and the best choice of each sweep, on calibration and once"
-        " on test."
+        "How much depends on each choice: the configured and the best choice of each sweep, on calibration and once "
+        "on test."
     ),
     tables=("sensitivity",),
 )
@@ -58,11 +58,11 @@ def _which(configured: bool, best: bool) -> str:
 
 def _caption(settings: TablesStage) -> str:
     return (
-        "Look for gains of the best choice on calibration that do not come again on test: they may have been luck. For "
-        "each sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen anew; shallow: shallow layers "
-        "and receivers; edit: Γ and mask) the configured choice and the one with the largest gain over prompt tuning "
-        "on calibration, among those whose answers are all known; both once on test. A star: some answers were not "
-        "made; the gain is the rate of firing times the mean over the fired questions whose answer is known. A dash: "
-        "answers not made, none of a fired question is known. The CSV has every choice. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        "Compare the best choice on calibration and on test: a gain that is not there on test was probably luck. "
+        "For each sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen again; shallow: "
+        "shallow layers and receivers; edit: Γ and mask) the configured choice and the one with the largest gain "
+        "over prompt tuning on calibration, among those whose answers are all known; both once on test. A star: "
+        "some answers were not generated; the gain is the fire rate times the mean over the fired questions whose "
+        f"answer is known. A dash: none of them is known. The CSV has every choice. {captions.method(settings)} "
+        f"{captions.run(settings)}"
     )

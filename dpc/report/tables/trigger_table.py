@@ -28,8 +28,8 @@ _AREAS = ("roc_auc", "pr_auc")
 @table(
     category="6 Evidence",
     caption=(
-        "Does the trigger pick the right questions? Precision, recall and areas under the curves, on calibration,"
-        " on test, and the shift between."
+        "Does the trigger pick the right questions? Precision, recall and areas under the curves, on calibration "
+        "and on test, and the difference."
     ),
     tables=("evidence",),
 )
@@ -69,14 +69,13 @@ def _measured(row: pd.Series) -> str:
 
 def _caption(settings: TablesStage) -> str:
     return (
-        "Look for precision well above that at random, and ROC areas above 0.5: else the trigger picks no better than "
-        "chance. Broken: right without the prompt and wrong with it. Precision: share of fired questions that are of "
-        "the kind; recall: share of the kind that fire, at each seed's R, both pooled over seeds. At random, same "
-        "rates: the precision of as many questions per seed drawn at random from those that may fire; a seed that "
-        "fires more counts more, as in precision. Areas under the ROC and the precision-recall curve rank by the "
-        "share of affected tokens the questions that may fire: those without an answer, or too short, are left out. "
-        "Positives are different questions; fewer than 30 are too little data. "
+        "Look for precision well above that at random, and ROC areas above 0.5; otherwise the trigger is no better "
+        "than chance. Broken: right without the prompt and wrong with it. Precision: share of fired questions that "
+        "are of the kind; recall: share of the kind that fire, at each seed's R, both pooled over seeds. At random, "
+        "same rates: the precision of as many questions per seed drawn at random from the eligible ones; a seed "
+        "that fires more counts more, as in precision. For the areas under the ROC and the precision-recall curve, "
+        "eligible questions are ranked by their share of affected tokens; those without an answer, or too short, "
+        "are not eligible. Positives are different questions; fewer than 30 are too little data. "
         f"{captions.level(settings)} intervals over questions, conditional on the seeds. R was chosen on "
-        "calibration, so calibration flatters. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        f"calibration, so its figures are too good. {captions.method(settings)} {captions.run(settings)}"
     )

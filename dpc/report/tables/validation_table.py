@@ -39,11 +39,11 @@ _COLUMNS = {
 @table(
     category="6 Validation",
     caption=(
-        "Planted harm: one vector known to do harm is put into working prompts; which rule of locating finds it, "
-        "and what masking restores."
+        "Planted harm: one vector that does harm is put into working prompts. Which rule locates it, and what does "
+        "masking it restore?"
     ),
     tables=("validation",),
-    note="The seeds that rules were compared on stand beneath the table.",
+    note="The seeds on which rules were compared are named below the table.",
     of="validation",
 )
 def validation(numbers: pd.DataFrame, settings: ValidationStage) -> Table:
@@ -77,17 +77,18 @@ def _prompts(numbers: pd.DataFrame) -> str:
 def _caption(numbers: pd.DataFrame, settings: ValidationStage) -> str:
     chance = percent(numbers["chance"].mean()) if len(numbers) else captions.DASH
     how = settings.planting
-    natural = "Natural harm: prompts that do harm by themselves, where no vector is known to be to blame. "
+    natural = "Natural harm: prompts that do harm by themselves; no vector is known to cause it. "
     return (
-        "Does locating find harm that is known to be there? One vector of a working prompt, no longer than the mean of "
-        f"the others, is optimised ({how.steps} steps) so that rationales begin well and go wrong, and put at "
-        f"{how.positions} places of each prompt whose own vector it can spare. Rows are rules that name the vector to "
-        "blame. Look whether the default rule's located column is near 100 and far above the same place located "
-        f"without harm (a random place: {chance} % by chance). Rules were compared on prompt seeds "
+        "Does locating find harm that is known to be there? One vector, no longer than the mean of the others, is "
+        f"optimised ({how.steps} steps) so that rationales begin well and go wrong. It replaces one vector of a "
+        f"working prompt, at {how.positions} positions that the prompt can spare, one at a time. Rows are rules of "
+        "locating. Look whether the default rule's located column is near 100 and far above the same position "
+        f"located without harm (a random position: {chance} % by chance). Rules were compared on prompt seeds "
         f"{', '.join(map(str, settings.choosing_seeds))} and calibration questions; rows held out are seeds "
         f"{', '.join(map(str, settings.held_out_seeds))} and test questions. Intervals: "
         f"{100 * settings.statistics.confidence:g} %, Student's, over prompts ({_prompts(numbers)}), each with its "
-        "mean over places: they are for another prompt; one prompt has none. R is fitted on each planted "
-        f"prompt's calibration questions. {natural if (numbers['kind'] == 'natural').any() else ''}"
-        f"Study {settings.study}.{captions.cut_note(settings.datasets, settings.cut_from_test)}"
+        "mean over positions. They say what another prompt would give; with one prompt there is none. R is fitted "
+        "on each planted prompt's calibration questions. "
+        f"{natural if (numbers['kind'] == 'natural').any() else ''}Study "
+        f"{settings.study}.{captions.cut_note(settings.datasets, settings.cut_from_test)}"
     )

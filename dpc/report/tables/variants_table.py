@@ -33,7 +33,7 @@ WAYS = {
 @table(
     category="6 Evidence",
     caption=(
-        "Does it matter how saliency is measured? What DPC would decide with heads reduced otherwise, another "
+        "Does it matter how saliency is measured? What DPC would decide with another reduction over heads, another "
         "span of the loss, or the gold rationale."
     ),
     tables=("variants",),
@@ -54,7 +54,7 @@ def build(summary: pd.DataFrame, settings: TablesStage) -> Table:
     text["fires (%)"] = _bounded(numbers, "fire_rate", percents)
     gains = zip(_bounded(numbers, "gain", percents), numbers["outcomes"], strict=True)
     text["gain (points)"] = [captions.starred(gain, known) for gain, known in gains]
-    text["R chosen anew"] = numbers["shares_anew"]
+    text["R chosen again"] = numbers["shares_anew"]
     text["fires at it (%)"] = _bounded(numbers, "fire_rate_anew", percents)
     for label, name in (("same decision (%)", "same_decision"), ("same vector (%)", "same_vector")):
         text[label] = _bounded(numbers, name, percents).mask(is_configured, DASH)
@@ -73,19 +73,18 @@ def _bounded(numbers: pd.DataFrame, name: str, write: Callable[..., str]) -> pd.
 def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
     questions = captions.count_range(numbers["questions"].astype(int).tolist())
     return (
-        "Look for rows that keep decisions and vectors: where they do not, what DPC does hangs on a choice that the "
-        f"paper left open. {questions} calibration questions per cell, the first by hash, are measured once in every "
-        "way; each row changes one choice. Gold: the calibration question's gold rationale, teacher-forced, so that "
-        "the row reads the flow of that rationale, not of the model's own; it serves this table alone. Right and "
-        "wrong are the model's own answers throughout. R by seed (one value: all alike) was chosen for the configured "
-        "saliency on all of calibration, which flatters that row's gain: accuracy minus prompt tuning's (a star: "
-        "some answers were not made, so it is the rate of firing times the mean over the fired questions whose answer "
-        "is known; a dash: under some seed none is). R chosen anew comes from these questions alone, by the same rule "
-        "and with the row's own saliency, where the answer under the vector it locates is known for nine in ten of "
-        "them (else unknown). Same decision and same vector: as configured, question by question, decisions under the "
-        "seeds that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. "
+        "Look for rows with other decisions or vectors: there DPC depends on a choice that the paper leaves open. "
+        f"{questions} calibration questions per cell, the first by hash, are measured once in every way; each row "
+        "changes one choice. Gold: the calibration question's gold rationale, teacher-forced: the row shows the "
+        "flow of that rationale, not of the model's own. Right and wrong are the model's own answers throughout. R "
+        "by seed (one value: the same for all) was chosen for the configured saliency on all calibration questions, "
+        "so the gain of that row is too good. Gain: accuracy minus prompt tuning's (a star: some answers were not "
+        "generated, so it is the fire rate times the mean over the fired questions whose answer is known; a dash: "
+        "under some seed none is known). R is also chosen again on these questions, by the same rule and with the "
+        "row's own saliency, if the answer under the located vector is known for nine in ten of them (else "
+        "unknown). Same decision and same vector: as configured, question by question, decisions under the seeds "
+        "that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. "
         "AUC: how often S_IFP is larger in a wrong answer than in a right one; fewer than 30 different questions of "
         f"either kind are too little data. {captions.level(settings)} intervals over questions, conditional on the "
-        "seeds. As configured: "
-        f"{captions.saliency(settings)} {captions.method(settings)} {captions.run(settings)}"
+        f"seeds. As configured: {captions.saliency(settings)} {captions.method(settings)} {captions.run(settings)}"
     )
