@@ -1,4 +1,4 @@
-"""Whether the prompt's saliency gathers in a single vector."""
+"""Is the prompt's saliency concentrated in one vector?"""
 
 from __future__ import annotations
 
