@@ -29,26 +29,26 @@ NAMES = {
 }
 ABOUT = {
     "saliency": "One pass over a batch gives prompt columns and flow blocks of every layer. *Lean* is the "
-    "workbench's own way: fused attention forward, each attention matrix rebuilt in the backward pass and summed up at "
-    "once, so that none is kept; with *checkpointing* it keeps no more than each layer's input and computes the rest "
-    "again; in *suffix mode* it measures only the rows that predict the rationale, on a graph that begins with them. "
-    "*Eager* keeps every "
-    "attention matrix and its gradient (`retain_grad`); *ones-gate* multiplies a matrix of ones with a gradient onto "
-    "the attention; the *floor* is the bare forward and backward pass through torch's fused attention to the first "
-    "layer's attention output, nothing recorded: it yields no saliency. Lean leaves out two pieces of work that the "
-    "floor does: what all batches of a job begin with, BOS and prompt, goes through the model once a job, before the "
-    "clock starts; and the last layer works on target rows only after its attention. Seconds are the fastest of the "
-    "passes of a run (five below 4,096 tokens, else one).",
+    "workbench's method: fused attention forward; in the backward pass each attention matrix is rebuilt "
+    "and summed up at once, so that none is stored. With *checkpointing* it stores only each layer's "
+    "input and recomputes the rest; in *suffix mode* it measures only the rows that predict the "
+    "rationale, on a graph that begins with them. *Eager* keeps every attention matrix and its gradient "
+    "(`retain_grad`); *ones-gate* multiplies a matrix of ones with a gradient onto the attention; the "
+    "*floor* is the bare forward and backward pass through torch's fused attention to the first layer's "
+    "attention output, nothing recorded: it yields no saliency. Lean omits two pieces of work that the "
+    "floor does: BOS and prompt, the same in all batches, go through the model once per job, before the "
+    "clock starts; and after its attention the last layer works on target rows only. Seconds are the "
+    "fastest of the passes of a run (five below 4,096 tokens, else one).",
     "decoding": "Greedy answers to questions of ragged length under one soft prompt, in the same batches of 32 by our "
     "loop and by transformers' `generate` with left padding. The texts are the same, token for token.",
-    "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "
-    "same batches in the same order; losses of every step agree within 0.0001. What is saved is the prompt's rows, "
-    "which go through the model once for a batch, and logits and the last layer where no target is: little where the "
-    "prompt is short.",
+    "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on "
+    "the same batches in the same order; losses of every step agree within 0.0001. Two things save time: "
+    "the prompt's rows go through the model once per batch, and rows without a target skip the logits and "
+    "the last layer. A short prompt saves little.",
     "evaluation": "Answers, their saliency, and a quarter of the answers generated anew under corrupted prompts, "
-    "against the answers alone. DPC does all that prompt tuning does and more: the question is how much above 1 "
-    "it comes. Saliency is a forward and a backward pass over all that was read and written, about twice the "
-    "arithmetic of writing it, though in larger pieces. Peak memory is not taken.",
+    "against the answers alone. DPC does everything that prompt tuning does and more, so the ratio is "
+    "above 1. Saliency is a forward and a backward pass over prompt, question and rationale: about "
+    "twice the arithmetic of generating it, in larger pieces. Peak memory is not measured.",
 }
 
 

@@ -10,7 +10,7 @@ from dpc.config.kinds import AsNumber, Count, Layers, Positive, Settings, Share
 
 
 class Act(Settings):
-    """Attention calibration (docs/methods.md), the method of plan `act`; a change selects its heads anew."""
+    """Attention calibration (docs/methods.md), the method of plan `act`; a change selects its heads again."""
 
     beta: Share = 0.4
     """Factor of a sink's weight; 1 changes nothing."""

@@ -223,13 +223,13 @@ class Sensitivity(Settings):
     layers: list[Layers] = ["paper", "second_half", "all"]
     """Shallow and deep layers; quarters of the depth are tried as well."""
     gammas: list[Annotated[float, Field(ge=0, le=100), AsNumber]] = []
-    """Values of `corrupt.gamma`: every pair with a mask value answers all calibration questions anew."""
+    """Values of `corrupt.gamma`: each pair with a mask value costs an answer to every calibration question."""
     mask_values: list[Number] = []
     """Values of `corrupt.mask_value`, tried where `corrupt.mask` is `scale`."""
 
 
 class Variants(Settings):
-    """Saliency measured anew: heads reduced otherwise, another loss span, gold as its target (D4, D5)."""
+    """Saliency measured in other ways: another reduction over heads, another loss span, gold as its target (D4, D5)."""
 
     rows: Count = 100
     """Calibration questions per cell, the first by hash; each is measured once in every way."""

@@ -1,4 +1,4 @@
-"""What a batch has behind it while decoding: keys, values, positions, and what attention may look at.
+"""The KV cache of a batch while decoding: keys, values, positions, and the attention mask.
 
 Keys and values are written into room made beforehand, instead of copying all of them for every token. Columns are not
 positions: a batch lies as `[shared prefix][pad][rest][new tokens]`, so masks go by position, the sliding window's too.

@@ -1,4 +1,4 @@
-"""Drafts: what a row will probably say, how far that has been true, and how much of it is worth a look.
+"""Drafts: the tokens that a row will probably generate, how often drafts were right, and how many tokens to verify.
 
 A pass over R rows costs as much as `Speed.fixed` tokens, for reading the weights and starting the work, and its own
 tokens. A row that goes on by one token costs `Speed.single` tokens; a drafted token costs one, said or not. So where

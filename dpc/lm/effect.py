@@ -1,4 +1,4 @@
-"""Does a prompt change what a model says next? Axes: B batch, S position, D width, N prompt vector, K target token."""
+"""Does a prompt change the next token? Axes: B batch, S position, D width, N prompt vector, K target token."""
 
 from __future__ import annotations
 

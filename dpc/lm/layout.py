@@ -1,4 +1,4 @@
-"""Where tokens lie: `[BOS][prompt][question][rationale]` or `[prompt][BOS][question][rationale]`.
+"""Positions of tokens: `[BOS][prompt][question][rationale]` or `[prompt][BOS][question][rationale]`.
 
 The only file that knows. Axes: B batch, S position, N prompt vector, D width. Generation pads on the left, so that new
 tokens line up; teacher forcing pads on the right, so that the causal mask alone is right and the prompt stands at fixed

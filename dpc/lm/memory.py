@@ -1,4 +1,4 @@
-"""How many rows of a batch the memory holds, known before the first one: on a CPU nobody says that it runs out."""
+"""Rows of a batch that memory holds, computed before the first one: a CPU gives no error when memory runs out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch at work: rows that have not ended, each as far as it has come.
+"""A batch while it is generated: rows that have not ended, with the tokens generated so far.
 
 A pass feeds each row its last token, and a draft of what may follow; what the model says behind each of them is the
 row's, up to the first that the draft does not hold. Axes: R row of a pass, Q query, K token asked for, D width.

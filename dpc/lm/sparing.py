@@ -1,4 +1,4 @@
-"""What a pass with a gradient can be spared: rows that nothing reads, and memory for what is soon made again.
+"""Work that a pass with a gradient can omit: rows that nothing reads, and activations that can be recomputed.
 
 Axes: B batch, S position, D width, F width of the feed-forward layer.
 """

@@ -1,4 +1,4 @@
-"""The part of the check that reads what a cluster is called: names that are refused only when jobs are submitted.
+"""The part of the check that reads the names of a cluster: wrong names are otherwise refused when jobs are submitted.
 
 `slurm/profile.yaml` and `workflow/rules/cluster.smk` take them from the environment. Types of cards go through
 Snakemake's executor (`set_gres_string` of snakemake-executor-plugin-slurm 2.8.0), which takes fewer than Slurm does.

@@ -1,4 +1,4 @@
-"""The half of `snakemake check` that looks at models and at prompts brought in: files alone, no torch."""
+"""The half of `snakemake check` that looks at models and adapters: files alone, no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions that are here, before the first job: as `load_problems` cuts them; do the longest fit a model's context?"""
+"""Questions whose files are present, cut as `load_problems` cuts them: do the longest fit a model's context?"""
 
 from __future__ import annotations
 

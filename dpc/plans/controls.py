@@ -1,4 +1,4 @@
-"""What gets as far without DPC's trigger or vector: random questions, random vectors, the first vector."""
+"""Controls without DPC's trigger or vector: random questions, random vectors, the first vector."""
 
 from __future__ import annotations
 

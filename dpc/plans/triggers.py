@@ -1,4 +1,4 @@
-"""When to fire: DPC's trigger, and simpler ones in its place."""
+"""When to fire: DPC's trigger, and simpler triggers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours and markers of the figures: the palette, and what stands for a plan, a seed, a right or wrong answer."""
+"""Colours and markers of the figures: the palette, and those of plans, seeds, right and wrong answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the DPC paper (ICLR 2025) and its public reviews report, as plain data, to stand beside our numbers.
+"""What the DPC paper (ICLR 2025) and its public reviews report, as plain data, to compare with our numbers.
 
 Sources: `poster`, the paper's poster page; `review`, quoted in the paper's public reviews. Accuracies in %.
 """

@@ -1,4 +1,4 @@
-"""One writer: whoever works on something holds a locked file that says who it is.
+"""One writer at a time: a writer holds a locked file with its name.
 
 The lock is the kernel's (`flock`), so it ends with its process, however that ends; a file left behind by a killed
 process is simply taken over. Network file systems pass such locks between nodes.

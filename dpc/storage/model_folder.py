@@ -1,4 +1,4 @@
-"""A model's folder before anything is loaded: is it whole, and do config, weights and tokenizer go together?
+"""A model's folder before anything is loaded: is it whole, and do config, weights and tokenizer match?
 
 The check on the login node and every job that loads the folder ask this, so that both say the same.
 """

@@ -1,4 +1,4 @@
-"""Finished rows that a stage keeps beside its output, so that a killed job goes on where it was.
+"""Finished rows that a stage keeps beside its output, so that a killed job continues where it stopped.
 
 A store is a folder of Parquet parts, each written whole under a name of its own: saving costs what is new, however much
 is kept already. A part holds whole batches. Who leaves out kept rows from a list that is cut into batches in a fixed

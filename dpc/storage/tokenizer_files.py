@@ -1,4 +1,4 @@
-"""A tokenizer by its files, without torch or transformers: its words, its marks, what it puts in front of a text.
+"""A tokenizer by its files, without torch or transformers: words, special tokens, the token before a text.
 
 `tokenizer.json` is the tokenizer. transformers builds some classes anew from its vocabulary, with a splitting of their
 own, and gives a folder without the file a tokenizer of three words; so the file is read as it stands, here and in

@@ -1,4 +1,4 @@
-"""A model's weights without loading them: which files are loaded, what lies in them by their headers, and what should.
+"""A model's weights without loading them: which files are loaded, which tensors they have and should have.
 
 transformers fills weights that it does not find with random numbers and says so in a log: a model with a layer too few
 in its files, or one too many in its config, would run. So names and shapes are compared before anything is loaded.

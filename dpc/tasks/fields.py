@@ -1,4 +1,4 @@
-"""Read the fields of a raw row: text as it stands, or one line that says what was found and what to write."""
+"""Read the fields of a raw row: text without changes, or one line that says what was found and what to write."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_a_ratio_shows_on_which_side_of_its_target_it_lies():
 
 def test_the_page_explains_its_words():
     said = page.text(whole(), "p.svg")
-    assert all(word in said for word in ("*Lean* is", "*checkpointing* it keeps", "*suffix mode* it measures"))
+    assert all(word in said for word in ("*Lean* is", "*checkpointing* it stores", "*suffix mode* it measures"))
 
 
 def test_lengths_do_not_touch_in_the_plot():

@@ -1,1 +1,1 @@
-"""What is read off stored saliency: flow, accumulation, S_IFP, baselines, located vectors."""
+"""Readings of stored saliency: flow, accumulation, S_IFP, baselines, located vectors."""

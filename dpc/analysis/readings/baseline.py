@@ -1,4 +1,4 @@
-"""What the flow to a token is compared with (D9), where that comes from right calibration cases.
+"""The baseline of the trigger (D9), if it comes from right calibration cases.
 
 Axes: L layer, T rationale token, P part of a rationale.
 """

@@ -1,4 +1,4 @@
-"""Rules that name the vector to blame, compared where the truth is known: planted harm. Axes: N prompt vector."""
+"""Rules of locating the harmful vector, compared on planted harm, where it is known. Axes: N prompt vector."""
 
 from __future__ import annotations
 

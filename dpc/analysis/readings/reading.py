@@ -1,4 +1,4 @@
-"""What the trigger, the locator and the study read off each question: arithmetic over table `flow`.
+"""Readings of each question for the trigger, the locator and the study: arithmetic over table `flow`.
 
 Axes: T rationale token, N prompt vector. Formulas: METHODS, DPC steps 3 and 4, choices D7 to D20 (`docs/choices.md`).
 """

@@ -1,4 +1,4 @@
-"""Whether prompt tuning answers better than guessing would: where not, right answers are luck."""
+"""Is prompt tuning better than guessing? If not, right answers may be luck."""
 
 from __future__ import annotations
 

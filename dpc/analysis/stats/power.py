@@ -1,4 +1,4 @@
-"""How large a gain must be to be found: the smallest one that the rule of `verdicts.py` would support."""
+"""The smallest gain that the rule of `verdicts.py` would support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a claim counts as supported: the rule, written down before any number is looked at (`docs/claims.md`).
+"""When a claim counts as supported: the rule, written before anyone looked at a number (`docs/claims.md`).
 
 too little data   fewer than `POSITIVES` questions of the kind the claim is about, or no interval at all; or the claim
                   holds over questions, but the seeds are too few or too unlike to say that it holds for another seed;

@@ -1,4 +1,4 @@
-"""The paper's claims as tests: what each says, the number that decides, and from how much it may be judged.
+"""The paper's claims as tests: what each says, the number that decides, and how much data it needs.
 
 Fixed before any number is looked at; `verdicts.py` turns the numbers into verdicts and `docs/claims.md`
 says both in plain words. Every number is a mean over prompt seeds on test questions.

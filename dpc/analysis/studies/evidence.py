@@ -1,4 +1,4 @@
-"""What is known of each question, side by side: was it right, with and without the prompt, and what saliency reads.
+"""Each question with its readings, and whether it was right, with and without the prompt.
 
 One row per question is the ground of the two analyses, trigger quality, confounds and claims; table `evidence`.
 """

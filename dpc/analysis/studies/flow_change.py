@@ -1,4 +1,4 @@
-"""Does corruption do what it is said to do: does the flow from the prompt fall, and does the fall go with repair?"""
+"""Does corruption reduce the flow from the prompt, and is the fall larger in repaired answers?"""
 
 from __future__ import annotations
 

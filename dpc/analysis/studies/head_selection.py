@@ -1,4 +1,4 @@
-"""Which heads attention calibration is switched on in (docs/methods.md): those whose gain stands out, confirmed.
+"""Which heads attention calibration is switched on in (docs/methods.md): those with a significant gain, confirmed.
 
 A gain is how much the mean NLL of a question's gold rationale falls, in nats per token, paired by question. A head is
 kept where its mean gain exceeds so many standard errors; about 2 % of heads pass that by chance. So the union of the

@@ -1,4 +1,4 @@
-"""What is fitted on the calibration split, and on nothing else: R, the significance limits, the one static mask."""
+"""What is fitted on the calibration split alone: R, the significance limits, the static mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much hangs on each choice: fire rate, location and gain over grids of settings.
+"""How much depends on each choice: fire rate, location and gain over grids of settings.
 
 Pure functions of one cell's tables. A sweep varies two choices and leaves all others as configured:
 

@@ -1,4 +1,4 @@
-"""How good the trigger is: against "the prompt broke it" and "wrong", on calibration, on test, and the shift between.
+"""How good the trigger is: against "the prompt broke it" and "wrong", on calibration and on test, and the difference.
 
 The trigger fires at the R of each seed. Areas and curves rank by the share of affected tokens the questions that may
 fire (D27): the others are wrong by their lack of an answer, and no share could rank them. Calibration chose R, so its

@@ -1,4 +1,4 @@
-"""What attention calibration does to the likelihood of gold rationales, for one head at a time or for a union of heads.
+"""How attention calibration changes the likelihood of gold rationales, for one head at a time or several together.
 
 All heads of a layer go through the model as rows of one batch, from that layer on: what lies below is the same for all
 of them and runs once. Axes: B batch, S position, D width, V head tried.

@@ -1,4 +1,4 @@
-"""Attention saliency |A * dL/dA|, reduced while it is made.
+"""Attention saliency |A * dL/dA|, reduced while it is computed.
 
 Since O = A V, dL/dA = dL/dO V^T: no attention matrix has to be kept for the backward pass. Its own A and dL/dA, which
 attention's backward pass makes tile by tile (`attention.py`), are added up at once (`recorder.py`).

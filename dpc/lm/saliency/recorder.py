@@ -1,4 +1,4 @@
-"""What is kept of saliency: tiles of A * dL/dA come in, sums over groups of rows and columns stay.
+"""What is stored of saliency: sums over groups of rows and columns of tiles of A * dL/dA.
 
 Axes: B batch, b sequences of a tile, L layer, H head, h heads kept (1, or H for `per_head`), S position, Q query row,
 K key column, N prompt vector, G group of columns, R group of rows.

@@ -1,4 +1,4 @@
-"""Put the information flow before and after corruption side by side, with the answers."""
+"""Join the information flow before and after corruption with the answers."""
 
 from __future__ import annotations
 

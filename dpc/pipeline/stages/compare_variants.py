@@ -1,4 +1,4 @@
-"""Say what DPC would do if saliency were measured in another way, on the questions measured anew."""
+"""Compute what DPC would do if saliency were measured in another way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw what shows the recipes of one model and dataset side by side."""
+"""Draw the figures that compare the recipes of one model and dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Put every plan's answers on the test split beside their verdicts, and compare it with prompt tuning."""
+"""Join every plan's answers on the test split with their verdicts, and compare each plan with prompt tuning."""
 
 from __future__ import annotations
 

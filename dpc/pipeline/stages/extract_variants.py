@@ -1,4 +1,4 @@
-"""Measure saliency anew on some calibration questions, once for every other way to measure it."""
+"""Measure saliency of some calibration questions, once in every other way."""
 
 from __future__ import annotations
 

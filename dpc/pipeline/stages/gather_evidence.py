@@ -1,4 +1,4 @@
-"""Put side by side, per question, what saliency reads and whether the answer was right, with and without the prompt."""
+"""Join the readings of each question with whether it was right, with and without the prompt."""
 
 from __future__ import annotations
 

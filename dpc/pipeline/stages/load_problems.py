@@ -1,4 +1,4 @@
-"""Read or generate questions, cut the splits, render what the model reads, and set the gold answers apart."""
+"""Read or generate questions, cut the splits, render what the model reads, and store the gold answers separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plant harm in a working prompt at known places: which rule of locating finds it, and what does masking restore?"""
+"""Plant harm in a working prompt at known positions: which rule of locating finds it, and what does masking restore?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read off stored saliency, once, what everything later needs of it: table `flow`. Nothing in it knows the trigger."""
+"""Compute table `flow` from stored saliency, once, for all later stages. It does not depend on the trigger."""
 
 from __future__ import annotations
 

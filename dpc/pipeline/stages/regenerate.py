@@ -1,4 +1,4 @@
-"""Answer questions again under the edits that plans ask for; what was made before is taken from the store."""
+"""Answer questions again under the edits that plans ask for; earlier answers are taken from the store."""
 
 from __future__ import annotations
 

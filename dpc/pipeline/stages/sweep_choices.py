@@ -1,4 +1,4 @@
-"""Sweep the choices that need no new generation: on calibration, and what is chosen there once on test."""
+"""Sweep the choices that need no new generation on calibration; evaluate the best ones once on test."""
 
 from __future__ import annotations
 

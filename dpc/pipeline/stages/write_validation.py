@@ -1,4 +1,4 @@
-"""Sum up planted harm over prompts and places."""
+"""Sum up planted harm over prompts and positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tuning that outlives its process: one file, written whole, of tensors and of plain values in its header."""
+"""The state of a tuning in one file, for a resume: tensors, and plain values in the header."""
 
 from __future__ import annotations
 

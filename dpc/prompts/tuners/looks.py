@@ -1,4 +1,4 @@
-"""What a tuner saw on its way: a row of table `training` per look."""
+"""Looks of a tuner at its losses: one row of table `training` each."""
 
 from __future__ import annotations
 

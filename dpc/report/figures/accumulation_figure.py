@@ -1,4 +1,4 @@
-"""Whether the prompt's saliency gathers in a single vector, and whether it is the same one for every question."""
+"""Is the prompt's saliency concentrated in one vector, and in the same one for every question?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well S_IFP tells wrong answers, beside the model's own confidence."""
+"""How well S_IFP separates wrong from right answers, compared with the model's own confidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left of the readings beside confidence, length and steps."""
+"""What the readings say about errors, given confidence, length and steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mechanism: flow from the prompt before and after corruption, and whether its fall goes with repair."""
+"""The mechanism: flow from the prompt before and after corruption, and whether it falls further in repaired answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much hangs on each choice: heat maps over grids of settings."""
+"""How much depends on each choice: heat maps over grids of settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good the trigger is, on calibration, on test, and the shift between."""
+"""How good the trigger is on calibration and on test, and the difference."""
 
 from __future__ import annotations
 
