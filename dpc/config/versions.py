@@ -24,6 +24,8 @@ VERSIONS: dict[str, int] = {
     "extract_exemplars": 4,
     "run_study": 4,
     "plan": 4,
+    "plan_calibration": 1,
+    "plan_oracles": 1,
     "regenerate": 2,
     "fit_thresholds": 3,
     "evaluate": 4,

@@ -1,4 +1,4 @@
-# One stage, three rules: calibration plans (to fit thresholds), test plans (no gold), oracles (verdicts, labelled).
+# Calibration plans, to fit thresholds; test plans, without gold; oracles, with verdicts, and labelled.
 
 
 rule plan_calibration:
@@ -15,11 +15,11 @@ rule plan_calibration:
     resources:
         **cpu_job("plan_calibration"),
     params:
-        settings=settings("plan", plans=list(plans_of("calibration"))),
-        version=VERSIONS["plan"],
+        settings=settings("plan_calibration", plans=list(plans_of("calibration"))),
+        version=VERSIONS["plan_calibration"],
     shell:
-        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '
-        "--split calibration --out {output:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc plan_calibration --settings {params.settings:q} --flow {input.flow:q} '
+        "--out {output:q} --log {log:q}"
 
 
 rule plan:
@@ -42,7 +42,7 @@ rule plan:
         version=VERSIONS["plan"],
     shell:
         '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '
-        "--thresholds {input.thresholds:q} --split test --out {output:q} "
+        "--thresholds {input.thresholds:q} --out {output:q} "
         "--log {log:q}" + (" --act-heads {input.act:q}" if ACT else "")
 
 
@@ -61,8 +61,8 @@ rule plan_oracles:
     resources:
         **cpu_job("plan_oracles"),
     params:
-        settings=settings("plan", plans=STUDY.oracles),
-        version=VERSIONS["plan"],
+        settings=settings("plan_oracles"),
+        version=VERSIONS["plan_oracles"],
     shell:
-        '"$DPC_PYTHON" -m dpc plan --settings {params.settings:q} --flow {input.flow:q} '
-        "--verdicts {input.verdicts:q} --split test --out {output:q} --log {log:q}"
+        '"$DPC_PYTHON" -m dpc plan_oracles --settings {params.settings:q} --flow {input.flow:q} '
+        "--verdicts {input.verdicts:q} --out {output:q} --log {log:q}"

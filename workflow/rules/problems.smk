@@ -19,7 +19,7 @@ rule load_problems:
         "--questions {output.questions:q} --gold {output.gold:q} --log {log:q}"
 
 
-rule render_prompts:
+rule render_questions:
     input:
         model=lambda w: model_ready(w) if CONFIG.format_of(w.model, w.dataset).chat else [],
         problems=f"{R}/problems/{{dataset}}/questions.parquet",
@@ -27,9 +27,9 @@ rule render_prompts:
     output:
         f"{R}/{{model}}/{{dataset}}/questions.parquet",
     log:
-        f"{R}/logs/render_prompts/{{model}}.{{dataset}}.log",
+        f"{R}/logs/render_questions/{{model}}.{{dataset}}.log",
     benchmark:
-        f"{R}/benchmarks/render_prompts/{{model}}.{{dataset}}.tsv"
+        f"{R}/benchmarks/render_questions/{{model}}.{{dataset}}.tsv"
     conda:
         ENVIRONMENT
     params:

@@ -17,7 +17,7 @@ rule run_study:
     resources:
         **cpu_job("run_study"),
     params:
-        settings=settings("run_study", position_bins=CONFIG.figures.position_bins),
+        settings=settings("run_study"),
         version=VERSIONS["run_study"],
     shell:
         '"$DPC_PYTHON" -m dpc run_study --settings {params.settings:q} --saliency {input.saliency:q} '

@@ -25,7 +25,6 @@ rule plant_harm:
     params:
         settings=lambda w: settings(
             "plant_harm",
-            planting=VALIDATION.planting,
             splits=validated_splits(w),
             is_planted=w.recipe == VALIDATION.recipe,
         )(w),
@@ -50,7 +49,7 @@ rule write_validation:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("write_validation", study=STUDY.name, **VALIDATION.model_dump()),
+        settings=settings("write_validation", study=STUDY.name),
         version=VERSIONS["write_validation"],
         folder=lambda w, output: Path(output[0]).parent,
     shell:

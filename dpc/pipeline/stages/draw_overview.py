@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpc.config.slices import TablesStage
+from dpc.config.slices import ReportStage
 from dpc.report.making import make
 
 
-def run(settings: TablesStage, *, tables: list[Path], folder: Path) -> None:
+def run(settings: ReportStage, *, tables: list[Path], folder: Path) -> None:
     """Write `folder`/NAME.pdf, .svg and .txt (the caption); `settings` names one model and one dataset."""
     make("recipes", tables, settings, folder)
