@@ -8,9 +8,11 @@ stage and fails where it is told a key that it does not read. Batch sizes, devic
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_type_hints
+import re
+from typing import Annotated, Literal, cast, get_type_hints
 
 from dpc.config.catalogue import BuiltinModel, Format, Recipe, Splits
+from dpc.config.declared import PACKAGE
 from dpc.config.kinds import Bos, Layout, Only, Settings, TaskName
 from dpc.config.methods import Act
 from dpc.config.settings import (
@@ -30,6 +32,7 @@ from dpc.config.settings import (
     Trigger,
     Variants,
 )
+from dpc.config.stages import DECLARED
 from dpc.errors import DpcError
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -339,39 +342,17 @@ class TablesStage(MeasuredStage):
     act: Annotated[Act, Only("mode")]
 
 
-STAGES: dict[str, type[Settings]] = {
-    "load_problems": ProblemsStage,
-    "render_questions": RenderStage,
-    "train_builtin_model": BuiltinModelStage,
-    "tune_prompt": TunePromptStage,
-    "gather_evidence": EvidenceStage,
-    "plan_sweep": PlanSweepStage,
-    "sweep_choices": SensitivityStage,
-    "extract_variants": ExtractVariantsStage,
-    "compare_variants": VariantsStage,
-    "generate_base": GenerateStage,
-    "select_act_heads": SelectActHeadsStage,
-    "generate_act": GenerateActStage,
-    "extract_saliency": ExtractSaliencyStage,
-    "read_flow": ReadFlowStage,
-    "grade_answers": GradeAnswersStage,
-    "choose_exemplars": ChooseExemplarsStage,
-    "extract_exemplars": ExtractExemplarsStage,
-    "run_study": StudyStage,
-    "plan": PlanStage,
-    "plan_calibration": PlanCalibrationStage,
-    "plan_oracles": PlanOraclesStage,
-    "regenerate": GenerateStage,
-    "fit_thresholds": ThresholdsStage,
-    "evaluate": EvaluateStage,
-    "extract_corrupted": ExtractCorruptedStage,
-    "compare_flows": MechanismStage,
-    "plant_harm": ValidateStage,
-    "write_validation": ValidationStage,
-    "draw_figures": FiguresStage,
-    "draw_overview": ReportStage,
-    "write_tables": TablesStage,
-}
+def _told(name: str) -> type[Settings]:
+    """Return what the stage's `run` takes as `settings`, read from its text."""
+    file = PACKAGE / "pipeline" / "stages" / f"{name}.py"
+    found = re.search(r"^def run\(\s*settings: (\w+),", file.read_text(), re.MULTILINE)
+    if not found:
+        raise DpcError(f"{file}: found no `def run(settings: NAME, ...`; expected a class of dpc/config/slices.py")
+    return cast(type[Settings], globals()[found[1]])
+
+
+STAGES: dict[str, type[Settings]] = {name: _told(name) for name in DECLARED}
+"""Every stage, with what it is told."""
 
 
 def slice_for(stage: str, config: Config, **wanted: object) -> str:

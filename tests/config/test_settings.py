@@ -11,7 +11,7 @@ import yaml
 from dpc.config.kinds import PlanName
 from dpc.config.settings import Config, load_config
 from dpc.config.slices import STAGES, slice_for
-from dpc.config.versions import VERSIONS
+from dpc.config.stages import VERSIONS
 from dpc.errors import DpcError
 from tests.support import config_tree as tree
 from tests.support.reach import BASE, BEFORE, OTHER, PAGE, page, told

@@ -19,7 +19,7 @@ from dpc.storage.json_files import readable
 from dpc.config.settings import load_config
 from dpc.config.slices import slice_for
 from dpc.tasks.splits import NAMES as SPLITS
-from dpc.config.versions import VERSIONS
+from dpc.config.stages import RULES, VERSIONS
 from dpc.plans.declaration import of as plans_of
 from dpc.report import exhibits
 
@@ -151,7 +151,7 @@ def shards_of(folder, *parts):
         files = []
         for part in parts or [None]:
             place = cost.Place(names["model"], names["dataset"], names["recipe"], part)
-            count = cost.shards(CONFIG, cost.SHARDED[made_by], made_by, place)
+            count = cost.shards(CONFIG, made_by, place)
             within = Path(root.format(**names), part or "")
             files += [str(within / f"{shard}-of-{count}.parquet") for shard in range(1, count + 1)]
         return files

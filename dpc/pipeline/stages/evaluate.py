@@ -9,11 +9,14 @@ import pandas as pd
 from dpc.analysis.readings.reading import eligible
 from dpc.analysis.studies import outcomes as evaluation
 from dpc.config.slices import EvaluateStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.plans.declaration import ONE_PASS
 from dpc.prompts.edits import BASE
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=4)
 
 
 def run(

@@ -9,9 +9,12 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.slices import ExtractExemplarsStage
+from dpc.config.stages import stage
 from dpc.pipeline.stages.extract_saliency import joined, lay_out, loss_start
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=4, rate="saliency", saves=False)
 
 
 def run(

@@ -12,6 +12,7 @@ import pandas as pd
 from dpc.config.execution import Execution
 from dpc.config.layers import layer_range
 from dpc.config.slices import ExtractExemplarsStage, ExtractSaliencyStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import progress
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
     from dpc.lm.saliency.measuring import Prefix
     from dpc.lm.saliency.recorder import Reduced
+
+STAGE = stage(version=5, rate="saliency", shards="saliency")
 
 STEP_END_TOKENS = 4
 """A step end reaches over so many tokens at most."""

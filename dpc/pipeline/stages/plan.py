@@ -11,12 +11,15 @@ from dpc.analysis.readings import reading
 from dpc.analysis.readings.baseline import of_row
 from dpc.analysis.studies.head_selection import heads_of
 from dpc.config.slices import PlanStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.plans.registry import Inputs, make
 from dpc.plans.triggers import SCORES
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
+
+STAGE = stage(version=4)
 
 
 def run(settings: PlanStage, *, flow: Path, thresholds: Path, act_heads: Path | None = None, out: Path) -> None:

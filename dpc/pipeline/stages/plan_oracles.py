@@ -6,10 +6,13 @@ from pathlib import Path
 
 from dpc.analysis.readings import reading
 from dpc.config.slices import PlanOraclesStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.plans.registry import Inputs, make
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=1)
 
 
 def run(settings: PlanOraclesStage, *, flow: Path, verdicts: Path, out: Path) -> None:

@@ -11,11 +11,14 @@ from dpc.analysis.readings import reading
 from dpc.analysis.studies import sensitivity
 from dpc.config.settings import Controls
 from dpc.config.slices import PlanSweepStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.plans.corruption import always
 from dpc.plans.registry import Inputs
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=2)
 
 SPLIT = "calibration"
 

@@ -13,10 +13,13 @@ from dpc.analysis.studies import correlation as study
 from dpc.analysis.studies import evidence
 from dpc.analysis.studies.limits import limits
 from dpc.config.slices import StudyStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
+
+STAGE = stage(version=4)
 
 
 def run(
