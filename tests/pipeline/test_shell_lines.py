@@ -12,7 +12,7 @@ from dpc.config.stages import DECLARED, RULES
 from tests.support.paths import ROOT
 
 TEXT = "\n".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
-LINES = {rule: body for rule, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE)}
+LINES = dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE))
 STAGE_OF = {rule: name for name, each in DECLARED.items() for rule in each.rules or (name,)}
 
 
