@@ -1,4 +1,6 @@
 # Planted harm, apart from the study: `snakemake validate` tunes the prompts for choosing and writes one table.
+
+
 VALIDATION = CONFIG.validation
 VALIDATED = [name for name in (VALIDATION.recipe, VALIDATION.harmful_recipe) if name]
 VALIDATION_SEEDS = [*VALIDATION.choosing_seeds, *VALIDATION.held_out_seeds]
