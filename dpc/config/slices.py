@@ -256,7 +256,6 @@ class MechanismStage(Settings):
 class EvaluateStage(Settings):
     """Compare the plans."""
 
-    oracles: list[str]
     trigger: Annotated[Trigger, Only("min_tokens")]
     statistics: Annotated[Statistics, Only("confidence")]
 

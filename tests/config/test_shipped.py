@@ -16,7 +16,7 @@ from dpc.config.stages import RULES
 from dpc.pipeline import cost, estimate
 from tests.support import config_tree as tree
 from tests.support.paths import ROOT
-from tests.support.workflow import overlay
+from tests.support.workflow import overlay, rules
 
 
 def one_cell() -> Config:
@@ -87,12 +87,6 @@ def test_a_printed_command_that_runs_on_this_machines_card_runs_one_job_there_at
 @pytest.mark.parametrize("target", ["check", "estimate"])
 def test_the_targets_for_the_login_node_are_printed_with_one_core(target: str) -> None:
     assert [read for read in commands().values() if target in read.targets and read.cores == 1]
-
-
-def rules() -> dict[str, str]:
-    """Return the text of every rule."""
-    text = "\n".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
-    return dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.MULTILINE))
 
 
 def test_only_rules_that_can_save_are_warned_of_their_time_limit() -> None:

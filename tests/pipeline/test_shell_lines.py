@@ -9,10 +9,9 @@ import re
 import pytest
 
 from dpc.config.stages import DECLARED, RULES
-from tests.support.paths import ROOT
+from tests.support.workflow import rules
 
-TEXT = "\n".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
-LINES = dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE))
+LINES = rules()
 STAGE_OF = {rule: name for name, each in DECLARED.items() for rule in each.rules or (name,)}
 
 
