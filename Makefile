@@ -47,10 +47,11 @@ resume: .venv/study  ## go on with a run whose Snakemake was killed (docs/cluste
 fingerprints: .venv/test  ## record the code of every stage anew, where results are the same
 	$(BIN)/python -m tests.support.fingerprints
 
-schema: .venv/study  ## write the schema of config.yaml and the pages made from declarations anew
+schema: .venv/test  ## write anew what is derived from code: the schema, and pages of the configuration, results and reruns
 	$(BIN)/python -m dpc.config.schema > workflow/schemas/config.schema.json
 	$(BIN)/python -m dpc.config.reference > docs/configuration.md
 	$(BIN)/python -m dpc.report.results_page > docs/results.md
+	$(BIN)/python -m tests.support.reach
 
 .venv/study: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("found Python %d.%d; expected 3.11 or newer: make PYTHON=python3.11 ..." % sys.version_info[:2])'

@@ -1,15 +1,19 @@
 """What each stage is told: the slice of `config.yaml` that its result depends on, and nothing else.
 
-A slice becomes a rule's `params`, so an edit of `config.yaml` reruns the stages whose slice it changes. Batch sizes,
-device and threads are passed beside it, see `Execution` in `dpc/config/execution.py`.
+A slice becomes a rule's `params`, so an edit of `config.yaml` reruns the stages whose slice it changes. Of a group a
+stage is told the keys it reads: reading another ends in an AttributeError, and `tests/pipeline/test_told.py` runs every
+stage and fails where it is told a key that it does not read. Batch sizes, device and threads are passed beside it, see
+`Execution` in `dpc/config/execution.py`.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_type_hints
+import re
+from typing import Annotated, Literal, cast, get_type_hints
 
 from dpc.config.catalogue import BuiltinModel, Format, Recipe, Splits
-from dpc.config.kinds import Bos, Layout, Settings, TaskName
+from dpc.config.declared import PACKAGE
+from dpc.config.kinds import Bos, Layout, Only, Settings, TaskName
 from dpc.config.methods import Act
 from dpc.config.settings import (
     Config,
@@ -28,6 +32,7 @@ from dpc.config.settings import (
     Trigger,
     Variants,
 )
+from dpc.config.stages import DECLARED
 from dpc.errors import DpcError
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -70,7 +75,8 @@ class TunePromptStage(OnModel):
     """Tune one soft prompt."""
 
     layout: Layout
-    recipe: Recipe
+    recipe: Annotated[Recipe, Only(*(name for name in Recipe.model_fields if name not in ("adapter", "layout")))]
+    """An adapter is given as a folder, and the layout above is the recipe's where it has one."""
     seed: int
 
 
@@ -93,14 +99,20 @@ class SelectActHeadsStage(OnModel):
 class GenerateActStage(GenerateStage):
     """Generate rationales with attention calibration."""
 
-    act: Act
+    act: Annotated[Act, Only("beta", "threshold", "tau", "alpha", "mode", "min_rows")]
 
 
-class ExtractSaliencyStage(OnModel):
-    """Measure saliency on the model's own rationales."""
+class ExtractExemplarsStage(OnModel):
+    """Keep the full maps of a few instances."""
 
     layout: Layout
     task: TaskName
+    saliency: Annotated[Saliency, Only("head_reduce", "loss_span")]
+
+
+class ExtractSaliencyStage(ExtractExemplarsStage):
+    """Measure saliency on the model's own rationales."""
+
     saliency: Saliency
 
 
@@ -108,7 +120,7 @@ class ReadFlowStage(Settings):
     """Read off saliency what everything later needs."""
 
     flow: Flow
-    locate: Locate
+    locate: Annotated[Locate, Only("receivers")]
 
 
 class GradeAnswersStage(Settings):
@@ -121,14 +133,19 @@ class ChooseExemplarsStage(Settings):
     """Choose the instances whose full maps are kept."""
 
 
-class StudyStage(Settings):
+class OnLocated(Settings):
+    """What a stage is told that asks for located vectors, and not whether DPC fires."""
+
+    trigger_if_affected: Annotated[Trigger, Only("kappa", "baseline", "granularity", "min_tokens")] | None
+    """Given where `locate.receivers` is `affected`, and only there: else kappa would rerun the stage."""
+    locate: Annotated[Locate, Only("masked_vectors")]
+
+
+class StudyStage(OnLocated):
     """The correlation study and the S_IFP analysis."""
 
     task: TaskName
-    flow: Flow
-    trigger_if_affected: Trigger | None
-    """Given where `locate.receivers` is `affected`, and only there: else kappa would rerun the study."""
-    locate: Locate
+    flow: Annotated[Flow, Only("deep_layers")]
     sample: Sample
     significance: Significance
     statistics: Statistics
@@ -139,18 +156,38 @@ class ThresholdsStage(Settings):
     """Fit R, the significance limits and the static mask on calibration."""
 
     trigger: Trigger
-    locate: Locate
+    locate: Annotated[Locate, Only("masked_vectors")]
     significance: Significance
 
 
+Firing = Annotated[Trigger, Only("kappa", "baseline", "granularity", "min_tokens", "rule")]
+"""What says whether DPC fires, R aside, which is read from table `thresholds`."""
+
+
 class PlanStage(Settings):
-    """Turn the flow into interventions."""
+    """Turn the flow of test questions into interventions."""
 
     plans: list[str]
-    trigger: Trigger
-    locate: Locate
+    trigger: Firing
+    locate: Annotated[Locate, Only("masked_vectors")]
     corrupt: Corrupt
-    controls: Controls
+    controls: Annotated[Controls, Only("seed")]
+
+
+class PlanCalibrationStage(OnLocated):
+    """Plan what thresholds are fitted with."""
+
+    plans: list[str]
+    corrupt: Corrupt
+    controls: Annotated[Controls, Only("static_candidates", "static_questions")]
+
+
+class PlanOraclesStage(OnLocated):
+    """Plan the upper bounds."""
+
+    oracles: list[str]
+    corrupt: Corrupt
+    controls: Annotated[Controls, Only("oracle_questions")]
 
 
 class ValidateStage(OnModel):
@@ -162,8 +199,8 @@ class ValidateStage(OnModel):
     stop: list[str]
     saliency: Saliency
     flow: Flow
-    trigger: Trigger
-    corrupt: Corrupt
+    trigger: Firing
+    corrupt: Annotated[Corrupt, Only("mask", "mask_value")]
     planting: Planting
     seed: int
     splits: list[str]
@@ -197,10 +234,10 @@ class ValidationStage(Settings):
     harmful_recipe: str | None
     choosing_seeds: list[int]
     held_out_seeds: list[int]
-    planting: Planting
-    locate: Locate
-    trigger: Trigger
-    statistics: Statistics
+    planting: Annotated[Planting, Only("positions", "steps")]
+    locate: Annotated[Locate, Only("receivers")]
+    trigger: Annotated[Trigger, Only("share", "grid", "choose_by", "rule")]
+    statistics: Annotated[Statistics, Only("confidence")]
 
 
 class ExtractCorruptedStage(ExtractSaliencyStage):
@@ -212,40 +249,40 @@ class ExtractCorruptedStage(ExtractSaliencyStage):
 class MechanismStage(Settings):
     """Compare the flow before and after corruption."""
 
-    flow: Flow
+    flow: Annotated[Flow, Only("deep_layers", "halves")]
     mechanism: Mechanism
 
 
 class EvaluateStage(Settings):
     """Compare the plans."""
 
-    plans: list[str]
-    oracles: list[str]
-    trigger: Trigger
-    statistics: Statistics
+    trigger: Annotated[Trigger, Only("min_tokens")]
+    statistics: Annotated[Statistics, Only("confidence")]
 
 
 class EvidenceStage(Settings):
     """Put readings and outcomes side by side, per question."""
 
-    trigger: Trigger
-    locate: Locate
+    trigger: Firing
+    locate: Annotated[Locate, Only("masked_vectors")]
     sample: Sample
 
 
-class PlanSweepStage(Settings):
+class PlanSweepStage(OnLocated):
     """Plan the edits that the sweep of choices asks for."""
 
+    corrupt: Corrupt
+    sensitivity: Annotated[Sensitivity, Only("gammas", "mask_values")]
+
+
+class SensitivityStage(Settings):
+    """Sweep choices over stored saliency."""
+
+    flow: Flow
     trigger: Trigger
     locate: Locate
     corrupt: Corrupt
     sensitivity: Sensitivity
-
-
-class SensitivityStage(PlanSweepStage):
-    """Sweep choices over stored saliency."""
-
-    flow: Flow
     significance: Significance
 
 
@@ -276,71 +313,56 @@ class ReportStage(Settings):
     datasets: list[str]
     recipes: list[str]
     prompt_seeds: list[int]
-    plans: list[str]
-    oracles: list[str]
     layouts: dict[str, Layout]
     """Order of the input by recipe."""
-    act: Act
     flow: Flow
     trigger: Trigger
     locate: Locate
     corrupt: Corrupt
-    saliency: Saliency
-    statistics: Statistics
+    statistics: Annotated[Statistics, Only("confidence")]
 
 
-class FiguresStage(ReportStage):
+class MeasuredStage(ReportStage):
+    """What is said of how saliency was measured, too."""
+
+    saliency: Annotated[Saliency, Only("head_reduce", "loss_span")]
+
+
+class FiguresStage(MeasuredStage):
     """Draw the figures of one model, dataset and recipe (the lists hold one name each)."""
 
     figures: Figures
 
 
-class TablesStage(ReportStage):
+class TablesStage(MeasuredStage):
     """Write the tables over all models, datasets and recipes."""
 
+    plans: list[str]
+    act: Annotated[Act, Only("mode")]
 
-STAGES: dict[str, type[Settings]] = {
-    "load_problems": ProblemsStage,
-    "render_questions": RenderStage,
-    "train_builtin_model": BuiltinModelStage,
-    "tune_prompt": TunePromptStage,
-    "gather_evidence": EvidenceStage,
-    "plan_sweep": PlanSweepStage,
-    "sweep_choices": SensitivityStage,
-    "extract_variants": ExtractVariantsStage,
-    "compare_variants": VariantsStage,
-    "generate_base": GenerateStage,
-    "select_act_heads": SelectActHeadsStage,
-    "generate_act": GenerateActStage,
-    "extract_saliency": ExtractSaliencyStage,
-    "read_flow": ReadFlowStage,
-    "grade_answers": GradeAnswersStage,
-    "choose_exemplars": ChooseExemplarsStage,
-    "extract_exemplars": ExtractSaliencyStage,
-    "run_study": StudyStage,
-    "plan": PlanStage,
-    "regenerate": GenerateStage,
-    "fit_thresholds": ThresholdsStage,
-    "evaluate": EvaluateStage,
-    "extract_corrupted": ExtractCorruptedStage,
-    "compare_flows": MechanismStage,
-    "plant_harm": ValidateStage,
-    "write_validation": ValidationStage,
-    "draw_figures": FiguresStage,
-    "draw_overview": TablesStage,
-    "write_tables": TablesStage,
-}
+
+def _told(name: str) -> type[Settings]:
+    """Return what the stage's `run` takes as `settings`, read from its text."""
+    file = PACKAGE / "pipeline" / "stages" / f"{name}.py"
+    found = re.search(r"^def run\(\s*settings: (\w+),", file.read_text(), re.MULTILINE)
+    if not found:
+        raise DpcError(f"{file}: found no `def run(settings: NAME, ...`; expected a class of dpc/config/slices.py")
+    return cast(type[Settings], globals()[found[1]])
+
+
+STAGES: dict[str, type[Settings]] = {name: _told(name) for name in DECLARED}
+"""Every stage, with what it is told."""
 
 
 def slice_for(stage: str, config: Config, **wanted: object) -> str:
     """Return the settings of `stage` as canonical JSON.
 
     A field is taken from `wanted` if it is there, else from the chosen model, dataset or recipe (`wanted` names them
-    as `model_name` and `dataset_name`), else from the top of `config`. Files are inputs of the rule, not
-    settings, so that moving a file reruns what reads it.
+    as `model_name` and `dataset_name`), else from `config.study`, the top of `config`, its figures or its validation.
+    Files are inputs of the rule, not settings, so that moving a file reruns what reads it.
     """
     kind = STAGES[stage]
-    sources: list[object] = [config, config.study]
+    sources: list[object] = [config.validation, config.figures, config, config.study]
     if "model_name" in wanted:
         sources.append(config.models[str(wanted["model_name"])])
     if "dataset_name" in wanted:

@@ -14,43 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from dpc.config.catalogue import Dataset, Model
 from dpc.config.messages import first_line
 from dpc.config.settings import Config
+from dpc.config.stages import RULES
 from dpc.errors import DpcError
 from dpc.plans.declaration import PLANS
 from dpc.plans.declaration import of as plans_of
 from dpc.storage.weight_files import ACTIVATIONS, BYTES, CACHE_GB, cards, counted
 from dpc.tasks import TASKS
 
-Rate = Literal["generate", "saliency", "tune"]
-RATES: dict[str, Rate] = {
-    "tune_prompt": "tune",
-    "generate_unprompted": "generate",
-    "generate_base": "generate",
-    "regenerate": "generate",
-    "select_act_heads": "saliency",
-    "generate_act": "generate",
-    "extract_saliency": "saliency",
-    "extract_exemplars": "saliency",
-    "extract_corrupted": "saliency",
-    "extract_variants": "saliency",
-    "plant_harm": "generate",
-}
-"""The rules that may ask for a GPU, and the rate that each goes by."""
-SHARDED = {
-    "generate_unprompted": "generate",
-    "generate_base": "generate",
-    "generate_act": "generate",
-    "regenerate": "generate",
-    "extract_saliency": "saliency",
-}
-"""The key of `shards` that counts a rule's jobs in a cell; other rules have one."""
+RATES = {rule: each.rate for rule, each in RULES.items() if each.rate}
+"""The rules that may ask for a GPU, and the key of `cluster.rates` that each goes by."""
 QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS, VARIANTS = 100, 0.5, 4, 4
-MEASURING = frozenset({"extract_saliency", "extract_corrupted", "extract_exemplars", "extract_variants"})
-"""Rules that take prompt, question and rationale through the model."""
 EMBEDDED = 0.001
 """Billions of parameters that no embedded model exceeds."""
 HOST_MB, START_MINUTES, SAFETY = 4000, 15, 2.0
@@ -139,7 +116,7 @@ def work(config: Config, rule: str, place: Place) -> Work:
         return Work(rows, rows * rationale + planted * sequence)
     if rule == "select_act_heads":
         return Work(rows, round(rows * sequence * layers_of(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
-    return Work(rows, rows * (sequence if rule in MEASURING else rationale))
+    return Work(rows, rows * (sequence if RATES[rule] == "saliency" else rationale))
 
 
 def _rationale(config: Config, place: Place) -> int:
@@ -203,9 +180,10 @@ def hours(config: Config, rule: str, place: Place) -> float:
     return work(config, rule, place).tokens * parameters(config.models[place.model]) / rate / 3600
 
 
-def shards(config: Config, stage: str, rule: str, place: Place) -> int:
-    """Return the number of shards: given, or so many that each lasts about an hour."""
-    count = getattr(config.shards, stage)
+def shards(config: Config, rule: str, place: Place) -> int:
+    """Return the number of shards: given, or so many that each lasts about an hour; 1 where a rule has none."""
+    key = RULES[rule].shards
+    count = getattr(config.shards, key) if key else 1
     return max(1, round(hours(config, rule, place))) if count == "auto" else count
 
 
@@ -268,7 +246,7 @@ def output_gb(config: Config, rule: str, place: Place) -> float:
     done = work(config, rule, place)
     if rule in ("tune_prompt", "select_act_heads"):
         return 0.01
-    if rule not in MEASURING:
+    if RATES[rule] != "saliency":
         return done.rows * _rationale(config, place) * TOKEN_BYTES * (2 if rule == "regenerate" else 1) / 1e9
     layers, vectors = layers_of(parameters(config.models[place.model])), config.recipes[str(place.recipe)].vectors
     rationale = _rationale(config, place)

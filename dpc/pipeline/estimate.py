@@ -25,7 +25,7 @@ class Line:
     def add(self, config: Config, rule: str, place: cost.Place, times: int) -> None:
         """Count the jobs of a rule in one cell, `times` over."""
         work, hours = cost.work(config, rule, place), cost.hours(config, rule, place)
-        shards = cost.shards(config, cost.SHARDED[rule], rule, place) if rule in cost.SHARDED else 1
+        shards = cost.shards(config, rule, place)
         self.jobs += times * shards
         self.rows += times * work.rows
         self.tokens += times * work.tokens
@@ -35,10 +35,10 @@ class Line:
 
 
 def lines(config: Config) -> dict[str, Line]:
-    """Return a line per torch rule, in the order of the work."""
-    found = {rule: Line() for rule in cost.RATES if rule != "plant_harm"}
+    """Return a line per torch rule that has jobs, in the order of the grid."""
+    found = dict[str, Line]()
     for rule, place, times in cost.grid(config):
-        found[rule].add(config, rule, place, times)
+        found.setdefault(rule, Line()).add(config, rule, place, times)
     return found
 
 

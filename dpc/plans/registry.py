@@ -26,7 +26,8 @@ class Inputs:
 
     readings: pd.DataFrame
     """Of one split, see `dpc.analysis.readings.reading.readings`."""
-    trigger: Trigger
+    trigger: Trigger | None
+    """When DPC fires; None on calibration and for oracles, whose plans do not ask."""
     corrupt: Corrupt
     controls: Controls
     share: float | None = None

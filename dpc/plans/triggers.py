@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dpc.config.settings import Trigger
+from dpc.errors import DpcError
 from dpc.plans.decisions import located
 from dpc.plans.declaration import plan
 from dpc.plans.registry import Inputs
@@ -34,7 +35,9 @@ def fires_on_score(readings: pd.DataFrame, score: str, limit: float | None) -> p
 
 
 def dpc_fires(inputs: Inputs) -> pd.Series:
-    """Say which questions DPC fires on."""
+    """Say which questions DPC fires on. Raises DpcError where there is no trigger: on calibration, and for oracles."""
+    if inputs.trigger is None:
+        raise DpcError("plans of calibration and oracles are made without DPC's trigger; declare splits=('test',)")
     return fires(inputs.readings, inputs.trigger, inputs.share, inputs.accumulation_z)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from dpc.config.slices import ReportStage
+from dpc.config.slices import MeasuredStage, ReportStage
 from dpc.tasks import get_task
 from dpc.tasks.base import AT_CHANCE
 
@@ -184,7 +184,7 @@ def layers_named(name: str, band: Band) -> str:
     return f"{name} layer{'s' * (band[0] < band[1])} {layer_setting('', band)}"
 
 
-def saliency(settings: ReportStage) -> str:
+def saliency(settings: MeasuredStage) -> str:
     """Return the sentence that says what saliency is."""
     heads = "mean over heads of absolute values"
     if settings.saliency.head_reduce == "sum_abs":

@@ -10,7 +10,7 @@ from typing import Any
 
 from dpc import __version__
 from dpc.config.kinds import Settings
-from dpc.config.versions import VERSIONS
+from dpc.config.stages import VERSIONS
 from dpc.storage.hub import origin
 from dpc.storage.tokenizer_files import first_word
 

@@ -22,7 +22,7 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.kinds import Settings
-from dpc.config.versions import VERSIONS
+from dpc.config.stages import VERSIONS
 from dpc.errors import DpcError
 from dpc.storage import tables
 from dpc.storage.files import atomic, remove_leftovers

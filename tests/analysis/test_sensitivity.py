@@ -14,7 +14,7 @@ from dpc.analysis.readings import flow
 from dpc.analysis.studies import limits as thresholds
 from dpc.analysis.studies import sensitivity
 from dpc.config.settings import Controls, Corrupt, Flow, Locate, Sensitivity, Significance, Trigger
-from dpc.config.slices import SensitivityStage
+from dpc.config.slices import PlanSweepStage, SensitivityStage
 from dpc.pipeline.stages import plan_sweep
 from dpc.pipeline.stages import sweep_choices as stage
 from dpc.plans import registry as plans
@@ -163,7 +163,8 @@ def test_edits_of_other_plans_are_not_taken_for_dpcs(cell: dict[str, Any]) -> No
 def test_new_edits_are_planned_once_and_their_answers_used(cell: dict[str, Any], tmp_path: Path) -> None:
     tried = SETTINGS.model_copy(update={"sensitivity": Sensitivity(kappas=[], gammas=[30.0], mask_values=[0.5])})
     paths, out = cell["paths"], tmp_path / "sweep.parquet"
-    plan_sweep.run(tried, flow=paths["flow"], out=out)
+    asked = PlanSweepStage(trigger_if_affected=None, locate=LOCATE, corrupt=CORRUPT, sensitivity=tried.sensitivity)
+    plan_sweep.run(asked, flow=paths["flow"], out=out)
     planned = tables.read(out, "plans")
     assert planned.groupby(["gamma", "mask_value"]).size().to_dict() == {(10, 0.5): 12, (30, 0): 12, (30, 0.5): 12}
     assert set(planned["problem_id"].str[:11]) == {"calibration"}

@@ -333,9 +333,7 @@ def run(tmp_path: Path) -> Run:
         shards = [measured.iloc[::2], measured.iloc[1::2]]
         for k, shard in enumerate(shards):
             tables.write(tmp_path / f"saliency{k}", "saliency", shard, {})
-        tables.write(
-            tmp_path / "flow", "flow", flow_of(pd.concat(shards), answered, SETTINGS.flow, SETTINGS.locate), {}
-        )
+        tables.write(tmp_path / "flow", "flow", flow_of(pd.concat(shards), answered, Flow(), Locate()), {})
         base = [tmp_path / split for split, _ in asked]
         for path, (split, _) in zip(base, asked, strict=True):
             tables.write(path, "verdicts", verdicts_of(answered, split), {})
@@ -343,7 +341,7 @@ def run(tmp_path: Path) -> Run:
         saliency = [tmp_path / "saliency0", tmp_path / "saliency1"]
         stage.run(SETTINGS, saliency=saliency, **shared, **{name: tmp_path / f"{name}.parquet" for name in OUT})
         found = {name: tables.read(tmp_path / f"{name}.parquet", name) for name in OUT}
-        return found | {"sampled": sampled(tmp_path, shared, SETTINGS.locate, SETTINGS.sample)}
+        return found | {"sampled": sampled(tmp_path, shared, Locate(), SETTINGS.sample)}
 
     return on
 

@@ -236,7 +236,7 @@ class Calibration:
 
     def run(self, using: ThresholdsStage = SETTINGS) -> tuple[pd.Series[Any], pd.DataFrame]:
         named = {
-            "flow": ("flow", flow_of(self.measured, self.made, Flow(), using.locate)),
+            "flow": ("flow", flow_of(self.measured, self.made, Flow(), Locate())),
             "base": ("verdicts", verdicts_of(self.made, "calibration")),
             "regenerated": ("verdicts", verdicts_of(self.again)),
             "plans": ("plans", self.planned),

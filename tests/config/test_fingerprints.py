@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpc.config.versions import VERSIONS
+from dpc.config.stages import VERSIONS
 from tests.support import fingerprints
 
 RECORD = json.loads(fingerprints.RECORD.read_text())
@@ -25,7 +25,7 @@ FILES = {
     "dpc/only_types.py": "class Cup:\n    size = 1\n",
     "dpc/unused.py": "x = 1\n",
     "dpc/teas/black.py": "@tea(label='Black')\ndef black():\n    return 1\n",
-    "dpc/config/versions.py": "VERSIONS = {}\n",
+    "dpc/config/stages.py": "VERSIONS = {}\n",
     "dpc/kinds/__init__.py": "",
     "dpc/kinds/green.py": "minutes = 2\n",
     "dpc/kinds/house.mplstyle": "# colours\nlines.linewidth: 1\n",
@@ -38,7 +38,7 @@ def complaint(stage: str, recorded: dict[str, dict[str, int | str]], now: dict[s
         return f"{stage}: its version is not the recorded one; run `make fingerprints`"
     if recorded[stage]["fingerprint"] != now[stage]["fingerprint"]:
         return (
-            f"{stage}: its code changed, its version did not; raise VERSIONS[{stage!r}] in dpc/config/versions.py "
+            f"{stage}: its code changed, its version did not; raise the version in its file "
             "so that it runs again, and run `make fingerprints`; where results are the same, run that alone"
         )
     return ""
@@ -59,7 +59,7 @@ def test_no_stage_is_recorded_that_is_gone() -> None:
 def test_what_is_complained_about() -> None:
     recorded: dict[str, dict[str, int | str]] = {"brew": {"version": 1, "fingerprint": "a"}}
     assert complaint("brew", recorded, recorded) == ""
-    assert "raise VERSIONS['brew']" in complaint("brew", recorded, {"brew": {"version": 1, "fingerprint": "b"}})
+    assert "brew: its code changed" in complaint("brew", recorded, {"brew": {"version": 1, "fingerprint": "b"}})
     assert "run `make fingerprints`" in complaint("brew", recorded, {"brew": {"version": 2, "fingerprint": "b"}})
     assert "run `make fingerprints`" in complaint("new", recorded, {"new": {"version": 1, "fingerprint": "b"}})
 
@@ -82,7 +82,7 @@ SAME = {
     "unused module": {"dpc__unused": "x = 2\n"},
     "module for the type checker": {"dpc__only_types": "class Cup:\n    size = 2\n"},
     "the rest of a file whose declarations are read": {"dpc__teas__black": FILES["dpc/teas/black.py"] + "\n\nx = 1\n"},
-    "versions": {"dpc__versions": "VERSIONS = {'brew': 2}\n"},
+    "declared version": {"dpc__stages__brew": FILES["dpc/stages/brew.py"] + "\n\nSTAGE = stage(version=2)\n"},
     "comment of a style": {"dpc__kinds__house": "# other colours\nlines.linewidth: 1\n"},
 }
 OTHER = {
@@ -117,7 +117,7 @@ def test_stages_count_what_they_stand_on() -> None:
         "dpc.config.settings",
         "dpc.config.kinds",
     } <= regenerate
-    assert not {name for name in regenerate if name.startswith(("dpc.report", "dpc.config.versions"))}
+    assert not {name for name in regenerate if name.startswith(("dpc.report", "dpc.config.stages"))}
     assert "dpc.lm.saliency.measuring" not in regenerate
     assert "dpc.lm.builtin" not in fingerprints.closure("dpc.pipeline.stages.plan")
     assert "dpc.report.drawing" in fingerprints.closure("dpc.pipeline.stages.draw_figures")

@@ -11,12 +11,12 @@ import yaml
 from dpc.config.kinds import PlanName
 from dpc.config.settings import Config, load_config
 from dpc.config.slices import STAGES, slice_for
-from dpc.config.versions import VERSIONS
+from dpc.config.stages import VERSIONS
 from dpc.errors import DpcError
 from tests.support import config_tree as tree
+from tests.support.reach import BASE, BEFORE, OTHER, PAGE, page, told
 from tests.support.workflow import nested, overlay
 
-BASE = tree.demo()
 PLANS = " or ".join(", ".join(map(repr, get_args(PlanName))).rsplit(", ", 1))
 LAYERS = "write paper, second_half, inner, all or [first, last], both inclusive, counted from 0"
 NAME = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
@@ -212,140 +212,6 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
     assert found == 0.6
 
 
-LM = (
-    "tune_prompt generate_base select_act_heads generate_act extract_saliency extract_exemplars regenerate "
-    "extract_corrupted extract_variants plant_harm"
-)
-GENERATE = "generate_base generate_act regenerate plant_harm"
-REPORT = "draw_figures draw_overview write_tables"
-SWEEP = "plan_sweep sweep_choices"
-STORED = f"gather_evidence compare_variants {SWEEP}"
-PLANNED = f"plan {REPORT}"
-READ = f"read_flow run_study compare_variants sweep_choices compare_flows plant_harm {REPORT}"
-MEASURE = "extract_saliency extract_exemplars extract_corrupted extract_variants plant_harm"
-TASK = (
-    f"{REPORT} load_problems generate_base generate_act regenerate extract_saliency extract_exemplars run_study "
-    "extract_corrupted extract_variants plant_harm grade_answers"
-)
-
-
-def several(group: str, keys: str, stages: str) -> dict[str, tuple[Any, str]]:
-    return {f"{group}.{key}": (7, stages) for key in keys.split()}
-
-
-REACH: dict[str, tuple[Any, str]] = {
-    "study.name": ("other", f"write_validation {REPORT}"),
-    "study.results": ("elsewhere", ""),
-    "study.models": (["builtin", "llama3-8b"], f"write_validation {REPORT}"),
-    "study.datasets": (["arithmetic", "gsm8k"], f"write_validation {REPORT}"),
-    "study.recipes": (["well_tuned"], REPORT),
-    "study.prompt_seeds": ([7], REPORT),
-    "study.plans": (["prompt_tuning", "dpc"], f"evaluate {PLANNED}"),
-    "study.oracles": ([], f"evaluate {REPORT}"),
-    "study.sample.correlation": (7, "run_study gather_evidence"),
-    "study.sample.per_class": (7, "run_study gather_evidence"),
-    "models.builtin.dtype": ("float64", LM),
-    "models.builtin.attention": ("eager", LM),
-    "models.builtin.bos": (False, f"render_questions {LM}"),
-    "models.llama3-8b.dtype": ("float64", ""),
-    **several(
-        "models.builtin.builtin",
-        "seed layers feed_forward steps batch_size learning_rate",
-        "train_builtin_model",
-    ),
-    "models.builtin.builtin.width": (32, "train_builtin_model"),
-    "models.builtin.builtin.heads": (8, "train_builtin_model"),
-    "models.builtin.builtin.key_value_heads": (2, "train_builtin_model"),
-    "models.builtin.builtin.question_loss_weight": (0.7, "train_builtin_model"),
-    "datasets.arithmetic": (
-        {"task": "gsm8k", "generate": None, "files": {"test": "x.jsonl"}},
-        f"{TASK} write_validation",
-    ),
-    "datasets.arithmetic.generate": (7, "load_problems"),
-    "datasets.arithmetic.template": ("Ask : {question}", "load_problems render_questions"),
-    "datasets.arithmetic.formats": ({"builtin": "plain_4_shot"}, "render_questions"),
-    "formats.chat.template": ("{question}!", ""),
-    "formats.chat.instruction": ("Now", ""),
-    "formats.chat.shots": (2, ""),
-    "formats.chat.chat": (False, ""),
-    "datasets.gsm8k.template": ("Ask : {question}", ""),
-    "datasets.arithmetic.stop": (["Q :"], GENERATE),
-    "datasets.arithmetic.max_new_tokens": (7, GENERATE),
-    **several(
-        "datasets.arithmetic.splits", "tuning validation calibration act_select act_confirm test", "load_problems"
-    ),
-    "datasets.arithmetic.splits.on_overlap": ("drop", "load_problems"),
-    **several(
-        "recipes.well_tuned",
-        "vectors learning_rate weight_decay batch_size steps warmup first_tokens validate_every patience",
-        "tune_prompt",
-    ),
-    "recipes.well_tuned.init": ("normal", "tune_prompt"),
-    "recipes.well_tuned.layout": ("prompt_first", f"{LM} {REPORT}"),
-    "recipes.well_tuned.adapter": ("adapters/{seed}", "tune_prompt"),
-    "recipes.well_tuned.keep": ("last", "tune_prompt"),
-    "recipes.paper.steps": (7, ""),
-    "layout": ("prompt_first", f"{LM} {REPORT}"),
-    "flow.shallow_layers": ([1, 2], READ),
-    "flow.deep_layers": ([1, 2], READ),
-    "flow.halves": ("steps", READ),
-    "trigger.kappa": (7.0, f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
-    "trigger.baseline": ("detrend", f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
-    "trigger.granularity": ("step", f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
-    "trigger.share": (0.7, f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
-    "trigger.grid": ([0.7], f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
-    "trigger.choose_by": ("youden", f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
-    "trigger.rule": (
-        "share_and_accumulation",
-        f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}",
-    ),
-    "trigger.min_tokens": (7, f"fit_thresholds evaluate plant_harm write_validation {STORED} {PLANNED}"),
-    "locate.receivers": ("rationale", f"read_flow run_study fit_thresholds write_validation {STORED} {PLANNED}"),
-    "locate.masked_vectors": (2, f"read_flow run_study fit_thresholds write_validation {STORED} {PLANNED}"),
-    "corrupt.mask": ("attention", f"compare_variants {SWEEP} {PLANNED} plant_harm"),
-    "corrupt.mask_value": (0.5, f"compare_variants {SWEEP} {PLANNED} plant_harm"),
-    "corrupt.gamma": (7.0, f"compare_variants {SWEEP} {PLANNED} plant_harm"),
-    "corrupt.gamma_scale": (0.5, f"compare_variants {SWEEP} {PLANNED} plant_harm"),
-    "corrupt.gamma_scope": ("all", f"compare_variants {SWEEP} {PLANNED} plant_harm"),
-    "saliency.head_reduce": ("sum_abs", f"{MEASURE} {REPORT}"),
-    "saliency.loss_span": ("answer", f"{MEASURE} {REPORT}"),
-    "saliency.band": ([1, 2], f"{MEASURE} {REPORT}"),
-    "significance.accumulation_quantile": (0.7, "run_study fit_thresholds sweep_choices"),
-    "significance.flow_deviations": (7.0, "run_study fit_thresholds sweep_choices"),
-    "significance.min_cases": (7, "run_study fit_thresholds sweep_choices"),
-    "act.beta": (0.7, f"select_act_heads generate_act {REPORT}"),
-    "act.threshold": ("alpha", f"select_act_heads generate_act {REPORT}"),
-    "act.tau": (0.7, f"select_act_heads generate_act {REPORT}"),
-    "act.layers": ([1, 2], f"select_act_heads generate_act {REPORT}"),
-    "act.mode": ("released", f"select_act_heads generate_act {REPORT}"),
-    **several("act", "alpha min_rows standard_errors", f"select_act_heads generate_act {REPORT}"),
-    **several("controls", "seed static_candidates static_questions oracle_questions", "plan"),
-    "statistics.confidence": (0.7, f"run_study evaluate write_validation {REPORT}"),
-    "statistics.resamples": (7, f"run_study evaluate write_validation {REPORT}"),
-    "statistics.seed": (7, f"run_study evaluate write_validation {REPORT}"),
-    "mechanism.plans": (["dpc", "always"], "extract_corrupted compare_flows"),
-    "validation.recipe": ("paper", "write_validation"),
-    "validation.harmful_recipe": ("paper", "write_validation"),
-    "validation.choosing_seeds": ([7], "write_validation"),
-    "validation.held_out_seeds": ([7], "write_validation"),
-    **several("validation.planting", "positions questions steps batch_size rate", "plant_harm write_validation"),
-    "variants.rows": (7, "extract_variants"),
-    "sensitivity.kappas": ([7.0], SWEEP),
-    "sensitivity.layers": (["all"], SWEEP),
-    "sensitivity.gammas": ([7.0], SWEEP),
-    "sensitivity.mask_values": ([0.7], SWEEP),
-    "figures.cases": (4, "draw_figures"),
-    "figures.position_bins": (7, "run_study draw_figures"),
-    "figures.max_case_tokens": (7, "draw_figures"),
-    "execution.device": ("cuda", ""),
-    "execution.checkpoint_activations": (True, ""),
-    **several("execution", "threads builtin_threads save_every_seconds", ""),
-    **several("execution.batch_size", "generate saliency tune act", ""),
-    "shards.generate": (7, ""),
-    "shards.saliency": (7, ""),
-    **several("cluster", "gpus gpu_memory_gb max_hours rates.generate rates.saliency rates.tune", ""),
-}
-"""Key: another value, and the stages whose settings it changes."""
 INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
     "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
@@ -355,29 +221,25 @@ INPUTS = {
 options of its own."""
 
 
-def slices(raw: dict[str, Any]) -> dict[str, str]:
-    """Return every stage's settings as a rule hands them over, for the embedded model and its first recipe."""
-    config = load_config(raw)
-    wanted = {
-        "model_name": "builtin", "dataset_name": "arithmetic", "dataset": "arithmetic", "seed": 0,
-        "recipe": config.recipes["well_tuned"], "position_bins": config.figures.position_bins,
-        "study": config.study.name, "format": config.format_of("builtin", "arithmetic"),
+@pytest.mark.parametrize("key", OTHER)
+def test_a_key_is_told_to_no_stage_where_it_is_no_part_of_a_result(key: str) -> None:
+    """How work is done and shared out; what does not run; where results and adapters lie."""
+    above, name = key.split(".")[:2] if "." in key else (key, "")
+    is_none = above in ("execution", "shards", "cluster", "formats")
+    is_none |= key in ("study.results", "recipes.well_tuned.adapter")
+    is_none |= above in ("models", "datasets", "recipes") and name not in ("builtin", "arithmetic", "well_tuned")
+    assert (not told(key)) == is_none
+
+
+def test_how_r_is_chosen_reruns_nothing_that_generates_or_measures() -> None:
+    assert set(told("trigger.choose_by")) == {
+        "fit_thresholds", "compare_variants", "sweep_choices", "write_validation", "draw_figures", "draw_overview",
+        "write_tables",
     }  # fmt: skip
-    of = {
-        "plant_harm": {**wanted, "planting": config.validation.planting, "splits": ["test"], "is_planted": True},
-        "write_validation": config.validation.model_dump() | {"study": config.study.name},
-    }
-    return {stage: slice_for(stage, config, **of.get(stage, wanted)) for stage in STAGES}
 
 
-BEFORE = slices(BASE)
-
-
-@pytest.mark.parametrize("key", REACH)
-def test_a_key_reaches_the_stages_that_use_it_and_no_other(key: str) -> None:
-    value, stages = REACH[key]
-    after = slices(overlay(BASE, nested(key, value)))
-    assert {stage for stage in STAGES if after[stage] != BEFORE[stage]} == set(stages.split())
+def test_the_page_says_which_stages_are_told_a_key() -> None:
+    assert page() == PAGE.read_text(), "run `make schema`"
 
 
 def test_every_key_is_tried() -> None:
@@ -385,7 +247,7 @@ def test_every_key_is_tried() -> None:
         ".".join(
             "*" if n == 1 and key.split(".")[0] in tree.CATALOGUES else part for n, part in enumerate(key.split("."))
         )
-        for key in REACH
+        for key in OTHER
     }
     assert set(tree.model_leaves()) - tried == INPUTS
 

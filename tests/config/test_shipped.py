@@ -12,10 +12,11 @@ import yaml
 from snakemake.cli import parse_args
 
 from dpc.config.settings import Config, load_config
+from dpc.config.stages import RULES
 from dpc.pipeline import cost, estimate
 from tests.support import config_tree as tree
 from tests.support.paths import ROOT
-from tests.support.workflow import overlay
+from tests.support.workflow import overlay, rules
 
 
 def one_cell() -> Config:
@@ -88,19 +89,12 @@ def test_the_targets_for_the_login_node_are_printed_with_one_core(target: str) -
     assert [read for read in commands().values() if target in read.targets and read.cores == 1]
 
 
-def rules() -> dict[str, str]:
-    """Return the text of every rule."""
-    text = "\n".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
-    return dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.MULTILINE))
-
-
 def test_only_rules_that_can_save_are_warned_of_their_time_limit() -> None:
     """And just those with a rate ask for a card, as the cluster page says."""
     torch = {name: body for name, body in rules().items() if "torch_job(" in body}
     assert set(torch) == set(cost.RATES)
-    (unsaved,) = re.findall(r"^UNSAVED = {(.*)}$", (ROOT / "workflow/rules/cluster.smk").read_text(), re.MULTILINE)
     saving = {name for name, body in torch.items() if "--store" in body or "--checkpoint" in body}
-    assert set(torch) - saving == set(re.findall(r"\w+", unsaved))
+    assert saving == {name for name in torch if RULES[name].saves}
     (on_card,) = re.findall(r"^\| (.*) \| yes \|", (ROOT / "docs/cluster.md").read_text(), re.MULTILINE)
     assert set(re.findall(r"\w+", on_card)) == set(torch)
 

@@ -10,28 +10,24 @@ from dpc.config.settings import Config, load_config
 from dpc.pipeline import cost, cpu_cost
 from dpc.pipeline.cost import Place
 from tests.support.config_tree import config
-from tests.support.paths import ROOT
-from tests.support.workflow import nested, overlay
+from tests.support.workflow import nested, overlay, rules
 
 PAPER = load_config(config())
 CELL = Place("llama2-13b", "math", "paper")
 SCANNING = {"read_flow", "run_study", "sweep_choices", "compare_flows"}
 SMALL = {
-    "load_problems", "render_prompts", "write_validation", "fetch_model", "fetch_dataset", "train_builtin_model",
+    "load_problems", "render_questions", "write_validation", "fetch_model", "fetch_dataset", "train_builtin_model",
     "check", "estimate",
 }  # fmt: skip
 """Rules that ask for the profile's defaults: their work does not grow with a cell."""
 
 
-def rules() -> dict[str, str]:
-    """Every rule with a shell line, by name."""
-    text = "\n".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
-    blocks = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
-    return {block.split(":")[0]: block for block in blocks if "shell:" in block}
-
-
 def test_every_rule_says_what_it_asks_for() -> None:
-    asked = {name: re.findall(r'\*\*(cpu|torch)_job\("(\w+)"\)', block) for name, block in rules().items()}
+    asked = {
+        name: re.findall(r'\*\*(cpu|torch)_job\("(\w+)"\)', block)
+        for name, block in rules().items()
+        if "shell:" in block
+    }
     assert {name for name, found in asked.items() if found == [("cpu", name)]} == set(cpu_cost.NEEDS)
     assert {name for name, found in asked.items() if found == [("torch", name)]} == set(cost.RATES) - {"train"}
     assert {name for name, found in asked.items() if not found} <= SMALL

@@ -40,15 +40,17 @@ PLANNED = {
     "regenerate": 16,
     "grade_answers": 16,
 }
-UNSWEPT = {**{rule: count for rule, count in PLANNED.items() if rule != "plan_sweep"}, "regenerate": 12}
-UNSWEPT["grade_answers"] = 12
-"""The controls are no part of the sensitivity sweep."""
+FITTED = {**TESTED, "fit_thresholds": 4, "gather_evidence": 4, "compare_variants": 4}
+"""Neither calibration's edits nor the oracles' depend on when DPC fires."""
+BOUNDED = {"plan_oracles": 4, "regenerate": 4, "grade_answers": 4, **GRADED}
+TRIED = {**FITTED, "plan_calibration": 4, "regenerate": 12, "grade_answers": 12}
+"""Candidates for one static mask."""
 ANALYSED = {**PLANNED, "read_flow": 4, "run_study": 4}
 MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, "extract_variants": 4, **ANALYSED}
 GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED, "grade_answers": 28}
 PROMPTED = {"tune_prompt": 4, **CALIBRATED, **GENERATED}
 UNPROMPTED = {"generate_unprompted": 1, "grade_unprompted": 2}
-RENDERED = {"render_prompts": 1, **UNPROMPTED, **PROMPTED}
+RENDERED = {"render_questions": 1, **UNPROMPTED, **PROMPTED}
 ALL_BUT_MODEL = {"load_problems": 1, **UNPROMPTED, **PROMPTED}
 
 
@@ -76,13 +78,11 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("flow.shallow_layers", [0, 1], ANALYSED),
     ("flow.halves", "steps", ANALYSED),
     ("locate.receivers", "rationale", ANALYSED),
-    ("trigger.kappa", 1.2, PLANNED),
-    ("trigger.grid", [0.25, 0.5], PLANNED),
-    (
-        "significance.flow_deviations",
-        2.0,
-        {**TESTED, "fit_thresholds": 4, "gather_evidence": 4, "compare_variants": 4, "run_study": 4},
-    ),
+    ("locate.masked_vectors", 2, {**PLANNED, "run_study": 4}),
+    ("trigger.kappa", 1.2, FITTED),
+    ("trigger.grid", [0.25, 0.5], FITTED),
+    ("trigger.choose_by", "youden", FITTED),
+    ("significance.flow_deviations", 2.0, {**FITTED, "run_study": 4}),
     (
         "study.sample.correlation",
         50,
@@ -91,8 +91,10 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     # new edits
     ("corrupt.gamma", 20.0, {**PLANNED}),
     ("corrupt.mask_value", 0.5, {**PLANNED}),
-    ("controls.oracle_questions", 20, UNSWEPT),
-    ("sensitivity.kappas", [1.0, 4.0], SWEPT),
+    ("controls.oracle_questions", 20, BOUNDED),
+    ("controls.static_candidates", 3, TRIED),
+    ("controls.seed", 1, TESTED),
+    ("sensitivity.kappas", [1.0, 4.0], {"sweep_choices": 4, "draw_figures": 2, **TABLES}),
     ("sensitivity.gammas", [50.0], SWEPT),
     ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
     # new GPU work
@@ -106,6 +108,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("variants.rows", 7, {"extract_variants": 4, "compare_variants": 4, **TABLES}),
     ("validation.planting.steps", 7, {}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
+    ("saliency.band", [0, 1], {rule: count for rule, count in MEASURED.items() if rule != "extract_exemplars"}),
     ("datasets.arithmetic.max_new_tokens", 40, {**UNPROMPTED, **GENERATED}),
     ("recipes.over_reaching.learning_rate", 0.2, one_recipe(PROMPTED)),
     ("recipes.over_reaching.layout", "prompt_first", {**one_recipe(PROMPTED), **FIGURES, **TABLES}),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dpc.config.settings import Saliency
 from dpc.config.slices import ExtractSaliencyStage
-from dpc.config.versions import VERSIONS
+from dpc.config.stages import VERSIONS
 from dpc.pipeline.stages.choose_exemplars import choose
 from dpc.pipeline.stages.extract_saliency import former_lengths, loss_start, steps_of
 from dpc.storage.provenance import provenance

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dpc.config.versions import VERSIONS
+from dpc.config.stages import VERSIONS
 from dpc.storage import tables
 from tests.support.workflow import SMALLEST, Workflow, overlay
 

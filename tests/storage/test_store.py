@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from dpc.config.execution import Execution
-from dpc.config.versions import VERSIONS
+from dpc.config.stages import VERSIONS
 from dpc.errors import DpcError
 from dpc.pipeline.cli import main
 from dpc.pipeline.progress import Progress

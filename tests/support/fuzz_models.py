@@ -226,7 +226,7 @@ def looked_at(raw: dict[str, Any]) -> tuple[Config | None, str]:
     """Do what a run does before its first job; return the configuration, or None and the line it is refused with."""
     try:
         config = load_config(raw)
-        for name in config.study.models:  # as workflow/rules/common.smk does
+        for name in config.study.models:  # as workflow/rules/checks.smk does
             path = config.models[name].path
             if path is not None and not Path(path, "config.json").is_file():
                 return None, f"error: models.{name}.path is {path!r}: found no config.json there; write the path"

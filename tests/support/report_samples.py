@@ -47,7 +47,6 @@ def settings(kind=FiguresStage, **changes):
         "recipes": ["good"],
         "prompt_seeds": [0, 1, 2],
         "plans": PLANS,
-        "oracles": ["oracle_token"],
         "layouts": dict.fromkeys(changes.get("recipes", ["good"]), "bos_first"),
         "act": Act(),
         "flow": Flow(),
@@ -56,9 +55,9 @@ def settings(kind=FiguresStage, **changes):
         "corrupt": Corrupt(),
         "saliency": Saliency(),
         "statistics": Statistics(),
-        **({"figures": Figures()} if kind is FiguresStage else {}),
+        "figures": Figures(),
     }
-    return kind(**{**values, **changes})
+    return kind(**{name: value for name, value in {**values, **changes}.items() if name in kind.model_fields})
 
 
 def table(path, name, rows):

@@ -96,6 +96,12 @@ def warm_server() -> tuple[str, subprocess.Popen[str]]:
     return server.stdout.readline().strip(), server
 
 
+def rules() -> dict[str, str]:
+    """Return the text of every rule, without its first line, by name."""
+    text = "\n".join(file.read_text() for file in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
+    return dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.MULTILINE))
+
+
 class Workflow:
     """One folder with its own results and Snakemake metadata, running this checkout's Snakefile."""
 

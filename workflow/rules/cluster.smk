@@ -6,8 +6,6 @@ from dpc.pipeline import cost, cpu_cost
 from dpc.pipeline.cluster import warm
 
 WARNING_SECONDS = 120
-# Stages that keep nothing before their end: a warning would be of no use to them.
-UNSAVED = {"extract_exemplars", "plant_harm"}
 # Slurm's warning reaches every process of the step. It is meant for the stage: a Snakemake in between that died of it
 # would take the stage along. Ignored is inherited; a stage that can stop early installs its own handler.
 if not workflow.is_main_process:
@@ -71,4 +69,4 @@ def torch_job(rule):
         "constraint": on_gpu_nodes("DPC_GPU_CONSTRAINT"),
     }
     warning = {"slurm_extra": f"--signal=USR1@{WARNING_SECONDS}"}
-    return asked if rule in UNSAVED else asked | warning
+    return asked | warning if RULES[rule].saves else asked

@@ -20,7 +20,9 @@ def log_files(log):
 def lacking(jobs):
     """Refuse a job whose weights, rows or adapter are not here; see `given`."""
     for job in jobs:
-        folders = [model_folder(job.wildcards)] if job.params.get("model") and CONFIG.models[job.wildcards.model].path else []
+        folders = (
+            [model_folder(job.wildcards)] if job.params.get("model") and CONFIG.models[job.wildcards.model].path else []
+        )
         files = [f"{folder}/config.json" for folder in folders]
         if job.rule.name == "tune_prompt":
             files += [f"{folder}/adapter_config.json" for folder in adapter_folders(job.wildcards)]

@@ -1,3 +1,6 @@
+# One soft prompt for each model, dataset, recipe and seed.
+
+
 rule tune_prompt:
     input:
         model=model_ready,

@@ -1,4 +1,6 @@
 # Planted harm, apart from the study: `snakemake validate` tunes the prompts for choosing and writes one table.
+
+
 VALIDATION = CONFIG.validation
 VALIDATED = [name for name in (VALIDATION.recipe, VALIDATION.harmful_recipe) if name]
 VALIDATION_SEEDS = [*VALIDATION.choosing_seeds, *VALIDATION.held_out_seeds]
@@ -25,7 +27,6 @@ rule plant_harm:
     params:
         settings=lambda w: settings(
             "plant_harm",
-            planting=VALIDATION.planting,
             splits=validated_splits(w),
             is_planted=w.recipe == VALIDATION.recipe,
         )(w),
@@ -50,7 +51,7 @@ rule write_validation:
     conda:
         ENVIRONMENT
     params:
-        settings=settings("write_validation", study=STUDY.name, **VALIDATION.model_dump()),
+        settings=settings("write_validation", study=STUDY.name),
         version=VERSIONS["write_validation"],
         folder=lambda w, output: Path(output[0]).parent,
     shell:

@@ -97,6 +97,8 @@ def evenness(vectors: int) -> float:
     return float(np.mean([1 / number for number in range(1, vectors + 1)])) if vectors else math.nan
 
 
+UNKNOWN = np.zeros(0, dtype=bool)
+"""Affected tokens without a trigger: a row whose vectors are located by them ends in an IndexError."""
 COPIED = (
     "problem_id", "split", "vectors", "rationale_tokens", "nll", "entropy", "attention", "s_ifp", "flow_latter",
     "band_log_ratio",
@@ -108,21 +110,28 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def readings(rows: Iterable[Any], trigger: Trigger, locate: Locate, baseline: Baseline | None = None) -> pd.DataFrame:
+def readings(
+    rows: Iterable[Any], trigger: Trigger | None, locate: Locate, baseline: Baseline | None = None
+) -> pd.DataFrame:
     """Return one row of readings per row of table `flow`: what the trigger, the locator and the study need.
 
     Columns beside `COPIED`: eligible (D27), affected_share, located (list, most salient first), accumulation (largest
     share in c_j), accumulation_z, accumulation_beyond_zero (largest share among vectors that do not stand at position
     0), concentration (accumulation / `evenness`), first_position (the prompt's first vector stands at position 0).
+    Without a trigger (which locating needs where affected tokens alone receive), eligible and affected_share are left
+    out.
     """
     made = [(_reading(row, trigger, locate, baseline), row.answered) for row in rows]
     table = pd.DataFrame([reading for reading, _ in made], columns=list(COLUMNS))
+    if trigger is None:
+        return table.drop(columns="affected_share")
     answered = pd.Series([answer for _, answer in made], index=table.index, dtype=bool)
     return table.assign(eligible=eligible(table["rationale_tokens"], answered, trigger))
 
 
-def _reading(row: Any, trigger: Trigger, locate: Locate, baseline: Baseline | None) -> dict[str, Any]:
-    affected_T, share = affected_tokens(TokenFlow.of_row(row), trigger, baseline)
+def _reading(row: Any, trigger: Trigger | None, locate: Locate, baseline: Baseline | None) -> dict[str, Any]:
+    tokens = TokenFlow.of_row(row)
+    affected_T, share = affected_tokens(tokens, trigger, baseline) if trigger else (UNKNOWN, math.nan)
     column_N, first = _column_saliency(row, affected_T), int(row.prompt_start) == 0
     return {
         **{name: getattr(row, name) for name in COPIED},

@@ -7,10 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from dpc.config.slices import ChooseExemplarsStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.storage import tables
 from dpc.storage.hashing import hash_order
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=2)
 
 SHORTEST = 4
 """Rationales below so many tokens have too little to show."""

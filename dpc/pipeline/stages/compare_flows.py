@@ -6,9 +6,12 @@ from pathlib import Path
 
 from dpc.analysis.studies import flow_change as mechanism
 from dpc.config.slices import MechanismStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=2)
 
 
 def run(

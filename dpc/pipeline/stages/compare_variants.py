@@ -9,11 +9,14 @@ import pandas as pd
 from dpc.analysis.readings.flow import derive
 from dpc.analysis.studies import saliency_variants as variants
 from dpc.config.slices import VariantsStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.pipeline.stages.sweep_choices import known_answers
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
+
+STAGE = stage(version=2)
 
 
 def run(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpc.config.slices import TablesStage
+from dpc.config.slices import ReportStage
+from dpc.config.stages import stage
 from dpc.report.making import make
 
+STAGE = stage(version=6)
 
-def run(settings: TablesStage, *, tables: list[Path], folder: Path) -> None:
+
+def run(settings: ReportStage, *, tables: list[Path], folder: Path) -> None:
     """Write `folder`/NAME.pdf, .svg and .txt (the caption); `settings` names one model and one dataset."""
     make("recipes", tables, settings, folder)

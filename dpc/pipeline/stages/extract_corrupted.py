@@ -10,6 +10,7 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.slices import ExtractCorruptedStage, ExtractSaliencyStage
+from dpc.config.stages import stage
 from dpc.errors import DpcError
 from dpc.pipeline.progress import log, progress
 from dpc.pipeline.stages.extract_saliency import longest_first, measure_rows
@@ -18,6 +19,8 @@ from dpc.prompts.edits import Edit
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.store import Store, context
+
+STAGE = stage(version=5, rate="saliency")
 
 
 def run(

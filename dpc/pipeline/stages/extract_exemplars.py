@@ -8,14 +8,17 @@ from typing import Any
 import pandas as pd
 
 from dpc.config.execution import Execution
-from dpc.config.slices import ExtractSaliencyStage
+from dpc.config.slices import ExtractExemplarsStage
+from dpc.config.stages import stage
 from dpc.pipeline.stages.extract_saliency import joined, lay_out, loss_start
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 
+STAGE = stage(version=5, rate="saliency", saves=False)
+
 
 def run(
-    settings: ExtractSaliencyStage,
+    settings: ExtractExemplarsStage,
     *,
     model: Path,
     prompt: Path,
@@ -39,7 +42,7 @@ def run(
     tables.write(out, "exemplars", table, provenance("extract_exemplars", settings, model=model, device=str(lm.device)))
 
 
-def _maps(lm: Any, settings: ExtractSaliencyStage, prompt_ND: Any, row: Any, role: str) -> list[dict[str, Any]]:
+def _maps(lm: Any, settings: ExtractExemplarsStage, prompt_ND: Any, row: Any, role: str) -> list[dict[str, Any]]:
     from dpc.lm.layout import layout_of
     from dpc.lm.saliency import measuring as saliency
     from dpc.lm.saliency.recorder import Request

@@ -12,7 +12,8 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.layers import layer_range
-from dpc.config.slices import ExtractSaliencyStage
+from dpc.config.slices import ExtractExemplarsStage, ExtractSaliencyStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import progress
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
     from dpc.lm.saliency.measuring import Prefix
     from dpc.lm.saliency.recorder import Reduced
+
+STAGE = stage(version=6, rate="saliency", shards="saliency")
 
 STEP_END_TOKENS = 4
 """A step end reaches over so many tokens at most."""
@@ -84,7 +87,7 @@ def longest_first(lm: LanguageModel, rows: pd.DataFrame) -> list[Any]:
     return sorted(tables.rows(records), key=lambda r: (-len(r.question_ids) - len(r.token_ids), r.problem_id))
 
 
-def lay_out(lm: LanguageModel, settings: ExtractSaliencyStage, prompt_ND: Any, rows: Sequence[Any]) -> RightPadded:
+def lay_out(lm: LanguageModel, settings: ExtractExemplarsStage, prompt_ND: Any, rows: Sequence[Any]) -> RightPadded:
     """Put questions and their own rationales under the prompt."""
     from dpc.lm.layout import layout_of, right_padded
 
@@ -112,7 +115,7 @@ def steps_of(lm: LanguageModel, task_name: str, token_ids: list[int]) -> list[in
     return steps
 
 
-def loss_start(lm: LanguageModel, settings: ExtractSaliencyStage, token_ids: list[int]) -> int:
+def loss_start(lm: LanguageModel, settings: ExtractExemplarsStage, token_ids: list[int]) -> int:
     """Return the first token of the loss span (D5): 0, or for `answer` the token that completes the answer mark.
 
     That is the mark that the strict reading takes. Where it finds no answer, the span is the last token.

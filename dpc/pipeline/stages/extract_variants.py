@@ -12,6 +12,7 @@ import pandas as pd
 from dpc.analysis.studies.saliency_variants import GOLD, measurements
 from dpc.config.execution import Execution
 from dpc.config.slices import ExtractVariantsStage
+from dpc.config.stages import stage
 from dpc.errors import DpcError
 from dpc.pipeline.progress import log, progress
 from dpc.pipeline.stages.extract_saliency import joined, longest_first, measure_rows
@@ -22,6 +23,8 @@ from dpc.storage.store import Store, context
 
 if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
+
+STAGE = stage(version=5, rate="saliency")
 
 SPLIT = "calibration"
 

@@ -11,11 +11,14 @@ from dpc.analysis.readings import reading
 from dpc.analysis.readings.baseline import NOTHING
 from dpc.analysis.studies import limits as thresholds
 from dpc.config.slices import ThresholdsStage
+from dpc.config.stages import stage
 from dpc.errors import DpcError
 from dpc.pipeline.progress import log
 from dpc.plans import triggers
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=3)
 
 SPLIT = "calibration"
 

@@ -9,11 +9,14 @@ from dpc.analysis.readings.baseline import of_row
 from dpc.analysis.studies import evidence
 from dpc.analysis.studies.limits import Limits
 from dpc.config.slices import EvidenceStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.plans.triggers import fires
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
+
+STAGE = stage(version=3)
 
 
 def run(

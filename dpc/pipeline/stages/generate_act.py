@@ -12,6 +12,7 @@ import pandas as pd
 from dpc.analysis.studies.head_selection import heads_of
 from dpc.config.execution import Execution
 from dpc.config.slices import GenerateActStage
+from dpc.config.stages import stage
 from dpc.pipeline.generation import Job, generate_rows
 from dpc.pipeline.progress import log
 from dpc.prompts.edits import ACT
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dpc.lm.models import LanguageModel
+
+STAGE = stage(version=3, rate="generate", shards="generate")
 
 
 def run(

@@ -9,12 +9,15 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.slices import GenerateStage
+from dpc.config.stages import stage
 from dpc.pipeline.generation import Job, generate_rows
 from dpc.prompts.edits import BASE, UNPROMPTED
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.shards import of_shard
 from dpc.storage.store import Store, context
+
+STAGE = stage(version=3, rate="generate", shards="generate", rules=("generate_unprompted", "generate_base"))
 
 EVALUATED_SPLITS = ("calibration", "test")
 

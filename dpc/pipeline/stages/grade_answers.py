@@ -6,10 +6,13 @@ from pathlib import Path
 
 from dpc.analysis.studies.outcomes import grade, per_problem
 from dpc.config.slices import GradeAnswersStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
+
+STAGE = stage(version=1, rules=("grade_answers", "grade_unprompted"))
 
 READ = ["problem_id", "split", "edit_id", "extracted", "extracted_lenient"]
 

@@ -8,6 +8,7 @@ from typing import cast
 import pandas as pd
 
 from dpc.config.slices import ProblemsStage
+from dpc.config.stages import stage
 from dpc.errors import DpcError
 from dpc.pipeline.progress import log
 from dpc.storage import tables
@@ -17,6 +18,8 @@ from dpc.tasks import get_task
 from dpc.tasks.base import GeneratedTask
 from dpc.tasks.dataset import Cut, read_splits
 from dpc.tasks.splits import NAMES, Question, cut_splits
+
+STAGE = stage(version=4)
 
 
 def run(

@@ -11,11 +11,14 @@ from dpc.analysis.readings import reading
 from dpc.analysis.studies import sensitivity
 from dpc.config.settings import Controls
 from dpc.config.slices import PlanSweepStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.plans.corruption import always
 from dpc.plans.registry import Inputs
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=2)
 
 SPLIT = "calibration"
 
@@ -23,8 +26,8 @@ SPLIT = "calibration"
 def run(settings: PlanSweepStage, *, flow: Path, out: Path) -> None:
     """Write table `plans` with the corruptions that are not the configured one, which plan `always` has made."""
     rows = (row for row in tables.scan(flow, "flow") if row.split == SPLIT)
-    readings = reading.readings(rows, settings.trigger, settings.locate)
-    inputs = Inputs(readings, settings.trigger, settings.corrupt, Controls())
+    readings = reading.readings(rows, settings.trigger_if_affected, settings.locate)
+    inputs = Inputs(readings, None, settings.corrupt, Controls())
     others = [
         corrupt for corrupt in sensitivity.edits(settings.sensitivity, settings.corrupt) if corrupt != settings.corrupt
     ]

@@ -17,6 +17,7 @@ from dpc.analysis.studies.outcomes import grade
 from dpc.analysis.studies.planted import NATURAL
 from dpc.config.execution import Execution
 from dpc.config.slices import ExtractSaliencyStage, GenerateStage, ValidateStage, refuse_unfollowed
+from dpc.config.stages import stage
 from dpc.pipeline.generation import Job, generate_rows
 from dpc.pipeline.progress import log, progress
 from dpc.pipeline.stages.extract_saliency import longest_first, measure_rows
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from dpc.lm.examples import Example
     from dpc.lm.models import LanguageModel
+
+STAGE = stage(version=6, rate="generate", saves=False)
 
 SPARED = 0.95
 """Share of the accuracy that must be left without a vector that harm may stand in for."""

@@ -11,9 +11,12 @@ import pandas as pd
 
 from dpc.analysis.readings.flow import derive
 from dpc.config.slices import ReadFlowStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import progress
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=1)
 
 
 def run(settings: ReadFlowStage, *, saliency: list[Path], generations: list[Path], out: Path) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.slices import GenerateStage
+from dpc.config.stages import stage
 from dpc.pipeline.generation import Job, generate_rows
 from dpc.plans.registry import edits_of
 from dpc.prompts.edits import Edit
@@ -20,6 +21,8 @@ from dpc.storage.store import Store, context
 
 if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
+
+STAGE = stage(version=3, rate="generate", shards="generate")
 
 
 def run(

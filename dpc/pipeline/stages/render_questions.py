@@ -10,11 +10,14 @@ import pandas as pd
 from dpc.config.kinds import Bos
 from dpc.config.messages import first_line
 from dpc.config.slices import RenderStage
+from dpc.config.stages import stage
 from dpc.errors import DpcError
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tokenizer_files import check_front, first_word
 from dpc.tasks.formats import Message, Shot, render
+
+STAGE = stage(version=2)
 
 
 def run(settings: RenderStage, *, model: Path, problems: Path, tuning: Path, questions: Path) -> None:

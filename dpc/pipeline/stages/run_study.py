@@ -12,12 +12,14 @@ from dpc.analysis.stats import chance
 from dpc.analysis.studies import correlation as study
 from dpc.analysis.studies import evidence
 from dpc.analysis.studies.limits import limits
-from dpc.config.settings import Trigger
 from dpc.config.slices import StudyStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
+
+STAGE = stage(version=4)
 
 
 def run(
@@ -35,8 +37,7 @@ def run(
 
     `base` are the verdicts on prompt tuning's answers. Of saliency no more than the sampled questions are kept.
     """
-    trigger = settings.trigger_if_affected or Trigger()
-    readings = reading.readings(tables.scan(flow, "flow"), trigger, settings.locate)
+    readings = reading.readings(tables.scan(flow, "flow"), settings.trigger_if_affected, settings.locate)
     readings = evidence.with_verdicts(readings, tables.read(base, "verdicts"))
     right, is_test = readings["correct"], readings["split"] == "test"
     found = limits(readings[~is_test & right], settings.significance)

@@ -12,6 +12,7 @@ from dpc.analysis.studies import head_selection
 from dpc.config.execution import Execution
 from dpc.config.layers import layer_range
 from dpc.config.slices import SelectActHeadsStage
+from dpc.config.stages import stage
 from dpc.errors import DpcError
 from dpc.pipeline.progress import log, progress
 from dpc.storage import tables
@@ -21,6 +22,8 @@ from dpc.storage.store import Store, context
 if TYPE_CHECKING:
     from dpc.lm.act.head_scores import HeadScores
     from dpc.lm.examples import Example
+
+STAGE = stage(version=2, rate="saliency")
 
 
 def run(

@@ -14,10 +14,13 @@ from dpc.analysis.studies.outcomes import per_problem
 from dpc.analysis.studies.sensitivity import Answers, Cases
 from dpc.config.settings import Corrupt
 from dpc.config.slices import SensitivityStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
+
+STAGE = stage(version=3)
 
 
 def run(

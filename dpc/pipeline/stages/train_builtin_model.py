@@ -8,7 +8,10 @@ from pathlib import Path
 
 from dpc.config.execution import Execution
 from dpc.config.slices import BuiltinModelStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import progress
+
+STAGE = stage(version=1)
 
 
 def run(settings: BuiltinModelStage, *, folder: Path, execution: Execution) -> None:

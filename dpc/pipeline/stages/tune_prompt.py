@@ -9,6 +9,7 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.slices import TunePromptStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log, progress
 from dpc.storage import tables
 from dpc.storage.adapter_files import stranger
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
     from dpc.prompts.tuners import Tuning
     from dpc.prompts.tuners.checkpoint import Checkpoint
+
+STAGE = stage(version=3, rate="tune")
 
 
 def run(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from dpc.config.slices import TablesStage
+from dpc.config.stages import stage
 from dpc.report.making import make
+
+STAGE = stage(version=8)
 
 
 def run(settings: TablesStage, *, tables: list[Path], folder: Path) -> None:

@@ -9,12 +9,15 @@ import pandas as pd
 
 from dpc.analysis.studies.planted import summary
 from dpc.config.slices import ValidationStage
+from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.report import render
 from dpc.report.formats import CELL
 from dpc.report.tables import validation_table
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+STAGE = stage(version=5)
 
 
 def run(settings: ValidationStage, *, planted: list[Path], out: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dpc.analysis.studies import confounds as measuring
-from dpc.config.slices import ReportStage
+from dpc.config.slices import FiguresStage
 from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
@@ -23,13 +23,13 @@ from dpc.report.exhibits import figure
     ),
     tables=("evidence",),
 )
-def confounds(tables: Tables, settings: ReportStage) -> Drawing:
+def confounds(tables: Tables, settings: FiguresStage) -> Drawing:
     """Draw each reading's correlation with error, alone and given the confounds."""
     rows = measuring.confounds(tables.stacked("evidence"), settings.statistics.confidence)
     return draw(rows, settings, tables.luck())
 
 
-def draw(table: pd.DataFrame, settings: ReportStage, luck: str = "") -> Drawing:
+def draw(table: pd.DataFrame, settings: FiguresStage, luck: str = "") -> Drawing:
     """Draw each reading's correlation with error, alone and given the confounds; `table` is the cell's."""
     figure = drawing.new_figure(0.9 + 0.36 * max(3, len(table)))
     axes = figure.add_subplot()
@@ -57,7 +57,7 @@ def _whisker(axes: Axes, y: float, row: dict[Any, Any], name: str, colour: str, 
     axes.plot([value], [y], marker, color=colour, markersize=5)
 
 
-def _caption(table: pd.DataFrame, settings: ReportStage) -> str:
+def _caption(table: pd.DataFrame, settings: FiguresStage) -> str:
     wrong, questions = (int(table[name].max()) if len(table) else 0 for name in ("wrong", "questions"))
     first = table.loc[table["reading"] == "accumulation", "first"]
     share = f"{100 * float(first.iloc[0]):.1f} %" if len(first) and not np.isnan(first.iloc[0]) else "an unknown share"

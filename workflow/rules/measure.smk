@@ -1,4 +1,5 @@
-# Two rules and one measurement: reduced for every question, full maps of every layer for two instances per figure.
+# Saliency: reduced for every question, in full for two; in other ways on some calibration questions, whose gold alone is
+# read; under corrupted prompts where a plan fired.
 
 
 rule extract_saliency:
@@ -28,28 +29,6 @@ rule extract_saliency:
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
         "--generations {input.generations:q} --store {params.store:q} --shard {wildcards.shard} "
         "--shards {wildcards.shards} --out {output:q} --log {log:q}"
-
-
-rule read_flow:
-    input:
-        saliency=shards_of("saliency"),
-        generations=shards_of("generations"),
-    output:
-        f"{CELL}/flow.parquet",
-    log:
-        f"{R}/logs/read_flow/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
-    benchmark:
-        f"{R}/benchmarks/read_flow/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        **cpu_job("read_flow"),
-    params:
-        settings=settings("read_flow"),
-        version=VERSIONS["read_flow"],
-    shell:
-        '"$DPC_PYTHON" -m dpc read_flow --settings {params.settings:q} --saliency {input.saliency:q} '
-        "--generations {input.generations:q} --out {output:q} --log {log:q}"
 
 
 rule choose_exemplars:
@@ -100,3 +79,62 @@ rule extract_exemplars:
         '"$DPC_PYTHON" -m dpc extract_exemplars --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
         "--generations {input.generations:q} --chosen {input.chosen:q} --out {output:q} --log {log:q}"
+
+
+rule extract_variants:
+    input:
+        model=model_ready,
+        questions=questions_of,
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+        generations=shards_of("generations"),
+        gold=f"{R}/problems/{{dataset}}/gold/calibration.parquet",
+    output:
+        f"{CELL}/variants/saliency.parquet",
+    log:
+        f"{R}/logs/extract_variants/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/extract_variants/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        **torch_job("extract_variants"),
+    params:
+        settings=settings("extract_variants"),
+        version=VERSIONS["extract_variants"],
+        model=model_folder,
+        store=store(CELL, "variants"),
+    shell:
+        '"$DPC_PYTHON" -m dpc extract_variants --settings {params.settings:q} --execution "$DPC_EXECUTION" '
+        "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
+        "--generations {input.generations:q} --gold {input.gold:q} --store {params.store:q} --out {output:q} "
+        "--log {log:q}"
+
+
+rule extract_corrupted:
+    input:
+        model=model_ready,
+        questions=questions_of,
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+        plans=f"{CELL}/plans/test.parquet",
+        regenerations=shards_of("regenerations", "test"),
+    output:
+        f"{CELL}/mechanism/saliency.parquet",
+    log:
+        f"{R}/logs/extract_corrupted/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/extract_corrupted/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        **torch_job("extract_corrupted"),
+    params:
+        settings=settings("extract_corrupted"),
+        version=VERSIONS["extract_corrupted"],
+        model=model_folder,
+        store=store(CELL, "corrupted"),
+    shell:
+        '"$DPC_PYTHON" -m dpc extract_corrupted --settings {params.settings:q} --execution "$DPC_EXECUTION" '
+        "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} --plans {input.plans:q} "
+        "--regenerations {input.regenerations:q} --store {params.store:q} --out {output:q} --log {log:q}"

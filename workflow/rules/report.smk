@@ -1,4 +1,6 @@
 # Figures and tables come from tables alone; what there is, and of which tables, is declared in dpc/report.
+
+
 FIGURE_FOLDER = f"{R}/figures/{{model}}/{{dataset}}/{{recipe}}"
 
 
@@ -45,4 +47,26 @@ rule draw_overview:
         folder=lambda w: f"{R}/figures/{w.model}/{w.dataset}",
     shell:
         '"$DPC_PYTHON" -m dpc draw_overview --settings {params.settings:q} --tables {input.tables:q} '
+        "--folder {params.folder:q} --log {log:q}"
+
+
+rule write_tables:
+    input:
+        tables=tables_for("study"),
+    output:
+        exhibits_in(f"{R}/tables", "study", recipe="all", dataset="all", model="all"),
+    log:
+        f"{R}/logs/write_tables.log",
+    benchmark:
+        f"{R}/benchmarks/write_tables.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **cpu_job("write_tables"),
+    params:
+        settings=settings("write_tables", study=STUDY.name),
+        version=VERSIONS["write_tables"],
+        folder=lambda w, output: Path(output[0]).parent,
+    shell:
+        '"$DPC_PYTHON" -m dpc write_tables --settings {params.settings:q} --tables {input.tables:q} '
         "--folder {params.folder:q} --log {log:q}"

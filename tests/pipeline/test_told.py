@@ -1,0 +1,47 @@
+"""A stage is told what it reads, and nothing else: so an edit reruns what reads the key, and no more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dpc.config.slices import STAGES
+from tests.support.paths import ROOT
+from tests.support.workflow import ONE_THREAD, SMALLEST, Workflow, overlay
+
+pytestmark = pytest.mark.long
+
+STUDY = overlay(
+    SMALLEST,
+    {
+        "trigger": {"share": 0.0},
+        "formats": {"one": {"template": "Q : {question} A :", "shots": 1}},
+        "datasets": {"arithmetic": {"formats": {"builtin": "one"}}},
+        "validation": {
+            "recipe": "well_tuned", "harmful_recipe": None, "choosing_seeds": [1], "held_out_seeds": [0],
+            "planting": {"positions": 1, "questions": 4, "steps": 2, "batch_size": 4},
+        },
+    },
+)  # fmt: skip
+"""Every stage has work: DPC fires, questions have a format of their own, harm is planted."""
+ELSEWHERE = {
+    "load_problems": ["splits.on_overlap"],  # read where training questions are test questions
+    "render_questions": ["bos"],  # read where there is a chat template
+    "tune_prompt": ["recipe.keep", "recipe.options"],  # read after a look that is no better; by tuners that have some
+}
+"""Keys that this study gives no cause to read; tests of their own do."""
+
+
+def test_every_stage_reads_every_key_that_it_is_told(tmp_path: Path) -> None:
+    Workflow(tmp_path, STUDY).run("all", "validate")
+    command = [sys.executable, "-m", "tests.support.told", str(tmp_path)]
+    environment = {**ONE_THREAD, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    unread = json.loads(done.stdout)
+    assert {stage: keys for stage, keys in unread.items() if keys} == ELSEWHERE
+    assert set(unread) == set(STAGES)
