@@ -1,7 +1,7 @@
 """Run the stages of a finished study again, in one process, and say which of the keys they are told they never read.
 
 `python -m tests.support.told FOLDER` takes each stage's command from its log and writes JSON: stage, and its unread
-keys. A stage runs once as it ran, and once more under every change of `OTHERWISE`: some keys are read in some cases.
+keys. Where keys are left, a stage runs again under the changes of `OTHERWISE`: some are read in some cases only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,23 +83,29 @@ def changed(argv: list[str], change: dict[str, dict[str, Any]]) -> list[str] | N
 
 
 def unread(folder: Path) -> dict[str, list[str]]:
-    """Return the keys of each stage that it did not read."""
-    found: dict[str, list[str]] = {}
+    """Return the keys of each stage that it did not read; what has no unread key is not run again."""
+    keys, read = dict[str, set[tuple[str, type[Settings], str]]](), dict[str, Read]()
     for rule, argv in commands(folder).items():
-        stage, keys = argv[0], set[tuple[str, type[Settings], str]]()
-        with recorded() as read:
-            for command in filter(None, [argv, *(changed(argv, change) for change in OTHERWISE)]):
-                keys |= set(told(cli.STAGES[stage].model_validate_json(command[command.index("--settings") + 1])))
-                with contextlib.redirect_stderr(io.StringIO()):
-                    if cli.main(command):
-                        raise SystemExit(f"{rule}: {shlex.join(command)} failed; see its log")
-        never = {path for path, group, name in keys if (group, name) not in read}
-        found[stage] = sorted(never & set(found.get(stage, never)))
-    return found
+        own, found = keys.setdefault(argv[0], set()), read.setdefault(argv[0], set())
+        for command in filter(None, [argv, *(changed(argv, change) for change in OTHERWISE)]):
+            own |= set(told(cli.STAGES[argv[0]].model_validate_json(command[command.index("--settings") + 1])))
+            if not _unread(own, found):
+                continue
+            with recorded() as seen, contextlib.redirect_stderr(io.StringIO()):
+                if cli.main(command):
+                    raise SystemExit(f"{rule}: {shlex.join(command)} failed; see its log")
+            found |= seen
+    return {stage: _unread(own, read[stage]) for stage, own in keys.items()}
+
+
+def _unread(keys: set[tuple[str, type[Settings], str]], read: Read) -> list[str]:
+    return sorted(path for path, group, name in keys if (group, name) not in read)
 
 
 def make_way(folder: Path) -> None:
-    """Confirm a head, and call every second answer right: what looks at neither reads few of its settings."""
+    """Give every stage cause to read: nothing kept to take up, a confirmed head, every second answer right."""
+    for store in list(folder.glob("results/**/store")):
+        shutil.rmtree(store)
     for file in folder.glob("results/*/*/*/*/act/heads.parquet"):
         first = tables.read(file, "act_heads").head(1).assign(layer=0, head=0, kept=True, confirmed=True)
         tables.write(file, "act_heads", first, {})
