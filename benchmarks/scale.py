@@ -223,7 +223,7 @@ def questions(bench: Bench) -> None:
     asked: dict[str, Any] = {"train": train, "test": test, "questions": folder / "questions.parquet", "gold": gold}
     bench.run("load_problems", more={"dataset": bench.dataset}, **asked)
     shots = {"format": bench.config.formats["plain_4_shot"]}
-    bench.run("render_prompts", "render_questions", shots, model=folder, problems=asked["questions"],
+    bench.run("render_questions", "render_questions", shots, model=folder, problems=asked["questions"],
               tuning=folder / "tuning.parquet", questions=folder / "rendered.parquet")  # fmt: skip
 
 

@@ -215,10 +215,10 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
 INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
     "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
-    "datasets.*.hub.train", "datasets.*.hub.test", "recipes.*.tuner", "recipes.*.options",
+    "datasets.*.hub.train", "datasets.*.hub.test", "recipes.*.tuner", "recipes.*.options", "execution.engine",
 }  # fmt: skip
-"""Files are inputs of a rule; the task is changed above with the rows it reads; there is one tuner, without
-options of its own."""
+"""Files are inputs of a rule; the task is changed above with the rows it reads; no tuner has options of its
+own; an engine goes with its python."""
 
 
 @pytest.mark.parametrize("key", OTHER)

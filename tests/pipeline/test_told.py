@@ -13,7 +13,7 @@ from dpc.config.slices import STAGES
 from tests.support.paths import ROOT
 from tests.support.workflow import ONE_THREAD, SMALLEST, Workflow, overlay
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.proof
 
 STUDY = overlay(
     SMALLEST,

@@ -368,7 +368,7 @@ def test_an_upper_bound_is_called_so():
 def test_whiskers_are_the_intervals_of_the_main_table(drawn):
     """An oracle of many tries has none there and keeps the mean of its seeds'."""
     _, files = drawn
-    chosen = settings()
+    chosen = settings(TablesStage)
     evaluations = [tables.read(path, "evaluation") for path in files["evaluation"]]
     shares = Tables(files["outcomes"], chosen).accuracies()
     shown = main_table.build(shares, chosen).numbers.dropna(subset="accuracy").set_index("plan")

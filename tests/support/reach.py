@@ -136,6 +136,7 @@ OTHER: dict[str, Any] = {
     "execution.device": "cuda",
     "execution.checkpoint_activations": True,
     "execution.threads": 7,
+    "execution.vllm_python": "/opt/vllm/bin/python",
     "execution.builtin_threads": 7,
     "execution.save_every_seconds": 7,
     "execution.batch_size.generate": 7,
