@@ -27,6 +27,8 @@ class plan:
     for each vector of a sample of wrong questions; one for each candidate of a sample of calibration questions."""
     passes: Literal[1, 2] = 2
     """Generations a question costs: 1 where it is decided without a first rationale."""
+    is_drawn: bool = False
+    """Whether the questions it fires on are drawn from all that are asked: then others fire where others are asked."""
     needs: tuple[str, ...] = ()
     """The fields of `Inputs` it looks at, beside readings and settings."""
     splits: tuple[Literal["calibration", "test"], ...] = ("test",)

@@ -68,10 +68,8 @@ def outcomes(
     look at the base rationale; rows of all others that fire cost its tokens and seconds too. Raises DpcError
     if a generation or a question is missing or stands there twice.
     """
-    rows = plans[["problem_id", "plan", "candidate", "fired", "edit_id"]].reset_index(drop=True)
-    rows["edit_id"] = rows["edit_id"].where(rows["fired"], BASE)
     sized = store.drop(columns="token_ids").assign(tokens=store["token_ids"].map(len).astype("int64"))
-    rows = _generated(rows, sized)
+    rows = taken(plans, sized)
     rows["question"] = per_problem(rows["problem_id"], questions, "question", "questions")
     looked = rows["fired"] & ~rows["plan"].isin(list(one_pass))
     base = sized[sized["edit_id"] == BASE]
@@ -236,8 +234,13 @@ def _precision_recall(fired: pd.Series[bool], target: pd.Series[bool]) -> tuple[
     return precision, recall
 
 
-def _generated(rows: pd.DataFrame, sized: pd.DataFrame) -> pd.DataFrame:
-    """Return `rows` with the generation that each takes from the store."""
+def taken(plans: pd.DataFrame, sized: pd.DataFrame) -> pd.DataFrame:
+    """Return the decisions of `plans`, each with the generation that it takes: its edit's where it fired, else base.
+
+    Raises DpcError if a generation is missing or stands there twice.
+    """
+    rows = plans[["problem_id", "plan", "candidate", "fired", "edit_id"]].reset_index(drop=True)
+    rows["edit_id"] = rows["edit_id"].where(rows["fired"], BASE)
     twice = sized[sized.duplicated(_KEY)]
     if len(twice):
         problem, edit = twice.iloc[0][_KEY]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +35,27 @@ def run(
     `act` is made, `verdicts` on prompt tuning's answers for the oracles and for nothing else.
     """
     rows = (row for row in tables.scan(flow, "flow") if row.split == split)
-    usual = None if thresholds is None else of_row(tables.read(thresholds, "thresholds").iloc[0])
-    inputs = Inputs(
-        readings=reading.readings(rows, settings.trigger, settings.locate, usual),
-        trigger=settings.trigger,
-        corrupt=settings.corrupt,
-        controls=settings.controls,
-        act_heads=_switched_on(act_heads),
-        wrong=_wrong(verdicts),
-        **({} if thresholds is None else _fitted(thresholds)),
-    )
+    inputs = replace(inputs_of(settings, rows, thresholds, act_heads), wrong=_wrong(verdicts))
     never, least = int((~inputs.readings["eligible"]).sum()), settings.trigger.min_tokens
     log.info("%d of %d questions never fire: fewer than %d tokens, or no answer", never, len(inputs.readings), least)
     table = make(settings.plans, "oracles" if verdicts else "test" if thresholds else "calibration", inputs)
     log.info("questions fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())
     tables.write(out, "plans", table, provenance("plan", settings, split=split))
+
+
+def inputs_of(
+    settings: PlanStage, rows: Iterable[Any], thresholds: Path | None, act_heads: Path | None = None
+) -> Inputs:
+    """Return what plans look at, gold aside: readings of the rows of table `flow`, and what calibration fitted."""
+    usual = None if thresholds is None else of_row(tables.read(thresholds, "thresholds").iloc[0])
+    return Inputs(
+        readings=reading.readings(rows, settings.trigger, settings.locate, usual),
+        trigger=settings.trigger,
+        corrupt=settings.corrupt,
+        controls=settings.controls,
+        act_heads=_switched_on(act_heads),
+        **({} if thresholds is None else _fitted(thresholds)),
+    )
 
 
 def _fitted(thresholds: Path) -> dict[str, Any]:
