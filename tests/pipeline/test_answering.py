@@ -27,9 +27,10 @@ CHANGED = {
     "trigger": {"share": 0.15},
     "datasets": {"arithmetic": {"splits": {"test": 50}}},
     "study": {"oracles": []},
-    "recipes": {"well_tuned": {"learning_rate": 0.3}},
+    "recipes": {"well_tuned": {"learning_rate": 0.3, "vectors": 8}},
+    "locate": {"masked_vectors": 2},
 }
-"""DPC fires on some questions, and not on all."""
+"""DPC fires on some questions, and not on all; not all locate the same vectors."""
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,7 @@ def test_every_plan_answers_held_questions_as_the_study_did(cell: Path, mine: Pa
     assert answered.differences(cell, out) == []
     fired = [line["fired"] for line in answered.lines(out) if line["plan"] == "dpc"]
     assert 0 < sum(fired) < 50
+    assert len({tuple(line["masked"]) for line in answered.lines(out) if line["plan"] == "always"}) > 1
     assert [file.name for file in tmp_path.iterdir()] == ["answers.jsonl"]
 
 
@@ -87,7 +89,7 @@ def test_a_plan_costs_no_more_than_what_it_looks_at(
     assert answered.differences(cell, out) == []
 
 
-FITTED = {"accumulation_z_limit": 1.35, "flow_constant": 1.0, "flow_profile": [1 + 0.1 * part for part in range(20)]}
+FITTED = {"accumulation_z_limit": 1.1, "flow_constant": 1.0, "flow_profile": [1 + 0.1 * part for part in range(20)]}
 """What a study of this size has too few right cases to fit."""
 TRIGGERS: dict[str, dict[str, str | float]] = {
     "accumulation decides as well": {"rule": "share_and_accumulation"},
@@ -194,7 +196,7 @@ REFUSED = {
     "bad rows": ('{"q": 1}\n{"question": ""}\n', (), ":1: no field 'question'; found q (and so are mine.jsonl:2)"),
     "no JSON": ("a\n", (), "mine.jsonl:1: not JSON"),
     "no row": ("\n", (), "found no rows"),
-    "a long one": (json.dumps({"question": "Tom has 10 . " * 90}), (), "mine.jsonl:1: prompt (3) + question"),
+    "a long one": (json.dumps({"question": "Tom has 10 . " * 90}), (), "mine.jsonl:1: prompt (8) + question"),
     "an oracle": ('{"question": "a"}\n', ("oracle_trigger",), "plan oracle_trigger looks at gold"),
     "candidates": ('{"question": "a"}\n', ("static_candidates",), "serves to fit thresholds on calibration"),
     "a misspelt plan": ('{"question": "a"}\n', ("dcp",), f"unknown plan 'dcp'{did_you_mean('dcp', ['dpc'])}"),
