@@ -35,6 +35,14 @@ _GENERATION = {
     "batch": _I,  # rows with the same number were generated together
 }
 
+_COST = {
+    "seconds_generation": _F,  # of the first answer, or of the only one
+    "seconds_trigger": _F,  # of saliency, as far as a trigger reads it: of every question, fired or not
+    "seconds_location": _F,  # of saliency, as far as locating a vector reads it, where the plan fires
+    "seconds_regeneration": _F,  # of the answer under the edit, where the plan fires
+    "tokens_regeneration": _F,  # of `tokens`, those of that answer
+}
+
 SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     "questions": {
         "problem_id": _S,
@@ -77,6 +85,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "row_attention": _FLOATS,  # [L, T] plain attention of row t to the prompt, mean over heads
         "attention_question": _FLOATS,  # [L, N] plain attention to column j summed over question rows
         "attention_rationale": _FLOATS,  # [L, N] over rationale rows
+        "seconds": _FLOATS,  # [L] until the layer was read, the last one first; of its batch, divided by its rows
     },
     # what everything later reads off saliency, from `flow` and `locate` alone: kappa, baseline, R and the number of
     # masked vectors are arithmetic over it
@@ -99,6 +108,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "s_ifp": _F,
         "flow_latter": _F,  # raw S[p -> r_latter], deep layers
         "band_log_ratio": _F,  # log of the prompt's influence in layers 2-10 of 32 to that in the others
+        "seconds_trigger": _F,  # of saliency, until all deep layers were read
+        "seconds_location": _F,  # from then on, until all shallow layers were
     },
     # one row per question and edit of one split: the one place that compares answers with gold
     "verdicts": {
@@ -304,7 +315,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "question": _S,
         "stop_reason": _S,
         "tokens": _I,  # generated for this plan, prompt tuning's own generation included
-        "seconds": _F,
+        "seconds": _F,  # the sum of the next four
+        **_COST,
         "grader": _S,
     },
     # one row per plan
@@ -328,7 +340,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "recall_broken": _F,
         "truncated": _I,
         "tokens": _F,  # per question
-        "seconds": _F,  # per question
+        "seconds": _F,  # per question, the sum of the next four
+        **_COST,  # per question
+        "memory_gb": _F,  # the largest peak of the jobs that did it
         "note": _S,
     },
 }

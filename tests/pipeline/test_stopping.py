@@ -38,6 +38,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     epoch = time.gmtime(0)
     monkeypatch.setattr("time.perf_counter", lambda: 0.0)
     monkeypatch.setattr("time.gmtime", lambda *_: epoch)
+    monkeypatch.setattr("dpc.storage.provenance.peak_gb", lambda: 0.0)
 
 
 def passes(command: list[str], log: Path) -> int:

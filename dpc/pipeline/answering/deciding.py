@@ -14,17 +14,16 @@ import pandas as pd
 
 from dpc.analysis.readings.flow import derive
 from dpc.config.messages import did_you_mean
+from dpc.config.slices import ReadFlowStage
 from dpc.errors import DpcError
 from dpc.pipeline.answering.cell import Cell
 from dpc.pipeline.progress import log
 from dpc.pipeline.stages.extract_saliency import Part
 from dpc.pipeline.stages.plan import inputs_of
-from dpc.plans.declaration import PLANS, of
+from dpc.plans.declaration import PLANS, TRIGGERED, of
 from dpc.plans.registry import Inputs, make
 from dpc.storage import tables
 
-TRIGGERED = {"share", "score_limits"}
-"""What a plan needs where it fires by what saliency says."""
 Measure = Callable[[Part, Collection[str]], pd.DataFrame]
 """From what is measured, of which questions, to rows of table `saliency`."""
 
@@ -53,15 +52,15 @@ def check_plans(names: Collection[str], cell: Cell) -> None:
             log.warning("plan %s draws as many of these questions as DPC fires on: others than in the study", name)
 
 
-def trigger_part(cell: Cell) -> Part:
+def trigger_part(told: ReadFlowStage) -> Part:
     """Return what the trigger reads: the flow to the rationale's tokens in deep layers."""
-    return Part("trigger", cell.flow.flow.deep_layers, "rationale")
+    return Part("trigger", told.flow.deep_layers, "rationale")
 
 
-def location_part(cell: Cell) -> Part:
+def location_part(told: ReadFlowStage) -> Part:
     """Return what locating reads: the prompt's columns in shallow layers, over the rows that receive."""
-    all_rows = cell.flow.locate.receivers == "question_and_rationale"
-    return Part("location", cell.flow.flow.shallow_layers, "all" if all_rows else "rationale")
+    all_rows = told.locate.receivers == "question_and_rationale"
+    return Part("location", told.flow.shallow_layers, "all" if all_rows else "rationale")
 
 
 def decide(cell: Cell, names: list[str], asked: pd.DataFrame, base: pd.DataFrame, measure: Measure) -> Decided:
@@ -75,12 +74,12 @@ def decide(cell: Cell, names: list[str], asked: pd.DataFrame, base: pd.DataFrame
         inputs = replace(inputs_of(cell.planning, [], cell.thresholds, cell.act_heads), readings=readings)
         return Decided(make(names, "test", inputs), readings.assign(affected_share=None))
     everyone = frozenset(asked["problem_id"])
-    if not needs & TRIGGERED:
-        inputs = _inputs(cell, _flow(cell, measure(location_part(cell), everyone), base))
+    if TRIGGERED.isdisjoint(names):
+        inputs = _inputs(cell, _flow(cell, measure(location_part(cell.flow), everyone), base))
         return Decided(make(names, "test", inputs), inputs.readings.assign(affected_share=None))
-    flow = _flow(cell, measure(trigger_part(cell), everyone), base)
+    flow = _flow(cell, measure(trigger_part(cell.flow), everyone), base)
     if chosen := _to_locate(names, needs, _inputs(cell, flow)):
-        flow = _with_location(flow, _flow(cell, measure(location_part(cell), chosen), base))
+        flow = _with_location(flow, _flow(cell, measure(location_part(cell.flow), chosen), base))
     inputs = _inputs(cell, flow)
     return Decided(make(names, "test", inputs), inputs.readings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -175,6 +176,7 @@ def measure_rows(
     from dpc.lm.saliency import measuring as saliency
     from dpc.lm.saliency.recorder import Request
 
+    began = time.perf_counter()
     batch = lay_out(lm, settings, prompt_ND, rows)
     steps = [steps_of(lm, settings.task, ids) for ids in batch.rationale_ids]
     starts = [loss_start(lm, settings, ids) for ids in batch.rationale_ids]
@@ -189,14 +191,18 @@ def measure_rows(
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request, prefix)
-    start = order.prompt_start()
-    return [_row(rows[b], batch, b, start, steps[b], cuts[b], reduced) for b in range(len(rows))]
+    start, pass_B = order.prompt_start(), reduced.seconds_BL.amax(1)
+    aside = (time.perf_counter() - began - float(pass_B.sum())) / len(rows)
+    return [
+        _row(rows[b], batch, b, start, steps[b], cuts[b], reduced) | {"seconds": _flat(reduced.seconds_BL[b] + aside)}
+        for b in range(len(rows))
+    ]
 
 
 def _row(
     row: Any, batch: RightPadded, b: int, start: int, steps: list[int], cut: tuple[int, int], reduced: Reduced
 ) -> dict[str, Any]:
-    """Return one question's row of table `saliency`."""
+    """Return one question's row of table `saliency`, but for the seconds it took."""
     from dpc.lm.saliency.recorder import GROUPS
 
     positions = batch.predicting_rows(b)
