@@ -24,6 +24,8 @@ RIGHT, MENDED, BROKEN, OTHER = 0.35, 0.15, 0.08, 0.1
 """Chances: a base answer is right; an edit mends a wrong one, breaks a right one, makes another wrong answer."""
 FORMS = {"math": ("{}", r"\frac{{{}}}{{7}}", r"{}\sqrt{{3}}", "({}, 4]", "{}x^2+1"), "gsm8k": ("{}", "{}.5")}
 TRAIN_ROWS = {"math": 7500, "gsm8k": 7473}
+PEAK = {"peak_gb": 20.0}
+"""What footers say of the jobs that would have made these tables."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _pieces(rows: Iterator[dict[str, Any]]) -> Iterator[pd.DataFrame]:
 def write_saliency(path: Path, name: str, size: Size, keys: Iterable[dict[str, str]]) -> None:
     """Write table `name`, `saliency` or one with a further key, for questions given as columns."""
     rows = ({**key, **_saliency(size, key["problem_id"], key.get("edit_id", BASE))} for key in keys)
-    tables.write(path, name, _pieces(rows), {})
+    tables.write(path, name, _pieces(rows), PEAK)
 
 
 def _saliency(size: Size, problem_id: str, edit_id: str) -> dict[str, Any]:
@@ -104,6 +106,7 @@ def _saliency(size: Size, problem_id: str, edit_id: str) -> dict[str, Any]:
         "row_attention": by_token(),
         **{f"{kind}_{rows}": by_vector() for kind in ("column", "attention") for rows in ("question", "rationale")},
         "band": draw.random(tokens * size.vectors, dtype=np.float32),
+        "seconds": np.linspace(1, 0.1, size.layers, dtype=np.float32),
     }
 
 
@@ -123,7 +126,7 @@ def _answer(size: Size, problem_id: str, edit_id: str) -> str:
 
 def write_answers(path: Path, size: Size, keys: Iterable[tuple[str, str, str]]) -> None:
     """Write table `generations` for (problem_id, split, edit_id)."""
-    tables.write(path, "generations", _pieces(_generation(size, *key) for key in keys), {})
+    tables.write(path, "generations", _pieces(_generation(size, *key) for key in keys), PEAK)
 
 
 def _generation(size: Size, problem_id: str, split: str, edit_id: str) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Evaluation of a soft prompt, and of DPC on it: how much more does DPC cost?
 
-`python -m benchmarks.evaluation --method dpc` prints one line of JSON: seconds in all, and of each part. `dpc` answers
-every question once as `prompt_tuning` does (shared work, counted once), measures saliency on every rationale, and
-answers a share of the questions again, each under its own corrupted prompt. Axes: N prompt vector, D width.
+`python -m benchmarks.evaluation --method dpc` prints one line of JSON: seconds in all, and of each part. `dpc` does
+what `python -m dpc answer` does: every question is answered once as under `prompt_tuning` (shared work, counted once),
+the trigger is measured on every rationale, and for a share of the questions a vector is located and the question
+answered again, each under its own corrupted prompt, with the first rationale as draft. With `--model FOLDER --data
+FILE` a real model answers questions of GSM8K in its chat template; else lengths are drawn and the model is random.
+Axes: N prompt vector, D width.
 """
 
 from __future__ import annotations
@@ -12,72 +15,108 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.decoding import LAYOUT, arguments, count_down, requests
 from benchmarks.models import llama, with_words
+from dpc.config.execution import Execution
+from dpc.config.layers import layer_range
+from dpc.config.settings import Flow, Locate
+from dpc.config.slices import ReadFlowStage
+from dpc.lm import models
 from dpc.lm.batches import in_batches
 from dpc.lm.decoding import Generated, Limits, Request, generate
-from dpc.lm.layout import right_padded
+from dpc.lm.layout import layout_of, right_padded
 from dpc.lm.models import LanguageModel
 from dpc.lm.saliency.measuring import Prefix
 from dpc.lm.saliency.measuring import measure as measure_saliency
 from dpc.lm.saliency.recorder import Request as Reading
+from dpc.pipeline.answering.deciding import location_part, trigger_part
+from dpc.pipeline.stages.extract_saliency import Part
+from dpc.pipeline.stages.render_questions import chat_of
 from dpc.prompts import soft_prompt
 from dpc.prompts.edits import Edit
+from dpc.tasks import get_task
+from dpc.tasks.asked import read_questions
+
+TOLD = ReadFlowStage(flow=Flow(), locate=Locate())
+INSTRUCTION = "Solve the problem step by step. Show every calculation. End with a line #### and the number. "
 
 
 def _answers(lm: LanguageModel, asked: list[Request], args: argparse.Namespace) -> dict[int, Generated]:
-    found = generate(lm, LAYOUT, asked, Limits(args.steps), args.batch)
+    found = generate(lm, layout_of(lm, LAYOUT.order), asked, Limits(args.steps), args.batch)
     return {i: one for indices, made in found for i, one in zip(indices, made, strict=True)}
 
 
 def _saliency(
-    lm: LanguageModel, asked: list[Request], answers: dict[int, Generated], args: argparse.Namespace
+    lm: LanguageModel,
+    asked: list[Request],
+    chosen: list[int],
+    answers: dict[int, Generated],
+    part: Part,
+    args: argparse.Namespace,
 ) -> dict[int, int]:
-    """Return the most salient prompt vector of every question."""
+    """Measure what `part` says; return the most salient prompt vector of each of the `chosen` questions."""
     located: dict[int, int] = {}
-    prefix = Prefix()
+    layout, prefix, depth = layout_of(lm, LAYOUT.order), Prefix(), lm.model.config.num_hidden_layers
+    reading = Reading(rows=part.rows, layers=layer_range(part.layers, depth), band=layer_range("paper", depth))
 
     def work(indices: Any) -> None:
         rationales = [answers[i].token_ids for i in indices]
         questions = [asked[i].question_ids for i in indices]
-        batch = right_padded(lm, LAYOUT, asked[0].prompt_ND, questions, rationales)
+        batch = right_padded(lm, layout, asked[0].prompt_ND, questions, rationales)
         cuts = [(len(ids) // 2, len(ids) // 2) for ids in rationales]
-        reading = Reading(rows=args.rows)
-        found = measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, [0] * len(cuts), reading, prefix)
+        found = measure_saliency(lm, layout, batch, args.vectors, cuts, [0] * len(cuts), reading, prefix)
         column_BN = found.prompt_BLhRN[:, :, 0, 1].sum(1)
         located.update(zip(indices, column_BN.argmax(-1).tolist(), strict=True))
 
-    order = sorted(answers, key=lambda i: -len(asked[i].question_ids) - len(answers[i].token_ids))
+    order = sorted(chosen, key=lambda i: -len(asked[i].question_ids) - len(answers[i].token_ids))
     for _ in in_batches(order, args.saliency_batch, work):
         pass
     return located
 
 
 def _corrupted(
-    lm: LanguageModel, asked: list[Request], located: dict[int, int], answers: dict[int, Generated], share: float
+    lm: LanguageModel, asked: list[Request], located: dict[int, int], answers: dict[int, Generated]
 ) -> list[Request]:
-    """Return the first `share` of the questions, each under its prompt with the located vector masked, D16 and D17."""
+    """Return the located questions, each under its prompt with that vector masked, D16 and D17, and with its draft."""
     mean_D = lm.vocabulary_VD.mean(0)
     found = []
-    for i in range(int(share * len(asked))):
+    for i in sorted(located):
         given_ND = asked[i].prompt_ND
         assert given_ND is not None
         prompt_ND = soft_prompt.corrupt(given_ND, Edit(masked=(located[i],), gamma=10.0), mean_D)
-        found.append(replace(asked[i], prompt_ND=prompt_ND, expected_tokens=len(answers[i].token_ids)))
+        draft = answers[i].token_ids
+        found.append(replace(asked[i], prompt_ND=prompt_ND, expected_tokens=len(draft), draft=draft))
     return found
+
+
+def _random(args: argparse.Namespace) -> tuple[LanguageModel, list[Request]]:
+    """Return a random model that ends its texts, and questions of drawn lengths."""
+    model = llama(args.layers, args.heads, args.width, args.feed_forward, args.vocabulary)
+    count_down(model, args.steps)
+    lm = with_words(model)
+    return lm, requests(lm, args)
+
+
+def _real(args: argparse.Namespace) -> tuple[LanguageModel, list[Request]]:
+    """Return the model in a folder, and questions of GSM8K as its chat template puts them, under an instruction."""
+    lm = models.load(args.model, args.dtype, Execution(device="cpu", threads=args.threads))
+    chat = chat_of(args.model, "auto")
+    texts = [text for _, text in read_questions(get_task("gsm8k"), args.data)[: args.questions]]
+    words = lm.encode(INSTRUCTION * args.vectors)[: args.vectors]
+    prompt_ND = lm.embedding.weight[words].detach().clone()
+    return lm, [Request(lm.encode(chat([{"role": "user", "content": text}])), prompt_ND) for text in texts]
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return seconds in all and of each part; tokens show that all methods answered alike."""
     torch.set_num_threads(args.threads)
-    model = llama(args.layers, args.heads, args.width, args.feed_forward, args.vocabulary)
-    count_down(model, args.steps)
-    lm = with_words(model)
-    asked, seconds, cpu_seconds = requests(lm, args), {}, {}
+    lm, asked = (_real if args.model else _random)(args)
+    seconds, cpu_seconds = dict[str, float](), dict[str, float]()
 
     def timed(part: str, work: Callable[..., Any], *given: Any) -> Any:
         started, worked = time.perf_counter(), time.process_time()
@@ -88,9 +127,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     _answers(lm, asked[:2], argparse.Namespace(**vars(args) | {"steps": 4}))  # imports are no part of the time
     answers = timed("base", _answers, lm, asked, args)
     if args.method == "dpc":
-        located = timed("saliency", _saliency, lm, asked, answers, args)
-        again = _corrupted(lm, asked, located, answers, args.fired)
-        timed("regenerations", _answers, lm, again, args)
+        timed("trigger", _saliency, lm, asked, list(answers), answers, trigger_part(TOLD), args)
+        fired = list(range(int(args.fired * len(asked))))
+        located = timed("location", _saliency, lm, asked, fired, answers, location_part(TOLD), args)
+        timed("regenerations", _answers, lm, _corrupted(lm, asked, located, answers), args)
     tokens = [len(one.token_ids) for one in answers.values()]
     return {
         "method": args.method,
@@ -108,5 +148,7 @@ if __name__ == "__main__":
     parser.set_defaults(questions=128, rationale=320, least=256, steps=512, batch=32)
     parser.add_argument("--fired", type=float, default=0.25, help="share of questions answered again")
     parser.add_argument("--saliency-batch", type=int, default=8)
-    parser.add_argument("--rows", choices=["all", "rationale"], default="all")
+    parser.add_argument("--model", type=Path, help="folder of a real model")
+    parser.add_argument("--data", type=Path, help="its questions, rows of GSM8K")
+    parser.add_argument("--dtype", default="bfloat16", help="of the real model")
     print(json.dumps(measure(parser.parse_args())))

@@ -200,8 +200,8 @@ def study(bench: Bench) -> None:
     regenerated += [judged["test"], bench.grade("sweep", "calibration")]
     run("evaluate", plans=[at("plans-test"), at("plans-oracles")], unprompted=at("unprompted"), generations=at("base"),
         act=at("act"), regenerations=[at("test"), at("oracles")],
-        verdicts=[unprompted[1], base[1], *judged.values()], questions=at("questions"), outcomes=at("outcomes"),
-        out=at("evaluation"))  # fmt: skip
+        verdicts=[unprompted[1], base[1], *judged.values()], questions=at("questions"), flow=at("flow"),
+        outcomes=at("outcomes"), out=at("evaluation"))  # fmt: skip
     measured_again(bench)
     run("compare_flows", base=at("flow"), corrupted=at("corrupted"), plans=at("plans-test"), outcomes=at("outcomes"),
         out=at("mechanism"))  # fmt: skip

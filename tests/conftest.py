@@ -39,6 +39,7 @@ def still_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     epoch = time.gmtime(0)
     monkeypatch.setattr("time.perf_counter", lambda: 0.0)
     monkeypatch.setattr("time.gmtime", lambda *_: epoch)
+    monkeypatch.setattr("dpc.storage.provenance.peak_gb", lambda: 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -103,9 +103,33 @@ def set_up_torch(execution: Execution) -> torch.device:
     return torch.device(execution.device)
 
 
+_shared: list[dict[tuple[Any, ...], LanguageModel]] = []
+"""What `load` has loaded within `loaded_once`."""
+
+
+@contextmanager
+def loaded_once() -> Iterator[None]:
+    """Let stages that run one after the other share a model: within, `load` loads what it is asked for only once."""
+    _shared.append({})
+    try:
+        yield
+    finally:
+        _shared.pop()
+
+
 def load(
     folder: Path, dtype: str, execution: Execution, attention: str = "auto", bos: Bos = "auto", layers: bool = True
 ) -> LanguageModel:
+    """Load the model in `folder`, or take the one that was loaded for the same arguments, see `loaded_once`."""
+    if not _shared:
+        return _load(folder, dtype, execution, attention, bos, layers)
+    key = (Path(folder), dtype, execution.device, attention, bos, layers)
+    if key not in _shared[-1]:
+        _shared[-1][key] = _load(folder, dtype, execution, attention, bos, layers)
+    return _shared[-1][key]
+
+
+def _load(folder: Path, dtype: str, execution: Execution, attention: str, bos: Bos, layers: bool) -> LanguageModel:
     """Load the model in `folder` (config, safetensors, tokenizer) without touching the network.
 
     `attention` is the kernel outside saliency: sdpa, eager, or auto. `bos` says whether a token stands in front of

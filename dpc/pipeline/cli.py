@@ -18,7 +18,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, get_type_hints
@@ -33,6 +33,8 @@ from dpc.storage.claim import Claim
 from dpc.storage.offline import OFFLINE
 
 log = logging.getLogger("dpc")
+COMMANDS = {"answer": "dpc.pipeline.answering.command"}
+"""What people call and no rule does."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,7 +60,7 @@ def _json_reader(kind: type[BaseModel]) -> Callable[[str], BaseModel]:
 
 def _converter(kind: Any) -> dict[str, Any]:
     """Return how argparse reads a flag of type `kind`."""
-    if kind in (list[Path], list[str]):
+    if kind in (list[Path], list[str], Sequence[str]):
         return {"nargs": "*", "type": kind.__args__[0]}
     if kind is Execution:
         return {"type": _json_reader(Execution)}
@@ -67,7 +69,8 @@ def _converter(kind: Any) -> dict[str, Any]:
 
 def _parser(stage: str, module: ModuleType) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"python -m dpc {stage}", description=module.__doc__, allow_abbrev=False)
-    parser.add_argument("--settings", required=True, type=_json_reader(STAGES[stage]), metavar="JSON")
+    if stage in STAGES:
+        parser.add_argument("--settings", required=True, type=_json_reader(STAGES[stage]), metavar="JSON")
     parser.add_argument("--log", type=Path, help="file the log is appended to")
     hints = get_type_hints(module.run)
     for name, parameter in inspect.signature(module.run).parameters.items():
@@ -79,9 +82,10 @@ def _parser(stage: str, module: ModuleType) -> argparse.ArgumentParser:
     return parser
 
 
-def _start_log(file: Path | None) -> None:
+def _start_log(file: Path | None, is_shown: bool = False) -> None:
+    """Begin to log: everything to `file`, warnings to the terminal; everything there where it `is_shown`."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    handlers[0].setLevel(logging.WARNING)
+    handlers[0].setLevel(logging.INFO if is_shown else logging.WARNING)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(file))
@@ -110,9 +114,10 @@ def _keep(file: Path) -> None:
 def _header(stage: str, arguments: argparse.Namespace, argv: list[str]) -> None:
     job = os.environ.get("SLURM_JOB_ID", "none")
     execution = getattr(arguments, "execution", None)
-    device = execution.device if execution else "cpu"
+    device = execution.device if execution else getattr(arguments, "device", "cpu")
     log.info("stage %s, host %s, slurm job %s, device %s", stage, platform.node(), job, device)
-    log.info("settings %s", json.dumps(arguments.settings.model_dump(mode="json"), sort_keys=True))
+    if "settings" in arguments:
+        log.info("settings %s", json.dumps(arguments.settings.model_dump(mode="json"), sort_keys=True))
     log.info("again by hand: %s", shlex.join(["python", "-m", "dpc", *argv]))
 
 
@@ -132,12 +137,13 @@ def _is_disk_full(error: Exception) -> bool:
 def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
     """Run a stage, alone: its log's name stands for what it writes. A log of success needs no second name."""
     values = {name: value for name, value in vars(arguments).items() if name not in ("settings", "log")}
+    settings = [arguments.settings] if "settings" in arguments else []
     if arguments.log is None:
-        module.run(arguments.settings, **values)
+        module.run(*settings, **values)
         return
     claim = Claim(arguments.log.with_suffix(".claim"), f"what {stage} logs to {arguments.log}")
     try:
-        module.run(arguments.settings, **values)
+        module.run(*settings, **values)
     finally:
         claim.release()
     if kept := _kept(arguments.log):
@@ -147,16 +153,17 @@ def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
 def main(argv: list[str]) -> int:
     """Run one stage; return the exit status."""
     if not argv or argv[0].startswith("-"):
-        print(f"usage: python -m dpc STAGE --settings JSON ...; stages: {', '.join(STAGES)}", file=sys.stderr)
+        names = f"{' or '.join(COMMANDS)} ..., or STAGE --settings JSON ...; stages: {', '.join(STAGES)}"
+        print(f"usage: python -m dpc {names}", file=sys.stderr)
         return 2
     stage, started = argv[0], time.monotonic()
     os.environ.update(OFFLINE)
-    if stage not in STAGES:
-        print(f"error: unknown stage {stage!r}{did_you_mean(stage, STAGES)}", file=sys.stderr)
+    if stage not in (*STAGES, *COMMANDS):
+        print(f"error: unknown stage {stage!r}{did_you_mean(stage, (*STAGES, *COMMANDS))}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"dpc.pipeline.stages.{stage}")
+    module = importlib.import_module(COMMANDS.get(stage, f"dpc.pipeline.stages.{stage}"))
     arguments = _parser(stage, module).parse_args(argv[1:])
-    _start_log(arguments.log)
+    _start_log(arguments.log, is_shown=stage in COMMANDS and not sys.stderr.isatty())
     _header(stage, arguments, argv)
     try:
         _run(stage, module, arguments)

@@ -35,7 +35,7 @@ def _random_vectors(inputs: Inputs, others: bool = False) -> Iterator[tuple[int,
         yield draw, chosen[: len(row.located)]
 
 
-@plan(label="Random corruption (DPC's rate)", kind="control", needs=("share", "accumulation_z"))
+@plan(label="Random corruption (DPC's rate)", kind="control", is_drawn=True, needs=("share", "accumulation_z"))
 def random_corruption(inputs: Inputs) -> pd.DataFrame:
     """As many eligible questions as DPC fires on, at random; a random vector and as many random entries for each."""
     edits = [
@@ -44,7 +44,13 @@ def random_corruption(inputs: Inputs) -> pd.DataFrame:
     return rows(inputs.readings["problem_id"], _random_fires(inputs, "random_corruption"), edits)
 
 
-@plan(label="Random trigger (DPC's rate)", kind="control", answers="located", needs=("share", "accumulation_z"))
+@plan(
+    label="Random trigger (DPC's rate)",
+    kind="control",
+    answers="located",
+    is_drawn=True,
+    needs=("share", "accumulation_z"),
+)
 def random_trigger(inputs: Inputs) -> pd.DataFrame:
     """DPC's edit for as many eligible questions as DPC fires on, drawn at random: is it the trigger?"""
     return located(inputs, _random_fires(inputs, "random_trigger"))

@@ -27,6 +27,8 @@ class plan:
     for each vector of a sample of wrong questions; one for each candidate of a sample of calibration questions."""
     passes: Literal[1, 2] = 2
     """Generations a question costs: 1 where it is decided without a first rationale."""
+    is_drawn: bool = False
+    """Whether the questions it fires on are drawn from all that are asked: then others fire where others are asked."""
     needs: tuple[str, ...] = ()
     """The fields of `Inputs` it looks at, beside readings and settings."""
     splits: tuple[Literal["calibration", "test"], ...] = ("test",)
@@ -42,6 +44,11 @@ class plan:
         return self.kind == "oracle"
 
     @property
+    def is_triggered(self) -> bool:
+        """Whether it fires by what saliency says of the first rationale."""
+        return not {"share", "score_limits"}.isdisjoint(self.needs)
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """Return the tables of plans it belongs to."""
         return ("oracles",) if self.is_oracle else self.splits
@@ -55,6 +62,7 @@ def _in_order() -> dict[str, plan]:
 PLANS: dict[str, plan] = _in_order()
 """Every plan by name, kind by kind, then in the order of files and lines."""
 ONE_PASS = frozenset(name for name, each in PLANS.items() if each.passes == 1)
+TRIGGERED = frozenset(name for name, each in PLANS.items() if each.is_triggered)
 
 
 def of(part: str) -> dict[str, plan]:

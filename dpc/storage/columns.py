@@ -37,6 +37,14 @@ _GENERATION = {
     "batch": _I,
 }
 
+_COST = {
+    "seconds_generation": _F,
+    "seconds_trigger": _F,
+    "seconds_location": _F,
+    "seconds_regeneration": _F,
+    "tokens_regeneration": _F,
+}
+
 SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     "questions": {
         "problem_id": _S,
@@ -77,6 +85,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "row_attention": _FLOATS,
         "attention_question": _FLOATS,
         "attention_rationale": _FLOATS,
+        "seconds": _FLOATS,
     },
     "flow": {
         "problem_id": _S,
@@ -97,6 +106,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "s_ifp": _F,
         "flow_latter": _F,
         "band_log_ratio": _F,
+        "seconds_trigger": _F,
+        "seconds_location": _F,
     },
     "verdicts": {
         "problem_id": _S,
@@ -269,6 +280,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "stop_reason": _S,
         "tokens": _I,
         "seconds": _F,
+        **_COST,
         "grader": _S,
     },
     "evaluation": {
@@ -292,6 +304,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "truncated": _I,
         "tokens": _F,
         "seconds": _F,
+        **_COST,
+        "memory_gb": _F,
         "note": _S,
     },
 }

@@ -112,6 +112,14 @@ MEANINGS = {
     "extracted_lenient": Meaning("that answer, or else the last text that could be one"),
     "seconds": Meaning("wall-clock time of its batch, divided by the batch's rows", "s"),
     "batch": Meaning("rows with the same number were generated together"),
+    "seconds_generation": Meaning("of `seconds`: the first answer, or the only one", "s"),
+    "seconds_trigger": Meaning("of `seconds`: saliency until all deep layers are read, for every question of a plan "
+                               "with a trigger, fired or not", "s"),
+    "seconds_location": Meaning("of `seconds`: the rest of saliency, until all shallow layers are read, where the plan "
+                                "fires", "s"),
+    "seconds_regeneration": Meaning("of `seconds`: the answer under the edit, where the plan fires", "s"),
+    "tokens_regeneration": Meaning("of `tokens`: those of the answer under the edit", "tokens"),
+    "memory_gb": Meaning("largest peak of the jobs that made the plan's answers", "GB"),
     "tokens": Meaning("tokens generated for this plan, prompt tuning's own answer included", "tokens"),
     "correct": Meaning("the answer is right by the strict reading"),
     "correct_lenient": Meaning("it is right by the lenient reading"),
@@ -272,6 +280,10 @@ MEANINGS = {
     "variants.fired": Meaning("DPC would fire at the cell's R"),
     "outcomes.seconds": Meaning("wall-clock time for this plan, prompt tuning's own answer included", "s"),
     "evaluation.tokens": Meaning("tokens generated, mean per question", "tokens"),
+    "saliency.seconds": Meaning("time until the layer was read, the last layer first; of its batch, divided by the "
+                                "batch's rows", "[L], s"),
+    "flow.seconds_trigger": Meaning("time of saliency until all deep layers were read", "s"),
+    "flow.seconds_location": Meaning("time of saliency from then on, until all shallow layers were read", "s"),
     "evaluation.seconds": Meaning("wall-clock time, mean per question", "s"),
     "exemplars.tokens": Meaning("text of each position", "[S]"),
     "saliency.nll": Meaning("negative log-likelihood of each of the answer's own tokens", f"[T], {NATS}"),

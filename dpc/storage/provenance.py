@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,14 @@ from dpc.storage.hub import origin
 from dpc.storage.tokenizer_files import first_word
 
 _PACKAGES = ("torch", "transformers", "pandas", "pyarrow", "snakemake")
+
+
+def peak_gb() -> float:
+    """Return the largest memory that this process has taken: of its card where it uses one, else of the machine."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return float(torch.cuda.max_memory_allocated()) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def provenance(stage: str, settings: Settings, *, model: Path | None = None, **more: Any) -> dict[str, Any]:
@@ -34,5 +44,6 @@ def provenance(stage: str, settings: Settings, *, model: Path | None = None, **m
         "python": platform.python_version(),
         "host": platform.node(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "peak_gb": peak_gb(),
         **more,
     }

@@ -102,6 +102,11 @@ def provenance(path: Path) -> dict[str, Any]:
     return json.loads(metadata.get(b"dpc", b"{}"))
 
 
+def peak_gb(path: Path) -> float:
+    """Return the peak of memory, in GB, of the job that wrote the table at `path`."""
+    return float(provenance(path)["peak_gb"])
+
+
 def name_of(path: Path) -> str:
     """Return the name of the table at `path`. Raises DpcError where there is none."""
     try:

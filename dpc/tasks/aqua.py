@@ -36,14 +36,19 @@ _LETTERS = "ABCDE"
 _OPTION_TEXT = re.compile(r"[^\w\n]*(?:[0-9][^\n]{0,40})?(?:\n|\Z)")
 
 
+def question(row: dict[str, Any]) -> str:
+    """Read `question` and `options`, one per line; raises DpcError that names the wrong field."""
+    return "\n".join([text_of(row, "question", "What is 2 + 3?"), *_options(row)])
+
+
 def parse(row: dict[str, Any]) -> Problem:
     """Read `question`, `options`, `rationale` and `correct`; raises DpcError that names the wrong field."""
     letter = text_of(row, "correct", "C")
     if letter not in tuple(_LETTERS):
         raise DpcError(f"field 'correct' is {brief(letter)}; expected one letter from A to E")
-    question = "\n".join([text_of(row, "question", "What is 2 + 3?"), *_options(row)])
+    asked = question(row)
     reasoning = text_of(row, "rationale", "2 + 3 = 5\nAnswer: C")
-    return Problem(question, f"{reasoning}\n{ANSWER_MARK} {letter}", letter, count_steps(reasoning, STEP_END))
+    return Problem(asked, f"{reasoning}\n{ANSWER_MARK} {letter}", letter, count_steps(reasoning, STEP_END))
 
 
 def extract(text: str) -> tuple[str | None, str | None]:

@@ -139,14 +139,18 @@ def training_document(rng: random.Random, steps: int, full_only: bool) -> tuple[
     return f"{tag}Q : {story.question} A :", _rationale(story, style)
 
 
+def question(row: dict[str, Any]) -> str:
+    """Read `question`; raises DpcError if it is missing or no text."""
+    return text_of(row, "question", "Tom has 10 shells . Mon buys 7 .")
+
+
 def parse(row: dict[str, Any]) -> Problem:
     """Read question, rationale and answer, a whole number; raises DpcError that names the wrong field."""
     rationale = text_of(row, "rationale", "Mon buys 7 = 17 ; #### 17")
     answer = number(row.get("answer")) or text_of(row, "answer", "17")
     if not re.fullmatch(r"[0-9]+", answer):
         raise DpcError(f"field 'answer' is {brief(answer)}; expected a whole number like 17")
-    question = text_of(row, "question", "Tom has 10 shells . Mon buys 7 .")
-    return Problem(question, rationale, answer, len(STEP_END.findall(rationale)))
+    return Problem(question(row), rationale, answer, len(STEP_END.findall(rationale)))
 
 
 def extract(text: str) -> tuple[str | None, str | None]:

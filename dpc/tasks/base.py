@@ -34,6 +34,8 @@ class Facts:
     """Whether the answer mark stands in a gold rationale once; no for MATH, whose last box counts."""
     adds_mark: bool = False
     """Whether the task puts the answer behind a mark that the rows do not have."""
+    asked_in: str = "question"
+    """The field of a row that holds the question."""
 
 
 class Task(Protocol):
@@ -48,6 +50,9 @@ class Task(Protocol):
     """Accuracy that guessing reaches: 0 where answers are open."""
     ANSWER_MARK: str
     """Text that introduces the final answer in a rationale."""
+
+    def question(self, row: dict[str, Any]) -> str:
+        """Read what is asked, options included, and nothing of gold; raises as `parse` does."""
 
     def parse(self, row: dict[str, Any]) -> Problem:
         """Read one raw row; raises DpcError that names the missing or unreadable field, see `dpc.tasks.fields`."""

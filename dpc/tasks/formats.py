@@ -17,7 +17,7 @@ def render(
     question: str, form: Format, shots: Sequence[Shot] = (), chat: Callable[[list[Message]], str] | None = None
 ) -> str:
     """Return the text that a model reads. `chat` turns messages into text, where `form.chat` says so."""
-    asked = [_fill(form.template, text) for text in (*(shot for shot, _ in shots), question)]
+    asked = [fill(form.template, text) for text in (*(shot for shot, _ in shots), question)]
     asked[0] = APART.join(filter(None, [form.instruction, asked[0]]))
     if chat is None:
         solved = [text + rationale for text, (_, rationale) in zip(asked, shots, strict=False)]
@@ -28,6 +28,6 @@ def render(
     return chat([*messages, {"role": "user", "content": asked[-1]}])
 
 
-def _fill(template: str, question: str) -> str:
-    """Not str.format: templates and questions may hold other braces."""
+def fill(template: str, question: str) -> str:
+    """Return the template with the question in it. Not str.format: templates and questions may hold other braces."""
     return template.replace("{question}", question)

@@ -41,6 +41,11 @@ _END_OF_LINE = re.compile(rf"{_FEW_WORDS}(?:\n|\Z)")
 _END = re.compile(rf"{_FEW_WORDS}(?:\n|\Z|{_GOES_ON})")
 
 
+def question(row: dict[str, Any]) -> str:
+    """Read `question`; raises DpcError if it is missing or no text."""
+    return text_of(row, "question", "Ann has 3 pens and buys 4. How many has she?")
+
+
 def parse(row: dict[str, Any]) -> Problem:
     """Read `question` and `answer`.
 
@@ -48,10 +53,10 @@ def parse(row: dict[str, Any]) -> Problem:
     """
     if digits := shortened(number(row.get("answer")) or ""):
         raise DpcError(f"field 'answer' is the number {digits}; expected a rationale that ends in '#### {digits}'")
-    question = text_of(row, "question", "Ann has 3 pens and buys 4. How many has she?")
+    asked = question(row)
     worked = _CALCULATOR.sub("", text_of(row, "answer", "She has 3 + 4 = 7 pens.\n#### 7")).strip()
     reasoning, mark, behind = worked.rpartition(ANSWER_MARK)
-    return Problem(question, worked, _gold(worked, mark, behind), count_steps(reasoning, STEP_END))
+    return Problem(asked, worked, _gold(worked, mark, behind), count_steps(reasoning, STEP_END))
 
 
 def _gold(worked: str, mark: str, behind: str) -> str:

@@ -27,7 +27,7 @@ from dpc.tasks.symbolic.answers import Quantity, Words
 from dpc.tasks.symbolic.grammar import readings
 from dpc.tasks.symbolic.latex import closing_brace, scan
 
-FACTS = Facts(test_rows=5000, marks_once=False)
+FACTS = Facts(test_rows=5000, marks_once=False, asked_in="problem")
 VERSION = "3"
 STEP_END = re.compile(r"\n|[.!?]\$*\s")
 """A line break or the end of a sentence: a third of the solutions are one paragraph."""
@@ -49,14 +49,18 @@ _IS = re.compile(r"\b(?:is|are|equals)\b:?")
 _FEW = 3
 
 
+def question(row: dict[str, Any]) -> str:
+    """Read `problem`; raises DpcError if it is missing or no text."""
+    return text_of(row, "problem", r"What is $\frac12 + \frac14$?")
+
+
 def parse(row: dict[str, Any]) -> Problem:
     r"""Read `problem` and `solution`; raises DpcError if one is missing or the solution boxes no answer."""
     solution = text_of(row, "solution", r"The sum is $\boxed{\frac34}$.")
     answer = _last_box(solution)
     if answer is None or not scan(answer):
         raise DpcError(f"field 'solution' ends in {solution[-40:]!r} and boxes no answer; expected '\\boxed{{…}}'")
-    problem = text_of(row, "problem", r"What is $\frac12 + \frac14$?")
-    return Problem(problem, solution, answer, count_steps(solution, STEP_END))
+    return Problem(question(row), solution, answer, count_steps(solution, STEP_END))
 
 
 def extract(text: str) -> tuple[str | None, str | None]:

@@ -59,14 +59,23 @@ def parse_rows(task: Task, path: Path) -> list[tuple[str, Problem]]:
     return problems
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text in UTF-8 that are not blank, with their numbers, from 1.
+
+    Raises DpcError, while iterating, that names the line that is no UTF-8, or the file where it cannot be read.
+    """
     try:
         with path.open("rb") as lines:  # one by one: what is no UTF-8 is named by its line
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, _object(_decoded(line, f"{path}:{number}"), f"{path}:{number}")
+                    yield number, _decoded(line, f"{path}:{number}")
     except OSError as error:
         raise DpcError(f"{path}: cannot be read ({error.strerror}); fetch or copy the file again") from None
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
+    for number, line in lines_of(path):
+        yield number, _object(line, f"{path}:{number}")
 
 
 def _decoded(line: bytes, place: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpc.analysis.studies import outcomes as studied
-from dpc.analysis.studies.outcomes import evaluate, grade, outcomes
+from dpc.analysis.studies.outcomes import COSTS, evaluate, grade, outcomes
 from dpc.config.settings import Statistics
 from dpc.errors import DpcError
 from dpc.storage import tables
@@ -75,6 +75,7 @@ BARE = {"a": "1", "b": "0", "c": "1", "d": "0"}
 DPC = {"b": "0", "c": "1", "d": "0"}
 # the oracle tries vectors 0, 1, 2 on c and d: vector 1 mends c, none d
 ORACLE = {"c": ("0", "1", "0"), "d": ("0", None, "0")}
+MEASURED = pd.DataFrame({"problem_id": list(PROBLEMS), "seconds_trigger": 0.5, "seconds_location": 0.25})
 
 
 def through_parquet(name: str, rows: list[dict[str, Any]], folder: Path) -> pd.DataFrame:
@@ -107,7 +108,7 @@ def planted(tmp_path: Path) -> dict[str, pd.DataFrame]:
 def joined(planted: dict[str, pd.DataFrame], task: FakeTask | None = None) -> pd.DataFrame:
     task = task or FakeTask()
     store, gold, questions = planted["generations"], planted["gold"], planted["questions"]
-    return outcomes(planted["plans"], grade(store, gold, task), questions, ONE_PASS)
+    return outcomes(planted["plans"], grade(store, gold, task), questions, MEASURED, ONE_PASS, {"dpc"})
 
 
 def of_plan(rows: pd.DataFrame, plan: str) -> pd.DataFrame:
@@ -158,10 +159,36 @@ def test_outcomes_count_the_base_rationale_for_plans_that_look_at_it(
 ) -> None:
     rows = joined(planted)
     assert of_plan(rows, "dpc")["tokens"].tolist() == [10, 30, 30, 30]
-    assert of_plan(rows, "dpc")["seconds"].tolist() == pytest.approx([1, 3, 3, 3])
+    assert of_plan(rows, "dpc")["seconds_generation"].tolist() == pytest.approx([1, 1, 1, 1])
+    assert of_plan(rows, "dpc")["seconds_regeneration"].tolist() == pytest.approx([0, 2, 2, 2])
+    assert of_plan(rows, "dpc")["tokens_regeneration"].tolist() == [0, 20, 20, 20]
     assert set(of_plan(rows, "no_prompt")["tokens"]) == {4}
     assert set(of_plan(rows, "prompt_tuning")["tokens"]) == {10}
     assert of_plan(rows, "oracle_token")["tokens"].tolist() == [15, 16, 17] * 2
+
+
+def costs(rows: pd.DataFrame, plan: str) -> list[list[float]]:
+    """Return trigger, location and all seconds of each question."""
+    names = ["seconds_trigger", "seconds_location", "seconds"]
+    found: list[list[float]] = of_plan(rows, plan)[names].round(9).to_numpy().tolist()
+    return found
+
+
+def test_a_trigger_costs_every_question_and_locating_those_on_which_it_fires(
+    planted: dict[str, pd.DataFrame],
+) -> None:
+    rows = joined(planted)
+    assert costs(rows, "dpc") == [[0.5, 0, 1.5]] + [[0.5, 0.25, 3.75]] * 3
+    assert costs(rows, "prompt_tuning") == [[0, 0, 1]] * 4
+    assert costs(rows, "no_prompt") == [[0, 0, 0.4]] * 4
+    assert costs(rows, "oracle_token") == [[0, 0, 1.5], [0, 0, 1.6], [0, 0, 1.7]] * 2, "it tries all and locates none"
+    never = planted["plans"].assign(fired=lambda plans: plans["fired"] & (plans["plan"] != "dpc"))
+    assert costs(joined(planted | {"plans": never}), "dpc") == [[0.5, 0, 1.5]] * 4, "a DPC that never fires is not free"
+
+
+def test_a_plan_without_a_trigger_pays_for_all_of_saliency_to_locate(planted: dict[str, pd.DataFrame]) -> None:
+    plans = planted["plans"].replace({"plan": {"dpc": "always"}})
+    assert costs(joined(planted | {"plans": plans}), "always") == [[0, 0, 1]] + [[0, 0.75, 3.75]] * 3
 
 
 def test_outcomes_fit_their_schema_in_the_order_of_the_plans(planted: dict[str, pd.DataFrame], tmp_path: Path) -> None:
@@ -234,7 +261,9 @@ def test_evaluation_of_dpc_by_hand(evaluated: pd.DataFrame) -> None:
     assert (row["precision_broken"], row["recall_broken"]) == (1 / 3, 1)
     # Wilson, 2 of 4: 1/2 -+ 1.959964 / 2 / sqrt(4 + 3.841459)
     assert (row["low"], row["high"]) == pytest.approx((0.150039, 0.849961), abs=1e-6)
-    assert (row["tokens"], row["seconds"]) == pytest.approx((25, 2.5))
+    assert (row["tokens"], row["seconds"]) == pytest.approx((25, 2.5 + 0.5 + 0.75 * 0.25))
+    parts = ["seconds_generation", "seconds_trigger", "seconds_location", "seconds_regeneration", "tokens_regeneration"]
+    assert row[parts].tolist() == pytest.approx([1, 0.5, 0.1875, 1.5, 15])
     assert (row["truncated"], row["note"]) == (0, "")
 
 
@@ -261,6 +290,8 @@ def test_evaluation_of_the_token_oracle_by_hand(evaluated: pd.DataFrame) -> None
     assert row["accuracy_lenient"] == 1
     # a, b cost 10; c, d cost 10 + 5 + 6 + 7
     assert (row["tokens"], row["seconds"]) == pytest.approx((19, 1.9))
+    parts = ["seconds_generation", "seconds_trigger", "seconds_location", "seconds_regeneration", "tokens_regeneration"]
+    assert row[parts].tolist() == pytest.approx([1, 0, 0, 0.9, 9])
     assert row["fire_rate"] == 0.5
     sample = "upper bound, from 2 of 2 wrong questions, 6 generations"
     assert row["note"] == f"{sample}; interval for these test questions"
@@ -324,7 +355,7 @@ def test_evaluation_refuses_other_questions_doubles_and_a_missing_baseline(
 
 def test_evaluation_fits_its_schema(planted: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     path, found = tmp_path / "evaluation.parquet", evaluate(joined(planted), STATISTICS, ONE_PASS)
-    tables.write(path, "evaluation", found.assign(ineligible=0), {})
+    tables.write(path, "evaluation", found.assign(ineligible=0, memory_gb=1.0), {})
     assert tables.read(path, "evaluation")["plan"].tolist() == found["plan"].tolist()
 
 
@@ -348,6 +379,8 @@ def random_outcomes(seed: int, questions: int = 20) -> pd.DataFrame:
                     "stop_reason": str(draw.choice(["end", "length"])),
                     "tokens": int(draw.integers(1, 99)),
                     "seconds": float(draw.random()),
+                    **dict.fromkeys(COSTS, 0.1),
+                    "tokens_regeneration": 0,
                 }
             )
     wrong = [r["problem_id"] for r in rows if r["plan"] == "prompt_tuning" and not r["correct"]][:5]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dpc.analysis.studies.outcomes import evaluate
+from dpc.analysis.studies.outcomes import COSTS, evaluate
 from dpc.config.settings import Statistics
 
 STATISTICS = Statistics()
@@ -17,7 +17,8 @@ def oracle_coverage(rounds: int, size: int = 300, tried: int = 100) -> float:
     """Return how often the interval holds what trying all wrong questions, half repairable, would give."""
     draw, covered = np.random.default_rng(5), 0
     ids = [f"q{number:03d}" for number in range(size)]
-    blank = {"candidate": -1, "fired": False, "stop_reason": "end", "tokens": 1, "seconds": 0.0}
+    blank: dict[str, object] = {"candidate": -1, "fired": False, "stop_reason": "end", "tokens": 1, "seconds": 0.0}
+    blank |= dict.fromkeys([*COSTS, "tokens_regeneration"], 0)
     for _ in range(rounds):
         right, repairable = draw.random(size) < 0.4, draw.random(size) < 0.5
         base = pd.DataFrame({"problem_id": ids, "plan": "prompt_tuning", "correct": right, **blank})

@@ -18,7 +18,7 @@ from dpc.analysis.studies import limits as thresholds
 from dpc.analysis.studies.outcomes import grade, outcomes
 from dpc.config.settings import Controls, Corrupt, Trigger
 from dpc.plans import registry as plans
-from dpc.plans.declaration import ONE_PASS
+from dpc.plans.declaration import ONE_PASS, TRIGGERED
 from dpc.plans.triggers import fires
 from dpc.prompts.edits import BASE
 from dpc.tasks import get_task
@@ -90,7 +90,8 @@ def beyond_random(split: Split, share: float | None, seed: int) -> float:
     planned = plans.make(["dpc", "random_trigger"], "test", inputs(split.readings, share, seed))
     asked = split.readings[["problem_id"]].assign(question="")
     graded = grade(pd.concat([split.base, split.edited]), split.gold, TASK)
-    found = outcomes(planned, graded, asked, ONE_PASS)
+    measured = split.readings[["problem_id"]].assign(seconds_trigger=0.1, seconds_location=0.1)
+    found = outcomes(planned, graded, asked, measured, ONE_PASS, TRIGGERED)
     by_plan = found.groupby("plan")[["fired", "correct"]].mean()
     assert by_plan["fired"].nunique() == 1
     return float(by_plan.loc["dpc", "correct"] - by_plan.loc["random_trigger", "correct"])

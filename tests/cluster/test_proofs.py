@@ -21,12 +21,11 @@ from dpc.pipeline.cluster import resume
 from tests.cluster import slurm
 from tests.cluster.clone import LIMIT, STUDY, Clone
 from tests.cluster.slurm import Cluster, wait_until
-from tests.support.workflow import overlay
+from tests.support.workflow import TIMES, overlay
 
 pytestmark = [pytest.mark.proof, pytest.mark.long]
 TARGET = ("--", "prompts")
 """Three jobs, one of them on a GPU node: what is proved is what becomes of a job, not the study."""
-TIMES = {"seconds", "batch"}
 AT_ONCE = 5
 """Runs side by side: most of their time they wait for Slurm."""
 

@@ -37,7 +37,9 @@ def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
 def test_without_a_stage_it_says_which_there_are() -> None:
     done = python()
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"usage: python -m dpc STAGE --settings JSON ...; stages: {', '.join(STAGES)}\n"
+    assert (
+        done.stderr == f"usage: python -m dpc answer ..., or STAGE --settings JSON ...; stages: {', '.join(STAGES)}\n"
+    )
 
 
 def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -13,7 +13,7 @@ import yaml
 
 from dpc.storage import tables
 from dpc.tasks.base import AT_CHANCE
-from tests.support import small_grid
+from tests.support import answered, small_grid
 from tests.support.paths import DATA, ROOT, needs_data
 from tests.support.workflow import Workflow, overlay
 
@@ -72,6 +72,15 @@ def test_rows_say_how_they_were_graded(grid: Workflow) -> None:
     assert graders == {"2", "3"}
     footer = tables.provenance(next(result(grid, "mistral-7b", "aqua", "generations").glob("*.parquet")))
     assert footer["model"] == {"hub": "mistral-7b", "revision": "main", "commit": "0" * 40}
+
+
+@pytest.mark.parametrize(("model", "dataset"), zip(MODELS, DATASETS, strict=True))
+def test_a_cell_answers_questions_as_the_study_did(model: str, dataset: str, grid: Workflow, tmp_path: Path) -> None:
+    cell, out = result(grid, model, dataset, ""), tmp_path / "answers.jsonl"
+    plans = [name for name in small_grid.CONFIG["study"]["plans"] if name != "no_prompt"]
+    assert answered.answer(cell, answered.ask(cell, tmp_path, 8), out, *plans, "no_prompt") == 0
+    assert len(answered.lines(out)) == 8 * 6
+    assert answered.differences(cell, out) == []
 
 
 def test_aqua_is_read_against_chance(grid: Workflow) -> None:

@@ -13,12 +13,9 @@ import pytest
 
 from dpc.config.stages import VERSIONS
 from dpc.storage import tables
-from tests.support.workflow import SMALLEST, Workflow, overlay
+from tests.support.workflow import SMALLEST, TIMES, Workflow, overlay
 
 pytestmark = pytest.mark.long
-
-TIMES = {"seconds", "batch"}
-"""Columns that say how a run went, not what it found."""
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +98,20 @@ def test_what_an_oracle_shares_with_other_plans_is_made_once(study: Workflow) ->
     planned = tables.read(cell(study) / "plans/oracles.parquet", "plans")
     asked = planned[(planned["plan"] == "oracle_trigger") & planned["fired"]]
     assert set(zip(asked["problem_id"], asked["edit_id"], strict=True)) <= made["test"]
+
+
+def test_the_cost_table_gives_every_part_of_a_plan(study: Workflow) -> None:
+    costs = pd.read_csv(study.folder / "results/tables/cost.csv").set_index("plan")
+    parts = [name for name in costs if name.startswith("seconds_")]
+    assert len(parts) == 4
+    assert costs[parts].sum(axis=1).to_numpy() == pytest.approx(costs["seconds"].to_numpy(), rel=1e-3)
+    assert (costs["memory_gb"] > 0.1).all()
+    assert (costs.loc[["prompt_tuning", "no_prompt"], parts[1:]] == 0).all().all()
+    assert (costs.loc[["dpc", "entropy_trigger"], "seconds_trigger"] > 0).all(), "measured for all, fired or not"
+    assert costs.loc["dpc", "seconds_trigger"] == costs.loc["random_trigger", "seconds_trigger"]
+    always = costs.loc["always"]
+    assert always["seconds_location"] > costs.loc["dpc", "seconds_trigger"], "without a trigger, all of saliency"
+    assert always["tokens_regeneration"] > 0
 
 
 def test_plans_that_change_nothing_reproduce_prompt_tuning(study: Workflow) -> None:
@@ -201,12 +212,12 @@ def test_shards_and_batch_sizes_change_no_row(study: Workflow, tmp_path: Path) -
     split.run("evaluation", change=change)
     folders = [cell(w) for w in (study, split)]
     for name, pattern in (("generations", "generations"), ("regenerations", "regenerations/test")):
-        pair = [tables.read(sorted(f.glob(f"{pattern}/*.parquet")), name).drop(columns=list(TIMES)) for f in folders]
-        assert_same_rows(*pair, rtol=0)
+        pair = [tables.read(sorted(f.glob(f"{pattern}/*.parquet")), name) for f in folders]
+        assert_same_rows(*(rows.drop(columns=["seconds", "batch"]) for rows in pair), rtol=0)
     pair = [tables.read(sorted(f.glob("saliency/*.parquet")), "saliency") for f in folders]
-    assert_same_rows(*pair, rtol=2e-3)
-    outcomes = [tables.read(f / "evaluation/outcomes.parquet", "outcomes").drop(columns=["seconds"]) for f in folders]
-    assert_same_rows(*(blind(o) for o in outcomes), rtol=0)
+    assert_same_rows(*(rows.drop(columns="seconds") for rows in pair), rtol=2e-3)
+    outcomes = [tables.read(f / "evaluation/outcomes.parquet", "outcomes") for f in folders]
+    assert_same_rows(*(blind(o.drop(columns=[c for c in o if c in TIMES])) for o in outcomes), rtol=0)
 
 
 @pytest.mark.proof

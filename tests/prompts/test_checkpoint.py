@@ -76,6 +76,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
     """Return a function that has `act` done at step `number` of a process (from 1) and lists the losses of steps."""
     epoch, add = time.gmtime(0), Progress.add
     monkeypatch.setattr("time.gmtime", lambda *_: epoch)
+    monkeypatch.setattr("dpc.storage.provenance.peak_gb", lambda: 0.0)
 
     def arrange(number: int = 0, act: Callable[[], None] = lambda: None) -> list[float]:
         losses: list[float] = []

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from dpc.analysis.studies.outcomes import COSTS
 from dpc.config.methods import Act
 from dpc.config.settings import Corrupt, Figures, Flow, Locate, Saliency, Statistics, Trigger
 from dpc.config.slices import FiguresStage
@@ -62,7 +63,7 @@ def settings(kind=FiguresStage, **changes):
 
 def table(path, name, rows):
     """Write and read rows as the stages do, so that nothing is drawn that the schema would refuse."""
-    tables.write(path, name, rows, {})
+    tables.write(path, name, rows, {"peak_gb": 0.5})
     return path
 
 
@@ -95,6 +96,8 @@ def outcome(number, plan, right, fired, real, text, candidate=-1):
         "stop_reason": "end",
         "tokens": 20 + number % 7,
         "seconds": 0.01,
+        **dict.fromkeys(COSTS, 0.0025),
+        "tokens_regeneration": 3,
         "grader": "1",
     }
 
@@ -127,6 +130,9 @@ def evaluation_rows(rng, questions=40, plans=(*PLANS, "oracle_token")):
                 "truncated": 1,
                 "tokens": 20 + 10 * rng.random(),
                 "seconds": 0.01 * rng.random(),
+                **{name: 0.001 * rng.random() for name in COSTS},
+                "tokens_regeneration": 5 * rng.random(),
+                "memory_gb": 1 + rng.random(),
                 "note": "",
             }
         )

@@ -131,6 +131,7 @@ def saliency_row(
         "row_attention": by_row(places.p),
         "attention_question": by_column(places.q_rows),
         "attention_rationale": by_column(places.r_rows),
+        "seconds": [float(len(maps_LSS) - layer) for layer in range(len(maps_LSS))],
     }
 
 

@@ -14,8 +14,11 @@ from typing import Any
 import yaml
 
 from dpc.pipeline.cluster.warm import VARIABLE
+from dpc.storage.columns import SCHEMAS
 from tests.support.paths import ROOT
 
+TIMES = {"batch", "memory_gb", *(name for schema in SCHEMAS.values() for name in schema if name.startswith("seconds"))}
+"""Columns of all tables that say how a run went, not what it found."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 QUIET_SECONDS = 0.147

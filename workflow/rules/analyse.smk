@@ -85,6 +85,7 @@ rule evaluate:
         act=shards_of("act_generations") if ACT else [],
         regenerations=shards_of("regenerations", *EVALUATED),
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
+        flow=f"{CELL}/flow.parquet",
         verdicts=[
             f"{R}/{{model}}/{{dataset}}/verdicts/test.parquet",
             *verdicts("test", "base", *(["act"] if ACT else []), *EVALUATED),
@@ -107,7 +108,8 @@ rule evaluate:
         '"$DPC_PYTHON" -m dpc evaluate --settings {params.settings:q} --plans {input.plans:q} '
         "--unprompted {input.unprompted:q} --generations {input.generations:q} --act {input.act:q} "
         "--regenerations {input.regenerations:q} --verdicts {input.verdicts:q} "
-        "--questions {input.questions:q} --outcomes {output.outcomes:q} --out {output.summary:q} --log {log:q}"
+        "--questions {input.questions:q} --flow {input.flow:q} --outcomes {output.outcomes:q} --out {output.summary:q} "
+        "--log {log:q}"
 
 
 rule gather_evidence:

@@ -6,7 +6,7 @@ Formulas: docs/methods.md, steps 3 and 4, choices D7 to D20 (`docs/choices.md`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,4 +234,11 @@ def _derived(row: Any, flow: Flow, locate: Locate) -> dict[str, Any]:
         "attention": float(instance.row_attention_LT[list(deep)].mean()),
         "band_log_ratio": band_log_ratio(instance),
         **late_flow(instance, flow),
+        **_seconds(row.seconds, shallow, deep),
     }
+
+
+def _seconds(of_layer: Sequence[float], shallow: range, deep: range) -> dict[str, float]:
+    """Return what reading the deep layers took, and the shallow ones behind them: the last layer is read first."""
+    trigger = float(of_layer[deep.start])
+    return {"seconds_trigger": trigger, "seconds_location": max(0.0, float(of_layer[shallow.start]) - trigger)}

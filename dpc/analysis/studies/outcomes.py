@@ -30,6 +30,8 @@ UNCHANGED = "the prompt changes no answer"
 WITHOUT_PROMPT = "no_prompt"
 """The plan that tells which questions the prompt broke."""
 
+STAGES_OWN = ("ineligible", "memory_gb")
+"""Columns of table `evaluation` that do not come from outcomes."""
 _KEY = ["problem_id", "edit_id"]
 _MAKER = {BASE: "generate_base", UNPROMPTED: "generate_unprompted", ACT: "generate_act"}
 
@@ -62,25 +64,25 @@ def judged(generations: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def outcomes(
-    plans: pd.DataFrame, store: pd.DataFrame, questions: pd.DataFrame, one_pass: Collection[str]
+    plans: pd.DataFrame,
+    store: pd.DataFrame,
+    questions: pd.DataFrame,
+    measured: pd.DataFrame,
+    one_pass: Collection[str],
+    triggered: Collection[str],
 ) -> pd.DataFrame:
     """Return what every plan comes to: table `outcomes`, one row per row of `plans`, in their order.
 
     `store` holds graded generations (see `grade`): unprompted, base and regenerated ones. A row that fired takes the
     generation of its edit, one that did not takes the base generation. Plans in `one_pass` decide without a
-    look at the base rationale; rows of all others that fire cost its tokens and seconds too. Raises DpcError
-    if a generation or a question is missing or stands there twice.
+    look at the base rationale; rows of all others that fire cost its tokens and seconds too. Plans in `triggered` cost
+    a trigger for every question. `measured` has the seconds of saliency (`seconds_trigger`, `seconds_location`) by
+    problem_id. Raises DpcError if a generation or a question is missing or stands there twice.
     """
-    rows = plans[["problem_id", "plan", "candidate", "fired", "edit_id"]].reset_index(drop=True)
-    rows["edit_id"] = rows["edit_id"].where(rows["fired"], BASE)
     sized = store.drop(columns="token_ids").assign(tokens=store["token_ids"].map(len).astype("int64"))
-    rows = _generated(rows, sized)
+    rows = taken(plans, sized)
     rows["question"] = per_problem(rows["problem_id"], questions, "question", "questions")
-    looked = rows["fired"] & ~rows["plan"].isin(list(one_pass))
-    base = sized[sized["edit_id"] == BASE]
-    for column in ("tokens", "seconds"):
-        first = per_problem(rows.loc[looked, "problem_id"], base, column, "base generations")
-        rows[column] += first.reindex(rows.index, fill_value=0).astype(rows[column].dtype)
+    rows = _costed(rows, sized[sized["edit_id"] == BASE], measured, one_pass, triggered)
     return rows[list(tables.SCHEMAS["outcomes"])]
 
 
@@ -94,6 +96,42 @@ def is_unchanged(store: pd.DataFrame) -> bool:
     return len(under) > 0 and under.equals(without)
 
 
+COSTS = ("seconds_generation", "seconds_trigger", "seconds_location", "seconds_regeneration")
+
+
+def _costed(
+    rows: pd.DataFrame,
+    base: pd.DataFrame,
+    measured: pd.DataFrame,
+    one_pass: Collection[str],
+    triggered: Collection[str],
+) -> pd.DataFrame:
+    """Return `rows`, whose tokens and seconds are those of the answer taken, with what all parts cost, and each.
+
+    A plan that answers again has read the base rationale, and measured saliency on it: as a trigger for every question,
+    fired or not, or, without a trigger, to locate a vector. One that tries every vector locates none.
+    """
+    again = rows["fired"] & ~rows["plan"].isin(list(one_pass))
+    is_triggered, locates = rows["plan"].isin(list(triggered)), again & (rows["candidate"] < 0)
+    first = {name: _where(again, rows, base, name, "base generations") for name in ("tokens", "seconds")}
+    trigger = _where(is_triggered | locates, rows, measured, "seconds_trigger", "flow")
+    location = _where(locates, rows, measured, "seconds_location", "flow")
+    costs = {
+        "seconds_generation": first["seconds"].where(again, rows["seconds"]),
+        "seconds_trigger": trigger.where(is_triggered, 0.0),
+        "seconds_location": location + trigger.mask(is_triggered, 0.0),
+        "seconds_regeneration": rows["seconds"].where(again, 0.0),
+        "tokens_regeneration": rows["tokens"].where(again, 0),
+    }
+    rows = rows.assign(**costs, tokens=rows["tokens"] + first["tokens"].astype(rows["tokens"].dtype))
+    return rows.assign(seconds=rows[list(COSTS)].sum(axis=1))
+
+
+def _where(is_wanted: pd.Series[bool], rows: pd.DataFrame, table: pd.DataFrame, column: str, name: str) -> Any:
+    """Return `column` of `table` for the rows that want it, 0 for the others."""
+    return per_problem(rows.loc[is_wanted, "problem_id"], table, column, name).reindex(rows.index, fill_value=0)
+
+
 def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[str]) -> pd.DataFrame:
     """Return table `evaluation`: one row per plan, in the order in which plans first appear.
 
@@ -101,8 +139,8 @@ def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[
     `prompt_tuning`. A trigger is judged against "prompt tuning was wrong" and "the prompt broke it" (right
     under `no_prompt`, read leniently, wrong under `prompt_tuning`); nan without `no_prompt` and for plans in
     `one_pass`. A plan with candidates is an upper bound over a sample of wrong questions, see `_upper_bound`.
-    Column `ineligible` is not in the outcomes: the stage adds it. Raises DpcError if `prompt_tuning` is missing,
-    or a plan has another set of questions.
+    Columns `ineligible` and `memory_gb` are not in the outcomes: the stage adds them. Raises DpcError if
+    `prompt_tuning` is missing, or a plan has another set of questions.
     """
     if outcomes.empty:
         return tables.empty("evaluation")
@@ -118,7 +156,7 @@ def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[
         else:
             row = _plain(_by_question(group, reference), reference, settings, triggered=plan not in one_pass)
         rows.append({"plan": plan, "questions": len(reference.base), **reference.counts(), **row})
-    return pd.DataFrame(rows, columns=[name for name in tables.SCHEMAS["evaluation"] if name != "ineligible"])
+    return pd.DataFrame(rows, columns=[name for name in tables.SCHEMAS["evaluation"] if name not in STAGES_OWN])
 
 
 @dataclass(frozen=True)
@@ -173,8 +211,7 @@ def _plain(rows: pd.DataFrame, reference: _Reference, settings: Statistics, trig
         "fire_rate": float(rows["fired"].mean()),
         **_trigger(rows["fired"], reference, triggered),
         "truncated": int((rows["stop_reason"] == "length").sum()),
-        "tokens": float(rows["tokens"].mean()),
-        "seconds": float(rows["seconds"].mean()),
+        **{name: float(rows[name].mean()) for name in ("tokens", "tokens_regeneration", "seconds", *COSTS)},
         "note": share.note,
     }
 
@@ -211,6 +248,8 @@ def _upper_bound(group: pd.DataFrame, reference: _Reference, settings: Statistic
         "truncated": int((tried["stop_reason"] == "length").sum()),
         "tokens": _scaled(base["tokens"], base["correct"], _cost(tried, start, "tokens")),
         "seconds": _scaled(base["seconds"], base["correct"], _cost(tried, start, "seconds")),
+        **{name: _scaled(base[name], base["correct"], start[name]) for name in COSTS},
+        **{name: _scaled(base[name], base["correct"], tried.groupby("problem_id")[name].sum()) for name in _AGAIN},
         "note": f"upper bound, from {sample}; interval for these test questions",
     }
 
@@ -229,6 +268,7 @@ def _cost(tried: pd.DataFrame, start: pd.DataFrame, column: str) -> pd.Series[An
     return grouped.sum() - (grouped.size() - 1) * start[column]
 
 
+_AGAIN = ("seconds_regeneration", "tokens_regeneration")
 _TRIGGER = ("precision_wrong", "recall_wrong", "precision_broken", "recall_broken")
 
 
@@ -249,8 +289,13 @@ def _precision_recall(fired: pd.Series[bool], target: pd.Series[bool]) -> tuple[
     return precision, recall
 
 
-def _generated(rows: pd.DataFrame, sized: pd.DataFrame) -> pd.DataFrame:
-    """Return `rows` with the generation that each takes from the store."""
+def taken(plans: pd.DataFrame, sized: pd.DataFrame) -> pd.DataFrame:
+    """Return the decisions of `plans`, each with the generation that it takes: its edit's where it fired, else base.
+
+    Raises DpcError if a generation is missing or stands there twice.
+    """
+    rows = plans[["problem_id", "plan", "candidate", "fired", "edit_id"]].reset_index(drop=True)
+    rows["edit_id"] = rows["edit_id"].where(rows["fired"], BASE)
     twice = sized[sized.duplicated(_KEY)]
     if len(twice):
         problem, edit = twice.iloc[0][_KEY]

@@ -8,7 +8,7 @@ Axes: B batch, S position, K prefix position, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -52,19 +52,19 @@ def _scores(
     lm: LanguageModel, batch: RightPadded, recorder: Recorder, prefix: Prefix
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return NLL and entropy at every rationale token, on a graph that begins at the recorder's first row."""
-    embeds_BSD, first = batch.embeds_BSD.detach(), recorder.graph_start
-    if first > batch.question_start:
-        recorder.given = _given(lm, embeds_BSD[:, :first].contiguous())
-    elif first > 0:  # all rows have the same prompt
-        recorder.given = prefix.given(embeds_BSD[:1, :first], partial(_given, lm))
+    embeds_BSD, first, start = batch.embeds_BSD.detach(), recorder.graph_start, batch.question_start
+    if min(first, start) > 0:  # all rows have the same prompt
+        recorder.given = prefix.given(embeds_BSD[:1, : min(first, start)], partial(_given, lm))
+    if first > start:
+        recorder.given = _given(lm, embeds_BSD[:, start:first].contiguous(), recorder.given)
     hidden_BSD = behind(lm, embeds_BSD, first)
     return rationale_scores(lm, batch, hidden_BSD, first)
 
 
 @torch.no_grad()
-def _given(lm: LanguageModel, embeds_BSD: Tensor) -> list[Given]:
-    """Return every layer's keys and values of what goes before the graph."""
-    return before(lm, embeds_BSD)
+def _given(lm: LanguageModel, embeds_BSD: Tensor, given: Sequence[Given] = ()) -> list[Given]:
+    """Return every layer's keys and values of what goes before the graph: `given` ones, and those behind them."""
+    return before(lm, embeds_BSD, given)
 
 
 def measure(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dpc.lm.clock import Clock
 from dpc.lm.finite import check_finite
 from dpc.lm.layout import RightPadded
 from dpc.lm.saliency.attention import Given, Tile, wide
@@ -60,11 +61,13 @@ class Reduced:
     """Plain attention A to the prompt: sum over its columns, mean over heads; rows measured only."""
     attention_BLRN: Tensor
     """The same summed over row groups for each prompt column; question: nan for `rationale`."""
+    seconds_BL: Tensor
+    """A row's share of the seconds from the beginning to the end of a layer's reading, the last layer's first."""
 
     @classmethod
     def joined(cls, parts: Sequence[Reduced]) -> Reduced:
         """Return the parts of one batch, one behind the other."""
-        tensors = ("groups_BLhSG", "prompt_BLhRN", "band_BhSN", "attention_BLS", "attention_BLRN")
+        tensors = ("groups_BLhSG", "prompt_BLhRN", "band_BhSN", "attention_BLS", "attention_BLRN", "seconds_BL")
         found: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}
         found["full_BhSS"] = tuple(torch.cat(maps) for maps in zip(*(part.full_BhSS for part in parts), strict=True))
         for name in ("nll", "entropy"):
@@ -98,6 +101,7 @@ class Recorder:
         self.full_BhSS = tuple(new(size, kept, length, length) for _ in request.full)
         self.leaf = new(())
         """The first measured layer's queries: where the graph begins."""
+        self.clock, self.marks = Clock(self.device), dict[int, Any]()
         self.given: Sequence[Given] = ()
         """Per layer, what goes before the graph; empty where nothing does."""
 
@@ -135,6 +139,7 @@ class Recorder:
         if layer in self.request.band:
             self.band_BhSN[b, :, rows, vectors] += flow_bhQN
         self._add_whole_rows(layer, tile, rows, signed_bHQK)
+        self.marks[layer] = self.clock.mark()
 
     def _prompt_in(self, columns: slice) -> tuple[slice, slice]:
         """Return the prompt's columns among `columns`, and which vectors they are; empty where there are none."""
@@ -181,7 +186,15 @@ class Recorder:
             entropy=entropy,
             attention_BLS=self.attention_BLS,
             attention_BLRN=self.attention_BLRN,
+            seconds_BL=self._seconds(),
         )
+
+    def _seconds(self) -> Tensor:
+        size, layers = self.attention_BLS.shape[:2]
+        seconds_L = torch.zeros(layers)
+        for layer, mark in self.marks.items():
+            seconds_L[layer] = self.clock.seconds(mark)
+        return (seconds_L / size).expand(size, layers)
 
 
 def _column_groups(batch: RightPadded, prompt: slice, cuts: list[tuple[int, int]], empty_BSG: Tensor) -> Tensor:

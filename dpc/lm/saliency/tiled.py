@@ -5,7 +5,7 @@ Axes: B batch, H head, J key-value head, S position, Q query row, K key column, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -78,15 +78,29 @@ def tiled(lm: LanguageModel, passage: Callable[[int], Passage]) -> Iterator[None
         lm.model.set_attn_implementation(before)
 
 
-def before(lm: LanguageModel, embeds_BSD: Tensor) -> list[Given]:
-    """Return every layer's keys and values of what goes before: what later rows are given."""
+def before(lm: LanguageModel, embeds_BSD: Tensor, given: Sequence[Given] = ()) -> list[Given]:
+    """Return every layer's keys and values of what goes before: what later rows are given.
+
+    What stands in front of these rows is `given` (one row for all, or one each), and comes back with them.
+    """
     from transformers import DynamicCache
 
     cache = DynamicCache()  # without the model's config no layer forgets what is outside its window
-    position_1S = torch.arange(embeds_BSD.shape[1], device=embeds_BSD.device)[None]
-    with tiled(lm, lambda layer: Passage()):
+    first = given[0][0].shape[2] if given else 0
+    position_1S = torch.arange(first, first + embeds_BSD.shape[1], device=embeds_BSD.device)[None]
+    with tiled(lm, lambda layer: Passage(given=given[layer] if given else None)):
         lm.model.get_decoder()(inputs_embeds=embeds_BSD, position_ids=position_1S, past_key_values=cache)
-    return [(kept.keys, kept.values) for kept in cache.layers]
+    own = [(kept.keys, kept.values) for kept in cache.layers]
+    return [_joined(*both) for both in zip(given, own, strict=True)] if given else own
+
+
+def _joined(given: Given, own: Given) -> Given:
+    """Return keys and values of columns that are given, and of those behind them."""
+    key, value = (
+        torch.cat([before_JKD.expand(len(own_BJKD), -1, -1, -1), own_BJKD], 2)
+        for before_JKD, own_BJKD in zip(given, own, strict=True)
+    )
+    return key, value
 
 
 def behind(lm: LanguageModel, embeds_BSD: Tensor, first: int) -> Tensor:

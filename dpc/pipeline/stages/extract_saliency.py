@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from dpc.config.execution import Execution
+from dpc.config.kinds import Layers
 from dpc.config.layers import layer_range
 from dpc.config.slices import ExtractExemplarsStage, ExtractSaliencyStage
 from dpc.config.stages import stage
@@ -27,10 +30,24 @@ if TYPE_CHECKING:
     from dpc.lm.saliency.measuring import Prefix
     from dpc.lm.saliency.recorder import Reduced
 
-STAGE = stage(version=6, rate="saliency", shards="saliency")
+STAGE = stage(version=7, rate="saliency", shards="saliency")
 
 STEP_END_TOKENS = 4
 """A step end reaches over so many tokens at most."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of saliency is measured."""
+
+    name: str
+    """For lines of progress."""
+    layers: Layers = "all"
+    rows: Literal["all", "rationale"] = "all"
+    """`rationale`: rows that predict rationale tokens."""
+
+
+EVERYTHING = Part("saliency")
 
 
 def run(
@@ -55,24 +72,36 @@ def run(
     kept = Store(store, "saliency", context("extract_saliency", settings, model, prompt, texts), execution)
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        from dpc.lm import models
-        from dpc.lm.batches import in_batches
-        from dpc.lm.saliency import measuring as saliency
-        from dpc.prompts import soft_prompt
-
-        lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-        prompt_ND = soft_prompt.load(prompt, lm)
-        measure = partial(
-            measure_rows, lm, settings, prompt_ND, execution.checkpoint_activations, prefix=saliency.Prefix()
-        )
-        with progress(len(left), "saliency", "question") as bar:
-            for batch, found in in_batches(longest_first(lm, left), execution.batch_size.saliency, measure):
-                bar.add(len(batch))
-                yield pd.DataFrame(found)
+        return measured(settings, model, prompt, left, execution)
 
     table, device = kept.complete(rows, make)
     tables.write(out, "saliency", table, provenance("extract_saliency", settings, model=model, device=device))
     kept.remove()
+
+
+def measured(
+    settings: ExtractSaliencyStage,
+    model: Path,
+    prompt: Path,
+    left: pd.DataFrame,
+    execution: Execution,
+    part: Part = EVERYTHING,
+) -> Iterator[pd.DataFrame]:
+    """Yield rows of table `saliency` for the rows of `joined` that are left, batch by batch."""
+    from dpc.lm import models
+    from dpc.lm.batches import in_batches
+    from dpc.lm.saliency import measuring as saliency
+    from dpc.prompts import soft_prompt
+
+    lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
+    prompt_ND = soft_prompt.load(prompt, lm)
+    measure = partial(
+        measure_rows, lm, settings, prompt_ND, execution.checkpoint_activations, prefix=saliency.Prefix(), part=part
+    )
+    with progress(len(left), part.name, "question") as bar:
+        for batch, found in in_batches(longest_first(lm, left), execution.batch_size.saliency, measure):
+            bar.add(len(batch))
+            yield pd.DataFrame(found)
 
 
 def joined(questions: Path, generations: list[Path]) -> pd.DataFrame:
@@ -141,31 +170,43 @@ def measure_rows(
     is_checkpointed: bool,
     rows: Sequence[Any],
     prefix: Prefix | None = None,
+    part: Part = EVERYTHING,
 ) -> list[dict[str, Any]]:
     """Return rows of table `saliency` for one batch of `longest_first`'s rows, all under one prompt.
 
-    Batches of one prompt may share a `prefix`.
+    Batches of one prompt may share a `prefix`. What `part` leaves out is 0, or nan where it is a sum over rows.
     """
     from dpc.lm.layout import layout_of
     from dpc.lm.saliency import measuring as saliency
     from dpc.lm.saliency.recorder import Request
 
+    began = time.perf_counter()
     batch = lay_out(lm, settings, prompt_ND, rows)
     steps = [steps_of(lm, settings.task, ids) for ids in batch.rationale_ids]
     starts = [loss_start(lm, settings, ids) for ids in batch.rationale_ids]
-    band = layer_range(settings.saliency.band, lm.model.config.num_hidden_layers)
-    request = Request(head_reduce=settings.saliency.head_reduce, band=band, checkpoint=is_checkpointed)
+    depth = lm.model.config.num_hidden_layers
+    request = Request(
+        head_reduce=settings.saliency.head_reduce,
+        layers=layer_range(part.layers, depth),
+        rows=part.rows,
+        band=layer_range(settings.saliency.band, depth),
+        checkpoint=is_checkpointed,
+    )
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
     reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request, prefix)
-    start = order.prompt_start()
-    return [_row(rows[b], batch, b, start, steps[b], cuts[b], reduced) for b in range(len(rows))]
+    start, pass_B = order.prompt_start(), reduced.seconds_BL.amax(1)
+    aside = (time.perf_counter() - began - float(pass_B.sum())) / len(rows)
+    return [
+        _row(rows[b], batch, b, start, steps[b], cuts[b], reduced) | {"seconds": _flat(reduced.seconds_BL[b] + aside)}
+        for b in range(len(rows))
+    ]
 
 
 def _row(
     row: Any, batch: RightPadded, b: int, start: int, steps: list[int], cut: tuple[int, int], reduced: Reduced
 ) -> dict[str, Any]:
-    """Return one question's row of table `saliency`."""
+    """Return one question's row of table `saliency`, but for the seconds it took."""
     from dpc.lm.saliency.recorder import GROUPS
 
     positions = batch.predicting_rows(b)

@@ -24,7 +24,7 @@ from dpc.storage.store import Store, context
 if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
 
-STAGE = stage(version=5, rate="saliency")
+STAGE = stage(version=6, rate="saliency")
 
 SPLIT = "calibration"
 

@@ -17,6 +17,7 @@ from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
 from dpc.tasks.base import GeneratedTask
 from dpc.tasks.dataset import Cut, read_splits
+from dpc.tasks.formats import fill
 from dpc.tasks.splits import NAMES, Question, cut_splits
 
 STAGE = stage(version=4)
@@ -89,8 +90,7 @@ def _question_rows(splits: dict[str, list[Question]], template: str) -> pd.DataF
             "problem_id": question.problem_id,
             "split": name,
             "question": question.problem.question,
-            # Not str.format: templates and questions may hold other braces.
-            "prompt_text": template.replace("{question}", question.problem.question),
+            "prompt_text": fill(template, question.problem.question),
             "source": question.source,
         }
         for name, split in splits.items()

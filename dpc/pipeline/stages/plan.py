@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,18 @@ STAGE = stage(version=4)
 def run(settings: PlanStage, *, flow: Path, thresholds: Path, act_heads: Path | None = None, out: Path) -> None:
     """Write table `plans` for the test split; `act_heads` is given where plan `act` is made."""
     rows = (row for row in tables.scan(flow, "flow") if row.split == "test")
+    inputs = inputs_of(settings, rows, thresholds, act_heads)
+    never, least = int((~inputs.readings["eligible"]).sum()), settings.trigger.min_tokens
+    log.info("%d of %d questions never fire: fewer than %d tokens, or no answer", never, len(inputs.readings), least)
+    table = make(settings.plans, "test", inputs)
+    log.info("questions fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())
+    tables.write(out, "plans", table, provenance("plan", settings))
+
+
+def inputs_of(settings: PlanStage, rows: Iterable[Any], thresholds: Path, act_heads: Path | None = None) -> Inputs:
+    """Return what plans look at: readings of the rows of table `flow`, and what calibration fitted."""
     fitted = tables.read(thresholds, "thresholds").iloc[0]
-    inputs = Inputs(
+    return Inputs(
         readings=reading.readings(rows, settings.trigger, settings.locate, of_row(fitted)),
         trigger=settings.trigger,
         corrupt=settings.corrupt,
@@ -34,11 +45,6 @@ def run(settings: PlanStage, *, flow: Path, thresholds: Path, act_heads: Path | 
         act_heads=_switched_on(act_heads),
         **_fitted(fitted),
     )
-    never, least = int((~inputs.readings["eligible"]).sum()), settings.trigger.min_tokens
-    log.info("%d of %d questions never fire: fewer than %d tokens, or no answer", never, len(inputs.readings), least)
-    table = make(settings.plans, "test", inputs)
-    log.info("questions fired: %s", table.groupby("plan", sort=False)["fired"].sum().to_dict())
-    tables.write(out, "plans", table, provenance("plan", settings))
 
 
 def _fitted(row: pd.Series[Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dpc.pipeline.progress import progress
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 
-STAGE = stage(version=1)
+STAGE = stage(version=2)
 
 
 def run(settings: ReadFlowStage, *, saliency: list[Path], generations: list[Path], out: Path) -> None:
@@ -26,7 +26,8 @@ def run(settings: ReadFlowStage, *, saliency: list[Path], generations: list[Path
     """
     made = tables.read(generations, "generations", ["problem_id", "extracted"])
     rows = derive(tables.scan(saliency, "saliency"), made, settings.flow, settings.locate)
-    tables.write(out, "flow", _frames(rows, len(made)), provenance("read_flow", settings))
+    peak = max(tables.peak_gb(file) for file in saliency)
+    tables.write(out, "flow", _frames(rows, len(made)), provenance("read_flow", settings, saliency_peak_gb=peak))
 
 
 def _frames(rows: Iterator[dict[str, Any]], count: int) -> Iterator[pd.DataFrame]:

@@ -28,17 +28,29 @@ def run(settings: RenderStage, *, model: Path, problems: Path, tuning: Path, que
     """
     asked, gold = tables.read(problems, "questions"), tables.read(tuning, "gold")
     form = settings.format
-    shown = gold.head(form.shots).merge(asked, on="problem_id", validate="one_to_one")
-    if len(shown) < form.shots or len(gold) == len(shown):
-        raise DpcError(f"found {len(gold)} tuning questions, expected more than the {form.shots} of `shots`; lower it")
-    shots: list[Shot] = list(zip(shown["question"], shown["rationale"], strict=True))
-    chat = chat_of(model, settings.bos) if form.chat else None
+    shown = worked_examples(asked, gold, form.shots)
     rest = asked[~asked["problem_id"].isin(shown["problem_id"])]
-    texts = pd.Series([render(text, form, shots, chat) for text in rest["question"]], rest.index, dtype=object)
     footer = provenance(
         "render_questions", settings, model=model if form.chat else None, shots=list(shown["problem_id"])
     )
+    texts = rendered(rest["question"], settings, shown, model)
     tables.write(questions, "questions", rest.assign(prompt_text=texts), footer)
+
+
+def worked_examples(asked: pd.DataFrame, gold: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return the first `count` rows of table `gold` of the tuning split, with their questions."""
+    shown = gold.head(count).merge(asked, on="problem_id", validate="one_to_one")
+    if len(shown) < count or len(gold) == len(shown):
+        raise DpcError(f"found {len(gold)} tuning questions, expected more than the {count} of `shots`; lower it")
+    return shown
+
+
+def rendered(questions: pd.Series[str], settings: RenderStage, shown: pd.DataFrame, model: Path) -> pd.Series[str]:
+    """Return what the model reads for each question, behind the worked examples `shown`."""
+    form = settings.format
+    shots: list[Shot] = list(zip(shown["question"], shown["rationale"], strict=True))
+    chat = chat_of(model, settings.bos) if form.chat else None
+    return pd.Series([render(text, form, shots, chat) for text in questions], questions.index, dtype=object)
 
 
 def chat_of(folder: Path, bos: Bos) -> Callable[[list[Message]], str]:

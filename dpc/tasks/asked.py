@@ -1,0 +1,50 @@
+"""Questions without gold: rows that a dataset's task reads, or a text with one question a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dpc.errors import DpcError
+from dpc.tasks.base import Task
+from dpc.tasks.fields import Row
+from dpc.tasks.rows import lines_of, read_rows
+
+TEXT = ".txt"
+MOST_NAMED = 20
+
+
+def read_questions(task: Task, path: Path) -> list[tuple[str, str]]:
+    """Return the source (`mine.jsonl:3`) and the text of every question in a JSONL, Parquet or text file, in order.
+
+    Gold may stand in the rows and is not read. Raises DpcError that names every row that is no question, and as
+    `read_rows` does.
+    """
+    questions, bad = list[tuple[str, str]](), list[tuple[str, DpcError]]()
+    for source, row in _rows(task, path):
+        try:
+            questions.append((source, task.question(row)))
+        except DpcError as error:
+            bad.append((source, error))
+    if bad:
+        raise DpcError(f"{path.with_name(bad[0][0])}: {bad[0][1]}{also([source for source, _ in bad])}")
+    return questions
+
+
+def also(sources: list[str]) -> str:
+    """Return what names the rows behind the first one in an error: nothing where there is no other."""
+    named = ", ".join(sources[1:MOST_NAMED]) + f" and {len(sources) - MOST_NAMED} more" * (len(sources) > MOST_NAMED)
+    return f" (and so are {named})" if named else ""
+
+
+def _rows(task: Task, path: Path) -> Iterator[tuple[str, Row]]:
+    if not path.is_file():
+        raise DpcError(f"{path}: no such file; expected questions as .jsonl, .parquet or .txt")
+    if path.suffix.lower() != TEXT:
+        yield from read_rows(path)
+        return
+    number = 0
+    for number, line in lines_of(path):
+        yield f"{path.name}:{number}", {task.FACTS.asked_in: line}
+    if not number:
+        raise DpcError(f"{path}: found no questions; expected one a line")
