@@ -36,7 +36,7 @@ unit: .venv/test
 proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole studies
 	$(PYTEST) -m proof
 
-bench: .venv/test  ## measure speed and memory against the usual ways (about two hours): docs/benchmarks.md; BENCH="--only scale"
+bench: .venv/test  ## measure speed and memory against the usual ways (over an hour, 11 GB of disk): docs/benchmarks.md; BENCH="--only scale"
 	$(BIN)/python -m benchmarks $(BENCH)
 
 resume: .venv/study  ## go on with a run whose Snakemake was killed (docs/cluster.md); RESUME="results/paper --cancel"

@@ -14,10 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
-
-from benchmarks.decoding import LAYOUT, arguments, count_down, requests
-from benchmarks.models import llama, with_words
+from benchmarks import models
+from benchmarks.decoding import LAYOUT, arguments, requests
 from dpc.lm.batches import in_batches
 from dpc.lm.decoding import Generated, Limits, Request, generate
 from dpc.lm.layout import right_padded
@@ -73,10 +71,7 @@ def _corrupted(
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return seconds in all and of each part; tokens show that all methods answered alike."""
-    torch.set_num_threads(args.threads)
-    model = llama(args.layers, args.heads, args.width, args.feed_forward, args.vocabulary)
-    count_down(model, args.steps)
-    lm = with_words(model)
+    lm = models.ours(args, counts_down=True)
     asked, seconds, cpu_seconds = requests(lm, args), {}, {}
 
     def timed(part: str, work: Callable[..., Any], *given: Any) -> Any:
@@ -105,7 +100,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = arguments(["prompt_tuning", "dpc"])
-    parser.set_defaults(questions=128, rationale=320, least=256, steps=512, batch=32)
     parser.add_argument("--fired", type=float, default=0.25, help="share of questions answered again")
     parser.add_argument("--saliency-batch", type=int, default=8)
     parser.add_argument("--rows", choices=["all", "rationale"], default="all")
