@@ -5,7 +5,8 @@
 - `prefill`: `lm.decoding.generate` for one new token, as the stages call it: layout, prefix, pieces, cache, head.
 - `decoder`: the decoder's pass over the same padded batch, loaded as users load it, no cache, no head.
 - `step`: the median of the engine's passes of one token a row, none of which has ended.
-- `products`: the matrix products of such a step by themselves: every linear layer on as many rows, and the head.
+- `products`: the matrix products of such a step by themselves: every linear layer on as many rows, and the head; the
+  median of as many calls.
 - `largest`, `allowed`: in MB, the largest allocation in prefill and steps; and the largest of the model's largest
   matrix, the KV cache and 512 MB.
 """
@@ -37,14 +38,14 @@ def _clocks() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def _fastest(work: Callable[[], Any], args: argparse.Namespace) -> Figures:
-    """Return the seconds of the fastest of some calls; the first call is not counted."""
+def _of_calls(work: Callable[[], Any], calls: int, of: Callable[[list[float]], float]) -> Figures:
+    """Return one figure of the seconds of so many calls; a first one is not counted."""
     work()
     clocks = [_clocks()]
-    for _ in range(args.repeats):
+    for _ in range(calls):
         work()
         clocks.append(_clocks())
-    return _between(clocks, min)
+    return _between(clocks, of)
 
 
 def _between(clocks: list[tuple[float, float]], of: Callable[[list[float]], float]) -> Figures:
@@ -63,7 +64,7 @@ def _answer(
 def _prefill(args: argparse.Namespace) -> Figures:
     lm = models.ours(args, counts_down=True)
     asked = requests(lm, args)
-    return _fastest(lambda: _answer(lm, asked, 1), args)
+    return _of_calls(lambda: _answer(lm, asked, 1), args.repeats, min)
 
 
 def _decoder(args: argparse.Namespace) -> Figures:
@@ -71,7 +72,7 @@ def _decoder(args: argparse.Namespace) -> Figures:
     given = left_padded(model, asked_of(model.get_input_embeddings().weight.detach(), args))
     decoder = model.get_decoder()
     with torch.inference_mode():
-        return _fastest(lambda: decoder(**given, use_cache=False), args)
+        return _of_calls(lambda: decoder(**given, use_cache=False), args.repeats, min)
 
 
 def _step(args: argparse.Namespace) -> Figures:
@@ -93,7 +94,7 @@ def _products(args: argparse.Namespace) -> Figures:
     inputs: dict[int, Tensor] = {w.shape[1]: torch.randn(args.questions, w.shape[1]).to(w) for w, _ in weights}
     with torch.inference_mode():
         once = lambda: [nn.functional.linear(inputs[w.shape[1]], w, bias) for w, bias in weights]  # noqa: E731
-        return _fastest(once, argparse.Namespace(repeats=args.steps))
+        return _of_calls(once, args.steps, median)
 
 
 def _largest(args: argparse.Namespace) -> Figures:

@@ -21,8 +21,8 @@ from dpc.errors import DpcError
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "MemoryError", "bad_alloc")
 TIMEOUT_SECONDS = 1800
 PACKAGES = ("torch", "transformers", "peft")
-TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2}
-"""Absolute for losses, relative for checksums."""
+TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1}
+"""Absolute for losses, relative for checksums; 24 layers of random weights make a good deal of bfloat16's rounding."""
 FIELDS = ("seconds", "cpu_seconds", "peak_mb", "tokens", "text", "checksum", "losses")
 """What has a column of its own; the rest of a script's line goes into `more`."""
 
