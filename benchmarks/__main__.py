@@ -75,9 +75,9 @@ def one_round(
 
 def _summary(work: suite.Work, row: dict[str, Any]) -> str:
     sizes = " ".join(f"{name}={value}" for name, value in work.options.items())
-    memory = "" if row["peak_mb"] is None else f", {row['peak_mb']:.0f} MB"
-    time_ = "" if row["seconds"] is None else f"{row['seconds']:.3f} s"
-    measured = f"{time_}{memory}" if row["outcome"] == "ok" else "does not fit"
+    figures = ((row["seconds"], "{:.3f} s"), (row["peak_mb"], "{:.0f} MB"))
+    said = ", ".join(form.format(value) for value, form in figures if value is not None)
+    measured = said if row["outcome"] == "ok" else "does not fit"
     return f"{work.script} {row['method']}: {measured}  ({sizes})"
 
 

@@ -5,7 +5,7 @@
 - `ours`: `lm.decoding.generate`, as the stages that generate call it.
 - `generate`: transformers' `generate` on the same batches, padded on the left, nothing frozen.
 - `plain`, `drafted`: ours without and with drafts, as stage regenerate gives them. A share of the drafts is what the
-  row will say (found before the clock starts), the others hold no token of it.
+  row will say (found before the clock starts), the others only begin like it.
 
 The model counts down (see `benchmarks.models`). Axes: B batch, S position, N prompt vector, D width, T new token.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -33,6 +34,8 @@ from dpc.lm.layout import Layout
 from dpc.lm.models import LanguageModel
 
 LAYOUT = Layout("bos_first", has_bos=True)
+BEGINNING = 0.06
+"""Share of an answer that a wrong draft has in common with it: that of a pretrained 0.5B model's regenerations."""
 Answers = dict[int, list[int]]
 
 
@@ -73,8 +76,9 @@ def _with_drafts(lm: LanguageModel, asked: list[Request], args: argparse.Namespa
     stranger = FIRST + VARIANTS * STEPS
     for i, request in enumerate(asked):
         is_right = int((i + 1) * args.agreement) > int(i * args.agreement)
-        draft = said[i] if is_right else [stranger + t for t in range(len(said[i]))]
-        drafted.append(replace(request, expected_tokens=len(draft), draft=draft if args.method == "drafted" else ()))
+        alike = len(said[i]) if is_right else math.ceil(BEGINNING * len(said[i]))
+        draft = [*said[i][:alike], *range(stranger, stranger + len(said[i]) - alike)]
+        drafted.append(replace(request, expected_tokens=len(draft), draft=draft))
     return drafted
 
 
@@ -113,7 +117,7 @@ def _ours(args: argparse.Namespace) -> tuple[list[Request], Work]:
         return said, {"row_passes": drafting.row_passes, "drafted": drafting.drafted, "accepted": drafting.accepted}
 
     asked = requests(lm, args)
-    return asked if args.method == "ours" else _with_drafts(lm, asked, args), work
+    return _with_drafts(lm, asked, args) if args.method == "drafted" else asked, work
 
 
 def _theirs(args: argparse.Namespace) -> tuple[list[Request], Work]:

@@ -70,7 +70,9 @@ def test_drafts_are_accepted_as_far_as_they_are_right(agreement: float) -> None:
     drafted, plain = (run(decoding, method, *SHORT, "--agreement", str(agreement)) for method in ("drafted", "plain"))
     assert drafted["text"] == plain["text"]
     assert plain["drafted"] == 0
-    assert (drafted["accepted"] > 0) == (agreement > 0)
+    assert drafted["drafted"] > 0
+    assert drafted["accepted"] >= 0.8 * agreement * plain["row_passes"]
+    assert (drafted["accepted"] == 0) == (agreement == 0)  # of answers this short, 6 % are the first token
     assert (drafted["row_passes"] < plain["row_passes"]) == (agreement > 0)
     assert drafted["tokens"] == plain["tokens"]
 
