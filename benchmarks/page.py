@@ -62,7 +62,8 @@ ABOUT = {
     "drafts": "Answers that are probably known are checked in one pass, instead of being made token by token. Here all "
     "of a batch's drafts are what is said, or three quarters of them, or none; the others are like the answer in its "
     "first 6 %, as those of a pretrained 0.5B model were. In float32 "
-    "the texts are the same, token for token; in bfloat16 they are as long.",
+    "the texts are the same, token for token; in bfloat16 they are as long. There random weights make near-ties, which "
+    "another shape of pass decides otherwise: no draft stays right, so only wrong ones are tried.",
     "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "
     "same batches in the same order; losses of every step agree within 0.0001 (bfloat16: 0.1). What is saved is the "
     "prompt's rows, which go through the model once for a batch, and logits and the last layer where no target is.",

@@ -114,15 +114,21 @@ def _passes(shape: str, dtype: str, **more: int) -> list[Pair]:
     return [*pairs, Pair("passes", label, work(100), "largest", "allowed", Targets(memory=1.0))]
 
 
-def _drafts(shape: str, dtype: str, **more: int) -> list[Pair]:
-    """Compare where all drafts are what is said, where three quarters are, and where none holds a word of it."""
-    pairs = []
-    for agreement, most in ((1.0, 0.3), (0.75, None), (0.0, 1.02)):
-        options = {"questions": 16, "batch": 16, "vectors": 100, "rationale": 100, "agreement": agreement}
-        work = Work("decoding", {**options, "shape": shape, "dtype": dtype, **more})
-        label = f"{_label(shape, dtype)}, {agreement:.0%} of drafts right"
-        pairs.append(Pair("drafts", label, work, "drafted", "plain", Targets(time=most)))
-    return pairs
+def _drafts(shape: str, dtype: str, agreement: float, most: float | None, more: Mapping[str, int]) -> Pair:
+    options = {"questions": 8, "batch": 8, "vectors": 100, "rationale": 100, "agreement": agreement}
+    work = Work("decoding", {**options, "shape": shape, "dtype": dtype, **more})
+    label = f"{_label(shape, dtype)}, {agreement:.0%} of drafts right"
+    return Pair("drafts", label, work, "drafted", "plain", Targets(time=most))
+
+
+DRAFTS: tuple[tuple[str, float, float | None], ...] = (
+    ("float32", 1.0, 0.3),
+    ("float32", 0.75, None),
+    ("float32", 0.0, 1.02),
+    ("bfloat16", 0.0, 1.02),
+)
+"""Dtype, share of drafts that are right, target. What is right in bfloat16 hangs on a pass's shape: random weights
+make near-ties of what is said, and a draft that is right token by token is not where it is checked."""
 
 
 def _tuning(shape: str, dtype: str, vectors: int) -> Pair:
@@ -149,7 +155,7 @@ def full() -> Suite:
     pairs = [pair for shape, dtype in of_all for pair in _saliency(shape, dtype, LENGTHS)]
     pairs += [_decoding(WHOLE, dtype, 32) for dtype in DTYPES]
     pairs += [pair for dtype in DTYPES for pair in _passes(WHOLE, dtype)]
-    pairs += _drafts(WHOLE, "bfloat16")
+    pairs += [_drafts(WHOLE, *case, {}) for case in DRAFTS]
     pairs += [_tuning(WHOLE, dtype, vectors) for dtype in DTYPES for vectors in (20, 100)]
     pairs.append(_evaluation(WHOLE, "bfloat16", 16))
     return Suite(tuple(pairs), tuple(_growth(shape, dtype, LENGTHS) for shape, dtype in of_all))
@@ -160,7 +166,7 @@ def quick() -> Suite:
     short, lengths = {"steps": 48, "rationale": 24, "question": 24, "least": 8}, (256, 512)
     pairs = [pair for dtype in DTYPES for pair in _saliency(SMALL, dtype, lengths)]
     pairs += [_decoding(SMALL, dtype, 16, **short) for dtype in DTYPES]
-    pairs += _passes(SMALL, "float32", question=24) + _drafts(SMALL, "float32", **short)
+    pairs += [*_passes(SMALL, "float32", question=24), *(_drafts(SMALL, *case, short) for case in DRAFTS)]
     pairs += [_tuning(SMALL, "float32", 20), _evaluation(SMALL, "float32", 16, **short)]
     return Suite(tuple(pairs), tuple(_growth(SMALL, dtype, lengths) for dtype in DTYPES))
 
