@@ -47,8 +47,7 @@ ABOUT = {
     "family allows it (Gemma 2 caps scores, and has eager attention only): it yields no saliency. All have frozen "
     "weights and make logits where the rationale is. Lean leaves out two pieces of work that the floor does: what all "
     "batches of a job begin with, BOS and prompt, goes through the model once a job, before the clock starts; and the "
-    "last layer works on target rows only after its attention. Seconds are the fastest of three passes at S = 512, "
-    "else of one.",
+    "last layer works on target rows only after its attention.",
     "decoding": "Greedy answers under one soft prompt to questions of about 110 tokens, with rationales of about 150 "
     "and at most 320 tokens, both ragged, all in one batch: by our engine, and by transformers' `generate` with left "
     "padding on weights that are not frozen. In float32 the texts are the same, token for token; in bfloat16 they are "
@@ -60,8 +59,8 @@ ABOUT = {
     "The *largest allocation* of prefill and steps may be as large as the largest of the model's largest matrix, the "
     "KV cache and 512 MB.",
     "drafts": "Answers that are probably known are checked in one pass, instead of being made token by token. Here all "
-    "of a batch's drafts are what is said, or three quarters of them, or none; the others are like the answer in its "
-    "first 6 %, as those of a pretrained 0.5B model were. In float32 "
+    "of a batch's drafts are what is said, or none; the others are like the answer in its first 6 %, as those of a "
+    "pretrained 0.5B model were. In float32 "
     "the texts are the same, token for token; in bfloat16 they are as long. There random weights make near-ties, which "
     "another shape of pass decides otherwise: no draft stays right, so only wrong ones are tried.",
     "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "

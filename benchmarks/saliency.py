@@ -164,7 +164,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", choices=sorted(METHODS), required=True)
-    for name, value in {"length": 1024, "batch": 1, "vectors": 100, "repeats": 3}.items():
+    for name, value in {"length": 1024, "batch": 1, "vectors": 100, "repeats": 1}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--rationale", type=float, default=0.75, help="share of question and rationale")
     models.add_options(parser)
