@@ -38,7 +38,7 @@ proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole s
 
 vllm: .venv-vllm/ready  ## an environment with vLLM for CPUs, which a proof of its engine needs: 3.5 GB
 
-bench: .venv/test  ## measure speed and memory against the usual ways (about two hours): docs/benchmarks.md; BENCH="--only scale"
+bench: .venv/test  ## measure speed and memory against the usual ways (over an hour, 11 GB of disk): docs/benchmarks.md; BENCH="--only scale"
 	$(BIN)/python -m benchmarks $(BENCH)
 
 resume: .venv/study  ## go on with a run whose Snakemake was killed (docs/cluster.md); RESUME="results/paper --cancel"

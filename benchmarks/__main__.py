@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -35,12 +35,12 @@ def estimate(runs: Runs, rounds: int, known: Sequence[dict[str, Any]]) -> str:
     for row in known:
         before.setdefault((row["script"], row["options"], row["method"]), []).append(row["wall_seconds"])
     total, count, unknown = 0.0, 0, 0
-    for key, (work, methods) in runs.items():
+    for key, (_, methods) in runs.items():
         for method in methods:
-            times, repeats = before.get((*key, method)), min(rounds, work.most_rounds)
-            count += repeats
-            unknown += 0 if times else repeats
-            total += repeats * median(times) if times else 0
+            times = before.get((*key, method))
+            count += rounds
+            unknown += 0 if times else rounds
+            total += rounds * median(times) if times else 0
     minutes = (total + unknown * START_SECONDS) / 60
     if not unknown:
         return f"{count} runs, about {minutes:.0f} minutes by the last table"
@@ -49,16 +49,13 @@ def estimate(runs: Runs, rounds: int, known: Sequence[dict[str, Any]]) -> str:
 
 def one_round(
     runs: Runs, round_: int, args: argparse.Namespace, starved: set[tuple[str, str, str]]
-) -> list[dict[str, Any]]:
-    """Run everything once, the methods of a piece of work next to each other. Raises DpcError where they differ.
+) -> Iterator[list[dict[str, Any]]]:
+    """Run everything once, and yield the rows of each piece of work. Raises DpcError where its methods differ.
 
     What had too little memory joins `starved` and is left out from then on.
     """
     machine = running.machine(args.threads, args.memory_gb)
-    rows: list[dict[str, Any]] = []
     for key, (work, methods) in runs.items():
-        if round_ >= work.most_rounds:
-            continue
         here = []
         for place, method in enumerate(running.order(methods, round_)):
             if (*key, method) in starved:
@@ -72,36 +69,22 @@ def one_round(
             say(f"round {round_ + 1}  {_summary(work, here[-1])}")
         problem = running.difference(here)
         if problem:
-            raise DpcError(f"benchmarks: {problem}; expected the same work from all methods: this round is not kept")
-        rows += here
-    return rows
+            raise DpcError(f"benchmarks: {problem}; expected the same work from all methods: this is not kept")
+        yield here
 
 
 def _summary(work: suite.Work, row: dict[str, Any]) -> str:
     sizes = " ".join(f"{name}={value}" for name, value in work.options.items())
-    memory = "" if row["peak_mb"] is None else f", {row['peak_mb']:.0f} MB"
-    measured = f"{row['seconds']:.3f} s{memory}" if row["outcome"] == "ok" else "does not fit"
+    figures = ((row["seconds"], "{:.3f} s"), (row["peak_mb"], "{:.0f} MB"))
+    said = ", ".join(form.format(value) for value, form in figures if value is not None)
+    measured = said if row["outcome"] == "ok" else "does not fit"
     return f"{work.script} {row['method']}: {measured}  ({sizes})"
 
 
-def to_run(chosen: suite.Suite, known: Sequence[dict[str, Any]]) -> Runs:
-    """Return the runs of a suite, but for work that only shows growth and is in the table already.
-
-    It may be half of a pair that is not selected, and would part from its other half.
-    """
-    compared = {(pair.work.script, pair.work.key) for pair in chosen.pairs}
-    done = {(row["script"], row["options"], row["method"]) for row in known}
-    return {
-        key: (work, methods)
-        for key, (work, methods) in suite.runs(chosen).items()
-        if key in compared or any((*key, method) not in done for method in methods)
-    }
-
-
 def measure(args: argparse.Namespace) -> None:
-    """Run the suite and write the table after every round; rows of work that is not selected stay."""
+    """Run the suite and write the table after each piece of work; rows of work that is not selected stay."""
     before = table.read(args.table) if args.table.exists() else []
-    runs = to_run(suite.selected(suite.quick() if args.quick else suite.full(), args.only), before)
+    runs = suite.runs(suite.selected(suite.quick() if args.quick else suite.full(), args.only))
     rows = [row for row in before if (row["script"], row["options"]) not in runs]
     say(estimate(runs, args.rounds, before))
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
@@ -109,8 +92,9 @@ def measure(args: argparse.Namespace) -> None:
         say(f"load average {load:.1f} on {cores} cores: others are at work, ratios will scatter")
     started, starved = time.perf_counter(), set[tuple[str, str, str]]()
     for round_ in range(args.rounds):
-        rows += one_round(runs, round_, args, starved)
-        table.write(rows, args.table)
+        for here in one_round(runs, round_, args, starved):
+            rows += here
+            table.write(rows, args.table)
         passed = (time.perf_counter() - started) / 60
         each, left = passed / (round_ + 1), args.rounds - round_ - 1
         say(f"round {round_ + 1} of {args.rounds} is over after {passed:.1f} minutes; at most {each * left:.0f} more")
@@ -122,17 +106,17 @@ def measure(args: argparse.Namespace) -> None:
 def arguments() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, help="how often everything is run (5; with --quick 2)")
+    parser.add_argument("--rounds", type=int, help="how often everything is run at most (3; with --quick 2)")
     parser.add_argument(
         "--only", action="append", choices=[*suite.PARTS, SCALE], default=[], help="a part; may be repeated"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, in files of their own")
     parser.add_argument("--page-only", action="store_true", help="write the page from the table that is there")
     parser.add_argument(
-        "--minutes", type=float, help="no round begins that would probably end later (150; with --quick 3)"
+        "--minutes", type=float, help="no round begins that would probably end later (70; with --quick 5)"
     )
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--memory-gb", type=float, default=16, help="address space a process may have, in GiB")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory-gb", type=float, default=20, help="address space a process may have, in GiB")
     parser.add_argument("--table", type=Path, help="default: results/bench/benchmarks.parquet, or quick.parquet")
     parser.add_argument("--page", type=Path, help="default: docs/benchmarks.md, or results/bench/quick.md; plot beside")
     return parser
@@ -141,8 +125,8 @@ def arguments() -> argparse.ArgumentParser:
 def _completed(args: argparse.Namespace) -> argparse.Namespace:
     """Fill in what depends on `--quick`."""
     results = Path("results/bench")
-    args.minutes = (3 if args.quick else 150) if args.minutes is None else args.minutes
-    args.rounds = args.rounds or (2 if args.quick else 5)
+    args.minutes = (5 if args.quick else 70) if args.minutes is None else args.minutes
+    args.rounds = args.rounds or (2 if args.quick else 3)
     args.table = args.table or results / ("quick.parquet" if args.quick else "benchmarks.parquet")
     args.page = args.page or (results / "quick.md" if args.quick else Path("docs/benchmarks.md"))
     return args

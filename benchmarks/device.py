@@ -117,8 +117,7 @@ def _batch(lm: LanguageModel, case: Case, warm: Case) -> dict[str, Any]:
 
 def seconds_of(lm: LanguageModel, case: Case, rows: int) -> float | None:
     """Return the seconds of one pass over `rows` rows, or None where memory ran out."""
-    shape = {"vocabulary": SHAPES[case.shape]["vocabulary"], "seed": 0, "rationale": 0.5}
-    args = Namespace(method=case.method, batch=rows, vectors=case.vectors, prefix=None, **shape)
+    args = Namespace(method=case.method, batch=rows, vectors=case.vectors, prefix=None, seed=0, rationale=0.5)
     try:
         return _timed(partial(METHODS[case.method], lm, batch_of(lm, args, case.length), args), case.device)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

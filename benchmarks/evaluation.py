@@ -18,10 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.decoding import LAYOUT, arguments, count_down, requests
-from benchmarks.models import llama, with_words
+from benchmarks import models as shapes
+from benchmarks.decoding import LAYOUT, arguments, requests
 from dpc.config.execution import Execution
 from dpc.config.layers import layer_range
 from dpc.config.settings import Flow, Locate
@@ -96,9 +94,7 @@ def _corrupted(
 
 def _random(args: argparse.Namespace) -> tuple[LanguageModel, list[Request]]:
     """Return a random model that ends its texts, and questions of drawn lengths."""
-    model = llama(args.layers, args.heads, args.width, args.feed_forward, args.vocabulary)
-    count_down(model, args.steps)
-    lm = with_words(model)
+    lm = shapes.ours(args, counts_down=True)
     return lm, requests(lm, args)
 
 
@@ -114,7 +110,6 @@ def _real(args: argparse.Namespace) -> tuple[LanguageModel, list[Request]]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return seconds in all and of each part; tokens show that all methods answered alike."""
-    torch.set_num_threads(args.threads)
     lm, asked = (_real if args.model else _random)(args)
     seconds, cpu_seconds = dict[str, float](), dict[str, float]()
 
@@ -145,10 +140,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = arguments(["prompt_tuning", "dpc"])
-    parser.set_defaults(questions=128, rationale=320, least=256, steps=512, batch=32)
     parser.add_argument("--fired", type=float, default=0.25, help="share of questions answered again")
     parser.add_argument("--saliency-batch", type=int, default=8)
     parser.add_argument("--model", type=Path, help="folder of a real model")
     parser.add_argument("--data", type=Path, help="its questions, rows of GSM8K")
-    parser.add_argument("--dtype", default="bfloat16", help="of the real model")
     print(json.dumps(measure(parser.parse_args())))

@@ -19,36 +19,56 @@ NAMES = {
     "lean_checkpoint": "lean, checkpointing",
     "lean_suffix": "lean, suffix mode",
     "eager": "eager",
-    "ones_gate": "ones-gate",
     "floor": "floor",
     "ours": "ours",
     "generate": "`generate`",
+    "prefill": "prefill",
+    "decoder": "bare decoder pass",
+    "step": "step",
+    "products": "bare products",
+    "largest": "largest allocation",
+    "allowed": "what is allowed",
+    "drafted": "with drafts",
+    "plain": "plain decoding",
     "trainer": "PEFT + Trainer",
     "dpc": "DPC",
     "prompt_tuning": "prompt tuning",
 }
+TITLES = {"passes": "Prefill and steps", "drafts": "Regeneration from drafts", "evaluation": "Whole evaluation"}
+"""Of parts whose name is no title."""
 ABOUT = {
-    "saliency": "One pass over a batch gives prompt columns and flow blocks of every layer. *Lean* is the "
-    "workbench's method: fused attention forward; in the backward pass each attention matrix is rebuilt "
-    "and summed up at once, so that none is stored. With *checkpointing* it stores only each layer's "
-    "input and recomputes the rest; in *suffix mode* it measures only the rows that predict the "
-    "rationale, on a graph that begins with them. *Eager* keeps every attention matrix and its gradient "
-    "(`retain_grad`); *ones-gate* multiplies a matrix of ones with a gradient onto the attention; the "
-    "*floor* is the bare forward and backward pass through torch's fused attention to the first layer's "
-    "attention output, nothing recorded: it yields no saliency. Lean omits two pieces of work that the "
-    "floor does: BOS and prompt, the same in all batches, go through the model once per job, before the "
-    "clock starts; and after its attention the last layer works on target rows only. Seconds are the "
-    "fastest of the passes of a run (five below 4,096 tokens, else one).",
-    "decoding": "Greedy answers to questions of ragged length under one soft prompt, in the same batches of 32 by our "
-    "loop and by transformers' `generate` with left padding. The texts are the same, token for token.",
-    "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on "
-    "the same batches in the same order; losses of every step agree within 0.0001. Two things save time: "
-    "the prompt's rows go through the model once per batch, and rows without a target skip the logits and "
-    "the last layer. A short prompt saves little.",
+    "saliency": "One pass over one sequence, as stage `extract_saliency` asks for it: prompt columns and flow blocks "
+    "of every layer; 100 prompt vectors, and three quarters of the other tokens are rationale. *Lean* is the "
+    "workbench's own way: attention tile by tile, each tile of the attention matrix rebuilt in the backward pass and "
+    "summed up at once, so that none is kept; with *checkpointing* it keeps no more than each layer's input and "
+    "computes the rest again; in *suffix mode* it measures only the rows that predict the rationale, on a graph that "
+    "begins with them. *Eager* keeps every attention matrix and its gradient (`retain_grad`). The *floor* is the bare "
+    "forward and backward pass to the first layer's attention output, through torch's fused attention where the "
+    "family allows it (Gemma 2 caps scores, and has eager attention only): it yields no saliency. All have frozen "
+    "weights and make logits where the rationale is. Lean leaves out two pieces of work that the floor does: what all "
+    "batches of a job begin with, BOS and prompt, goes through the model once a job, before the clock starts; and the "
+    "last layer works on target rows only after its attention.",
+    "decoding": "Greedy answers under one soft prompt to questions of about 110 tokens, with rationales of about 150 "
+    "and at most 320 tokens, both ragged, all in one batch: by our engine, and by transformers' `generate` with left "
+    "padding on weights that are not frozen. In float32 the texts are the same, token for token; in bfloat16 they are "
+    "as long. The output matrix is apart from the embedding, so that texts can be made to end.",
+    "passes": "*Prefill* is the engine's work up to the first new token of 16 questions, layout and output matrix "
+    "included; the *bare decoder pass* takes the same padded batch, without cache or output matrix. Under a prompt we "
+    "run BOS and prompt once for the batch, the bare pass once a row. A *step* is the engine's pass of a token a row; "
+    "the *bare products* are those of its linear layers and the output matrix, on as many rows, with nothing between. "
+    "The *largest allocation* of prefill and steps may be as large as the largest of the model's largest matrix, the "
+    "KV cache and 512 MB.",
+    "drafts": "Answers that are probably known are checked in one pass, instead of being made token by token. Here all "
+    "of a batch's drafts are what is said, or none; the others are like the answer in its first 6 %, as those of a "
+    "pretrained 0.5B model were. In float32 "
+    "the texts are the same, token for token; in bfloat16 they are as long. There random weights make near-ties, which "
+    "another shape of pass decides otherwise: no draft stays right, so only wrong ones are tried.",
+    "tuning": "Seconds of one step of prompt tuning, against PEFT's prompt tuning under transformers' Trainer on the "
+    "same batches in the same order; losses of every step agree within 0.0001 (bfloat16: 0.1). What is saved is the "
+    "prompt's rows, which go through the model once for a batch, and logits and the last layer where no target is.",
     "evaluation": "Answers, their saliency, and a quarter of the answers generated anew under corrupted prompts, "
-    "against the answers alone. DPC does everything that prompt tuning does and more, so the ratio is "
-    "above 1. Saliency is a forward and a backward pass over prompt, question and rationale: about "
-    "twice the arithmetic of generating it, in larger pieces. Peak memory is not measured.",
+    "against the answers alone. DPC does all that prompt tuning does and more: the question is how much above 1 "
+    "it comes. Peak memory is not taken.",
 }
 
 
@@ -189,7 +209,7 @@ def _part(runs: Runs, part: str, pairs: Sequence[Pair]) -> str:
     head = ["case", "ours", "against", "ours, s", "other, s", "time ratio", "time target"]
     head += ["ours, MB", "other, MB", "memory ratio", "memory target"]
     rows = [_row(runs, pair) for pair in pairs]
-    title = "Whole evaluation" if part == "evaluation" else part.capitalize()
+    title = TITLES.get(part, part.capitalize())
     return f"## {title}\n\n{ABOUT[part]}\n\n{markdown(head, rows, 3)}\n\n{sentences(runs, pairs)}"
 
 
@@ -219,8 +239,11 @@ def _intro(rows: Sequence[Row]) -> str:
         "method runs in a process of its own; the methods of a case take turns, in an order that changes from round to "
         f"round, {_rounds(rows)}. A ratio is ours divided by the other's in the same round: **below 1, ours is faster "
         "or smaller**; median (smallest–largest). Seconds and MB are medians. Peak memory is what a run takes above "
-        "what stood before it (model and data). All in float32; weights are random, attention is made sharp. Every "
-        "round checks that the methods did the same work, and the run stops where they did not."
+        "what stood before it (model and data). Every "
+        "round checks that the methods did the same work, and the run stops where they did not.\n\n"
+        "Shapes are those of real models (`benchmarks/shapes`): Qwen2.5-0.5B whole, of the larger ones two layers and "
+        "the whole vocabulary; weights are random, attention is made sharp. Ours is loaded from a model folder and run "
+        "as a stage does it, with torch's deterministic switches; the others as their users load them, without."
     )
 
 
@@ -273,7 +296,7 @@ def text(rows: Sequence[Row], picture: str) -> str:
     chosen = _suite(rows)
     pairs = measured_pairs(runs, chosen.pairs)
     note = QUICK if any(row["quick"] for row in rows) else ""
-    image = f"![Ratios of time and memory over sequence length, and of the other parts]({picture})"
+    image = f"![Ratios of saliency's time over sequence length, and of the rest]({picture})"
     parts = [_part(runs, part, mine) for part in ABOUT if (mine := [p for p in pairs if p.part == part])]
     made = [note, _missing(runs, chosen), _intro(rows), _machine(rows), image, *parts]
     made += [_growth(runs, chosen.growths), f"## Where we do not win\n\n{_losses(runs, pairs)}"]
@@ -285,9 +308,7 @@ def _rounds(rows: Sequence[Row]) -> str:
     for row in rows:
         rounds.setdefault((row["script"], row["options"]), set()).add(row["round"])
     least, most = min(map(len, rounds.values())), max(map(len, rounds.values()))
-    if least == most:
-        return f"{most} round{'s' * (most > 1)}"
-    return f"{least} to {most} rounds (few where a batch holds {suite.LARGE:,} tokens or more)"
+    return f"{most} round{'s' * (most > 1)}" if least == most else f"{least} to {most} rounds"
 
 
 def write(rows: Sequence[Row], path: Path) -> None:

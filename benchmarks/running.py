@@ -21,8 +21,8 @@ from dpc.errors import DpcError
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "MemoryError", "bad_alloc")
 TIMEOUT_SECONDS = 1800
 PACKAGES = ("torch", "transformers", "peft")
-TOLERANCE = 1e-4
-"""Absolute for losses, relative for checksums."""
+TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1}
+"""Absolute for losses, relative for checksums; 24 layers of random weights make a good deal of bfloat16's rounding."""
 FIELDS = ("seconds", "cpu_seconds", "peak_mb", "tokens", "text", "checksum", "losses")
 """What has a column of its own; the rest of a script's line goes into `more`."""
 
@@ -95,18 +95,19 @@ def difference(rows: Sequence[dict[str, Any]]) -> str | None:
     for name in ("text", "tokens", "losses", "checksum"):
         given = [row for row in rows if row[name] is not None]
         for row in given[1:]:
-            if not _is_same(name, given[0][name], row[name]):
+            tolerance = TOLERANCES[json.loads(row["options"]).get("dtype", "float32")]
+            if not _is_same(name, given[0][name], row[name], tolerance):
                 first = f"{name} {_short(given[0][name])} from {given[0]['method']}"
                 return f"{row['script']} {row['options']}: found {first}, {_short(row[name])} from {row['method']}"
     return None
 
 
-def _is_same(name: str, one: Any, other: Any) -> bool:
+def _is_same(name: str, one: Any, other: Any, tolerance: float) -> bool:
     if name in ("text", "tokens"):
         return bool(one == other)
     if name == "checksum":
-        return abs(one - other) <= TOLERANCE * max(abs(one), abs(other))
-    return len(one) == len(other) and all(abs(a - b) <= TOLERANCE for a, b in zip(one, other, strict=True))
+        return abs(one - other) <= tolerance * max(abs(one), abs(other))
+    return len(one) == len(other) and all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
 
 
 def _short(value: Any) -> str:

@@ -4,7 +4,7 @@
 
 Both get the same batches in the same order, the same first prompt, AdamW with the same rates, no clipping, and pad each
 batch on the right to its longest row. PEFT lays sequences out as `[prompt][BOS][question][rationale]`, so `ours` does
-too: the losses are the same.
+too: the losses are the same. The first `warm` batches are short and not counted: first calls are no part of a step.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,16 +20,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.models import BOS, EOS, PAD, llama, with_words
+from benchmarks import models
+from benchmarks.models import BOS, EOS, PAD
+from benchmarks.saliency import Peak
 from dpc.config.catalogue import Recipe
 from dpc.lm.examples import Example
 from dpc.lm.layout import Layout
-from dpc.prompts import soft_prompt
 from dpc.prompts.tuners.prompt_tuning import POOL, Tuning, learning_rate
 
 LAYOUT = Layout("prompt_first", has_bos=True)
 QUESTION, RATIONALE = (100, 40, 200), (120, 50, 250)
 """Median, shortest and longest, in tokens: about what GSM8K has."""
+SHORT = 8
+"""Tokens of question and rationale in a batch that is not counted."""
 
 
 def _length(rng: random.Random, median: int, least: int, most: int, is_ragged: bool) -> int:
@@ -38,21 +40,26 @@ def _length(rng: random.Random, median: int, least: int, most: int, is_ragged: b
     return min(most, max(least, round(median * rng.lognormvariate(0, 0.45)))) if is_ragged else median
 
 
-def batches(args: argparse.Namespace) -> list[list[Example]]:
+def batches(args: argparse.Namespace, vocabulary: int) -> list[list[Example]]:
     """Return a batch for every step, cut from examples in pools sorted by length, as tuning does, or as they come."""
     rng = random.Random(args.seed)
-    pool = POOL if args.order == "bucketed" else 1
-    examples = []
-    for _ in range(POOL * args.batch * -(-args.steps // POOL)):
-        q, r = (_length(rng, *limits, is_ragged=args.lengths == "ragged") for limits in (QUESTION, RATIONALE))
-        tokens = [rng.randrange(EOS + 1, args.vocabulary) for _ in range(q + r - 1)]
-        examples.append(Example(tokens[:q], [*tokens[q:], EOS]))
+    pool, counted = POOL if args.order == "bucketed" else 1, args.steps - args.warm
+
+    def example(question: int, rationale: int) -> Example:
+        tokens = [rng.randrange(EOS + 1, vocabulary) for _ in range(question + rationale - 1)]
+        return Example(tokens[:question], [*tokens[question:], EOS])
+
+    examples = [
+        example(*(_length(rng, *limits, is_ragged=args.lengths == "ragged") for limits in (QUESTION, RATIONALE)))
+        for _ in range(POOL * args.batch * -(-counted // POOL))
+    ]
     found = []
     for start in range(0, len(examples), pool * args.batch):
         rows = sorted(examples[start : start + pool * args.batch], key=len)
         found += [rows[i : i + args.batch] for i in range(0, len(rows), args.batch)]
     rng.shuffle(found)
-    return found[: args.steps]
+    short = [[example(SHORT, SHORT) for _ in range(args.batch)] for _ in range(args.warm)]
+    return [*short, *found[:counted]]
 
 
 def recipe(args: argparse.Namespace) -> Recipe:
@@ -67,21 +74,32 @@ def recipe(args: argparse.Namespace) -> Recipe:
     )
 
 
-Steps = tuple[list[float], list[float]]
-"""Seconds and loss of each step."""
+Clocked = list[tuple[float, float]]
+Steps = tuple[Clocked, list[float]]
+"""Seconds of each step, by the clock and of the processor, and its loss."""
 
 
-def _ours(model: Any, prompt_ND: Tensor, work: list[list[Example]], args: argparse.Namespace) -> Steps:
-    examples = [example for batch in work for example in batch]
-    tuning = Tuning(with_words(model), LAYOUT, recipe(args), args.seed, examples, examples[:1], args.rows)
-    tuning.prompt_ND.data.copy_(prompt_ND)
+def _prompt(weight_VD: Tensor, args: argparse.Namespace) -> Tensor:
+    """Return the prompt that both begin with (N x D): embeddings of tokens."""
+    tokens_N = torch.randint(
+        EOS + 1, len(weight_VD), (args.vectors,), generator=torch.Generator().manual_seed(args.seed)
+    )
+    return weight_VD.detach()[tokens_N].float()
+
+
+def _ours(args: argparse.Namespace) -> tuple[Steps, Peak]:
+    lm = models.ours(args)
+    work = batches(args, lm.embedding.num_embeddings)
+    peak, examples = Peak(), [example for batch in work for example in batch]
+    tuning = Tuning(lm, LAYOUT, recipe(args), args.seed, examples, examples[:1], args.rows)
+    tuning.prompt_ND.data.copy_(_prompt(lm.embedding.weight, args))
     tuning.batches.waiting = [list(range(s * args.batch, (s + 1) * args.batch)) for s in reversed(range(args.steps))]
-    seconds, losses = [], []
+    seconds, losses = Clocked(), list[float]()
     for _ in range(args.steps):
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         losses.append(tuning.advance())
-        seconds.append(time.perf_counter() - started)
-    return seconds, losses
+        seconds.append((time.perf_counter() - started, time.process_time() - worked))
+    return (seconds, losses), peak
 
 
 def _padded(rows: list[Example]) -> dict[str, Tensor]:
@@ -96,15 +114,18 @@ def _padded(rows: list[Example]) -> dict[str, Tensor]:
     return {"input_ids": ids_BS, "attention_mask": mask_BS, "labels": labels_BS}
 
 
-def _trainer(model: Any, prompt_ND: Tensor, work: list[list[Example]], args: argparse.Namespace) -> Steps:
+def _trainer(args: argparse.Namespace) -> tuple[Steps, Peak]:
     import peft
 
+    model = models.theirs(args)
+    work = batches(args, model.config.vocab_size)
+    prompt_ND, peak = _prompt(model.get_input_embeddings().weight, args), Peak()
     tuned: Any = peft.get_peft_model(
         model, peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=args.vectors)
     )
     weight_ND = tuned.prompt_encoder["default"].embedding.weight
     weight_ND.data.copy_(prompt_ND)
-    rates, seconds, losses = recipe(args), list[float](), list[float]()
+    rates, seconds, losses = recipe(args), Clocked(), list[float]()
     adam = torch.optim.AdamW([weight_ND], lr=rates.learning_rate, weight_decay=rates.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: learning_rate(rates, step) / rates.learning_rate)
     trainer, clock = _watched(seconds, losses)
@@ -117,7 +138,7 @@ def _trainer(model: Any, prompt_ND: Tensor, work: list[list[Example]], args: arg
             optimizers=(adam, schedule),
             callbacks=[clock],
         ).train()
-    return seconds, losses
+    return (seconds, losses), peak
 
 
 def _settings(folder: str, args: argparse.Namespace) -> Any:
@@ -139,7 +160,7 @@ def _settings(folder: str, args: argparse.Namespace) -> Any:
     )
 
 
-def _watched(seconds: list[float], losses: list[float]) -> tuple[Any, Any]:
+def _watched(seconds: Clocked, losses: list[float]) -> tuple[Any, Any]:
     """Return Trainer and a callback that write down the loss and the seconds of every step."""
     import transformers
 
@@ -151,48 +172,34 @@ def _watched(seconds: list[float], losses: list[float]) -> tuple[Any, Any]:
 
     class Clock(transformers.TrainerCallback):
         def on_step_begin(self, *given: Any, **more: Any) -> None:
-            self.started = time.perf_counter()
+            self.started, self.worked = time.perf_counter(), time.process_time()
 
         def on_step_end(self, *given: Any, **more: Any) -> None:
-            seconds.append(time.perf_counter() - self.started)
+            seconds.append((time.perf_counter() - self.started, time.process_time() - self.worked))
 
     return Trainer, Clock()
 
 
-METHODS: dict[str, Callable[..., Steps]] = {"ours": _ours, "trainer": _trainer}
+METHODS: dict[str, Callable[[argparse.Namespace], tuple[Steps, Peak]]] = {"ours": _ours, "trainer": _trainer}
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the mean seconds of a step, warm-up left out, peak memory above the model's (MB), losses, padding."""
-    torch.set_num_threads(args.threads)
-    model = llama(args.layers, args.heads, args.width, args.feed_forward, args.vocabulary)
-    prompt_ND = soft_prompt.initial(with_words(model), recipe(args), torch.Generator().manual_seed(args.seed))
-    work = batches(args)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds, losses = METHODS[args.method](model, prompt_ND, work, args)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    tokens, padded = sum(len(e) for b in work for e in b), sum(len(b) * max(map(len, b)) for b in work)
-    return {
-        "method": args.method,
-        "seconds": sum(seconds[args.warm :]) / (args.steps - args.warm),
-        "peak_mb": peak,
-        "padding": 1 - tokens / padded,
-        "losses": losses,
-        "step_seconds": seconds,
-    }
+    """Return the mean seconds of a step, warm-up left out, peak memory above the model's (MB), losses."""
+    (seconds, losses), peak = METHODS[args.method](args)
+    passed, worked = (sum(clock[args.warm :]) / (args.steps - args.warm) for clock in zip(*seconds, strict=True))
+    measured = {"method": args.method, "seconds": passed, "cpu_seconds": worked, "peak_mb": peak.mb()}
+    return measured | {"losses": losses, "step_seconds": [each for each, _ in seconds]}
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", choices=sorted(METHODS), required=True)
-    numbers = {"steps": 6, "warm": 1, "batch": 8, "vectors": 100, "rows": 4}
-    numbers |= {"layers": 8, "heads": 8, "width": 512, "feed-forward": 1376, "vocabulary": 32000}
-    numbers |= {"threads": 2, "seed": 0}
-    for name, value in numbers.items():
+    for name, value in {"steps": 3, "warm": 1, "batch": 8, "vectors": 100, "rows": 4}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--lengths", choices=["ragged", "fixed"], default="ragged")
     parser.add_argument("--order", choices=["bucketed", "shuffled"], default="bucketed")
+    models.add_options(parser)
     return parser
 
 

@@ -302,7 +302,7 @@ def test_the_loss_curve_is_that_of_peft() -> None:
 @pytest.mark.parametrize("lengths", ["ragged", "fixed"])
 def test_the_loss_curve_is_that_of_peft_under_trainer(lengths: str) -> None:
     """The very runs of `benchmarks/tuning.py`, on a small shape."""
-    shape = "--steps 12 --layers 3 --heads 4 --width 64 --feed-forward 160 --vocabulary 900 --threads 1"
+    shape = "--steps 12 --shape small"
     curves = []
     for method in ("ours", "trainer"):
         command = [sys.executable, "-m", "benchmarks.tuning", f"--method={method}", f"--lengths={lengths}"]
