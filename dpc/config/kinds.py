@@ -16,7 +16,12 @@ class Settings(BaseModel):
     """A closed, frozen group of settings."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        defer_build=True,  # a stage reads its own settings: making what validates all others takes longer than that
     )
 
 

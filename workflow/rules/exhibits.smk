@@ -2,9 +2,11 @@
 
 
 def table_files():
-    """Every table that some rule writes in a cell, by name: its file within the cell."""
+    """Every table of a cell by name, and its file within the cell, as the rules declare their outputs."""
     made = [
-        re.search(r"/seed\{seed[^}]*\}/([^{}]*?(\w+)\.parquet)$", out) for rule in workflow.rules for out in rule.output
+        re.search(r"seed\{seed[^}]*\}/([^{}]*?(\w+)\.parquet)$", out)
+        for made_by in workflow.rules
+        for out in made_by.output
     ]
     return {found[2]: found[1] for found in made if found}
 

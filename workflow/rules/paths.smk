@@ -15,7 +15,7 @@ def model_folder(wildcards):
 
 
 def given(*files):
-    """Files that no rule makes; beside results, those of them that are here: `lacking` refuses a job that reads others."""
+    """Files that are not made here. Beside results, those of them that are here: `lacking` refuses a job that reads others."""
     return [file for file in files if not (TOUCH or Path(R).is_dir()) or Path(file).is_file()]
 
 

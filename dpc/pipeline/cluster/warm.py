@@ -37,7 +37,7 @@ VARIABLE = "DPC_WARM"
 """Environment variable that names the server's socket."""
 TORCH = (
     "torch", "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
-    "transformers.models.auto.tokenization_auto", "pandas", "pyarrow.parquet", "pydantic",
+    "transformers.models.auto.tokenization_auto", "pandas", "pyarrow.parquet", "dpc.pipeline.cli",
 )  # fmt: skip
 DRAWING = (
     "scipy.stats", "tqdm", "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf",
