@@ -97,8 +97,9 @@ def empty(name: str) -> pd.DataFrame:
 
 
 def provenance(path: Path) -> dict[str, Any]:
-    """Return what the footer of the table at `path` says about how it was made."""
-    metadata = pq.read_schema(path).metadata or {}
+    """Return what the footer of the table at `path` says about how it was made. Raises DpcError for a broken file."""
+    with _whole(path):
+        metadata = pq.read_schema(path).metadata or {}
     return json.loads(metadata.get(b"dpc", b"{}"))
 
 
@@ -111,28 +112,36 @@ def name_of(path: Path) -> str:
     """Return the name of the table at `path`. Raises DpcError where there is none."""
     try:
         return str(provenance(path)["table"])
-    except (pa.ArrowException, OSError, KeyError):
+    except (DpcError, KeyError):
         raise DpcError(f"{path}: no table of this workflow; run the workflow up to there, or delete the file") from None
+
+
+RERUN = "delete it and run the workflow again"
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Say in one line that a file is no whole Parquet file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise DpcError(f"{path}: not a whole Parquet file ({first_line(error)}); {RERUN}") from None
 
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[pq.ParquetFile]:
     """Open a file as table `name`; what goes wrong while it is read is said in one line."""
-    rerun = "delete it and run the workflow again"
     if not path.exists():
         raise DpcError(
             f"{path}: no such table; expected {name}, made by an earlier stage: run the workflow up to there"
         )
-    try:
-        # a few pages of each column at a time: whole column chunks of saliency are gigabytes
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as parquet:
-            found, schema = parquet.schema_arrow, arrow_schema(name)
-            if found.names != schema.names or found.types != schema.types:
-                odd = ", ".join(sorted(set(found.names) ^ set(schema.names))) or "types"
-                raise DpcError(f"{path}: not a {name} table (columns differ: {odd}); {rerun}")
-            yield parquet
-    except (pa.ArrowException, OSError) as error:
-        raise DpcError(f"{path}: not a whole Parquet file ({first_line(error)}); {rerun}") from None
+    # a few pages of each column at a time: whole column chunks of saliency are gigabytes
+    with _whole(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as parquet:
+        found, schema = parquet.schema_arrow, arrow_schema(name)
+        if found.names != schema.names or found.types != schema.types:
+            odd = ", ".join(sorted(set(found.names) ^ set(schema.names))) or "types"
+            raise DpcError(f"{path}: not a {name} table (columns differ: {odd}); {RERUN}")
+        yield parquet
 
 
 def number(value: float | None) -> float | None:

@@ -241,7 +241,8 @@ def complete(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Fill in the columns of table `outcomes` that claims do not look at."""
     return outcomes.assign(
         correct_lenient=True, answer="1", extracted="1", text="", question="", stop_reason="end", tokens=1,
-        seconds=0.1, grader="1",
+        seconds=0.1, grader="1", seconds_generation=0.1, seconds_trigger=0.0, seconds_location=0.0,
+        seconds_regeneration=0.0, tokens_regeneration=0,
     )  # fmt: skip
 
 
@@ -282,7 +283,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
     for name, phrases in {
-        "claims": ["Look for the verdict", "supported", "too little data", "not run", "toy", "1.36", "Holm"],
+        "claims": ["Look at the verdict", "supported", "too little data", "not run", "toy", "1.36", "Holm"],
         "trigger": ["Look for precision", "test − calibration", "too little data"],
         "sensitivity": ["Look for gains", "configured and best", "never"],
         "variants": ["Look for rows", "loss: the answer alone", "unknown", "too little data"],

@@ -203,7 +203,7 @@ def test_generations_are_made_with_confirmed_heads_only(
         assert main(resumable.commands(small_cell, tmp_path / name)["generate_act"]) == 0
         said[name] = tables.read(tmp_path / name / "act.parquet", "generations")
     assert len(said["none"]) == 0
-    assert "prompt tuning's generations stand for ACT's" in capsys.readouterr().err
+    assert "no head is confirmed: ACT's answers are prompt tuning's" in capsys.readouterr().err
     assert len(said["all"]) == resumable.SPLITS["test"]
     assert set(said["all"]["split"]) == {"test"}
     assert set(said["all"]["edit_id"]) == {"act"}

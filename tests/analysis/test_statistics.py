@@ -49,7 +49,7 @@ def test_share_of_nothing_is_nan_and_no_share_is_refused() -> None:
     assert math.isnan(found.value)
     assert nan_bounds(found)
     for k, n in ((3, 2), (-1, 2)):
-        with pytest.raises(ValueError, match="no share"):
+        with pytest.raises(ValueError, match="not a share"):
             s.proportion(k, n, 0.95)
 
 

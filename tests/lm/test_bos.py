@@ -239,7 +239,7 @@ def test_a_template_that_begins_with_the_mark_is_refused(
     if not is_doubled:
         return check.check(load_config(raw))
     with pytest.raises(
-        DpcError, match=r"datasets\.arithmetic: its text begins with '<s>', which stands in front of ev"
+        DpcError, match=r"datasets\.arithmetic: its text begins with '<s>', which comes first in every sequence"
     ):
         check.check(load_config(raw))
     check.check(load_config(overlay(raw, nested("models.own.bos", False))))

@@ -83,7 +83,7 @@ def taken(folder: Path, base: str, is_deaf: bool) -> None:
     assert torch.equal(soft_prompt.load(out["weights"], lm), torch.from_numpy(theirs))
 
 
-NOTHING = "this prompt changes none of 18 next tokens in gold rationales of validation questions: is it the one"
+NOTHING = "this prompt changes none of 18 next tokens in gold rationales of validation questions: is it the intended"
 OTHER = "this prompt was tuned on 'other', and the model here is "
 
 

@@ -141,7 +141,7 @@ def refused(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main([*arguments, "--log", str(folder / "stage.log")]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1, said
+    assert len(said) == 1, "\n".join(said)
     assert files(folder) == before
     assert (folder / "stage.log").read_text().count(" ERROR ") == 1
     return said[0].split(" ERROR error: ")[1]

@@ -116,7 +116,7 @@ def _caption(tables: pd.DataFrame, settings: ReportStage) -> str:
     rows = tables[tables["split"] == "calibration"]
     counts = captions.count_range([int(count) for count in rows["questions"]])
     return (
-        "How much depends on each choice? In a map of one colour the choice hardly matters. A single cell with a "
+        "Look for maps of one colour: there the choice hardly matters. A single cell with a "
         "gain may be luck. Each cell is one pair of settings, all others as configured (black frames: the "
         f"configured pair, under some seed), on calibration questions ({counts} per seed), means over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R "

@@ -49,7 +49,7 @@ def build(rows: pd.DataFrame, settings: TablesStage) -> Table:
         text[f"fires, {split} (%)"] = wide[f"fire_rate{end}"].map(percent)
         gains = zip(wide[f"gain{end}"], wide[f"known{end}"], strict=True)
         text[f"gain, {split} (points)"] = [captions.starred(percent(gain), known) for gain, known in gains]
-    return Table("sensitivity", "How much hangs on each choice?", numbers, text, _caption(settings))
+    return Table("sensitivity", "How much depends on each choice?", numbers, text, _caption(settings))
 
 
 def _which(configured: bool, best: bool) -> str:
@@ -58,6 +58,7 @@ def _which(configured: bool, best: bool) -> str:
 
 def _caption(settings: TablesStage) -> str:
     return (
+        "Look for gains that a choice has on test too. "
         "Compare the best choice on calibration and on test: a gain that is not there on test was probably luck. "
         "For each sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen again; shallow: "
         "shallow layers and receivers; edit: Γ and mask) the configured choice and the one with the largest gain "
