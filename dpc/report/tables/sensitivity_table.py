@@ -58,8 +58,7 @@ def _which(configured: bool, best: bool) -> str:
 
 def _caption(settings: TablesStage) -> str:
     return (
-        "Look for gains that a choice has on test too. "
-        "Compare the best choice on calibration and on test: a gain that is not there on test was probably luck. "
+        "Look for gains on calibration that are there on test, too: others were probably luck. "
         "For each sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen again; shallow: "
         "shallow layers and receivers; edit: Γ and mask) the configured choice and the one with the largest gain "
         "over prompt tuning on calibration, among those whose answers are all known; both once on test. A star: "
