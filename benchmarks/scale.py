@@ -184,15 +184,13 @@ def study(bench: Bench) -> None:
     curves: dict[str, Any] = {name: at(name) for name in ("layers", "accumulation", "positions", "findings")}
     bins = {"position_bins": bench.config.figures.position_bins}
     run("run_study", more=bins, saliency=at("saliency"), flow=at("flow"), base=base, **curves)
-    run("plan_calibration", "plan", study_plans, flow=at("flow"), split="calibration", out=at("plans-calibration"))
+    run("plan_calibration", more=study_plans, flow=at("flow"), out=at("plans-calibration"))
     bench.answer("calibration", "plans-calibration")
     regenerated = [bench.grade("calibration", "calibration")]
     run("fit_thresholds", flow=at("flow"), base=base[0], regenerated=regenerated[0], plans=at("plans-calibration"),
         out=at("thresholds"), curve=at("threshold_curve"))  # fmt: skip
-    run("plan", flow=at("flow"), split="test", thresholds=at("thresholds"), act_heads=at("heads"),
-        out=at("plans-test"))  # fmt: skip
-    run("plan_oracles", "plan", {"plans": bench.config.study.oracles}, flow=at("flow"), split="test",
-        verdicts=base[1], out=at("plans-oracles"))  # fmt: skip
+    run("plan", flow=at("flow"), thresholds=at("thresholds"), act_heads=at("heads"), out=at("plans-test"))
+    run("plan_oracles", flow=at("flow"), verdicts=base[1], out=at("plans-oracles"))
     run("plan_sweep", flow=at("flow"), out=at("plans-sweep"))
     for part in ("test", "oracles", "sweep"):
         bench.answer(part, f"plans-{part}")
@@ -235,7 +233,7 @@ def validation(bench: Bench) -> None:
         files.append(bench.folder / f"planted-{seed}.parquet")
         made.write_planted(files[-1], bench.size, [*RULES, NORM], how.planting.positions, how.planting.questions, seed)
     out = bench.folder / "validation"
-    bench.run("write_validation", more=how.model_dump() | {"recipe": RECIPE}, planted=files, folder=out,
+    bench.run("write_validation", more=dict(how) | {"recipe": RECIPE}, planted=files, folder=out,
               out=out / "validation.parquet")  # fmt: skip
 
 
