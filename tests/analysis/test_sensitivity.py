@@ -255,7 +255,7 @@ def test_maps_are_legible_and_say_what_is_missing() -> None:
     seeds = pd.concat([swept().assign(seed=seed) for seed in range(3)])
     made = figures_sensitivity.draw(seeds, settings())
     assert_legible(made.figure)
-    assert "In a map of one colour" in made.caption
+    assert "maps of one colour: there the choice hardly matters" in made.caption
     means = figures_sensitivity.pooled(seeds)
     assert means["gain"].tolist() == pytest.approx([0, 0.02] * 3)
     unknown = figures_sensitivity.pooled(
