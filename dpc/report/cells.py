@@ -16,7 +16,7 @@ from dpc.config.slices import ReportStage
 from dpc.errors import DpcError
 from dpc.report import captions
 from dpc.report.captions import Band
-from dpc.report.formats import CELL
+from dpc.report.table_text import CELL
 from dpc.storage import tables
 from dpc.tasks import get_task
 

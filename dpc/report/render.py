@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from dpc.report.formats import Table
+from dpc.report.table_text import Table
 from dpc.storage.files import atomic
 
 _LONGEST_FLOAT = 40  # rows that fit on a page; longer tables break over pages

@@ -6,21 +6,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dpc.analysis.studies import outcomes as studied
-from dpc.analysis.studies.outcomes import COSTS, evaluate, grade, outcomes
-from dpc.config.settings import Statistics
+from dpc.analysis.studies.outcomes import evaluate, grade, outcomes
 from dpc.errors import DpcError
 from dpc.storage import tables
 from dpc.tasks.base import Problem
-
-STATISTICS = Statistics()
-ONE_PASS = {"no_prompt", "prompt_tuning", "static_mask"}
+from tests.support.outcomes import ONE_PASS, STATISTICS
 
 
 class FakeTask:
@@ -357,61 +351,6 @@ def test_evaluation_fits_its_schema(planted: dict[str, pd.DataFrame], tmp_path: 
     path, found = tmp_path / "evaluation.parquet", evaluate(joined(planted), STATISTICS, ONE_PASS)
     tables.write(path, "evaluation", found.assign(ineligible=0, memory_gb=1.0), {})
     assert tables.read(path, "evaluation")["plan"].tolist() == found["plan"].tolist()
-
-
-# invariances over random outcomes
-
-
-def random_outcomes(seed: int, questions: int = 20) -> pd.DataFrame:
-    draw = np.random.default_rng(seed)
-    rows = []
-    for plan in ("dpc", "prompt_tuning", "no_prompt"):
-        for number in range(questions):
-            right, fired = bool(draw.random() < 0.6), plan == "no_prompt" or bool(draw.random() < 0.4)
-            rows.append(
-                {
-                    "problem_id": f"q{number}",
-                    "plan": plan,
-                    "candidate": -1,
-                    "fired": fired and plan != "prompt_tuning",
-                    "correct": right,
-                    "correct_lenient": right or bool(draw.random() < 0.2),
-                    "stop_reason": str(draw.choice(["end", "length"])),
-                    "tokens": int(draw.integers(1, 99)),
-                    "seconds": float(draw.random()),
-                    **dict.fromkeys(COSTS, 0.1),
-                    "tokens_regeneration": 0,
-                }
-            )
-    wrong = [r["problem_id"] for r in rows if r["plan"] == "prompt_tuning" and not r["correct"]][:5]
-    tried = [{**rows[0], "problem_id": p, "plan": "oracle_token", "candidate": j} for p in wrong for j in (0, 1)]
-    for row in tried:
-        row.update(correct=bool(draw.random() < 0.3), tokens=100 + int(draw.integers(50)))
-    return pd.DataFrame(rows + tried)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 10_000))
-def test_order_of_rows_changes_nothing(seed: int, shuffle: int) -> None:
-    rows = random_outcomes(seed)
-    first = evaluate(rows, STATISTICS, ONE_PASS).set_index("plan").sort_index()
-    mixed = rows.sample(frac=1, random_state=shuffle)
-    again = evaluate(mixed, STATISTICS, ONE_PASS)
-    assert again["plan"].tolist() == list(dict.fromkeys(mixed["plan"]))
-    pd.testing.assert_frame_equal(again.set_index("plan").sort_index(), first, check_exact=True)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000))
-def test_fixed_minus_broken_is_the_gain_in_accuracy(seed: int) -> None:
-    found = evaluate(random_outcomes(seed), STATISTICS, ONE_PASS).set_index("plan")
-    found = found.drop("oracle_token", errors="ignore")
-    gain = (found["accuracy"] - found.loc["prompt_tuning", "accuracy"]) * found["questions"]
-    assert (found["fixed"] - found["broken"]).to_numpy() == pytest.approx(gain.to_numpy(), abs=1e-9)
-    # precision times fired is recall times wrong: the same hits
-    dpc, wrong = found.loc["dpc"], 1 - found.loc["prompt_tuning", "accuracy"]
-    if 0 < dpc["fire_rate"] < 1 and wrong:
-        assert dpc["precision_wrong"] * dpc["fire_rate"] == pytest.approx(dpc["recall_wrong"] * wrong)
 
 
 UNCHANGED = [

@@ -27,8 +27,8 @@ from dpc.storage import tables
 from dpc.tasks.base import AT_CHANCE
 from tests.analysis.test_sensitivity import swept
 from tests.analysis.test_variants import compared
-from tests.report.test_report import assert_legible
 from tests.support.derived import flow_of, readings_of, verdicts_of
+from tests.support.legible import assert_legible
 from tests.support.report_samples import all_of, settings, table
 from tests.support.saliency_rows import (
     Places,

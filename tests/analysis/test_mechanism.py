@@ -20,9 +20,9 @@ from dpc.report import colours
 from dpc.report.figures import mechanism_figure
 from dpc.report.tables import mechanism_table
 from dpc.storage import tables
-from tests.report.test_report import assert_legible, texts
 from tests.support import report_samples
 from tests.support.derived import flow_of
+from tests.support.legible import assert_legible, texts
 from tests.support.saliency_rows import Places, flow_maps, generation, saliency_row
 
 PLACES = Places(2, 3, (0, 0, 1, 1))

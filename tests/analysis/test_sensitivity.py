@@ -21,8 +21,8 @@ from dpc.plans import registry as plans
 from dpc.plans.triggers import fires
 from dpc.report.figures import sensitivity_figure as figures_sensitivity
 from dpc.storage import tables
-from tests.report.test_report import assert_legible
 from tests.support.derived import flow_of, readings_of, usual_of, verdicts_of
+from tests.support.legible import assert_legible
 from tests.support.report_samples import settings, table
 from tests.support.saliency_rows import Places, even_steps, generation, random_maps, saliency_row
 

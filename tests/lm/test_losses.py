@@ -67,7 +67,9 @@ def test_value_and_gradient_equal_plain_autograd(
 @pytest.mark.parametrize("softcap", [None, 5.0])
 def test_gradcheck(softcap: float | None) -> None:
     hidden_KD, targets_K, weight_VD = drawn()
-    torch.autograd.gradcheck(lambda h: TokenNll.apply(h, targets_K, Head(weight_VD, softcap), True)[0], hidden_KD)
+    assert torch.autograd.gradcheck(
+        lambda h: TokenNll.apply(h, targets_K, Head(weight_VD, softcap), True)[0], hidden_KD
+    )
 
 
 @pytest.mark.parametrize("scale", [0.1, 3.0, 40.0])

@@ -17,6 +17,7 @@ from dpc.errors import DpcError
 from dpc.lm import models
 from dpc.lm.layout import layout_of
 from dpc.pipeline import check
+from dpc.pipeline.stages.render_questions import chat_of
 from dpc.storage import model_files, model_folder, weight_files
 from dpc.storage.weight_files import counted
 from tests.support import model_folders as made
@@ -195,3 +196,4 @@ def test_the_families_chats_are_not_refused(kind: str, tmp_path: Path) -> None:
     for shots in (0, 3):
         change = {"datasets": {"arithmetic": {"formats": {"own": "chat"}}}, "formats": {"chat": {"shots": shots}}}
         check.check(load_config(overlay(made.study(folder), change)))
+    assert "2 + 2 ?" in chat_of(folder, "auto")([{"role": "user", "content": "2 + 2 ?"}])

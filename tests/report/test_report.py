@@ -1,6 +1,5 @@
 """Figures and captions from small synthetic tables: they are drawn, they say what they show, they repeat."""
 
-import itertools
 import os
 import subprocess
 import sys
@@ -8,7 +7,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from dpc.config.settings import Figures
@@ -31,6 +29,7 @@ from dpc.report.making import draw_figures
 from dpc.report.tables import main_table
 from dpc.storage import tables
 from dpc.tasks.base import AT_CHANCE
+from tests.support.legible import assert_legible, overlap, texts
 from tests.support.paths import ROOT
 from tests.support.report_samples import (
     FIGURES,
@@ -137,40 +136,6 @@ def test_two_processes_draw_the_same_bytes(drawn, tmp_path):
     assert first == {name: here[name] for name in first}
 
 
-def boxes(figure):
-    """Return what is written in a figure, tick labels out of view apart, and the lines of its caption."""
-    unseen = set()
-    for axis in (axis for axes in figure.findobj(Axes) for axis in (axes.xaxis, axes.yaxis)):
-        ticks, seen = [*axis.majorTicks, *axis.minorTicks], axis._update_ticks()
-        unseen |= {id(label) for tick in ticks if tick not in seen for label in (tick.label1, tick.label2)}
-    shown = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and id(t) not in unseen]
-    lines = [text for text in shown if text.get_gid() == "caption"]
-    return [text for text in shown if text.get_gid() != "caption"], lines
-
-
-def assert_legible(figure):
-    """The caption lies beneath all else, nothing leaves the page, nothing covers a title or axis label."""
-    others, lines = boxes(figure)
-    ends = [line.get_window_extent() for line in lines]
-    assert lines
-    assert all(upper.y0 >= lower.y0 for upper, lower in itertools.pairwise(ends))
-    top = max(box.y1 for box in ends)
-    assert [t.get_text() for t in others if t.get_window_extent().y0 < top - 1] == []
-    assert [t.get_text() for t in (*others, *lines) if not contains(figure.bbox, t.get_window_extent())] == []
-    labels = [x for a in figure.axes for x in (a.xaxis.label, a.yaxis.label, a._left_title) if x.get_text()]
-    for label in labels:
-        assert [t.get_text() for t in others if t is not label and overlap(t, label)] == [], label.get_text()
-
-
-def contains(page, box):
-    return box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1 and box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1
-
-
-def overlap(one, other):
-    a, b = one.get_window_extent(), other.get_window_extent()
-    return min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
-
-
 def located_rows(rng, vectors, one=False):
     """Return the vector that each of 300 questions locates: a few of them, or always the same."""
     return pd.Series(np.zeros(300, int) if one else rng.integers(0, 3, 300) * (vectors // 3))
@@ -226,10 +191,6 @@ def test_nothing_overlaps_and_nothing_is_clipped(made):
             assert_legible(drawing_.figure)
         except AssertionError as error:
             raise AssertionError(f"{name}: {error}") from None
-
-
-def texts(figure):
-    return " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
 
 
 def test_degenerate_input_is_drawn_and_said(made):

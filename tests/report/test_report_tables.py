@@ -10,12 +10,12 @@ from dpc.analysis.studies import trigger_quality as trigger
 from dpc.analysis.studies.outcomes import evaluate
 from dpc.config.methods import Act
 from dpc.config.slices import TablesStage
-from dpc.report import captions, formats, published, render
+from dpc.report import captions, published, render, table_text
 from dpc.report.cells import Tables
 from dpc.report.making import write_tables
 from dpc.report.tables import ablation_table, findings_table, main_table
 from dpc.storage import tables
-from tests.analysis.test_evaluation import ONE_PASS, STATISTICS, random_outcomes
+from tests.support.outcomes import ONE_PASS, STATISTICS, random_outcomes
 from tests.support.report_samples import (
     PLANS,
     all_of,
@@ -96,7 +96,7 @@ def test_web_pages_wrap_sentences_and_keep_intervals_whole():
     words = "a claim in many words, that would fill the screen if it could not wrap"
     text = pd.DataFrame([["m", "d", "r", words, "0.68 [0.57, 0.78]", "36.0 to 40.2", "from here to there"]])
     text.columns = ["model", "dataset", "recipe", "claim", "value", "over seeds", "why"]
-    page = render.web_page(formats.Table("x", "X", text, text, ""))
+    page = render.web_page(table_text.Table("x", "X", text, text, ""))
     style = page[: page.index("</style>")]
     assert [line for line in style.split("\n") if "nowrap" in line] == [".whole { white-space: nowrap; }"]
     assert f'<td class="text long">{words}</td>' in page
@@ -109,7 +109,7 @@ def test_web_pages_wrap_sentences_and_keep_intervals_whole():
 def test_long_tables_break_over_pages(rows, form):
     cell = {"model": "m", "dataset": "d", "recipe": "r"}
     numbers = pd.DataFrame([{**cell, "plan": f"p{i}", "fired": i} for i in range(rows)])
-    made = render.latex(formats.Table("one", "One", numbers, numbers.astype(str), "Numbers."))
+    made = render.latex(table_text.Table("one", "One", numbers, numbers.astype(str), "Numbers."))
     assert f"\\begin{{{form}}}" in made
     assert made.count(r" \\") >= rows
 
@@ -130,14 +130,14 @@ def test_cells_of_the_paper_that_were_not_run_are_dashes_beside_its_numbers(tabl
 
 
 def test_differences_are_points_with_signs():
-    assert formats.points(0.021, -0.004, 0.046) == "+2.1 [−0.4, 4.6]"
-    assert formats.points(float("nan"), 0, 0) == "–"
+    assert table_text.points(0.021, -0.004, 0.046) == "+2.1 [−0.4, 4.6]"
+    assert table_text.points(float("nan"), 0, 0) == "–"
 
 
 def test_nothing_is_minus_zero():
-    assert formats.plain(-0.0004, 3) == captions.number(-0.0004, 3) == "0.000"
-    assert formats.plain(-0.0006, 3) == "−0.001"
-    assert formats.points(-0.0001, -0.02, 0.0004) == "+0.0 [−2.0, 0.0]"
+    assert table_text.plain(-0.0004, 3) == captions.number(-0.0004, 3) == "0.000"
+    assert table_text.plain(-0.0006, 3) == "−0.001"
+    assert table_text.points(-0.0001, -0.02, 0.0004) == "+0.0 [−2.0, 0.0]"
 
 
 def test_main_table_equals_hand_arithmetic(tabled):
@@ -225,7 +225,7 @@ def test_other_test_questions_have_no_published_value_beside_them():
     assert "Not compared" not in main_rows(1.0)[1].caption
     rows = evaluation_rows(np.random.default_rng(0), questions=39, plans=["prompt_tuning", "always"])
     labels = {"model": "llama3-8b", "dataset": "gsm8k", "recipe": "good", "seed": 0}
-    none = pd.DataFrame(columns=[*formats.CELL, "plan", "low", "high"])
+    none = pd.DataFrame(columns=[*table_text.CELL, "plan", "low", "high"])
     chosen = settings(TablesStage, models=["llama3-8b"], datasets=["gsm8k"], prompt_seeds=[0])
     made = ablation_table.build(rows.assign(**labels), none, chosen)
     assert made.numbers["published"].isna().all()
@@ -245,7 +245,7 @@ def test_the_released_function_is_never_the_headline():
     assert "ACT ran as the published function" in made.caption
     rows = evaluation_rows(np.random.default_rng(0), plans=["prompt_tuning", "act"])
     labels = {"model": "toy", "dataset": "arithmetic", "recipe": "good", "seed": 0}
-    none = pd.DataFrame(columns=[*formats.CELL, "plan", "low", "high"])
+    none = pd.DataFrame(columns=[*table_text.CELL, "plan", "low", "high"])
     for mode, label in (("prefill_sets", "ACT"), ("released", "ACT (published function, for the record)")):
         chosen = settings(TablesStage, prompt_seeds=[0], act=Act(mode=mode))
         made = ablation_table.build(rows.assign(**labels), none, chosen)
@@ -291,7 +291,7 @@ def seeds_that_fire(rates):
 
 
 def ablation_of(evaluations, seeds):
-    none = pd.DataFrame(columns=[*formats.CELL, "plan", "low", "high"])
+    none = pd.DataFrame(columns=[*table_text.CELL, "plan", "low", "high"])
     made = ablation_table.build(evaluations, none, settings(TablesStage, prompt_seeds=list(range(seeds))))
     return made.numbers.set_index("plan"), made.text.set_index(made.numbers["plan"]), made.caption
 

@@ -18,7 +18,7 @@ ALL_PLANS = [name for name in of("test") if not PLANS[name].is_drawn]
 
 def ask(cell: Path, folder: Path, count: int) -> Path:
     """Write the first test questions of a cell's study, without gold, as a user would; return the file."""
-    asked = test_questions(cell).head(count)
+    asked = asked_of_test(cell).head(count)
     file = folder / "mine.jsonl"
     task = tables.provenance(next(cell.glob("generations/*.parquet")))["settings"]["task"]
     file.write_text("".join(json.dumps(row_of(task, text)) + "\n" for text in asked["question"]))
@@ -33,12 +33,9 @@ def row_of(task: str, text: str) -> dict[str, Any]:
     return {"problem" if task == "math" else "question": text}
 
 
-def test_questions(cell: Path) -> pd.DataFrame:
+def asked_of_test(cell: Path) -> pd.DataFrame:
     asked = tables.read(cell.parents[3] / "problems" / cell.parents[1].name / "questions.parquet", "questions")
     return asked[asked["split"] == "test"].reset_index(drop=True)
-
-
-test_questions.__test__ = False  # type: ignore[attr-defined]  # no test, in spite of its name
 
 
 def answer(cell: Path, questions: Path, out: Path, *plans: str, more: tuple[str, ...] = ()) -> int:

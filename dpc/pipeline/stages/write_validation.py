@@ -12,7 +12,7 @@ from dpc.config.slices import ValidationStage
 from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.report import render
-from dpc.report.formats import CELL
+from dpc.report.table_text import CELL
 from dpc.report.tables import validation_table
 from dpc.storage import tables
 from dpc.storage.provenance import provenance

@@ -16,7 +16,7 @@ from dpc.report import captions, colours, drawing
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
-from dpc.report.formats import (
+from dpc.report.table_text import (
     percent,
 )
 

@@ -12,7 +12,10 @@ from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
-from dpc.report.formats import (
+from dpc.report.published import (
+    published,
+)
+from dpc.report.table_text import (
     CELL,
     Table,
     named_cells,
@@ -21,9 +24,6 @@ from dpc.report.formats import (
     plain,
     questions,
     spans,
-)
-from dpc.report.published import (
-    published,
 )
 from dpc.report.tables.by_plan import by_plan, plan_text
 

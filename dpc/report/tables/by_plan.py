@@ -11,7 +11,7 @@ import pandas as pd
 from dpc.config.slices import TablesStage
 from dpc.plans.declaration import in_order
 from dpc.plans.declaration import label as plan_label
-from dpc.report.formats import (
+from dpc.report.table_text import (
     CELL,
 )
 

@@ -10,7 +10,7 @@ from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
-from dpc.report.formats import (
+from dpc.report.table_text import (
     CELL,
     Table,
     bracketed,

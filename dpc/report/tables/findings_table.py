@@ -12,13 +12,13 @@ from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
-from dpc.report.formats import (
-    CELL,
-    Table,
-)
 from dpc.report.published import (
     FLOW_RIGHT,
     FLOW_WRONG,
+)
+from dpc.report.table_text import (
+    CELL,
+    Table,
 )
 from dpc.tasks.base import AT_CHANCE
 

@@ -17,15 +17,6 @@ from dpc.plans.declaration import label as plan_label
 from dpc.report import captions
 from dpc.report.cells import Cell, Tables
 from dpc.report.exhibits import table
-from dpc.report.formats import (
-    CELL,
-    Table,
-    named_cells,
-    percent,
-    points,
-    questions,
-    spans,
-)
 from dpc.report.published import (
     ACT_NOT_APPLIED,
     TEST_ROWS,
@@ -33,6 +24,15 @@ from dpc.report.published import (
     comparable,
     not_run,
     published,
+)
+from dpc.report.table_text import (
+    CELL,
+    Table,
+    named_cells,
+    percent,
+    points,
+    questions,
+    spans,
 )
 
 METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")

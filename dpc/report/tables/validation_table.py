@@ -10,7 +10,7 @@ import pandas as pd
 from dpc.config.slices import ValidationStage
 from dpc.report import captions
 from dpc.report.exhibits import table
-from dpc.report.formats import CELL, Table, percent
+from dpc.report.table_text import CELL, Table, percent
 
 RULES = {
     "question_and_rationale": "question and rationale rows, shallow layers",
