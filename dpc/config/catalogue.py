@@ -12,12 +12,14 @@ from pydantic import Field, ValidationError, model_validator
 
 from dpc.config.declared import declared, settings_of
 from dpc.config.kinds import (
+    AnyTask,
     AsNumber,
     Bos,
     Count,
     FileName,
     Layout,
     Name,
+    OwnTask,
     Positive,
     Settings,
     Share,
@@ -167,6 +169,8 @@ class Dataset(Settings):
 
     task: TaskName
     """How rows are read, answers extracted and graded."""
+    options: dict[str, Any] = {}
+    """What this task alone is told of the rows; its file says what."""
     files: Files | None = None
     """Local files."""
     hub: HubDataset | None = None
@@ -198,7 +202,25 @@ class Dataset(Settings):
             raise ValueError(f"how many test rows task `{self.task}` has is not known: set `splits.test`")
         if "{question}" not in self.template:
             raise ValueError("`template` must contain {question}")
+        if facts[self.task].get("takes_options"):
+            _check_options(f"task {self.task}", "tasks", self.task, self.options)
+        elif self.options:
+            raise ValueError(f"task `{self.task}` is told nothing of its rows: remove `options`")
         return self
+
+    @property
+    def own_task(self) -> AnyTask:
+        """Return the task with what it is told of the rows; its name alone where there is nothing to tell."""
+        return OwnTask(name=self.task, options=self.options) if self.options else self.task
+
+
+def _check_options(what: str, folder: str, module: str, options: dict[str, Any]) -> None:
+    """Raise ValueError, one line, unless `options` are what the file's closed model `Settings` takes."""
+    settings = settings_of(folder, module)
+    try:
+        settings.model_validate(options)
+    except ValidationError as error:
+        raise ValueError(f"`options` of {what}: {one_line(error, settings, options)}") from None
 
 
 class Recipe(Settings):
@@ -237,12 +259,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _options_are_the_tuners(self) -> Recipe:
-        settings = settings_of("prompts/tuners", self.tuner)
-        try:
-            settings.model_validate(self.options)
-        except ValidationError as error:
-            fault = one_line(error, settings, self.options)
-            raise ValueError(f"`options` of tuner {self.tuner}: {fault}") from None
+        _check_options(f"tuner {self.tuner}", "prompts/tuners", self.tuner, self.options)
         return self
 
     @model_validator(mode="after")

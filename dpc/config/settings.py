@@ -14,6 +14,7 @@ from dpc.config.catalogue import Dataset, Format, Model, Recipe
 from dpc.config.declared import declared
 from dpc.config.execution import Cluster, Execution, Shards
 from dpc.config.kinds import (
+    AnyTask,
     AsNumber,
     Count,
     Layers,
@@ -291,9 +292,9 @@ class Config(Settings):
         return {need for name in names for need in known[name].values.get("needs", ())}
 
     @property
-    def tasks(self) -> dict[str, str]:
+    def tasks(self) -> dict[str, AnyTask]:
         """Return the task of every dataset that runs."""
-        return {name: self.datasets[name].task for name in self.study.datasets}
+        return {name: self.datasets[name].own_task for name in self.study.datasets}
 
     @property
     def layouts(self) -> dict[str, Layout]:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, cast, get_type_hints
 
 from dpc.config.catalogue import BuiltinModel, Format, Recipe, Splits
 from dpc.config.declared import PACKAGE
-from dpc.config.kinds import Bos, Layout, Only, Settings, TaskName
+from dpc.config.kinds import AnyTask, Bos, Layout, Only, Settings
 from dpc.config.methods import Act
 from dpc.config.settings import (
     Config,
@@ -51,7 +51,7 @@ class ProblemsStage(Settings):
     """Read rows, cut splits, render questions."""
 
     dataset: str
-    task: TaskName
+    task: AnyTask
     generate: int | None
     splits: Splits
     template: str
@@ -84,7 +84,7 @@ class GenerateStage(OnModel):
     """Generate rationales, with the base prompt, without one, or under edits."""
 
     layout: Layout
-    task: TaskName
+    task: AnyTask
     max_new_tokens: int
     stop: list[str]
 
@@ -106,7 +106,7 @@ class ExtractExemplarsStage(OnModel):
     """Keep the full maps of a few instances."""
 
     layout: Layout
-    task: TaskName
+    task: AnyTask
     saliency: Annotated[Saliency, Only("head_reduce", "loss_span")]
 
 
@@ -126,7 +126,7 @@ class ReadFlowStage(Settings):
 class GradeAnswersStage(Settings):
     """Grade answers against gold."""
 
-    task: TaskName
+    task: AnyTask
 
 
 class ChooseExemplarsStage(Settings):
@@ -144,7 +144,7 @@ class OnLocated(Settings):
 class StudyStage(OnLocated):
     """The correlation study and the S_IFP analysis."""
 
-    task: TaskName
+    task: AnyTask
     flow: Annotated[Flow, Only("deep_layers")]
     sample: Sample
     significance: Significance
@@ -194,7 +194,7 @@ class ValidateStage(OnModel):
     """Plant harm in one prompt and look for it."""
 
     layout: Layout
-    task: TaskName
+    task: AnyTask
     max_new_tokens: int
     stop: list[str]
     saliency: Saliency
@@ -305,7 +305,7 @@ class ReportStage(Settings):
     """What captions and tables say about the run they show."""
 
     study: str
-    tasks: dict[str, TaskName]
+    tasks: dict[str, AnyTask]
     """Task by dataset."""
     cut_from_test: list[str]
     """Datasets whose splits are all cut from their test rows."""
@@ -366,7 +366,9 @@ def slice_for(stage: str, config: Config, **wanted: object) -> str:
     if "model_name" in wanted:
         sources.append(config.models[str(wanted["model_name"])])
     if "dataset_name" in wanted:
-        sources.append(config.datasets[str(wanted["dataset_name"])])
+        dataset = config.datasets[str(wanted["dataset_name"])]
+        sources.append(dataset)
+        wanted.setdefault("task", dataset.own_task)
     recipe = wanted.get("recipe")
     if isinstance(recipe, Recipe) and recipe.layout:
         wanted["layout"] = recipe.layout

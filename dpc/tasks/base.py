@@ -34,6 +34,8 @@ class Facts:
     """Whether the answer mark stands in a gold rationale once; no for MATH, whose last box counts."""
     adds_mark: bool = False
     """Whether the task puts the answer behind a mark that the rows do not have."""
+    takes_options: bool = False
+    """Whether it is told how rows look: it has `Settings` of `datasets.NAME.options`, and `with_options` of them."""
     asked_in: str = "question"
     """The field of a row that holds the question."""
 
