@@ -236,6 +236,19 @@ class Variants(Settings):
     """Calibration questions per cell, the first by hash; each is measured once in every way."""
 
 
+class Interpretability(Settings):
+    """What a prompt says: its nearest tokens beside a written instruction and random tokens."""
+
+    questions: Count = 50
+    """Test questions, the first by hash, on whose answers outputs under prompt and nearest tokens are compared."""
+    draws: Count = 20
+    """Random prompts of as many tokens, whose perplexity stands beside."""
+    instruction: str = "Solve the problem step by step, and give the final answer at the end."
+    """A written prompt, whose perplexity stands beside."""
+    reader: Name | None = None
+    """Another model of `models` that reads the text as well; null for none."""
+
+
 class Figures(Settings):
     """How figures look."""
 
@@ -274,6 +287,7 @@ class Config(Settings):
     statistics: Statistics = Statistics()
     sensitivity: Sensitivity = Sensitivity()
     variants: Variants = Variants()
+    interpretability: Interpretability = Interpretability()
     figures: Figures = Figures()
     execution: Execution = Execution()
     shards: Shards = Shards()
@@ -290,6 +304,12 @@ class Config(Settings):
         known = declared("plans", "plan")
         names = (*self.study.plans, *self.study.oracles)
         return {need for name in names for need in known[name].values.get("needs", ())}
+
+    @property
+    def reader(self) -> Model | None:
+        """Return the other model that reads prompts as text."""
+        name = self.interpretability.reader
+        return None if name is None else self.models[name]
 
     @property
     def tasks(self) -> dict[str, AnyTask]:
@@ -339,7 +359,13 @@ class Config(Settings):
                 "locate.receivers: affected needs trigger.baseline: former; the others are fitted on calibration, "
                 "after its vectors are located"
             )
+        reader = self.interpretability.reader
+        if reader is not None and reader not in self.models:
+            raise ValueError(
+                f"interpretability.reader names {reader!r}, which is not in `models`{did_you_mean(reader, self.models)}"
+            )
         self._act_has_questions()
+        self._options_are_there()
         if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:
             raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")
         return self
@@ -363,6 +389,14 @@ class Config(Settings):
                 raise ValueError(
                     f"study.plans names act, whose heads are selected on questions of their own: set `act_select` and "
                     f"`act_confirm` of datasets.{name}.splits to 2 at least"
+                )
+
+    def _options_are_there(self) -> None:
+        for name in self.study.datasets if "options" in self.needs else ():
+            if not self.datasets[name].options:
+                raise ValueError(
+                    f"study.plans scores options, which datasets.{name} of task {self.datasets[name].task} has not: "
+                    "leave likelihood and likelihood_no_prompt out"
                 )
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, cast, get_type_hints
 
-from dpc.config.catalogue import BuiltinModel, Format, Recipe, Splits
+from dpc.config.catalogue import BuiltinModel, Format, Model, Recipe, Splits
 from dpc.config.declared import PACKAGE
 from dpc.config.kinds import AnyTask, Bos, Layout, Only, Settings
 from dpc.config.methods import Act
@@ -21,6 +21,7 @@ from dpc.config.settings import (
     Corrupt,
     Figures,
     Flow,
+    Interpretability,
     Locate,
     Mechanism,
     Planting,
@@ -100,6 +101,22 @@ class GenerateActStage(GenerateStage):
     """Generate rationales with attention calibration."""
 
     act: Annotated[Act, Only("beta", "threshold", "tau", "alpha", "mode", "min_rows")]
+
+
+class ScoreOptionsStage(OnModel):
+    """Score labelled options by likelihood."""
+
+    layout: Layout
+    task: AnyTask
+
+
+class MeasurePromptStage(OnModel):
+    """Read a prompt as text."""
+
+    layout: Layout
+    interpretability: Annotated[Interpretability, Only("questions", "draws", "instruction")]
+    reader: Annotated[Model, Only("dtype", "attention", "bos")] | None
+    """How the other model is loaded that reads the text; its folder is an input."""
 
 
 class ExtractExemplarsStage(OnModel):

@@ -13,6 +13,12 @@ UNPROMPTED = "unprompted"
 """edit_id of the generation without a soft prompt."""
 ACT = "act"
 """edit_id of the generation with attention calibration."""
+LIKELIHOOD, LIKELIHOOD_UNPROMPTED = "likelihood", "likelihood_unprompted"
+"""edit_ids of the likeliest of labelled options, with the soft prompt and without one."""
+READY = (UNPROMPTED, ACT, LIKELIHOOD, LIKELIHOOD_UNPROMPTED)
+"""edit_ids of answers that other stages than `regenerate` make, beside prompt tuning's own."""
+NEAREST = "nearest_token"
+"""Mask that makes every vector its nearest token's embedding."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,8 @@ class Edit:
     masked: tuple[int, ...] = ()
     """Vectors that are masked."""
     mask: str = "scale"
-    """`scale`: multiply by `mask_value`; `vocabulary_mean`: replace; `attention`: hide the position."""
+    """`scale`: multiply by `mask_value`; `vocabulary_mean`: replace; `attention`: hide the position;
+    `nearest_token`: replace every vector, whatever `masked` says."""
     mask_value: float = 0.0
     """Factor of `scale`."""
     gamma: float = 0.0

@@ -13,7 +13,7 @@ from torch import Tensor
 from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm.models import LanguageModel
-from dpc.prompts.edits import Edit
+from dpc.prompts.edits import NEAREST, Edit
 from dpc.storage import adapter_files
 from dpc.storage.adapter_files import KEY
 from dpc.storage.files import atomic
@@ -82,11 +82,11 @@ def _fitting(prompt_ND: Tensor, place: Path, lm: LanguageModel) -> Tensor:
     return prompt_ND
 
 
-def corrupt(prompt_ND: Tensor, edit: Edit, mean_D: Tensor) -> Tensor:
+def corrupt(prompt_ND: Tensor, edit: Edit, replacement: Tensor) -> Tensor:
     """Return the prompt under `edit` (docs/methods.md, step 5): reduce gamma's entries, then mask.
 
-    `mean_D` is the vocabulary's mean embedding. Entries are counted as floor(gamma/100 x competing entries). Raises
-    DpcError if a masked vector does not exist.
+    `replacement` is what masks that replace put in (`nearest.replacements`). Entries are counted as
+    floor(gamma/100 x competing entries). Raises DpcError if a masked vector does not exist.
     """
     if any(not 0 <= j < len(prompt_ND) for j in edit.masked):
         raise DpcError(f"edit masks vector {list(edit.masked)}, but the prompt has {len(prompt_ND)} vectors")
@@ -94,7 +94,9 @@ def corrupt(prompt_ND: Tensor, edit: Edit, mean_D: Tensor) -> Tensor:
     edited_ND[_reduced(prompt_ND, edit)] *= edit.gamma_scale
     masked = list(edit.masked)
     if edit.mask == "vocabulary_mean":
-        edited_ND[masked] = mean_D.to(edited_ND)
+        edited_ND[masked] = replacement.to(edited_ND)
+    elif edit.mask == NEAREST:
+        edited_ND = replacement.to(edited_ND)
     elif edit.mask == "scale":
         edited_ND[masked] *= edit.mask_value
     return edited_ND

@@ -81,6 +81,13 @@ class GeneratedTask(Task, Protocol):
         """Return so many different problems, each with where it came from; the same for the same seed."""
 
 
+class OptionsTask(Task, Protocol):
+    """A task that declares `takes_options`."""
+
+    labels: tuple[str, ...]
+    """The words that answer every question."""
+
+
 AT_CHANCE = "not interpretable: accuracy is not above chance"
 """Said of what compares right with wrong answers that guessing may explain."""
 

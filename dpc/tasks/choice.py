@@ -78,6 +78,7 @@ class Choice:
     def __init__(self, options: dict[str, Any]):
         """Take what `Settings` may set, which is checked where the configuration is read."""
         self.told = Settings.model_validate(options)
+        self.labels = tuple(self.told.labels)
         self.CHANCE = 1 / len(self.told.labels)
         self._label_of = {label.casefold(): label for label in self.told.labels}
         self._first, self._named = _patterns(self.told.labels)

@@ -34,6 +34,7 @@ R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
 PARTS = cost.parts(CONFIG)
 ACT = "act_heads" in CONFIG.needs
+OPTIONS = "options" in CONFIG.needs
 ENVIRONMENT = "../../envs/dpc.yaml"
 
 # Results that were made elsewhere are touched where weights and rows need not be: nothing reads them.
@@ -56,7 +57,7 @@ wildcard_constraints:
     recipe="|".join(CONFIG.recipes),
     seed="|".join(map(str, {*STUDY.prompt_seeds, *CONFIG.validation.choosing_seeds, *CONFIG.validation.held_out_seeds})),
     part="|".join(PARTS),
-    answers="|".join(["base", "act", *PARTS]),
+    answers="|".join(["base", "act", "options", *PARTS]),
     split="calibration|test",
     shard=r"\d+",
     shards=r"\d+",

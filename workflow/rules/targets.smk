@@ -17,6 +17,7 @@ localrules:
     figures,
     tables,
     mechanism,
+    interpretability,
     validate,
     check,
     estimate,
@@ -86,6 +87,11 @@ rule evidence:
 rule mechanism:
     input:
         cell_files("mechanism/mechanism.parquet"),
+
+
+rule interpretability:
+    input:
+        cell_files("interpretability.parquet"),
 
 
 rule figures:

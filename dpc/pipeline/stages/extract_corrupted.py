@@ -46,14 +46,16 @@ def run(
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
         from dpc.lm import models
         from dpc.lm.batches import in_batches
-        from dpc.prompts import soft_prompt
+        from dpc.prompts import nearest, soft_prompt
 
         lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-        base_ND, mean_D = soft_prompt.load(prompt, lm), lm.vocabulary_VD.mean(0)
+        base_ND = soft_prompt.load(prompt, lm)
+        replacement = nearest.replacements(lm, base_ND)
         stage = ExtractSaliencyStage(**{name: getattr(settings, name) for name in ExtractSaliencyStage.model_fields})
         with progress(len(left), "saliency", "question") as bar:
             for edit_id, group in left.groupby("edit_id"):  # a batch shares its prompt
-                prompt_ND = soft_prompt.corrupt(base_ND, Edit.from_row(group.iloc[0]), mean_D)
+                edit = Edit.from_row(group.iloc[0])
+                prompt_ND = soft_prompt.corrupt(base_ND, edit, replacement(edit))
 
                 def measure(batch: Any, prompt_ND: Any = prompt_ND) -> list[dict[str, Any]]:
                     return measure_rows(lm, stage, prompt_ND, execution.checkpoint_activations, batch)

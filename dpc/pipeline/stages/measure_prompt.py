@@ -1,0 +1,145 @@
+"""What a prompt says: its nearest tokens, how far they are from it, and how likely they are as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dpc.config.execution import Execution
+from dpc.config.slices import MeasurePromptStage
+from dpc.config.stages import stage
+from dpc.pipeline.progress import log
+from dpc.plans.registry import edits_of
+from dpc.prompts.edits import Edit
+from dpc.storage import tables
+from dpc.storage.hashing import hash_order
+from dpc.storage.provenance import provenance
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dpc.lm.models import LanguageModel
+    from dpc.lm.output_change import Change
+
+STAGE = stage(version=1, rate="saliency", saves=False)
+OWN, CORRUPTED, INSTRUCTION, RANDOM = "own", "corrupted", "instruction", "random"
+Row = dict[str, Any]
+
+
+def run(
+    settings: MeasurePromptStage,
+    *,
+    model: Path,
+    prompt: Path,
+    questions: Path,
+    generations: list[Path],
+    plans: Path,
+    reader: Path | None = None,
+    out: Path,
+    execution: Execution,
+) -> None:
+    """Write table `interpretability`: the prompt, the prompt under DPC's edits (`plans` of calibration), references.
+
+    Outputs are compared on the model's own answers to some test questions. `reader` is another model's folder.
+    """
+    from dpc.lm import models
+    from dpc.lm.perplexity import mean_nll
+    from dpc.prompts import soft_prompt
+
+    lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
+    prompt_ND = soft_prompt.load(prompt, lm)
+    rows = [*_read_off(lm, prompt_ND, tables.read(plans, "plans")), *_references(lm, settings, len(prompt_ND))]
+    for row in rows:
+        row["nll"] = mean_nll(lm, row["token_ids"])
+    rows[0] |= _outputs(lm, settings, prompt_ND, questions, generations, execution.batch_size.tune)
+    device = str(lm.device)
+    del lm, prompt_ND  # two large models do not have to fit together
+    if reader is not None and settings.reader is not None:
+        other = models.load(reader, settings.reader.dtype, execution, settings.reader.attention, settings.reader.bos)
+        for row in rows:
+            row["reader_nll"] = mean_nll(other, other.encode(row["text"]))
+    table = pd.DataFrame(rows).reindex(columns=list(tables.SCHEMAS["interpretability"]))
+    log.info("nearest tokens: %s", table["text"].iloc[0])
+    tables.write(out, "interpretability", table, provenance("measure_prompt", settings, model=model, device=device))
+
+
+def _read_off(lm: LanguageModel, prompt_ND: Tensor, planned: pd.DataFrame) -> Iterator[Row]:
+    """Yield the prompt and, for every edit that DPC's corruption asks for on calibration, what the prompt becomes."""
+    from dpc.prompts import nearest, soft_prompt
+
+    unit, own = nearest.spacing(lm), nearest.nearest(lm, prompt_ND)
+    yield _row(lm, OWN, own.ids) | _distances(own, unit)
+    replacement = nearest.replacements(lm, prompt_ND)
+    asked = edits_of(planned[planned["plan"] == "always"])
+    for _, group in asked.groupby("edit_id", sort=False):
+        edit = Edit.from_row(group.iloc[0])
+        found = nearest.nearest(lm, soft_prompt.corrupt(prompt_ND, edit, replacement(edit)))
+        changed = sum(old != new for old, new in zip(own.ids, found.ids, strict=True))
+        about = {"masked": list(edit.masked), "questions": len(group), "changed": changed}
+        yield _row(lm, CORRUPTED, found.ids) | _distances(found, unit) | about
+
+
+def _distances(found: Any, unit: float) -> Row:
+    distance = float(found.distance_N.mean())
+    relative = distance / unit if unit else float("nan")
+    return {"distance": distance, "distance_relative": relative, "cosine_distance": float(found.cosine_N.mean())}
+
+
+def _row(lm: LanguageModel, kind: str, ids: Sequence[int]) -> Row:
+    """Return what is said of any prompt: its tokens, each as text, and together."""
+    return {"prompt": kind, "token_ids": list(ids), "words": [lm.decode([i]) for i in ids], "text": lm.decode([*ids])}
+
+
+def _references(lm: LanguageModel, settings: MeasurePromptStage, vectors: int) -> Iterator[Row]:
+    """Yield the written instruction, and random tokens as many as the prompt has vectors."""
+    import torch
+
+    ids = lm.encode(settings.interpretability.instruction)
+    if lm.tokenizer.unk_token_id is not None and lm.tokenizer.unk_token_id in ids:
+        log.warning("interpretability.instruction has words that the tokenizer does not know: it is left out")
+    else:
+        yield _row(lm, INSTRUCTION, ids)
+    special = set(lm.tokenizer.all_special_ids)
+    ordinary = [i for i in range(min(len(lm.tokenizer), lm.embedding.num_embeddings)) if i not in special]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(settings.interpretability.draws):
+        yield _row(lm, RANDOM, [ordinary[i] for i in torch.randint(len(ordinary), (vectors,), generator=generator)])
+
+
+def _outputs(
+    lm: LanguageModel,
+    settings: MeasurePromptStage,
+    prompt_ND: Tensor,
+    questions: Path,
+    generations: list[Path],
+    size: int,
+) -> Row:
+    """Return, question by question, how far outputs change where each vector becomes its nearest token."""
+    from dpc.lm.batches import in_batches
+    from dpc.lm.examples import Example
+    from dpc.lm.layout import layout_of
+    from dpc.lm.output_change import changes
+    from dpc.prompts import nearest
+
+    made = tables.read(generations, "generations", ["problem_id", "split", "token_ids"])
+    made = made[(made["split"] == "test") & (made["token_ids"].map(len) > 0)]
+    made = made.sort_values("problem_id", key=lambda ids: ids.map(hash_order)).head(settings.interpretability.questions)
+    texts = tables.read(questions, "questions").set_index("problem_id")["prompt_text"]
+    examples = [
+        (row.problem_id, Example(lm.encode(texts[row.problem_id]), row.token_ids.tolist())) for row in tables.rows(made)
+    ]
+    examples.sort(key=lambda each: -len(each[1]))
+    measure = partial(changes, lm, layout_of(lm, settings.layout), prompt_ND, nearest.projected(lm, prompt_ND))
+    found: list[tuple[str, Change]] = []
+    for batch, made_of in in_batches(examples, size, lambda batch: measure([example for _, example in batch])):
+        found += zip((key for key, _ in batch), made_of, strict=True)
+    columns = {f"output_{name}": [getattr(change, name) for _, change in found] for name in MEASURES}
+    return {"asked": [key for key, _ in found], **columns}
+
+
+MEASURES = ("raw", "centred", "kl", "agreement")
+"""Of how far outputs change, see `dpc.lm.output_change`."""
