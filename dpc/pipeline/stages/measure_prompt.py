@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dpc.analysis.studies.readability import CORRUPTED, INSTRUCTION, OUTPUTS, OWN, RANDOM
 from dpc.config.execution import Execution
 from dpc.config.slices import MeasurePromptStage
 from dpc.config.stages import stage
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from dpc.lm.output_change import Change
 
 STAGE = stage(version=1, rate="saliency", saves=False)
-OWN, CORRUPTED, INSTRUCTION, RANDOM = "own", "corrupted", "instruction", "random"
 Row = dict[str, Any]
 
 
@@ -137,9 +137,5 @@ def _outputs(
     found: list[tuple[str, Change]] = []
     for batch, made_of in in_batches(examples, size, lambda batch: measure([example for _, example in batch])):
         found += zip((key for key, _ in batch), made_of, strict=True)
-    columns = {f"output_{name}": [getattr(change, name) for _, change in found] for name in MEASURES}
+    columns = {f"output_{name}": [getattr(change, name) for _, change in found] for name in OUTPUTS}
     return {"asked": [key for key, _ in found], **columns}
-
-
-MEASURES = ("raw", "centred", "kl", "agreement")
-"""Of how far outputs change, see `dpc.lm.output_change`."""

@@ -13,6 +13,7 @@ from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.cells import LIGHT, Tables
 from dpc.report.exhibits import table
+from dpc.report.prompts import prompts
 from dpc.report.table_text import (
     CELL,
     Table,
@@ -29,12 +30,13 @@ from dpc.report.table_text import (
         "Each claim of the paper, the test, the number with its intervals, and the verdict by a rule fixed "
         "beforehand (docs/claims.md)."
     ),
-    tables=("evidence", "outcomes", "mechanism"),
+    tables=("evidence", "outcomes", "mechanism", "interpretability"),
 )
 def claims(tables: Tables, settings: TablesStage) -> Table:
     """Return one row per cell and claim."""
     cells = _cells(tables, settings)
-    return build(judging.judge_all(cells), settings, _planned(cells, settings))
+    judged = [judging.judge_all(cells), judging.judge_prompts(prompts(tables), settings.statistics.confidence)]
+    return build(pd.concat(judged, ignore_index=True), settings, _planned(cells, settings))
 
 
 def _cells(tables: Tables, settings: TablesStage) -> dict[tuple[str, ...], judging.Cell]:
