@@ -306,6 +306,11 @@ class Config(Settings):
         return {need for name in names for need in known[name].values.get("needs", ())}
 
     @property
+    def scores_options(self) -> bool:
+        """Return whether some plan that runs answers by the likelihood of labelled options."""
+        return any(declared("plans", "plan")[name].values.get("answers") == "options" for name in self.study.plans)
+
+    @property
     def reader(self) -> Model | None:
         """Return the other model that reads prompts as text."""
         name = self.interpretability.reader
@@ -392,7 +397,7 @@ class Config(Settings):
                 )
 
     def _options_are_there(self) -> None:
-        for name in self.study.datasets if "options" in self.needs else ():
+        for name in self.study.datasets if self.scores_options else ():
             if not self.datasets[name].options:
                 raise ValueError(
                     f"study.plans scores options, which datasets.{name} of task {self.datasets[name].task} has not: "

@@ -144,7 +144,9 @@ def _measured(config: Config) -> int:
     """Return how many plans are measured again after corruption: those that run and edit the prompt."""
     if config.corrupt.mask == "attention":
         return 0
-    return sum(PLANS[name].answers != "none" for name in set(config.mechanism.plans) & set(config.study.plans))
+    return sum(
+        PLANS[name].answers not in ("none", "options") for name in set(config.mechanism.plans) & set(config.study.plans)
+    )
 
 
 def layers_of(billions: float) -> float:
@@ -169,6 +171,7 @@ def _answers(config: Config, dataset: Dataset, vectors: int, part: str) -> dict[
     rows = calibration if part == "calibration" else test_rows(dataset)
     return {
         "none": 0,
+        "options": 0,
         "own": rows,
         "located": 0 if "always" in config.study.plans else rows,
         "every_vector": controls.oracle_questions * vectors,
@@ -231,7 +234,7 @@ def grid(config: Config) -> Iterator[tuple[str, Place, int]]:
     Planted harm is no part of the study: `snakemake validate` is asked for apart.
     """
     act = ("select_act_heads", "generate_act") if "act_heads" in config.needs else ()
-    options = ("score_options",) if "options" in config.needs else ()
+    options = ("score_options",) if config.scores_options else ()
     measured = ("extract_saliency", "extract_corrupted", "extract_variants", "measure_prompt")
     rules = ("tune_prompt", "generate_base", *measured, *act, *options)
     for model, dataset, recipe, seeds in cells(config):

@@ -29,7 +29,7 @@ from tests.analysis.test_sensitivity import swept
 from tests.analysis.test_variants import compared
 from tests.support.derived import flow_of, readings_of, verdicts_of
 from tests.support.legible import assert_legible
-from tests.support.report_samples import all_of, settings, table
+from tests.support.report_samples import all_of, interpretability_rows, settings, table
 from tests.support.saliency_rows import (
     Places,
     flow_maps,
@@ -253,6 +253,13 @@ def compared_in(folder: Path) -> Path:
     return folder / "out.parquet"
 
 
+def read_in(folder: Path) -> list[Path]:
+    """Write table `interpretability` of one cell's seeds into a new folder."""
+    folder.mkdir()
+    rows = {seed: interpretability_rows(np.random.default_rng(seed)) for seed in SEEDS}
+    return [table(folder / f"{seed}.parquet", "interpretability", rows[seed]) for seed in SEEDS]
+
+
 TABLES = ("claims", "trigger", "confounds", "sensitivity", "variants")
 FIGURES = ("trigger", "confounds", "sensitivity")
 
@@ -263,7 +270,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
     chosen = settings(TablesStage, recipes=["good", "bad"])
     files: dict[str, list[Path]] = {
-        name: [] for name in ("evidence", "outcomes", "mechanism", "sensitivity", "variants")
+        name: [] for name in ("evidence", "outcomes", "mechanism", "sensitivity", "variants", "interpretability")
     }
     for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
         made = cell(np.random.default_rng(2), **effects)
@@ -275,6 +282,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / f"sensitivity-{recipe}-{seed}.parquet"
             files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
             files["variants"].append(compared_in(folder / f"variants-{recipe}-{seed}"))
+        files["interpretability"] += read_in(folder / f"interpretability-{recipe}")
     write_tables(TABLES, Tables(all_of(files), chosen), folder / "tables")
     own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
     draw_figures(FIGURES, Tables(all_of(own), settings(recipes=["good"])), folder / "figures")
@@ -295,7 +303,7 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
     head = (written / "tables" / "claims.md").read_text().split("\n")[2]
     assert "| claim | verdict |" in head
     numbers = pd.read_csv(written / "tables" / "claims.csv")
-    assert len(numbers) == 2 * len(claims.CLAIMS)
+    assert len(numbers) == 2 * len(claims.CLAIMS) + 1  # i2 compares the prompts of both recipes
     assert numbers.set_index(["recipe", "claim"]).loc[("good", "e"), "verdict"] == SUPPORTED
 
 
@@ -311,6 +319,7 @@ def test_the_published_function_is_nothing_to_beat(tmp_path: Path, mode: str, re
     }
     files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
     files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
+    files["interpretability"] = read_in(tmp_path / "interpretability")
     chosen = settings(TablesStage, recipes=["good"], act=Act(mode=mode))
     write_tables(["claims"], Tables(all_of(files), chosen), tmp_path / "tables")
     assert pd.read_csv(tmp_path / "tables" / "claims.csv").set_index("claim").loc["g", "reason"] == reason
@@ -335,6 +344,7 @@ def test_tables_and_figures_say_where_right_answers_may_be_luck(tmp_path: Path, 
     }
     files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
     files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
+    files["interpretability"] = read_in(tmp_path / "interpretability")
     own = {name: files[name] for name in ("evidence", "sensitivity")}
     names = {"recipes": ["good"], "datasets": [dataset]}
     write_tables(TABLES, Tables(all_of(files), settings(TablesStage, **names)), tmp_path)

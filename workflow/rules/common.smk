@@ -34,7 +34,7 @@ R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
 PARTS = cost.parts(CONFIG)
 ACT = "act_heads" in CONFIG.needs
-OPTIONS = "options" in CONFIG.needs
+OPTIONS = CONFIG.scores_options
 ENVIRONMENT = "../../envs/dpc.yaml"
 
 # Results that were made elsewhere are touched where weights and rows need not be: nothing reads them.

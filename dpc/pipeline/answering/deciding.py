@@ -48,7 +48,7 @@ def check_plans(names: Collection[str], cell: Cell) -> None:
             raise DpcError(f"plan {name} {why}; expected plans of {', '.join(of('test'))}")
         if "act_heads" in PLANS[name].needs and cell.act_heads is None:
             raise DpcError(f"{cell.folder}: found no act/heads.parquet, which plan {name} needs; add it to study.plans")
-        if "options" in PLANS[name].needs:
+        if PLANS[name].answers == "options":
             raise DpcError(f"plan {name} scores options, which a study alone does; leave it out of --plans")
         if PLANS[name].is_drawn:
             log.warning("plan %s draws as many of these questions as DPC fires on: others than in the study", name)

@@ -58,7 +58,7 @@ def run(
     rows[0] |= _outputs(lm, settings, prompt_ND, questions, generations, execution.batch_size.tune)
     device = str(lm.device)
     del lm, prompt_ND  # two large models do not have to fit together
-    if reader is not None and settings.reader is not None:
+    if settings.reader is not None and reader is not None:
         other = models.load(reader, settings.reader.dtype, execution, settings.reader.attention, settings.reader.bos)
         for row in rows:
             row["reader_nll"] = mean_nll(other, other.encode(row["text"]))
