@@ -32,8 +32,11 @@ def readability(tables: Tables, settings: FiguresStage) -> Drawing:
     tuned = prompts(tables)
     for number, recipe in enumerate(settings.recipes):
         _points(axes, tuned[tuned["recipe"] == recipe], recipe, *colours.series_look(number))
+    if tuned["accuracy_projected"].notna().any():
+        axes.plot([], [], "o", color=colours.GREY, fillstyle="none", markersize=5, label="its nearest tokens")
     _references(axes, tables)
     axes.set(xscale="log", xlabel="perplexity of the nearest tokens under the task's model", ylabel="accuracy (%)")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
     axes.margins(y=0.12)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return drawing.finish(made, _caption(tuned, settings))
@@ -45,7 +48,7 @@ def _points(axes: Axes, rows: pd.DataFrame, recipe: str, colour: str, marker: st
     axes.plot(perplexity, 100 * rows["accuracy"], label=recipe, **look)
     if rows["accuracy_projected"].notna().any():
         axes.vlines(perplexity, 100 * rows["accuracy"], 100 * rows["accuracy_projected"], colour, linewidth=0.5)
-        axes.plot(perplexity, 100 * rows["accuracy_projected"], label=f"{recipe}, as text", **look, fillstyle="none")
+        axes.plot(perplexity, 100 * rows["accuracy_projected"], **look, fillstyle="none")
 
 
 def _references(axes: Axes, tables: Tables) -> None:
