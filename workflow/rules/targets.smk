@@ -20,6 +20,7 @@ localrules:
     validate,
     check,
     estimate,
+    took,
 
 
 rule problems:
@@ -134,3 +135,15 @@ rule estimate:
         ENVIRONMENT
     shell:
         '"$DPC_PYTHON" -m dpc.pipeline.estimate | tee {log:q}'
+
+
+# After a run, or between two: what its jobs took.
+
+
+rule took:
+    log:
+        f"{R}/logs/took.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        '"$DPC_PYTHON" -m dpc.pipeline.took | tee {log:q}'
