@@ -63,7 +63,7 @@ def test_own_rows_of_labelled_options_go_to_tables_by_configuration_alone(tmp_pa
     said = [("no", "yes")[row["answer"]] for row in BOOLQ] + [("negative", "positive")[row["label"]] for row in SST2]
     small_grid.write_model(tmp_path / "model", "llama3-8b", list(zip(asked, said, strict=True)))
     workflow.run("check")
-    workflow.run("all")
+    workflow.run("tables")
     found = pd.read_csv(tmp_path / "results/tables/ablation.csv")
     for name in OPTIONS:
         rows = found[found["dataset"] == name].set_index("plan")
