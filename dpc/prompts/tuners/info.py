@@ -9,6 +9,7 @@ the model's head stays what it is. Axes: B batch, S position, X others, N prompt
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -27,8 +28,7 @@ from dpc.prompts.tuners import prompt_tuning, tuner
 from dpc.prompts.tuners.prompt_tuning import of_step
 
 TUNER = tuner(label="InfoPrompt, adapted")
-WORST = 2.0
-"""Nats: a contrast that is worse counts as this, and has no gradient."""
+log = logging.getLogger("dpc")
 
 
 class Settings(kinds.Settings):
@@ -40,6 +40,8 @@ class Settings(kinds.Settings):
     """Weight of the representation loss."""
     others: kinds.Count = 4
     """Other questions per question of a step, for the representation loss."""
+    worst: kinds.Positive = 2.0
+    """Nats: a contrast that is worse counts as this and has no gradient; among N others chance is log(1 + N)."""
     bank: kinds.Count = 512
     """Tuning questions at most whose states without a prompt are made at the beginning, and drawn from."""
 
@@ -57,6 +59,8 @@ class Objective(prompt_tuning.Objective):
         self.options = options
         self.others_XD = lm.embedding.weight.new_zeros(0, lm.embedding.weight.shape[1], dtype=torch.float32)
         """States of other questions, for the next gradient."""
+        self.contrasts, self.too_bad = 0, 0
+        """Contrasts so far, and how many of them had no gradient."""
 
     def _states(self, prompt_ND: Tensor) -> list[Tensor]:
         """Return what rows are given, the mean prompt vector as the last."""
@@ -81,13 +85,18 @@ class Objective(prompt_tuning.Objective):
             class_D = output_VD[answer].to(mean_D).mean(0)
             input_XD = self.lm.embedding(torch.tensor(example.question_ids, device=self.lm.device)).to(mean_D)
             found.append(contrast(class_D @ mean_D, input_XD @ mean_D))
-        return torch.stack(found).clamp(max=WORST).sum()
+        return self._total(found)
 
     def _representation_loss(self, mean_D: Tensor, answers_BD: Tensor) -> Tensor:
         """Return the sum over a part's questions."""
         others_X = self.others_XD.to(mean_D) @ mean_D
         found = [contrast(answer, others_X) for answer in answers_BD.to(mean_D) @ mean_D]
-        return torch.stack(found).clamp(max=WORST).sum()
+        return self._total(found)
+
+    def _total(self, contrasts: Sequence[Tensor]) -> Tensor:
+        found, worst = torch.stack(list(contrasts)), self.options.worst
+        self.contrasts, self.too_bad = self.contrasts + len(found), self.too_bad + int((found > worst).sum())
+        return found.clamp(max=worst).sum()
 
 
 def states_at_answers(
@@ -149,3 +158,9 @@ class Tuning(prompt_tuning.Tuning):
         count = self.objective.options.others * len(batch)
         self.objective.others_XD = self.bank.others(batch, count, of_step(self.seed, self.step + 1))
         return self.objective.gradient(self.learned, batch)
+
+    def _look(self) -> None:
+        super()._look()
+        made, worst = self.objective, self.objective.options.worst
+        log.info("%d of %d contrasts were worse than %g nats: no gradient", made.too_bad, made.contrasts, worst)
+        made.contrasts = made.too_bad = 0
