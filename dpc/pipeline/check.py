@@ -57,7 +57,7 @@ def check_validation(config: Config) -> None:
         if name and config.recipes[name].is_per_question:
             raise DpcError(
                 f"validation.{key} is {name}, whose tuner makes a prompt for each question, and harm is planted in "
-                f"one for all; name another recipe"
+                "one for all; name another recipe"
             )
         adapter = config.recipes[name].adapter if name else None
         if adapter and "{seed}" not in adapter:

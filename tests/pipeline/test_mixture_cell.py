@@ -37,12 +37,12 @@ def lm(small_cell: Path) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def mixed(small_cell: Path, lm: LanguageModel) -> Path:
-    """A mixture of three prompts; the first is the cell's own."""
+    """A mixture of the cell's own prompt and another one, and a router that is sure."""
     own_ND = soft_prompt.load(small_cell / "prompt.safetensors", lm).of([])
     generator = torch.Generator().manual_seed(6)
-    others_KND = 4 * torch.randn(2, *own_ND.shape, generator=generator)
-    router_KD = 8 * torch.randn(3, own_ND.shape[1], generator=generator)
-    return kept(small_cell / "mixed.safetensors", lm, torch.cat([own_ND[None], others_KND]), router_KD)
+    other_ND = 4 * torch.randn(own_ND.shape, generator=generator)
+    router_KD = 1e4 * torch.randn(2, own_ND.shape[1], generator=generator)
+    return kept(small_cell / "mixed.safetensors", lm, torch.stack([own_ND, other_ND]), router_KD)
 
 
 def kept(file: Path, lm: LanguageModel, prompts_KND: torch.Tensor, router_KD: torch.Tensor) -> Path:
@@ -89,16 +89,12 @@ def test_each_question_is_treated_as_if_all_had_its_prompt(
 ) -> None:
     texts = tables.read(small_cell / "questions.parquet", "questions").set_index("problem_id")["prompt_text"]
     found, mixture = made(small_cell, tmp_path / "mixed", stage, mixed), soft_prompt.load(mixed, lm)
-    key = found["problem_id"].iloc[-1]
-    soft_prompt.save(mixture.of(lm.encode(texts[key])), tmp_path / "own", tmp_path / "own.json", "m", lm)
-    alone = made(small_cell, tmp_path / "alone", stage, tmp_path / "own")
-    assert differences(found.loc[[key]], alone.loc[[key]]) == []
-    assert differences(found, alone) != [], "another question's prompt would do as well"
-
-
-def test_questions_of_the_cell_have_different_prompts(small_cell: Path, lm: LanguageModel, mixed: Path) -> None:
-    texts = tables.read(small_cell / "questions.parquet", "questions")["prompt_text"]
-    rows_BND = soft_prompt.load(mixed, lm).rows([lm.encode(text) for text in texts])
-    assert len(torch.unique(rows_BND.flatten(1), dim=0)) == len(set(texts))
-    directions = {tuple((row[0] / row[0].norm()).round(decimals=3).tolist()) for row in rows_BND}
-    assert len(directions) > 1
+    prompts = {key: mixture.of(lm.encode(texts[key])) for key in found["problem_id"].unique()}
+    distinct = torch.unique(torch.stack(list(prompts.values())), dim=0)
+    assert len(distinct) == 2, "all questions of this stage have the same prompt"
+    for count, prompt_ND in enumerate(distinct):
+        soft_prompt.save(prompt_ND, tmp_path / "own", tmp_path / "own.json", "m", lm)
+        alone = made(small_cell, tmp_path / str(count), stage, tmp_path / "own")
+        mine = found["problem_id"].map(lambda key, own=prompt_ND: torch.equal(prompts[key], own))
+        assert differences(found[mine], alone[mine]) == []
+        assert differences(found[~mine], alone[~mine]) != [], "another question's prompt would do as well"

@@ -218,6 +218,8 @@ def test_others_are_states_without_a_prompt_of_questions_outside_the_batch() -> 
     assert len(set(rows)) == 4
     assert all(id(bank.examples[row]) not in here for row in rows)
     assert len(work.bank.examples) == 12
+    drawn_by_step = [(work.gradient(asked[12:]), work.objective.others_XD)[1] for work.step in (0, 1)]
+    assert not torch.equal(*drawn_by_step)
 
 
 @pytest.mark.parametrize(
