@@ -14,7 +14,7 @@ from dpc.config.execution import Execution
 from dpc.lm import models
 from dpc.lm.models import LanguageModel
 from dpc.pipeline.cli import main
-from dpc.prompts import soft_prompt
+from dpc.prompts import routing, soft_prompt
 from dpc.storage import tables
 from tests.support import resumable
 
@@ -37,12 +37,17 @@ def lm(small_cell: Path) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def mixed(small_cell: Path, lm: LanguageModel) -> Path:
-    """A mixture of the cell's own prompt and another one, and a router that is sure."""
+    """A mixture of the cell's own prompt and another one, and a router that is sure and cuts the questions in two."""
+    texts = tables.read(small_cell / "questions.parquet", "questions")["prompt_text"]
+    middle_D = routing.means(lm, [lm.encode(text) for text in texts]).mean(0)
     own_ND = soft_prompt.load(small_cell / "prompt.safetensors", lm).of([])
     generator = torch.Generator().manual_seed(6)
     other_ND = 4 * torch.randn(own_ND.shape, generator=generator)
-    router_KD = 1e4 * torch.randn(2, own_ND.shape[1], generator=generator)
-    return kept(small_cell / "mixed.safetensors", lm, torch.stack([own_ND, other_ND]), router_KD)
+    drawn_D = torch.randn(own_ND.shape[1], generator=generator)
+    across_D = 1e4 * (drawn_D - middle_D * (drawn_D @ middle_D) / (middle_D @ middle_D))
+    return kept(
+        small_cell / "mixed.safetensors", lm, torch.stack([own_ND, other_ND]), torch.stack([across_D, -across_D])
+    )
 
 
 def kept(file: Path, lm: LanguageModel, prompts_KND: torch.Tensor, router_KD: torch.Tensor) -> Path:
