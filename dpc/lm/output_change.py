@@ -29,20 +29,23 @@ class Change:
 
 @torch.no_grad()
 def changes(
-    lm: LanguageModel, layout: Layout, prompt_ND: Tensor, other_ND: Tensor, examples: Sequence[Example]
+    lm: LanguageModel, layout: Layout, prompt: Tensor, other: Tensor, examples: Sequence[Example]
 ) -> list[Change]:
-    """Return how far the model's outputs on each continuation, teacher-forced, change from one prompt to the other."""
-    hidden, other = (_hidden(lm, layout, prompt, examples) for prompt in (prompt_ND, other_ND))
+    """Return how far the model's outputs on each continuation, teacher-forced, change from one prompt to the other.
+
+    A prompt is that of all questions (N x D), or that of each (B x N x D).
+    """
+    before, after = (_hidden(lm, layout, one, examples) for one in (prompt, other))
     # a vocabulary of 128k times all questions at once would be gigabytes
-    return [_change(*(lm.logits(each).float() for each in pair)) for pair in zip(hidden, other, strict=True)]
+    return [_change(*(lm.logits(each).float() for each in pair)) for pair in zip(before, after, strict=True)]
 
 
-def _hidden(lm: LanguageModel, layout: Layout, prompt_ND: Tensor, examples: Sequence[Example]) -> list[Tensor]:
+def _hidden(lm: LanguageModel, layout: Layout, prompt: Tensor, examples: Sequence[Example]) -> list[Tensor]:
     """Return the decoder's outputs that predict each continuation (T x D each)."""
     questions, answers = (
         [list(getattr(each, name)) for each in examples] for name in ("question_ids", "rationale_ids")
     )
-    laid = right_padded(lm, layout, prompt_ND, questions, answers)
+    laid = right_padded(lm, layout, prompt, questions, answers)
     hidden_BSD = lm.model.get_decoder()(inputs_embeds=laid.embeds_BSD).last_hidden_state
     rows = map(laid.predicting_rows, range(len(examples)))
     return [hidden_BSD[b, row.start : row.stop] for b, row in enumerate(rows)]

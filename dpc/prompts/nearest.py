@@ -48,18 +48,14 @@ def projected(lm: LanguageModel, prompt_ND: Tensor) -> Tensor:
     return spelled(lm, nearest(lm, prompt_ND).ids)
 
 
-def replacements(lm: LanguageModel, prompt_ND: Tensor) -> Callable[[Edit], Tensor]:
-    """Return what an edit puts in for vectors: their nearest tokens (N x D), or the vocabulary's mean (D).
-
-    On the prompt's device; each is made once.
-    """
+def replacements(lm: LanguageModel) -> Callable[[Tensor, Edit], Tensor]:
+    """Return what an edit puts in for vectors: their nearest tokens (N x D), or the vocabulary's mean (D)."""
 
     @cache
-    def made(is_nearest: bool) -> Tensor:
-        found = projected(lm, prompt_ND) if is_nearest else lm.vocabulary_VD.mean(0)
-        return found.to(prompt_ND.device)
+    def mean_D() -> Tensor:
+        return lm.vocabulary_VD.mean(0)
 
-    return lambda edit: made(edit.mask == NEAREST)
+    return lambda prompt_ND, edit: projected(lm, prompt_ND) if edit.mask == NEAREST else mean_D()
 
 
 @torch.no_grad()

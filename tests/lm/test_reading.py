@@ -83,7 +83,7 @@ def test_outputs_under_the_same_prompt_are_the_same_to_the_last_bit() -> None:
 def test_labels_are_as_likely_as_their_tokens_one_after_the_other(order: str) -> None:
     lm, labels = tiny.model(), [[7], [50, 9], [3, 4, 5]]
     prompt, _ = prompts(lm)
-    found = log_likelihoods(lm, layout_of(lm, order), prompt, QUESTIONS, labels)
+    found = log_likelihoods(lm, layout_of(lm, order), lambda _: prompt, QUESTIONS, labels)
     for question, scores in zip(QUESTIONS, found, strict=True):
         for label, score in zip(labels, scores, strict=True):
             log_p = logits(lm, prompt, question, label, order).log_softmax(1)

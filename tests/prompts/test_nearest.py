@@ -72,7 +72,7 @@ def test_the_median_distance_to_the_next_token_is_that_of_brute_force() -> None:
 def test_an_edit_puts_in_nearest_tokens_or_the_mean() -> None:
     lm = tiny.model()
     prompt = between(lm)
-    replacement = nearest.replacements(lm, prompt)
+    put_in = nearest.replacements(lm)
     text, mean = Edit(mask=NEAREST), Edit((1,), mask="vocabulary_mean")
-    assert torch.equal(corrupt(prompt, text, replacement(text)), nearest.projected(lm, prompt))
-    assert torch.equal(corrupt(prompt, mean, replacement(mean))[1], lm.vocabulary_VD.mean(0))
+    assert torch.equal(corrupt(prompt, text, put_in(prompt, text)), nearest.projected(lm, prompt))
+    assert torch.equal(corrupt(prompt, mean, put_in(prompt, mean))[1], lm.vocabulary_VD.mean(0))

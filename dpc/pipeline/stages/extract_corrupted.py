@@ -49,16 +49,14 @@ def run(
         from dpc.prompts import nearest, soft_prompt
 
         lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-        base_ND = soft_prompt.load(prompt, lm)
-        replacement = nearest.replacements(lm, base_ND)
+        base, put_in = soft_prompt.load(prompt, lm), nearest.replacements(lm)
         stage = ExtractSaliencyStage(**{name: getattr(settings, name) for name in ExtractSaliencyStage.model_fields})
         with progress(len(left), "saliency", "question") as bar:
-            for edit_id, group in left.groupby("edit_id"):  # a batch shares its prompt
-                edit = Edit.from_row(group.iloc[0])
-                prompt_ND = soft_prompt.corrupt(base_ND, edit, replacement(edit))
+            for edit_id, group in left.groupby("edit_id"):  # a batch shares its edit
+                edited = base.under(Edit.from_row(group.iloc[0]), put_in)
 
-                def measure(batch: Any, prompt_ND: Any = prompt_ND) -> list[dict[str, Any]]:
-                    return measure_rows(lm, stage, prompt_ND, execution.checkpoint_activations, batch)
+                def measure(batch: Any, edited: Any = edited) -> list[dict[str, Any]]:
+                    return measure_rows(lm, stage, edited, execution.checkpoint_activations, batch)
 
                 for batch, found in in_batches(longest_first(lm, group), execution.batch_size.saliency, measure):
                     bar.add(len(batch))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +15,16 @@ from dpc.config.slices import MeasurePromptStage
 from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.plans.registry import edits_of
-from dpc.prompts.edits import Edit
+from dpc.prompts.edits import NEAREST, Edit
 from dpc.storage import tables
 from dpc.storage.hashing import hash_order
 from dpc.storage.provenance import provenance
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from dpc.lm.examples import Example
     from dpc.lm.models import LanguageModel
     from dpc.lm.output_change import Change
+    from dpc.prompts.soft_prompt import SoftPrompt
 
 STAGE = stage(version=1, rate="saliency", saves=False)
 Row = dict[str, Any]
@@ -44,20 +44,23 @@ def run(
 ) -> None:
     """Write table `interpretability`: the prompt, the prompt under DPC's edits (`plans` of calibration), references.
 
-    Outputs are compared on the model's own answers to some test questions. `reader` is another model's folder.
+    Outputs are compared on the model's own answers to some test questions; of a mixture the prompt is read that most of
+    them have. `reader` is another model's folder.
     """
     from dpc.lm import models
     from dpc.lm.perplexity import mean_nll
     from dpc.prompts import soft_prompt
 
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-    prompt_ND = soft_prompt.load(prompt, lm)
-    rows = [*_read_off(lm, prompt_ND, tables.read(plans, "plans")), *_references(lm, settings, len(prompt_ND))]
+    own, examples = soft_prompt.load(prompt, lm), _examples(lm, settings, questions, generations)
+    typical = _typical(lm, own, [example.question_ids for _, example in examples])
+    read_off = _read_off(lm, own, typical, tables.read(plans, "plans"))
+    rows = [*read_off, *_references(lm, settings, own.vectors)]
     for row in rows:
         row["nll"] = mean_nll(lm, row["token_ids"])
-    rows[0] |= _outputs(lm, settings, prompt_ND, questions, generations, execution.batch_size.tune)
+    rows[0] |= _outputs(lm, settings, own, examples, execution.batch_size.tune)
     device = str(lm.device)
-    del lm, prompt_ND  # two large models do not have to fit together
+    del lm, own  # two large models do not have to fit together
     if settings.reader is not None and reader is not None:
         other = models.load(reader, settings.reader.dtype, execution, settings.reader.attention, settings.reader.bos)
         for row in rows:
@@ -67,18 +70,43 @@ def run(
     tables.write(out, "interpretability", table, provenance("measure_prompt", settings, model=model, device=device))
 
 
-def _read_off(lm: LanguageModel, prompt_ND: Tensor, planned: pd.DataFrame) -> Iterator[Row]:
-    """Yield the prompt and, for every edit that DPC's corruption asks for on calibration, what the prompt becomes."""
+def _examples(
+    lm: LanguageModel, settings: MeasurePromptStage, questions: Path, generations: list[Path]
+) -> list[tuple[str, Example]]:
+    """Return test questions, the first by hash, with the model's own answers, by problem_id, the longest first."""
+    from dpc.lm.examples import Example
+
+    made = tables.read(generations, "generations", ["problem_id", "split", "token_ids"])
+    made = made[made["split"] == "test"].sort_values("problem_id", key=lambda ids: ids.map(hash_order))
+    texts = tables.read(questions, "questions").set_index("problem_id")["prompt_text"]
+    found = [
+        (row.problem_id, Example(lm.encode(texts[row.problem_id]), row.token_ids.tolist()))
+        for row in tables.rows(made.head(settings.interpretability.questions))
+    ]
+    return sorted(found, key=lambda each: -len(each[1]))
+
+
+def _typical(lm: LanguageModel, own: SoftPrompt, questions: list[list[int]]) -> list[int]:
+    """Return a question whose prompt, as text, is the commonest; any of them where all have one prompt."""
     from dpc.prompts import nearest, soft_prompt
 
-    unit, own = nearest.spacing(lm), nearest.nearest(lm, prompt_ND)
-    yield _row(lm, OWN, own.ids) | _distances(own, unit)
-    replacement = nearest.replacements(lm, prompt_ND)
+    if isinstance(own, soft_prompt.Shared):
+        return questions[0]
+    said = [tuple(nearest.nearest(lm, own.of(ids)).ids) for ids in questions]
+    return questions[said.index(Counter(said).most_common(1)[0][0])]
+
+
+def _read_off(lm: LanguageModel, own: SoftPrompt, question: list[int], planned: pd.DataFrame) -> Iterator[Row]:
+    """Yield the prompt and, for every edit that DPC's corruption asks for on calibration, what the prompt becomes."""
+    from dpc.prompts import nearest
+
+    unit, before, put_in = nearest.spacing(lm), nearest.nearest(lm, own.of(question)), nearest.replacements(lm)
+    yield _row(lm, OWN, before.ids) | _distances(before, unit)
     asked = edits_of(planned[planned["plan"] == "always"])
     for _, group in asked.groupby("edit_id", sort=False):
         edit = Edit.from_row(group.iloc[0])
-        found = nearest.nearest(lm, soft_prompt.corrupt(prompt_ND, edit, replacement(edit)))
-        changed = sum(old != new for old, new in zip(own.ids, found.ids, strict=True))
+        found = nearest.nearest(lm, own.under(edit, put_in).of(question))
+        changed = sum(old != new for old, new in zip(before.ids, found.ids, strict=True))
         about = {"masked": list(edit.masked), "questions": len(group), "changed": changed}
         yield _row(lm, CORRUPTED, found.ids) | _distances(found, unit) | about
 
@@ -111,31 +139,22 @@ def _references(lm: LanguageModel, settings: MeasurePromptStage, vectors: int) -
 
 
 def _outputs(
-    lm: LanguageModel,
-    settings: MeasurePromptStage,
-    prompt_ND: Tensor,
-    questions: Path,
-    generations: list[Path],
-    size: int,
+    lm: LanguageModel, settings: MeasurePromptStage, own: SoftPrompt, examples: list[tuple[str, Example]], size: int
 ) -> Row:
     """Return, question by question, how far outputs change where each vector becomes its nearest token."""
     from dpc.lm.batches import in_batches
-    from dpc.lm.examples import Example
     from dpc.lm.layout import layout_of
     from dpc.lm.output_change import changes
     from dpc.prompts import nearest
 
-    made = tables.read(generations, "generations", ["problem_id", "split", "token_ids"])
-    made = made[(made["split"] == "test") & (made["token_ids"].map(len) > 0)]
-    made = made.sort_values("problem_id", key=lambda ids: ids.map(hash_order)).head(settings.interpretability.questions)
-    texts = tables.read(questions, "questions").set_index("problem_id")["prompt_text"]
-    examples = [
-        (row.problem_id, Example(lm.encode(texts[row.problem_id]), row.token_ids.tolist())) for row in tables.rows(made)
-    ]
-    examples.sort(key=lambda each: -len(each[1]))
-    measure = partial(changes, lm, layout_of(lm, settings.layout), prompt_ND, nearest.projected(lm, prompt_ND))
+    order, text = layout_of(lm, settings.layout), own.under(Edit(mask=NEAREST), nearest.replacements(lm))
+
+    def measure(batch: Sequence[tuple[str, Example]]) -> list[Change]:
+        asked = [example.question_ids for _, example in batch]
+        return changes(lm, order, own.rows(asked), text.rows(asked), [example for _, example in batch])
+
     found: list[tuple[str, Change]] = []
-    for batch, made_of in in_batches(examples, size, lambda batch: measure([example for _, example in batch])):
-        found += zip((key for key, _ in batch), made_of, strict=True)
+    for batch, made in in_batches([each for each in examples if each[1].rationale_ids], size, measure):
+        found += zip((key for key, _ in batch), made, strict=True)
     columns = {f"output_{name}": [getattr(change, name) for _, change in found] for name in OUTPUTS}
     return {"asked": [key for key, _ in found], **columns}

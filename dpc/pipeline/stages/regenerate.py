@@ -81,19 +81,20 @@ def _jobs(
     from dpc.lm.decoding import Request
     from dpc.prompts import nearest, soft_prompt
 
-    prompt_ND = soft_prompt.load(prompt, lm).cpu()  # thousands of edited prompts do not have to lie on the GPU
-    replacement = nearest.replacements(lm, prompt_ND)
+    found = soft_prompt.load(prompt, lm, "cpu")  # thousands of edited prompts do not have to lie on the GPU
+    put_in = nearest.replacements(lm)
     text, split = (asked.set_index("problem_id")[column] for column in ("prompt_text", "split"))
     before = base.set_index("problem_id")["token_ids"]
     edited, encoded, jobs = {}, {}, []
     for row in tables.rows(new):
         key, edit = row.problem_id, Edit.from_row(row)
         if row.edit_id not in edited:
-            edited[row.edit_id] = soft_prompt.corrupt(prompt_ND, edit, replacement(edit))
+            edited[row.edit_id] = found.under(edit, put_in)
         if key not in encoded:
             encoded[key] = lm.encode(text[key])
         hidden = edit.masked if edit.mask == "attention" else ()
         draft = before[key].tolist()
-        request = Request(encoded[key], edited[row.edit_id], hidden, len(draft), group[row.edit_id], draft)
+        prompt_ND = edited[row.edit_id].of(encoded[key])
+        request = Request(encoded[key], prompt_ND, hidden, len(draft), group[row.edit_id], draft)
         jobs.append(Job(key, split[key], row.edit_id, request))
     return jobs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,11 +48,11 @@ def run(
     asked = tables.read(questions, "questions")
     rows = [row._asdict() for row in tables.rows(asked[asked["split"] == "test"])]
     rows = sorted(({**row, "question_ids": lm.encode(row["prompt_text"])} for row in rows), key=_longest_first)
-    prompts = {LIKELIHOOD: soft_prompt.load(prompt, lm), LIKELIHOOD_UNPROMPTED: None}
+    prompts = {LIKELIHOOD: soft_prompt.load(prompt, lm).rows, LIKELIHOOD_UNPROMPTED: None}
     found = list[dict[str, Any]]()
     with progress(len(prompts) * len(rows), "score options", "question") as bar:
-        for edit_id, prompt_ND in prompts.items():
-            for batch in _scored(lm, settings, prompt_ND, rows, execution.batch_size.saliency):
+        for edit_id, of_questions in prompts.items():
+            for batch in _scored(lm, settings, of_questions, rows, execution.batch_size.saliency):
                 found += [{**row, "edit_id": edit_id} for row in batch]
                 bar.add(len(batch))
     made = pd.DataFrame(found)
@@ -66,7 +66,11 @@ def _longest_first(row: dict[str, Any]) -> int:
 
 
 def _scored(
-    lm: LanguageModel, settings: ScoreOptionsStage, prompt_ND: Tensor | None, rows: list[dict[str, Any]], size: int
+    lm: LanguageModel,
+    settings: ScoreOptionsStage,
+    prompts: Callable[[Sequence[list[int]]], Tensor] | None,
+    rows: list[dict[str, Any]],
+    size: int,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield rows of table `options`, batch by batch, with the seconds that a row took."""
     from dpc.lm.batches import in_batches
@@ -80,7 +84,7 @@ def _scored(
 
     def score(batch: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         started = time.perf_counter()
-        found = log_likelihoods(lm, order, prompt_ND, [row["question_ids"] for row in batch], ids)
+        found = log_likelihoods(lm, order, prompts, [row["question_ids"] for row in batch], ids)
         seconds = (time.perf_counter() - started) / len(batch)
         likeliest = [labels[scores.index(max(scores))] for scores in found]
         return [
