@@ -334,6 +334,15 @@ def test_edits_survive_the_plans_table(tmp_path: Path) -> None:
     assert set(back.loc[back["plan"] == "no_prompt", "edit_id"]) == {UNPROMPTED}
 
 
+def test_an_edit_is_read_back_from_a_row_in_either_form() -> None:
+    """A Series has a method `mask`: read as an attribute, the mask would be lost, and nothing masked."""
+    edit = Edit((3, 1), "vocabulary_mean", 0.5, 10.0, 0.2, "all", 7)
+    table = pd.DataFrame([edit.columns()])
+    assert [Edit.from_row(row) for row in (table.iloc[0], next(tables.rows(table)))] == [edit, edit]
+    with pytest.raises(DpcError, match="edit has mask 'hide'; expected scale, vocabulary_mean, attention, nearest_to"):
+        Edit((1,), "hide")
+
+
 NUMBERS = st.floats(-100, 100)
 EDITS = st.builds(
     Edit,

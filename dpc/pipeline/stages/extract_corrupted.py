@@ -20,7 +20,7 @@ from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.store import Store, context
 
-STAGE = stage(version=6, rate="saliency")
+STAGE = stage(version=7, rate="saliency")
 
 
 def run(
