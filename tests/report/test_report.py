@@ -44,6 +44,7 @@ from tests.support.report_samples import (
     evidence_rows,
     exemplar_rows,
     finding_rows,
+    interpretability_rows,
     layer_rows,
     outcome_rows,
     position_rows,
@@ -314,8 +315,10 @@ def test_the_overview_puts_recipes_side_by_side(tmp_path):
     rng = np.random.default_rng(1)
     files = [table(tmp_path / f"{n}.parquet", "evaluation", evaluation_rows(rng)) for n in range(4)]
     drawn = [table(tmp_path / f"{n}.outcomes", "outcomes", outcome_rows(rng)) for n in range(4)]
-    overview_stage.run(chosen, tables=[*files, *drawn], folder=tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"overview.{e}" for e in ("pdf", "svg", "txt")}
+    read = [table(tmp_path / f"{n}.read", "interpretability", interpretability_rows(rng)) for n in range(4)]
+    overview_stage.run(chosen, tables=[*files, *drawn, *read], folder=tmp_path / "out")
+    names = {f"{name}.{end}" for name in ("overview", "readability") for end in ("pdf", "svg", "txt")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
     assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
 
 
@@ -361,3 +364,10 @@ def test_accuracy_of_options_stands_beside_chance():
         lines = [line for axes in drawn.figure.axes for line in axes.lines if line.get_gid() == "chance"]
         assert [line.get_xdata()[0] for line in lines] == pytest.approx(wanted)
         assert ("Dashed line: 20 %, what guessing reaches." in drawn.caption) == bool(wanted)
+
+
+def test_vectors_are_located_in_answers_too_short_to_be_an_instance():
+    """Labels are one token: no instance of the accumulation study, and a located vector all the same."""
+    drawn = accumulation_figure.draw(tables.empty("accumulation"), pd.Series([0, 1, 1]), settings())
+    assert "Top:" not in drawn.caption
+    assert "mean over 0 test instances" in drawn.caption
