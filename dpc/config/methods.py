@@ -1,4 +1,4 @@
-"""Settings of methods beside DPC: attention calibration."""
+"""Settings of methods beside DPC: attention calibration, prompts read as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dpc.config.kinds import AsNumber, Count, Layers, Positive, Settings, Share
+from dpc.config.kinds import AsNumber, Count, Layers, Name, Positive, Settings, Share
 
 
 class Act(Settings):
@@ -28,3 +28,16 @@ class Act(Settings):
     """Columns averaged over fewer rows are no sinks (`prefill_sets`)."""
     standard_errors: Annotated[float, Field(ge=0), AsNumber] = 2.0
     """A head is kept, and the union confirmed, where the mean gain exceeds so many of its standard errors."""
+
+
+class Interpretability(Settings):
+    """What a prompt says: its nearest tokens beside a written instruction and random tokens."""
+
+    questions: Count = 50
+    """Test questions, the first by hash, on whose answers outputs under prompt and nearest tokens are compared."""
+    draws: Count = 20
+    """Random prompts of as many tokens, whose perplexity stands beside."""
+    instruction: str = "Solve the problem step by step, and give the final answer at the end."
+    """A written prompt, whose perplexity stands beside."""
+    reader: Name | None = None
+    """Another model of `models` that reads the text as well; null for none."""

@@ -32,7 +32,7 @@ from dpc.config.kinds import (
     Text,
 )
 from dpc.config.messages import broken_text, did_you_mean, one_line
-from dpc.config.methods import Act
+from dpc.config.methods import Act, Interpretability
 from dpc.errors import DpcError
 
 
@@ -234,19 +234,6 @@ class Variants(Settings):
 
     rows: Count = 100
     """Calibration questions per cell, the first by hash; each is measured once in every way."""
-
-
-class Interpretability(Settings):
-    """What a prompt says: its nearest tokens beside a written instruction and random tokens."""
-
-    questions: Count = 50
-    """Test questions, the first by hash, on whose answers outputs under prompt and nearest tokens are compared."""
-    draws: Count = 20
-    """Random prompts of as many tokens, whose perplexity stands beside."""
-    instruction: str = "Solve the problem step by step, and give the final answer at the end."
-    """A written prompt, whose perplexity stands beside."""
-    reader: Name | None = None
-    """Another model of `models` that reads the text as well; null for none."""
 
 
 class Figures(Settings):

@@ -14,14 +14,13 @@ from typing import Annotated, Literal, cast, get_type_hints
 from dpc.config.catalogue import BuiltinModel, Format, Model, Recipe, Splits
 from dpc.config.declared import PACKAGE
 from dpc.config.kinds import AnyTask, Bos, Layout, Only, Settings
-from dpc.config.methods import Act
+from dpc.config.methods import Act, Interpretability
 from dpc.config.settings import (
     Config,
     Controls,
     Corrupt,
     Figures,
     Flow,
-    Interpretability,
     Locate,
     Mechanism,
     Planting,
