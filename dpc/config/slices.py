@@ -339,6 +339,7 @@ class TablesStage(MeasuredStage):
 
     plans: list[str]
     act: Annotated[Act, Only("mode")]
+    significance: Annotated[Significance, Only("min_cases")]
 
 
 def _told(name: str) -> type[Settings]:

@@ -234,6 +234,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "high": _F,
         "p": _F,
         "n": _I,
+        "at_chance": _B,
         "note": _S,
     },
     "mechanism": {
@@ -275,6 +276,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "correct_lenient": _B,
         "answer": _S,
         "extracted": _S,
+        "extracted_lenient": _S,
         "text": _S,
         "question": _S,
         "stop_reason": _S,
@@ -306,6 +308,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "seconds": _F,
         **_COST,
         "memory_gb": _F,
+        "unchanged": _B,
         "note": _S,
     },
 }
