@@ -134,10 +134,17 @@ def _is_disk_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "no space left" in str(error).lower()
 
 
+def _paths(value: Any) -> list[Path]:
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Path)]
+
+
 def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
     """Run a stage, alone: its log's name stands for what it writes. A log of success needs no second name."""
+    from dpc.storage.provenance import give  # with pandas, which a slip in the arguments need not wait for
+
     values = {name: value for name, value in vars(arguments).items() if name not in ("settings", "log")}
     settings = [arguments.settings] if "settings" in arguments else []
+    give(path for value in values.values() for path in _paths(value))
     if arguments.log is None:
         module.run(*settings, **values)
         return

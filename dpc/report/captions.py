@@ -85,7 +85,9 @@ def finding(findings: pd.DataFrame, name: str) -> Finding:
     row = rows.iloc[0]
     count = None if pd.isna(row["n"]) else int(row["n"])
     note = "" if pd.isna(row["note"]) else str(row["note"])
-    return Finding(real(row["value"]), real(row["low"]), real(row["high"]), real(row["p"]), count, bool(row["at_chance"]), note)
+    return Finding(
+        real(row["value"]), real(row["low"]), real(row["high"]), real(row["p"]), count, bool(row["at_chance"]), note
+    )
 
 
 def number(value: Any, digits: int = 2) -> str:

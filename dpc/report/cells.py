@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from dpc.errors import DpcError
 from dpc.report import captions
 from dpc.report.captions import Band
 from dpc.report.table_text import CELL
-from dpc.storage import tables
+from dpc.storage import provenance, tables
 from dpc.tasks import get_task
 
 Cell = tuple[str, ...]
@@ -47,6 +47,10 @@ class Tables:
         for file in files:
             self._files.setdefault(tables.name_of(file), []).append(file)
         self._read: dict[tuple[Path, Columns], pd.DataFrame] = {}
+
+    def origin(self, names: Iterable[str]) -> str:
+        """Return the sentence on the code, model, data and prompts that the tables `names` come from."""
+        return provenance.short([file for name in names for file in self._files[name]])
 
     def each(self, name: str, columns: Columns = None) -> list[pd.DataFrame]:
         """Return table `name` of every cell and seed, all columns or `columns`. Raises DpcError where there is none."""

@@ -28,13 +28,12 @@ def draw_figures(names: Iterable[str], found: Tables, folder: Path) -> None:
     for name in names:
         module = declared("report/figures", "figure")[name].module.rpartition(".")[2]
         drawn = getattr(importlib.import_module(f"dpc.report.figures.{module}"), name)(found, found.settings)
-        drawing.save(drawn.figure, folder / name, drawn.caption)
+        drawing.save(drawn.figure, folder / name, drawn.caption, found.origin(FIGURES[name].tables))
 
 
 def write_tables(names: Iterable[str], found: Tables, folder: Path) -> None:
     """Write `folder`/NAME.{tex,csv,md,html} for each table."""
     for name in names:
         module = declared("report/tables", "table")[name].module.rpartition(".")[2]
-        render.write(
-            getattr(importlib.import_module(f"dpc.report.tables.{module}"), name)(found, found.settings), folder
-        )
+        made = getattr(importlib.import_module(f"dpc.report.tables.{module}"), name)(found, found.settings)
+        render.write(made, folder, found.origin(TABLES[name].tables))

@@ -49,7 +49,7 @@ def check_plans(names: Collection[str], cell: Cell) -> None:
         if "act_heads" in PLANS[name].needs and cell.act_heads is None:
             raise DpcError(f"{cell.folder}: found no act/heads.parquet, which plan {name} needs; add it to study.plans")
         if PLANS[name].is_drawn:
-            log.warning("plan %s draws as many of these questions as DPC fires on: others than in the study", name)
+            log.warning("plan %s draws its questions from those that are asked: others than in the study", name)
 
 
 def trigger_part(told: ReadFlowStage) -> Part:

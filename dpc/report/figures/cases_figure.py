@@ -22,7 +22,7 @@ from dpc.storage.hashing import hash_order
 _Rows = dict[tuple[str, str], dict[Any, Any]]
 """Outcomes by `problem_id` and plan."""
 PLANS = ("no_prompt", "prompt_tuning", "dpc")
-_SIZE = 6.8  # points, rationales and questions
+_SIZE = 7.0  # points, rationales and questions
 _HEAD = 7.5  # points, titles
 _GAP = 0.16  # inches between columns
 
@@ -149,6 +149,7 @@ def draw(outcomes: pd.DataFrame, settings: FiguresStage) -> Drawing:
     page.y += 0.06
     lines = drawing.wrap(caption, WIDTH - 2 * MARGIN, drawing.CAPTION_SIZE)
     page.y = page.write(MARGIN, lines, drawing.CAPTION_SIZE, gid="caption")
+    page.y += drawing.line_height(drawing.CAPTION_SIZE)  # a line for `drawing.save`
     return Drawing(page.figure(), caption)
 
 
@@ -204,5 +205,5 @@ def _caption(outcomes: pd.DataFrame, chosen: list[tuple[str, str]], settings: Fi
         f"within a kind the order is by a hash of the question's id. Questions of each kind: {told}. {short}DPC "
         f"fired on {fired} of {len(table)} questions. A text is cut after "
         f"{captions.counted(settings.figures.max_case_tokens, 'word')} (figures.max_case_tokens, here words between "
-        f"spaces, not the model's tokens). {captions.method(settings)} {captions.run(settings, all_seeds=False)}"
+        f"spaces, not the model's tokens). {captions.run(settings, all_seeds=False)}"
     )

@@ -89,6 +89,6 @@ def _caption(settings: TablesStage, planned: dict[str, float]) -> str:
         "fewer than 30 questions of the kind a claim is about, or it holds over questions but not yet over seeds. "
         "Detectable: the smallest gain, in points, that would be supported with 80 % probability, over questions "
         f"and over seeds; {shows}. Not judged: a plan was not run, nothing can be estimated, or DPC or ACT is "
-        "prompt tuning by construction; the last column says which. A dash: no number; for detectable also one seed, or "
-        f"no answer changed. {captions.method(settings)} {captions.run(settings)}"
+        "prompt tuning by construction; the last column says which. A dash: no number; for detectable also one seed, "
+        f"or no answer changed. {captions.method(settings)} {captions.run(settings)}"
     )

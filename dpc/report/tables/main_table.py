@@ -18,6 +18,7 @@ from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.cells import ACCURACIES, Cell, Tables
 from dpc.report.exhibits import table
+from dpc.report.figures.plan_bars import METHODS
 from dpc.report.published import (
     ACT_NOT_APPLIED,
     TEST_ROWS,
@@ -37,7 +38,6 @@ from dpc.report.table_text import (
     spans,
 )
 
-METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
 IDLE = {"act": "no head confirmed", "dpc": "never fires"}
 """What is said of a method that fires on no question."""
 
