@@ -47,6 +47,13 @@ class Tables:
         for file in files:
             self._files.setdefault(tables.name_of(file), []).append(file)
         self._read: dict[tuple[Path, Columns], pd.DataFrame] = {}
+        self._made: dict[str, pd.DataFrame] = {}
+
+    def once(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Return what `make` returns, which several tables need, and make it once."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def origin(self, names: Iterable[str]) -> str:
         """Return the sentence on the code, model, data and prompts that the tables `names` come from."""

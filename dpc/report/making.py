@@ -13,14 +13,15 @@ from dpc.report.cells import Tables
 from dpc.report.exhibits import FIGURES, TABLES, Scope, of
 
 
-def make(scope: Scope, files: list[Path], settings: ReportStage, folder: Path) -> None:
-    """Draw the figures and write the tables of a scope.
+def make(scope: Scope, files: list[Path], settings: ReportStage, folder: Path) -> Tables:
+    """Draw the figures and write the tables of a scope; return what they were made from.
 
     `files` holds the tables that they declare, in the order of `dpc.report.cells.Tables`.
     """
     found = Tables(files, settings)
     draw_figures(of(scope, FIGURES), found, folder)
     write_tables(of(scope, TABLES), found, folder)
+    return found
 
 
 def draw_figures(names: Iterable[str], found: Tables, folder: Path) -> None:

@@ -54,7 +54,13 @@ rule write_tables:
     input:
         tables=tables_for("study"),
     output:
-        exhibits_in(f"{R}/tables", "study", recipe="all", dataset="all", model="all"),
+        tables=exhibits_in(f"{R}/tables", "study", recipe="all", dataset="all", model="all"),
+        summary=report(
+            f"{R}/summary.txt",
+            caption="../report/summary.rst",
+            category="1 Claims",
+            labels={"figure": "summary", "model": "all", "dataset": "all", "recipe": "all"},
+        ),
     log:
         f"{R}/logs/write_tables.log",
     benchmark:
@@ -66,7 +72,7 @@ rule write_tables:
     params:
         settings=settings("write_tables", study=STUDY.name),
         version=VERSIONS["write_tables"],
-        folder=lambda w, output: Path(output[0]).parent,
+        folder=lambda w, output: Path(output.tables[0]).parent,
     shell:
         '"$DPC_PYTHON" -m dpc write_tables --settings {params.settings:q} --tables {input.tables:q} '
-        "--folder {params.folder:q} --log {log:q}"
+        "--folder {params.folder:q} --summary {output.summary:q} --log {log:q}"

@@ -51,7 +51,7 @@ def band_maps(table: pd.DataFrame, shallow: Band | None, deep: Band | None) -> d
 
 def draw(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None, deep: Band | None) -> Drawing:
     """Draw the full saliency maps of a right and a wrong instance, over shallow and over deep layers."""
-    figure = drawing.new_figure(6.6)
+    figure = drawing.new_figure(7.0)
     panels = figure.subplots(2, 2, squeeze=False)
     maps = band_maps(table, shallow, deep)
     norm = _common_norm([np.asarray(row["saliency"], float) for row in maps.values()])
@@ -64,7 +64,7 @@ def draw(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None, deep
         bar = figure.colorbar(scale, ax=panels, shrink=0.5, pad=0.02, format=FuncFormatter(drawing.power_of_ten))
         bar.set_label("saliency (log scale)")
         bar.ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, position: ""))
-    return drawing.finish(figure, _caption(maps, settings), passes=2)
+    return drawing.finish(figure, _caption(maps, settings), passes=3)
 
 
 def _common_norm(maps: list[np.ndarray]) -> LogNorm:
@@ -172,7 +172,7 @@ def _caption(maps: dict[tuple[str, str], pd.Series], settings: FiguresStage) -> 
             f"no {role} instance at hand" if row is None else f"{role}: {row['problem_id']}, {row['size']} tokens"
         )
     side = max((cell_side(row["size"]) for row in maps.values()), default=1)
-    coarse = f"A cell is the largest value of up to {side} × {side} tokens. " * (side > 1)
+    coarse = f"A cell is the largest value of up to {side} × {side} tokens. " if side > 1 else ""
     return (
         "Look for bright columns under p: prompt vectors that many tokens depend on. In the deep map of the wrong "
         "instance, look whether these columns are bright down to the last rows of r. Saliency of every query row on "

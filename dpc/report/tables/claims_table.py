@@ -33,12 +33,15 @@ from dpc.report.table_text import (
 )
 def claims(tables: Tables, settings: TablesStage) -> Table:
     """Return one row per cell and claim."""
-    cells = judged_cells(tables, settings)
-    return build(judging.judge_all(cells), settings, _planned(cells, settings))
+    return build(judged(tables, settings), settings, _planned(_cells(tables, settings), settings))
 
 
-def judged_cells(tables: Tables, settings: TablesStage) -> dict[tuple[str, ...], judging.Cell]:
-    """Return what the claims look at, by cell."""
+def judged(tables: Tables, settings: TablesStage) -> pd.DataFrame:
+    """Return every claim's number and verdict, per cell, once for all that ask."""
+    return tables.once("claims", lambda: judging.judge_all(_cells(tables, settings)))
+
+
+def _cells(tables: Tables, settings: TablesStage) -> dict[tuple[str, ...], judging.Cell]:
     read = {name: tables.by_cell(name, LIGHT.get(name)) for name in ("evidence", "outcomes", "mechanism")}
     fitted, is_released = tables.by_cell("thresholds"), settings.act.mode == "released"
     return {
