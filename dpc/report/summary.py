@@ -118,15 +118,19 @@ def _never(shares: pd.DataFrame, settings: TablesStage) -> Iterator[str]:
     seeds, told = len(settings.prompt_seeds), []
     for plan, words in IDLE.items():
         rows = shares[(shares["plan"] == plan) & (shares["idle"] > 0)]
-        for idle, own in rows.groupby("idle", sort=True):
-            where = _where(map(tuple, own[CELL].to_numpy()), settings)
-            told.append(f"{plan_label(plan)} {words} under {idle} of {captions.counted(seeds, 'seed')}{where}")
+        counts = [
+            f"under {idle} of {captions.counted(seeds, 'seed')}{_where(map(tuple, own[CELL].to_numpy()), settings)}"
+            for idle, own in rows.groupby("idle", sort=True)
+        ]
+        told += [f"{plan_label(plan)}: {words} {', '.join(counts)}"] if counts else []
     if told:
-        yield f"Prompt tuning's answers stand where {'; '.join(told)}."
+        yield f"{'; '.join(told)}. Prompt tuning's answers stand there."
 
 
 def _cut(shares: pd.DataFrame) -> str:
     sums = shares.groupby("plan")[["cut", "answers"]].sum()
+    if not sums["cut"].sum():
+        return f"Answers cut short at max_new_tokens: none of {sums['answers'].sum()}."
     told = [
         f"{plan_label(name)} {sums['cut'][name]} of {sums['answers'][name]}" for name in METHODS if name in sums.index
     ]

@@ -83,7 +83,8 @@ def short(files: Sequence[Path]) -> str:
     """Return the sentence that says with which code a page was made, and from what, by the footers of its tables."""
     footers = [tables.provenance(file) for file in files]
     commits = dict.fromkeys([*(footer["commit"] for footer in footers if footer.get("commit")), commit()])
-    code = " and ".join(_plain(each) for each in commits if each) or "unknown"
+    named = [_plain(each) for each in commits if each] or ["unknown"]
+    code = " and ".join(named) if len(named) < 3 else f"{named[-1]} and {len(named) - 1} others"
     known = hashes(files)
     parts = [f"{kind} {_named(known[kind])}" for kind in KINDS if known[kind]]
     return f"Made with dpc {__version__}, commit {code}{''.join(f'; {part}' for part in parts)}."

@@ -86,7 +86,7 @@ def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
         if len(rows):
             axes.plot(
                 rows["flow_latter_before"], rows["flow_latter_after"], marker, color=colour, markersize=3, alpha=0.6,
-                markeredgewidth=0.8 if marker == "x" else 0, label=outcome,
+                markeredgewidth=0.8 if marker == "x" else 0, label=outcome, rasterized=True,
             )  # fmt: skip
     both = np.concatenate([fired["flow_latter_before"], fired["flow_latter_after"]])
     ends = (both.min() / 1.2, both.max() * 1.2)
