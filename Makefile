@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 study: .venv/study  ## the embedded study: tables, figures and a report, no download, no GPU
 	$(WARM) $(SNAKEMAKE) $(DEMO) --cores $(CORES) --quiet host rules
 	$(SNAKEMAKE) $(DEMO) --quiet all --report results/demo/report.html
-	@echo "Report: results/demo/report.html   tables: results/demo/tables   figures: results/demo/figures"
+	@cat results/demo/summary.txt
 
 test: lint unit  ## linters, type checker, import contract, tests
 

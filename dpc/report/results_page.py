@@ -20,7 +20,8 @@ seed, SPLIT is `calibration` or `test`. [terms.md](terms.md) defines the words; 
 [choices.md](choices.md).
 
 Read a table in Python with `dpc.storage.tables.read(path, name)`, or with any reader of Parquet. The footer of each
-file says which stage made it, with which settings, versions and host: `dpc.storage.tables.provenance(path)`."""
+file says which stage made it, with which commit, settings, versions and host, and from which model, data and prompt (hashes):
+`dpc.storage.tables.provenance(path)`. [pandas.md](pandas.md) reads results in ten lines."""
 FOLDERS = {"cell": "figures/MODEL/DATASET/RECIPE", "recipes": "figures/MODEL/DATASET", "study": "tables",
            "validation": "tables"}  # fmt: skip
 KINDS: dict[pa.DataType, str] = {
@@ -31,6 +32,7 @@ OTHERS = """## Other files
 
 | file | what it holds |
 |---|---|
+| `summary.txt` | the study on one screen: accuracy, verdicts, what never fired, what was cut short, warnings |
 | `report.html` | everything on one page, after `snakemake --report` |
 | `MODEL/DATASET/RECIPE/seedN/prompt/` | the soft prompt, as a PEFT adapter |
 | `MODEL/DATASET/RECIPE/seedN/store/` | finished batches of stages that can resume |

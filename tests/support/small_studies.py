@@ -55,8 +55,9 @@ def outcomes(study: Study, seed: int) -> pd.DataFrame:
         fires |= dict.fromkeys(("dpc", "random_trigger", "random_token"), seed in study.dpc and number % 3 == 0)
         for plan in PLANS:
             fired = fires.get(plan, False)
+            text = f"{plan if fired and plan != 'identity' else 'prompt_tuning'} {number}"
             right = bool(draw.random() < 0.5) if fired and plan != "identity" else base
-            rows.append(outcome(number, plan, right, fired, False, f"{plan} {number}"))
+            rows.append(outcome(number, plan, right, fired, False, text))
     table = pd.DataFrame(rows)
     alone = table["plan"] == "no_prompt"
     table["correct_lenient"] = table["correct"]

@@ -20,8 +20,8 @@ from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
 
 _MOST_TOKEN_LABELS = 24  # as many as can be read beside a map, at 7 points
-_MOST_CELLS = 320  # of a map, along each side: finer than print shows
-_COLOURS = 48  # of the scale: an image of few colours takes little room
+_MOST_CELLS = 256  # of a map, along each side: finer than print shows
+_COLOURS = 32  # of the scale: an image of few colours takes little room
 _DECADES = 5.0  # of the exemplars' colour scale
 
 
