@@ -20,7 +20,7 @@ seed, SPLIT is `calibration` or `test`. [terms.md](terms.md) defines the words; 
 [choices.md](choices.md).
 
 Read a table in Python with `dpc.storage.tables.read(path, name)`, or with any reader of Parquet. The footer of each
-file says which stage made it, with which commit, settings, versions and host, and from which model, data and prompt (hashes):
+file says which stage made it, with which commit, settings, versions and host, and hashes of the model, data and prompt:
 `dpc.storage.tables.provenance(path)`. [pandas.md](pandas.md) reads results in ten lines."""
 FOLDERS = {"cell": "figures/MODEL/DATASET/RECIPE", "recipes": "figures/MODEL/DATASET", "study": "tables",
            "validation": "tables"}  # fmt: skip

@@ -115,6 +115,8 @@ def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
     axes.set_yticks((0, 25, 50, 75, 100))
     axes.set_xticks(range(len(groups)), [name.replace(" ", "\n") for name in groups])
     axes.tick_params(axis="x", labelsize=7)
+    if falls["fell"].isna().all():
+        drawing.say(axes, "no fired question\nwas measured", 0.7)
     if plans:
         axes.legend(loc="upper left", fontsize=7, ncols=1)
 
