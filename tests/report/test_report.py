@@ -271,6 +271,17 @@ def test_both_exemplars_are_labelled_alike(sizes, labels):
     assert min(tick.get_fontsize() for tick in ticks) >= 7
 
 
+@pytest.mark.parametrize("size", [100, 256, 257, 700])
+def test_a_large_map_keeps_its_brightest_tokens(size):
+    """A prompt's vector is one column among hundreds: to leave out every second column would lose it."""
+    values = np.random.default_rng(0).random((size, size))
+    values[:, size // 3] = 9.0
+    found, side = exemplars_figure.pooled(values), exemplars_figure.cell_side(size)
+    assert len(found) == -(-size // side) <= 256
+    assert (found[:, size // 3 // side] == 9).all()
+    assert found[1, 2] == values[side : 2 * side, 2 * side : 3 * side].max()
+
+
 def test_zero_saliency_is_drawn():
     rows = layer_rows(np.random.default_rng(0)).assign(mean=0.0, low=0.0, high=0.0)
     assert_legible(layers_figure.draw([rows], settings(prompt_seeds=[0])).figure)
