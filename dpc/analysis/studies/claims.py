@@ -92,11 +92,9 @@ def _correlated(cell: Cell) -> pd.DataFrame:
     return cell.evidence[cell.evidence["in_correlation"].astype(bool)]
 
 
-def accumulation_and_s_ifp(cell: Cell) -> Found | Unjudged:
+def accumulation_and_s_ifp(cell: Cell) -> Found:
     """Spearman's correlation of the located vector's share in shallow layers with S_IFP in deep ones (D21)."""
     rows = _correlated(cell)
-    if rows.empty:
-        return NO_READING
     return Found(
         _pooled(cell, rows, pooled.rank_correlation, rows["accumulation"], rows["s_ifp"], scale=FISHER), _counted(rows)
     )
@@ -107,8 +105,8 @@ def accumulation_and_change(cell: Cell) -> Found | Unjudged:
     rows = _correlated(cell).dropna(subset=["accumulated", "flow_changed"])
     few = [count for count in cell.right_cases.values() if count < cell.min_cases]
     cases = f"{_listed(few)} of {cell.min_cases} right calibration cases"
-    if rows.empty:
-        return Unjudged(f"not estimable: {cases}") if few else NO_READING
+    if rows.empty and few:
+        return Unjudged(f"not estimable: {cases}")
     accumulated, changed = rows["accumulated"].astype(bool), rows["flow_changed"].astype(bool)
     return Found(
         _pooled(cell, rows, pooled.rank_correlation, accumulated, changed, scale=FISHER), _counted(rows[accumulated]),
@@ -127,56 +125,46 @@ def _separation(cell: Cell) -> tuple[pd.DataFrame, pd.Series, int]:
     return rows, wrong, min(_counted(rows[wrong]), _counted(rows[~wrong]))
 
 
-def s_ifp_separates(cell: Cell) -> Found | Unjudged:
+def s_ifp_separates(cell: Cell) -> Found:
     """Area under the ROC curve of S_IFP for wrong answers, on the 50/50 sample."""
     rows, wrong, fewer = _separation(cell)
-    if rows.empty:
-        return NO_READING
     return Found(_pooled(cell, rows, pooled.auc, rows["s_ifp"], wrong, scale=LOGIT, null=0.5), fewer)
 
 
-def flow_ratio(cell: Cell) -> Found | Unjudged:
+def flow_ratio(cell: Cell) -> Found:
     """Mean raw flow of wrong answers to that of right ones, on the 50/50 sample (the paper's figure 4c)."""
     rows, wrong, fewer = _separation(cell)
-    if rows.empty:
-        return NO_READING
     return Found(_pooled(cell, rows, pooled.log_ratio, rows["flow_latter"], wrong, scale=pooled.PLAIN), fewer)
 
 
-def s_ifp_beyond_confidence(cell: Cell) -> Found | Unjudged:
+def s_ifp_beyond_confidence(cell: Cell) -> Found:
     """Partial rank correlation of S_IFP with error given NLL, length and steps, on all test questions."""
     rows = usable(cell.evidence)
-    if rows.empty:
-        return NO_READING
     wrong = ~rows["correct"].astype(bool)
     return Found(partial(rows, "s_ifp", GIVEN, cell.confidence), min(_counted(rows[wrong]), _counted(rows[~wrong])))
 
 
-def _of_sample(cell: Cell, column: str) -> Found | Unjudged:
+def _of_sample(cell: Cell, column: str) -> Found:
     """Mean of a column of the evidence over the instances of the accumulation study."""
     rows = _correlated(cell)
     rows = rows[rows[column].notna()]
-    if rows.empty:
-        return NO_READING
     return Found(_pooled(cell, rows, pooled.mean, rows[column], scale=pooled.PLAIN), _counted(rows))
 
 
-def concentration(cell: Cell) -> Found | Unjudged:
+def concentration(cell: Cell) -> Found:
     """How many times the largest share exceeds that of a whole broken at random into as many parts."""
     return _of_sample(cell, "concentration")
 
 
-def locations_differ(cell: Cell) -> Found | Unjudged:
+def locations_differ(cell: Cell) -> Found:
     """Return how often two test questions locate different vectors, under the same prompt."""
     rows = cell.evidence[(cell.evidence["split"] == "test") & cell.evidence["located"].notna()]
-    if rows.empty:
-        return NO_READING
     count = _counted(rows)
     made = _pooled(cell, rows, pooled.disagreement, rows["located"], scale=LOGIT, null=0.5)
     return Found(pooled.all_agree(made, cell.confidence) if made.value == 0 else made, count)
 
 
-def strongest_layers(cell: Cell) -> Found | Unjudged:
+def strongest_layers(cell: Cell) -> Found:
     """Log of the prompt's mean influence in layers 2-10 (scaled by depth) to that in all others."""
     return _of_sample(cell, "band_log_ratio")
 
@@ -293,8 +281,13 @@ def judge_all(cells: dict[tuple[str, ...], Cell]) -> pd.DataFrame:
     return table.iloc[pd.Series(order).argsort(kind="stable")].reset_index(drop=True)
 
 
+def _measured(claim: Claim, cell: Cell) -> Found | Unjudged:
+    found = claim.measure(cell)
+    return NO_READING if isinstance(found, Found) and not found.pooled.questions else found
+
+
 def _judged(claim: Claim, cells: dict[tuple[str, ...], Cell]) -> list[dict[str, object]]:
-    found = {name: claim.measure(cell) for name, cell in cells.items()}
+    found = {name: _measured(claim, cell) for name, cell in cells.items()}
     ps = [one.pooled.p if isinstance(one, Found) else math.nan for one in found.values()]
     corrected, tests = verdicts.holm(ps), sum(not math.isnan(p) for p in ps)
     rows = []

@@ -132,7 +132,8 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         "for those that the prompt broke (right without, wrong with it), and generated tokens per question, prompt "
         "tuning's own rationale included. Upper bounds look at test gold; their intervals are means over seeds. "
         f"{captions.CUT_SHORT} {_ineligible(numbers, settings)}{act}A dash: not defined, for "
-        f"example precision if nothing fires, or a plan without a trigger. {captions.method(settings)} {captions.run(settings)}"
+        "example precision if nothing fires, or a plan without a trigger. "
+        f"{captions.method(settings)} {captions.run(settings)}"
     )
 
 
