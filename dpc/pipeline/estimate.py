@@ -19,6 +19,9 @@ class Line:
     rows: int = 0
     tokens: int = 0
     hours: float = 0.0
+    """Of cards, or of the CPU, all jobs together."""
+    job_hours: float = 0.0
+    """Of jobs, however many cards each has."""
     longest: float = 0.0
     disk_gb: float = 0.0
 
@@ -30,6 +33,7 @@ class Line:
         self.rows += times * work.rows
         self.tokens += times * work.tokens
         self.hours += times * hours * max(1, cost.gpus(config, config.models[place.model]))
+        self.job_hours += times * hours
         self.longest = max(self.longest, hours / shards)
         self.disk_gb += times * cost.output_gb(config, rule, place)
 
@@ -40,6 +44,11 @@ def lines(config: Config) -> dict[str, Line]:
     for rule, place, times in cost.grid(config):
         found.setdefault(rule, Line()).add(config, rule, place, times)
     return found
+
+
+def seconds_per_job(config: Config) -> dict[str, float]:
+    """Return how long one job of every torch rule is estimated to work."""
+    return {rule: 3600 * line.job_hours / line.jobs for rule, line in lines(config).items()}
 
 
 def table(config: Config) -> str:
