@@ -29,7 +29,7 @@ def check_file(path: Path) -> None:
         )
 
 
-def place_of(message: str, files: Sequence[Path]) -> str:
+def set_at(message: str, files: Sequence[Path]) -> str:
     """Return ` (mine.yaml:12)` for the first key that `message` names, or nothing where it names none of these files.
 
     The last file that sets the key counts; for a key that none sets, the group it would stand in.

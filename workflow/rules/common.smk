@@ -15,7 +15,7 @@ ROOT = str(Path(workflow.current_basedir).parents[1])
 sys.path.insert(0, ROOT)
 
 from dpc.pipeline import check, check_models, cost
-from dpc.config.yaml_files import place_of
+from dpc.config.yaml_files import set_at
 from dpc.errors import DpcError
 from dpc.storage.json_files import readable
 from dpc.config.settings import load_config
@@ -35,7 +35,7 @@ SETTINGS_FILES = [Path(file) for file in [*map(os.path.relpath, workflow.configf
 def refusal(error, kind="config"):
     """A refusal as the one line a user sees, with the file and line of the first key it names."""
     said = str(error).removeprefix(f"{kind}: ")
-    return WorkflowError(f"{kind}: {said}{place_of(said, SETTINGS_FILES)}")
+    return WorkflowError(f"{kind}: {said}{set_at(said, SETTINGS_FILES)}")
 
 
 try:

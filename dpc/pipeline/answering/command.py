@@ -79,7 +79,7 @@ def _execution(device: str, threads: int) -> Execution:
 def _asked(cell: Cell, file: Path) -> pd.DataFrame:
     """Return the rows of a file as table `questions`, one row for each of its rows."""
     problems = cell.problems
-    found = read_questions(get_task(problems.task), file)
+    found = read_questions(get_task(problems.task), file, problems.columns)
     rows = pd.DataFrame(found, columns=["source", "question"])
     ids = [problem_id(problems.dataset, question) for question in rows["question"]]
     return rows.assign(problem_id=ids, split="test", prompt_text=cell.prompt_texts(rows["question"]))
