@@ -267,3 +267,12 @@ class Recipe(Settings):
         if strange:
             raise ValueError(f"`adapter` has {strange[0]}; known are {{model}}, {{dataset}} and {{seed}}")
         return self
+
+    @model_validator(mode="after")
+    def _adapter_has_a_layout(self) -> Recipe:
+        if self.adapter is not None and self.layout is None:
+            raise ValueError(
+                "`adapter` needs `layout`, the order it was tuned in: write prompt_first for a prompt that PEFT tuned, "
+                "[prompt, BOS, question], or bos_first for one that this workbench tuned so"
+            )
+        return self

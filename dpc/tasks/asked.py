@@ -8,7 +8,7 @@ from pathlib import Path
 from dpc.errors import DpcError
 from dpc.tasks.base import Task
 from dpc.tasks.fields import Row
-from dpc.tasks.rows import Columns, in_own_words, lines_of, read_rows, renamed
+from dpc.tasks.rows import Columns, RowError, example, in_own_words, lines_of, read_rows, renamed
 
 TEXT = ".txt"
 MOST_NAMED = 20
@@ -22,20 +22,29 @@ def read_questions(task: Task, path: Path, columns: Columns | None = None) -> li
     """
     questions, bad = list[tuple[str, str]](), list[tuple[str, DpcError]]()
     asked = _asked_for(task, columns or {})
-    for source, row in _rows(task, path):
-        try:
-            questions.append((source, task.question(renamed(row, asked) if path.suffix.lower() != TEXT else row)))
-        except DpcError as error:
-            bad.append((source, error))
+    like = example(task, asked, _fields(task))
+    try:
+        for source, row in _rows(task, path):
+            try:
+                questions.append((source, task.question(renamed(row, asked) if path.suffix.lower() != TEXT else row)))
+            except DpcError as error:
+                bad.append((source, error))
+    except RowError as error:
+        raise DpcError(f"{error}{like}") from None
     if bad:
         said = in_own_words(str(bad[0][1]), asked)
-        raise DpcError(f"{path.with_name(bad[0][0])}: {said}{also([source for source, _ in bad])}")
+        raise DpcError(f"{path.with_name(bad[0][0])}: {said}{also([source for source, _ in bad])}{like}")
     return questions
 
 
 def _asked_for(task: Task, columns: Columns) -> Columns:
     """Return the columns of what is asked; those of gold need not be there."""
-    return {name: own for name, own in columns.items() if name in (task.FACTS.asked_in, "options")}
+    return {name: own for name, own in columns.items() if name in _fields(task)}
+
+
+def _fields(task: Task) -> tuple[str, ...]:
+    """Return the fields of a row that make a question: options belong to it."""
+    return (task.FACTS.asked_in, "options")
 
 
 def also(sources: list[str]) -> str:

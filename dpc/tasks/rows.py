@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,10 @@ def in_own_words(message: str, columns: Columns) -> str:
     return re.sub("|".join(map(re.escape, said)), lambda found: said[found[0]], message) if said else message
 
 
-def example(task: Task, columns: Columns) -> str:
-    """Return the end of a message about a row: one as it should be, in these columns."""
-    row = {columns.get(name, name): value for name, value in task.FACTS.row.items()}
+def example(task: Task, columns: Columns, fields: Collection[str] | None = None) -> str:
+    """Return the end of a message about a row: one as it should be, in these columns; of `fields`, where not of all."""
+    kept = task.FACTS.row.keys() if fields is None else fields
+    row = {columns.get(name, name): value for name, value in task.FACTS.row.items() if name in kept}
     return f"; such a row: {json.dumps(row, ensure_ascii=False)}" if row else ""
 
 

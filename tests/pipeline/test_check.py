@@ -246,7 +246,7 @@ def test_a_config_that_is_no_map_is_one_line(text: str, hub: SimpleNamespace, tm
 @pytest.mark.parametrize("key", ["recipe", "harmful_recipe"])
 def test_planted_harm_needs_a_prompt_of_its_own_for_every_seed(key: str) -> None:
     for adapter in (None, "a/{seed}", "a/{model}"):
-        config = paper(("recipes.brought", {"adapter": adapter}), (f"validation.{key}", "brought"))
+        config = paper(("recipes.brought", {"adapter": adapter, "layout": "bos_first"}), (f"validation.{key}", "brought"))
         if adapter != "a/{model}":
             check.check_validation(config)
             continue

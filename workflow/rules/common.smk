@@ -22,7 +22,7 @@ from dpc.config.settings import load_config
 from dpc.config.slices import slice_for
 from dpc.tasks.splits import NAMES as SPLITS
 from dpc.config.stages import RULES, VERSIONS
-from dpc.plans.declaration import of as plans_of
+from dpc.plans.declaration import on_calibration
 from dpc.report import exhibits
 
 OVERLAYS = [
