@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, create_model
@@ -86,7 +86,8 @@ def _file(value: str) -> str:
 
 def _at_home(value: str) -> str:
     """Return a path with the home folder for the `~` in front, as a shell reads it."""
-    return os.path.expanduser(value)
+    home = str(Path.home())
+    return home + value[1:] if value == "~" or value.startswith("~/") else value
 
 
 def _stop(value: str) -> str:

@@ -1,7 +1,7 @@
 """The command line of Snakemake, as `profiles/default/profile.yaml` sees it before Snakemake reads any file.
 
-What would end in a traceback there, or be lost in silence, is refused in one line: a target behind `--configfile`, which
-takes every word after it, and settings files that are not what their writer means.
+What would end in a traceback there, or be lost in silence, is refused in one line: a target behind `--configfile`,
+which takes every word after it, and settings files that are not what their writer means.
 """
 
 from __future__ import annotations
@@ -18,7 +18,17 @@ from dpc.errors import DpcError
 
 _FILES = ("--configfile", "--configfiles")
 _ELSEWHERE = ("--profile", "--executor", "-e", "--cores", "-c", "--jobs", "-j")
-_OTHER_OUTPUT = ("--quiet", "-q", "--verbose", "--logger", "--printshellcmds", "-p", "--debug-dag", "--lint", "--report")
+_OTHER_OUTPUT = (
+    "--quiet",
+    "-q",
+    "--verbose",
+    "--logger",
+    "--printshellcmds",
+    "-p",
+    "--debug-dag",
+    "--lint",
+    "--report",
+)
 RULES = Path(__file__).parents[2] / "workflow" / "rules"
 
 
@@ -54,11 +64,14 @@ def _absent(name: str, words: Sequence[str], files: list[str]) -> str:
         here = [str(path) for path in (*Path().glob("*.yaml"), *Path().glob("workflow/*.yaml"))]
         hint = difflib.get_close_matches(name, here, n=1, cutoff=0.6)
         return f"{name}: found no such settings file; write the path of one" + (
-            f": did you mean {hint[0]}?" if hint else ", or a target before --configfile, which takes every word after it"
+            f": did you mean {hint[0]}?"
+            if hint
+            else ", or a target before --configfile, which takes every word after it"
         )
     kept = [word for word in words if word != name]
     order = shlex.join(["snakemake", near[0], *kept])
-    return f"--configfile takes every word after it, so {name!r} was read as a settings file; write the target first: {order}"
+    was = f"--configfile takes every word after it, so {name!r} was read as a settings file"
+    return f"{was}; write the target first: {order}"
 
 
 def begin(words: Sequence[str]) -> None:

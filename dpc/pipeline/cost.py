@@ -155,7 +155,11 @@ def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
         tried, corrupt = config.sensitivity, config.corrupt
         pairs = len({*tried.gammas, corrupt.gamma}) * len({*tried.mask_values, corrupt.mask_value})
         return dataset.splits.calibration * (pairs - 1)
-    names = {"calibration": on_calibration(config.study.plans), "test": config.study.plans, "oracles": config.study.oracles}
+    names = {
+        "calibration": on_calibration(config.study.plans),
+        "test": config.study.plans,
+        "oracles": config.study.oracles,
+    }
     asked = _answers(config, dataset, vectors, part)
     return sum(asked[PLANS[name].answers] for name in names.get(part, ()))
 

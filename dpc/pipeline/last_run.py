@@ -1,4 +1,4 @@
-"""What the last run into a results folder was told: other settings files that share the folder, and keys that changed."""
+"""What the last run into a results folder was told: other settings files that share it, and keys that changed."""
 
 from __future__ import annotations
 

@@ -41,7 +41,14 @@ class Progress:
 @contextmanager
 def progress(total: int, what: str, unit: str) -> Iterator[Progress]:
     """Yield a Progress over `total` units."""
-    with tqdm(total=total, desc=what, unit=unit, file=sys.stderr, disable=True if os.environ.get(QUIET) else None, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        file=sys.stderr,
+        disable=True if os.environ.get(QUIET) else None,
+        dynamic_ncols=True,
+    ) as bar:
         if bar.disable:  # no terminal: the meter still counts, for the log
             bar = _SilentBar(total, what, unit)
         yield Progress(bar)

@@ -17,8 +17,8 @@ MOST_NAMED = 20
 def read_questions(task: Task, path: Path, columns: Columns | None = None) -> list[tuple[str, str]]:
     """Return the source (`mine.jsonl:3`) and the text of every question in a JSONL, Parquet or text file, in order.
 
-    `columns` says how rows call the task's fields, where they call them otherwise. Gold may stand in the rows and is not read. Raises DpcError that names every row that is no question, and as
-    `read_rows` does.
+    `columns` says how rows call the task's fields, where they call them otherwise. Gold may stand in the rows and is
+    not read. Raises DpcError that names every row that is no question, and as `read_rows` does.
     """
     questions, bad = list[tuple[str, str]](), list[tuple[str, DpcError]]()
     asked = _asked_for(task, columns or {})

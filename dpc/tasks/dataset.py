@@ -61,8 +61,8 @@ def _check_gold(task: Task, problem: Problem, place: Path, columns: Columns) -> 
     if not right:
         added = " (there the workflow adds it)" if task.FACTS.adds_mark else ""
         raise DpcError(
-            f"{place}: gold answer {problem.answer!r} is not read from its own rationale; "
-            f"expected {task.ANSWER_MARK!r} once, before the answer{added}: correct or remove the row{example(task, columns)}"
+            f"{place}: gold answer {problem.answer!r} is not read from its own rationale; expected {task.ANSWER_MARK!r}"
+            f" once, before the answer{added}: correct or remove the row{example(task, columns)}"
         )
 
 

@@ -72,7 +72,7 @@ def parse_rows(task: Task, path: Path, columns: Columns | None = None) -> list[t
 
 
 def renamed(row: Row, columns: Columns) -> Row:
-    """Return a row with its fields named as the task names them. Raises DpcError where one of `columns` is not there."""
+    """Return a row with its fields named as the task names them. Raises DpcError where one of `columns` is absent."""
     for name, own in columns.items():
         if own not in row:
             raise DpcError(f"no field {own!r}, which `columns` names for {name!r}; found {names_of(row)}")

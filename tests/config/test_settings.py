@@ -106,14 +106,14 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.arithmetic.task", "gsm8k", DATASET + "`generate` goes with task `arithmetic`"),
     ("datasets.arithmetic.files", {"test": "x"}, DATASET + "a dataset needs exactly one of `files`, `hub`, "),
     ("study.plans", ["dpc"], "study.plans lacks prompt_tuning"),
-    ("datasets.gsm8k.columns", {"query": "q"}, "datasets.gsm8k: `columns` names 'query', no field of task gsm8k; known are answer, question"),
+    ("datasets.gsm8k.columns", {"query": "q"}, "datasets.gsm8k: `columns` names 'query', no field of task gsm8k; kno"),
     ("datasets.gsm8k.columns", {"question": "q", "answer": "q"}, "datasets.gsm8k: `columns` gives 'q' for two fields"),
     ("datasets.gsm8k.columns", {"question": 5}, "`datasets.gsm8k.columns.question` is 5: expected text: put it in q"),
     ("datasets.arithmetic.columns", {"question": "q"}, DATASET + "`columns` goes with rows of files"),
     ("recipes.paper.adapter", "a/{modle}", "recipes.paper: `adapter` has {modle}; known are {model}, {dataset} and"),
     ("recipes.paper.adapter", "a/{seed", "recipes.paper: `adapter` has {seed; known are {model}, {dataset} and {seed}"),
     ("recipes.paper.adapter", "a/{seed}}", "recipes.paper: `adapter` has }; known are {model}, {dataset} and {seed}"),
-    ("recipes.well_tuned.adapter", "a/{seed}", "recipes.well_tuned: `adapter` needs `layout`, the order it was tuned in"),
+    ("recipes.well_tuned.adapter", "a/{seed}", "recipes.well_tuned: `adapter` needs `layout`, the order it was tuned"),
     ("recipes.well_tuned", {"adapter": "a/{model}", "layout": "prompt_first"},
      "recipes.well_tuned.adapter is 'a/{model}', one prompt for the 3 seeds "
      "of study.prompt_seeds, whose spread would be none; write {seed} into it, or one seed"),
@@ -221,7 +221,8 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
 INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
     "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
-    "datasets.*.hub.train", "datasets.*.hub.test", "datasets.*.columns", "recipes.*.tuner", "recipes.*.options", "execution.engine",
+    "datasets.*.hub.train", "datasets.*.hub.test", "datasets.*.columns", "recipes.*.tuner",
+    "recipes.*.options", "execution.engine",
 }  # fmt: skip
 """Files are inputs of a rule; the task is changed above with the rows it reads; no tuner has options of its
 own; an engine goes with its python."""

@@ -19,8 +19,8 @@ from dpc.pipeline.stages import load_problems as problems
 from dpc.storage import tables
 from dpc.tasks import get_task
 from dpc.tasks.base import Problem
-from dpc.tasks.gsm8k import FACTS
 from dpc.tasks.dataset import read_splits, short_names
+from dpc.tasks.gsm8k import FACTS
 from dpc.tasks.rows import parse_rows, read_rows
 from dpc.tasks.splits import NAMES, Pool, cut_splits
 

@@ -344,7 +344,10 @@ OWN = [
     ({"prompt": QUESTION, "solution": "#### 7"}, "7"),
     ({"prompt": QUESTION, "solution": 7, "answer": "what the author calls something else"}, "7"),
     ({"prompt": QUESTION, "solution": " 1,080 "}, "1080"),
-    ({"question": QUESTION, "solution": "#### 7"}, "no field 'prompt', which `columns` names for 'question'; found que"),
+    (
+        {"question": QUESTION, "solution": "#### 7"},
+        "no field 'prompt', which `columns` names for 'question'; found que",
+    ),
     ({"prompt": QUESTION, "solution": "seven"}, "field 'solution' ends in 'seven'; expected a last line like"),
     ({"prompt": None, "solution": "#### 7"}, "field 'prompt' is null; expected text"),
 ]

@@ -95,7 +95,7 @@ def score_grid(scores: pd.Series, trigger: Trigger) -> list[float]:
 
 
 def static_vector(tried: pd.DataFrame) -> tuple[int, str]:
-    """Return the vector whose mask fixes most minus broken, and a note; -1 if none has a positive net, or none was tried.
+    """Return the vector whose mask fixes most minus broken, and a note; −1 if none has a positive net or was tried.
 
     `tried` has one row per question and candidate: `candidate`, `base_correct`, `corrupted_correct`. Ties go to the
     smaller index.

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import threading
+from collections.abc import Callable
 from logging import WARNING, LogRecord
 from typing import Any
 
@@ -25,10 +26,12 @@ PLANNED: dict[str, float] = {}
 REFRESH_SECONDS = 1.0
 _NOISE = (
     "Building DAG", "Using shell", "Provided", "Rules claiming", "Conda environments", "Singularity", "Select jobs",
-    "Execute ", "Config file ", "Assuming unrestricted", "Shell command", "Complete log", "Elapsed", "host:", "Job stats",
-    "Some jobs were triggered", "This was a dry-run", "Would remove", "Would execute", "Rules with provenance", "Exiting because", "Reasons:",
-    "At least one job", "Shutting down", "SLURM run ID", "Job ", "Trying to restart", "Using workflow specific", "\nReasons",
+    "Execute ", "Config file ", "Assuming unrestricted", "Shell command", "Complete log", "Elapsed", "host:",
+    "Job stats", "Job ", "Some jobs were triggered", "Rules with provenance", "Reasons:", "This was a dry-run",
+    "Would remove", "Would execute", "Exiting because", "At least one job", "WorkflowError:\nAt least one job",
+    "RuleException", "Shutting down", "SLURM run ID", "Trying to restart",
 )  # fmt: skip
+"""How what Snakemake says begins that a line a stage says already."""
 
 
 def register() -> None:
@@ -59,10 +62,10 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: LogRecord) -> None:
         """Count an event and print what it is worth."""
         event = getattr(record, "event", None)
-        told = {
+        told: Callable[[dict[str, Any]], None] | None = {
             LogEvent.RUN_INFO: self._planned, LogEvent.JOB_INFO: self._described, LogEvent.JOB_ERROR: self._failed,
             LogEvent.JOB_FINISHED: self._finished,
-        }.get(event)  # fmt: skip
+        }.get(event) if event else None  # fmt: skip
         if told:
             told(record.__dict__)
         elif event in (None, LogEvent.ERROR):
@@ -92,7 +95,9 @@ class LogHandler(LogHandlerBase):
             self._print(line)
 
     def _failed(self, about: dict[str, Any]) -> None:
-        self._print(self.watch.fail(about["jobid"], about["rule_name"], about["log"]))
+        said = self.watch.fail(about["jobid"], about["rule_name"], about["log"])
+        if about["output"]:  # what a target such as `check` found, it has said itself
+            self._print(said)
 
     def _message(self, record: LogRecord) -> None:
         """Print what Snakemake or a rule file says: our own refusals as the one line they are."""
