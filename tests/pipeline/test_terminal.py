@@ -195,4 +195,4 @@ def test_a_study_takes_at_most_sixty_lines_its_summary_last(tmp_path: Path) -> N
     assert lines[-2:] == ["what was found", "where to look"]
     assert sum(line.startswith("tune_prompt ") for line in lines) == 1
     again = workflow.plainly("-n", "--configfile", "overlay.yaml", change={"trigger": {"kappa": 1.5}})
-    assert "note: changed since the last run: trigger.kappa 1.0 → 1.5" in again.stderr
+    assert "note: changed since the last run: trigger.kappa 1.0 → 1.5" in again.stdout
