@@ -72,7 +72,8 @@ def table(config: Config) -> str:
     closing = f"{duration(total)} of {unit} time in all, loading models and queues aside"
     if hub:
         closing += f", {weights:,.0f} GB of weights to fetch ({', '.join(hub)})"
-    rates = "Rates: config.yaml, cluster.rates; lengths assumed: dpc/pipeline/cost.py."
+    key = "rates" if config.execution.device == "cuda" else "cpu_rates"
+    rates = f"Rates: config.yaml, cluster.{key}; lengths assumed: dpc/pipeline/cost.py."
     return "\n".join([head, *rows, closing, _others(config), rates, *outlook.of_settings(config)])
 
 

@@ -6,6 +6,8 @@ from dpc.pipeline.cluster import causes, resume
 from dpc.storage.claim import Claim
 
 RUN = {}
+SAYING = {"check", "estimate", "took"}
+"""Targets that make nothing and say all themselves."""
 
 if workflow.is_main_process:
     for note in last_run.notes(CONFIG, OVERLAYS):
@@ -55,10 +57,10 @@ def begin(log):
         RUN["claim"] = Claim(Path(R, resume.RUN), f"the folder {R}", **facts)
         fetched = {job.wildcards.name for job in jobs_of("fetch_model", "fetch_dataset")}
         planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
-        if planned != {"estimate"} and not TOUCH:  # what it costs may be asked anywhere
+        if not planned <= {"estimate", "took"} and not TOUCH:  # what it costs, and did cost, may be asked anywhere
             lacking(workflow.dag.needrun_jobs())
             check.check(CONFIG, fetched)
-        if not planned <= {"estimate", "check"}:
+        if not planned <= SAYING:
             last_run.record(CONFIG, OVERLAYS)
         targets = {rule.name: 0.0 for rule in workflow.rules if not rule.output}
         terminal.PLANNED.update(targets | estimate.seconds_per_job(CONFIG))
@@ -77,7 +79,7 @@ def explain(log):
     end()
     text = "".join(Path(file).read_text() for file in log_files(log))
     targets = set(workflow.dag_settings.targets)
-    told = [] if targets in ({"check"}, {"estimate"}) else causes.report(text, sys.argv[1:], targets)
+    told = [] if targets and targets <= SAYING else causes.report(text, sys.argv[1:], targets)
     atexit.register(lambda: print("\n".join(told), file=sys.stderr, flush=True))
 
 
