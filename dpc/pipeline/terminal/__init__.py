@@ -29,7 +29,8 @@ _NOISE = (
     "Execute ", "Config file ", "Assuming unrestricted", "Shell command", "Complete log", "Elapsed", "host:",
     "Job stats", "Job ", "Some jobs were triggered", "Rules with provenance", "Reasons:", "This was a dry-run",
     "Would remove", "Would execute", "Exiting because", "At least one job", "WorkflowError:\nAt least one job",
-    "RuleException", "Shutting down", "SLURM run ID", "Trying to restart", "Adding ", "Creating report", "Downloading resources",
+    "RuleException", "Shutting down", "SLURM run ID", "Trying to restart", "Adding ", "Creating report",
+    "Downloading resources",
 )  # fmt: skip
 """How what Snakemake says begins that a line a stage says already."""
 
