@@ -110,6 +110,22 @@ def test_the_last_line_shows_how_far_the_running_job_is(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [("", ""), ("SLURM-job '7' failed, SLURM status is: 'NODE_FAIL'. For", " (SLURM status is: 'NODE_FAIL')")],
+)
+def test_a_job_that_fails_is_told_at_once_and_counted(message: str, said: str, tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.touch()
+    found, _ = watch({}, plan=1)
+    found.describe(1, "plan", [str(log)], True, "")
+    assert (
+        found.fail(1, "plan", [str(tmp_path / "none"), str(log)], message) == f"plan{' ' * 17}a job failed{said}: {log}"
+    )
+    found.describe(1, "plan", [str(log)], True, "")
+    assert "1 failed and tried again" in str(found.finish(1))
+
+
 # What Snakemake hands over, and what becomes of it.
 
 

@@ -96,7 +96,7 @@ class LogHandler(LogHandlerBase):
             self._print(line)
 
     def _failed(self, about: dict[str, Any]) -> None:
-        said = self.watch.fail(about["jobid"], about["rule_name"], about["log"])
+        said = self.watch.fail(about["jobid"], about["rule_name"], about["log"], about["rule_msg"] or "")
         if about["output"]:  # what a target such as `check` found, it has said itself
             self._print(said)
 

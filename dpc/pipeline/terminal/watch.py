@@ -14,6 +14,7 @@ SECONDS = 5.0
 """Taken for a job of which nothing is known: most are seconds of imports and a second of work."""
 NAME_WIDTH, LONGEST_WARNING, TAIL_BYTES = 21, 90, 4096
 _METER = re.compile(r"INFO (?P<meter>.*%\|.*)$", re.MULTILINE)
+_STATUS = re.compile(r"SLURM status is: '\w+'")
 _WARNING = re.compile(r" WARNING (?P<said>.*)$", re.MULTILINE)
 
 
@@ -84,13 +85,14 @@ class Watch:
         stage.warnings += [said for log in job.logs for said in _WARNING.findall(_text(log))]
         return self.line(job.rule) if stage.done == stage.total and job.is_work else None
 
-    def fail(self, jobid: int, rule: str, logs: list[str]) -> str:
-        """Return the line of a job that failed; Snakemake may try it again."""
+    def fail(self, jobid: int, rule: str, logs: list[str], message: str) -> str:
+        """Return the line of a job that failed; Snakemake may try it again. `message` is what its executor says."""
         if jobid in self.running:
             self.running.remove(jobid)
         self.stages.setdefault(rule, Stage(1)).failed += 1
         where = next((log for log in logs if Path(log).is_file()), None)
-        return f"{rule:<{NAME_WIDTH}}a job failed" + (f": {where}" if where else "")
+        status = _STATUS.search(message)
+        return f"{rule:<{NAME_WIDTH}}a job failed{f' ({status[0]})' if status else ''}{f': {where}' if where else ''}"
 
     def line(self, rule: str) -> str:
         """Return what there is to say of a stage: how many jobs, how long, what is left, warnings, why again."""
