@@ -14,7 +14,7 @@ from dpc.analysis.studies.outcomes import taken
 from dpc.config.execution import Execution
 from dpc.errors import DpcError
 from dpc.pipeline.answering.cell import Cell
-from dpc.pipeline.answering.deciding import Decided, check_plans, decide
+from dpc.pipeline.answering.deciding import Decided, asks_trigger, check_plans, decide, trigger_part
 from dpc.pipeline.answering.work import Work
 from dpc.pipeline.progress import log
 from dpc.plans.declaration import ONE_PASS
@@ -111,7 +111,7 @@ def _made(work: Work, asked: pd.DataFrame, plans: list[str]) -> tuple[Decided, p
         files.append(work.generations(None))
     if set(plans) == {"no_prompt"}:
         return decide(cell, plans, asked, asked, lambda part, ids: asked), tables.read(files, "generations")
-    base = work.generations(cell.prompt)
+    base = work.generations(cell.prompt, trigger_part(cell.flow) if asks_trigger(plans) else None)
     files.append(base)
     if "act" in plans and cell.act_heads:
         files.append(work.act(cell.act_heads, base))
