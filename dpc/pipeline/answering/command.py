@@ -21,6 +21,7 @@ from dpc.plans.declaration import ONE_PASS
 from dpc.storage import tables
 from dpc.storage.claim import Claim
 from dpc.storage.files import atomic
+from dpc.storage.interrupt import interruptible
 from dpc.storage.tables import number
 from dpc.tasks import get_task
 from dpc.tasks.asked import also, read_questions
@@ -89,7 +90,7 @@ def _answers(work: Work, asked: pd.DataFrame, plans: list[str]) -> list[dict[str
     """Return the lines to write, question by question."""
     from dpc.lm.models import loaded_once
 
-    with loaded_once():
+    with loaded_once(), interruptible() as work.asked_to_stop:
         _check_lengths(work, asked)
         decided, made = _made(work, asked.drop_duplicates("problem_id"), plans)
     sized = made.assign(tokens=made["token_ids"].map(len))

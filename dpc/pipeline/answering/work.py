@@ -14,12 +14,14 @@ import pandas as pd
 
 from dpc.config.execution import Execution
 from dpc.config.stages import VERSIONS
+from dpc.errors import DpcError
 from dpc.pipeline.answering.cell import Cell
 from dpc.pipeline.generation import Job, Traced
 from dpc.pipeline.stages import generate_act, generate_base, regenerate
 from dpc.pipeline.stages.extract_saliency import Part, Said, joined, measured, measured_from_traces
 from dpc.storage import tables
 from dpc.storage.files import atomic
+from dpc.storage.interrupt import Asked
 from dpc.storage.provenance import provenance
 from dpc.storage.store import Store, context
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 ONE = {"shard": 1, "shards": 1}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Work:
     """Tables of one run of `answer`, each made once by the stage that makes it in the study."""
 
@@ -39,6 +41,8 @@ class Work:
     execution: Execution
     traced: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
     """By name of a part, what was measured while answers were made; a run that was stopped measures it anew."""
+    asked_to_stop: Asked = field(default_factory=Asked)
+    """A signal that came when a step had nothing left to do ends the work before the next one."""
 
     def begin(self, asked: pd.DataFrame, plans: list[str]) -> None:
         """Write table `questions`; what the folder holds of other questions, plans, code or another cell is deleted."""
@@ -70,6 +74,9 @@ class Work:
         return self.folder / f"{name}.parquet"
 
     def _store(self, name: str) -> Path:
+        """Return where a step keeps what is finished. Raises DpcError where a signal asked to stop."""
+        if signal := self.asked_to_stop():
+            raise DpcError(f"stopped by {signal} before {name}; run the same command again to go on")
         return self.folder / "store" / name
 
     def generations(self, prompt: Path | None, part: Part | None = None) -> Path:
