@@ -88,7 +88,7 @@ def _trigger(
 
     order = sorted(answers, key=lambda i: (-len(asked[i].question_ids), -len(answers[i].token_ids)))
     for _, found in in_batches(order, args.trigger_batch, _in_batches(lm, asked, answers, args, measure)):
-        flows += found.groups_BLhSG[..., 0].sum((1, 2, 3)).tolist()
+        flows += found.groups_BLSG[..., 0].sum((1, 2)).tolist()
     return flows
 
 
@@ -104,7 +104,7 @@ def _location(
     located: dict[int, int] = {}
     order = sorted(chosen, key=lambda i: -len(asked[i].question_ids) - len(answers[i].token_ids))
     for indices, found in in_batches(order, args.saliency_batch, _in_batches(lm, asked, answers, args, measure)):
-        located |= zip(indices, found.prompt_BLhRN[:, :, 0].sum((1, 2)).argmax(-1).tolist(), strict=True)
+        located |= zip(indices, found.prompt_BLRN.sum((1, 2)).argmax(-1).tolist(), strict=True)
     return located
 
 
