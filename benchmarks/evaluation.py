@@ -141,7 +141,11 @@ def _real(args: argparse.Namespace) -> tuple[LanguageModel, list[Request]]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return seconds in all and of each part; tokens show that all methods answered alike."""
-    lm, asked = (_real if args.model else _random)(args)
+    return measured(*(_real if args.model else _random)(args), args)
+
+
+def measured(lm: LanguageModel, asked: list[Request], args: argparse.Namespace) -> dict[str, Any]:
+    """Do what `measure` does with this model and these questions."""
     seconds, cpu_seconds = dict[str, float](), dict[str, float]()
 
     def timed(part: str, work: Callable[..., Any], *given: Any) -> Any:
