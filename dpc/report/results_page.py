@@ -34,7 +34,7 @@ OTHERS = """## Other files
 |---|---|
 | `summary.txt` | the study on one screen: accuracy, verdicts, what never fired, what was cut short, warnings |
 | `report.html` | everything on one page, after `snakemake --report` |
-| `MODEL/DATASET/RECIPE/seedN/prompt/` | the soft prompt, as a PEFT adapter |
+| `MODEL/DATASET/RECIPE/seedN/prompt/` | the soft prompt, as a PEFT adapter; one of tuner `mixture` PEFT cannot read |
 | `MODEL/DATASET/RECIPE/seedN/store/` | finished batches of stages that can resume |
 | `logs/RULE/` | one log per job: host, device and settings first; peak memory and time last |
 | `benchmarks/RULE/` | Snakemake's own measurements of each job |

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dpc.prompts.tuners.checkpoint import Checkpoint
 
 STAGE = stage(version=3, rate="tune")
+READ = ["problem_id", "split", "prompt_text", "rationale"]
+"""What a state of a tuning is kept with: another text, and tuning starts again."""
 
 
 def run(
@@ -55,7 +57,9 @@ def run(
     from dpc.prompts.tuners.checkpoint import Checkpoint
 
     read = _read(questions, {"tuning": tuning, "validation": validation})
-    kept = Checkpoint(checkpoint, context("tune_prompt", settings, model, None, read), execution.save_every_seconds)
+    kept = Checkpoint(
+        checkpoint, context("tune_prompt", settings, model, None, read[READ]), execution.save_every_seconds
+    )
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
@@ -106,17 +110,17 @@ def _finish(work: Tuning, kept: Checkpoint) -> None:
 
 
 def _read(questions: Path, gold: dict[str, Path]) -> pd.DataFrame:
-    """Return each question's text and gold rationale, by split."""
+    """Return each question's text, gold rationale and answer, by split."""
     asked = tables.read(questions, "questions")[["problem_id", "prompt_text"]]
     parts = [
         tables.read(file, "gold").merge(asked, on="problem_id", validate="one_to_one").assign(split=split)
         for split, file in gold.items()
     ]
-    return pd.concat(parts)[["problem_id", "split", "prompt_text", "rationale"]]
+    return pd.concat(parts)[[*READ, "answer"]]
 
 
 def _examples(lm: LanguageModel, settings: TunePromptStage, rows: pd.DataFrame) -> list[Example]:
     from dpc.lm.examples import gold_example
 
     vectors = settings.recipe.vectors
-    return [gold_example(lm, vectors, row.prompt_text, row.rationale) for row in tables.rows(rows)]
+    return [gold_example(lm, vectors, row.prompt_text, row.rationale, row.answer) for row in tables.rows(rows)]

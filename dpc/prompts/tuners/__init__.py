@@ -25,6 +25,8 @@ class tuner:
 
     label: str
     """Its name for people."""
+    per_question: bool = False
+    """Whether each question has a prompt of its own."""
 
 
 TUNERS: dict[str, tuner] = {name: tuner(**each.values) for name, each in declared("prompts/tuners", "tuner").items()}
@@ -42,7 +44,7 @@ class Tuning(Protocol):
     """Looks at the losses so far."""
     kept_step: int
     kept_ND: Tensor
-    """N x D, float32."""
+    """N x D, float32; of a tuner `per_question` K x M x D, see `dpc.prompts.routing`."""
 
     @property
     def is_over(self) -> bool:
