@@ -129,17 +129,17 @@ def measured_from_traces(
     from dpc.lm.batches import in_batches
     from dpc.prompts import soft_prompt
 
-    found = soft_prompt.load(prompt, lm)
+    asked_under = soft_prompt.load(prompt, lm)
 
     def measure(rows: Sequence[Said]) -> list[dict[str, Any]]:
         traces = [row.trace for row in rows]
-        return measure_rows(lm, settings, found, False, rows, part=part, traces=traces)
+        return measure_rows(lm, settings, asked_under, False, rows, part=part, traces=traces)
 
     by_question = sorted(said, key=lambda row: (-len(row.question_ids), -len(row.token_ids), row.problem_id))
     with progress(len(said), part.name, "question") as bar:
-        for batch, made in in_batches(by_question, execution.batch_size.saliency, measure):
+        for batch, found in in_batches(by_question, execution.batch_size.saliency, measure):
             bar.add(len(batch))
-            yield pd.DataFrame(made)
+            yield pd.DataFrame(found)
 
 
 def joined(questions: Path, generations: list[Path]) -> pd.DataFrame:
