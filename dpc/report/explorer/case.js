@@ -161,7 +161,7 @@ function planTable(page, one) {
   const titles = ['Plan', 'Fired', 'Masked', 'Answer', 'Verdict'].map((text) => el('th', { scope: 'col', text }));
   return el(
     'details',
-    { class: 'plans', open: true },
+    { class: 'plans', open: matchMedia('(min-width: 761px)').matches },
     el('summary', { text: 'Every plan on this question' }),
     el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Plans' }, el('table', {}, el('thead', {}, el('tr', {}, ...titles)), el('tbody', {}, ...rows))),
   );

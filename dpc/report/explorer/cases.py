@@ -163,7 +163,8 @@ def numbers(row: Any, flow: Any, trigger: Trigger, baseline: Baseline | None) ->
         "entropy": np.maximum(case.entropy_T, 0.0),
         "compared": seen.values_T if seen else np.zeros(case.rationale_tokens),
     }
-    plain = contributors_TK.astype("<u2").tobytes() + affected_T.astype(np.uint8).tobytes()
+    low, high = contributors_TK % 256, contributors_TK // 256
+    plain = b"".join(array.astype(np.uint8).tobytes() for array in (low, high, affected_T))
     block, largest = codes.packed(arrays, plain)
     beta = _rounded(seen.beta) if seen else None
     latter = int(np.searchsorted(seen.units, seen.former)) if seen else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,14 @@ def packed(arrays: Mapping[str, Floats], plain: bytes) -> tuple[str, list[float]
     codes["total"] = codes["total"] - codes["flow"]
     for name, axis in (("flow", 0), ("attention", 1), ("contribution", 0)):
         codes[name] = np.diff(codes[name], axis=axis, prepend=np.uint8(0))
-    return deflated(b"".join([*(codes[name].tobytes() for name in SECTIONS), plain])), largest
+    return deflated([*(codes[name].tobytes() for name in SECTIONS), plain]), largest
 
 
-def deflated(content: bytes) -> str:
-    """Return `content` compressed, as base64."""
-    return base64.b64encode(zlib.compress(content, 9)).decode()
+def deflated(parts: Iterable[bytes], strategy: int = zlib.Z_FILTERED) -> str:
+    """Return `parts` compressed to one stream, as base64; each part has Huffman codes of its own.
+
+    The strategy is for numbers, which hardly repeat; texts ask for zlib's default.
+    """
+    stream = zlib.compressobj(9, memLevel=9, strategy=strategy)
+    packed = [piece for part in parts for piece in (stream.compress(part), stream.flush(zlib.Z_SYNC_FLUSH))]
+    return base64.b64encode(b"".join([*packed, stream.flush()])).decode()

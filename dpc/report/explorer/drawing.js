@@ -127,7 +127,7 @@ function layerCurve(values, band, label) {
 }
 
 /**
- * What the trigger compares, token by token, with beta; affected tokens stand out.
+ * What the trigger compares, token by token, with beta; affected tokens stand out. Heights are square roots.
  * @param {Numbers} numbers
  * @param {Coded} coded
  * @param {number} chosen  The token that is looked at, or -1.
@@ -140,7 +140,7 @@ function triggerChart(numbers, coded, chosen, pick) {
   const largest = Math.max(beta, ...values) || 1;
   const step = WIDE / values.length;
   /** @param {number} value */
-  const y = (value) => high - (value / largest) * (high - 4);
+  const y = (value) => high - Math.sqrt(value / largest) * (high - 4);
   const bars = Array.from(values, (value, t) =>
     svg('rect', {
       class: `bar${numbers.affected[t] ? ' affected' : ''}${t === chosen ? ' chosen' : ''}`,

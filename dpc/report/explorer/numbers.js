@@ -74,8 +74,9 @@ function decoded(bytes, about, tokens, largest) {
     const scale = powers(about.per_decade, largest[place]);
     arrays[name] = Float64Array.from(codes[name], (code) => scale[code]);
   });
-  const contributors = new Uint16Array(bytes.slice(at, at + 2 * tokens * kept).buffer);
-  const affected = bytes.slice(at + 2 * tokens * kept);
+  const places = tokens * kept;
+  const contributors = Uint16Array.from({ length: places }, (_, k) => bytes[at + k] + 256 * bytes[at + places + k]);
+  const affected = bytes.slice(at + 2 * places);
   return { arrays, contributors, affected, tokens, kept, layers: about.layers, vectors: about.vectors };
 }
 

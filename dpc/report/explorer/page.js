@@ -221,6 +221,7 @@ function sayWhatItIs(data) {
     'Colours show what flows from the prompt into each token of prompt tuning’s own answer: the value stands at the row that predicts the token. The darkest colour (in the dark: the brightest) is the largest value of the case; flow is shown by its square root.',
     `Flow and attention are means over the chosen layers. The trigger looks at layers ${about.deep.join(' to ')} (deep), c of the prompt vectors at layers ${about.shallow.join(' to ')} (shallow), whatever the slider says.`,
     `Numbers are kept within ${error.toFixed(1)} % of the tables; a share has two of them. A number below a hundred-millionth of the case’s largest is shown as 0. For every token the ${about.contributors} vectors with the most saliency are kept.`,
+    'NLL and entropy are in nats. The heights of the trigger’s bars are square roots.',
     'Without the prompt an answer counts as right by the lenient reading, as it was never told the form; else by the strict one.',
     `Where a cell has more questions than the page holds: ${about.rule}. Counts beside the filters are of the whole cell.`,
   ];

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -52,4 +53,4 @@ def _as_json(data: dict[str, Any]) -> str:
 def packed_texts(cases: list[dict[str, Any]]) -> str:
     """Return the texts of all cases, compressed."""
     content = json.dumps(cases, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return codes.deflated(content.encode("utf-8", "replace"))
+    return codes.deflated([content.encode("utf-8", "replace")], zlib.Z_DEFAULT_STRATEGY)

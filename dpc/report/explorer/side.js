@@ -137,7 +137,7 @@ function tokenNumbers(page, numbers, t) {
   const coded = page.data.numbers[page.at];
   /** @type {[string, string, string][]} */
   const rows = MEASURES.map(([name, label]) => [name, label, spelled(name, valueAt(numbers, name, t, first, last))]);
-  rows.push(['nll', 'NLL', `${significant(numbers.arrays.nll[t])} nats`], ['entropy', 'Entropy', `${significant(numbers.arrays.entropy[t])} nats`]);
+  rows.push(['nll', 'NLL', significant(numbers.arrays.nll[t])], ['entropy', 'Entropy', significant(numbers.arrays.entropy[t])]);
   if (coded.beta) {
     const ratio = significant(numbers.arrays.compared[t] / coded.beta);
     rows.push(['beta', 'Trigger', `${ratio} × β${numbers.affected[t] ? ', affected' : ''}`]);
