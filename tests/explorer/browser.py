@@ -109,7 +109,9 @@ class Explorer:
 
     def settle(self) -> None:
         """Wait until the case that the address names is the one that is shown."""
-        wait(lambda: self.js("return document.documentElement.dataset.shown") == self.state()["case"], "the case stands")
+        wait(
+            lambda: self.js("return document.documentElement.dataset.shown") == self.state()["case"], "the case stands"
+        )
 
     def state(self) -> dict[str, str]:
         """Return what the address says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,9 @@ def numbers_of(names: list[str]) -> list[int]:
     return sorted(int(name[-4:]) for name in names)
 
 
-@pytest.mark.parametrize("only", [["wrong"], ["unprompted"], ["fired"], ["fixed"], ["broken"], ["wrong", "unprompted", "fired"]])
+@pytest.mark.parametrize(
+    "only", [["wrong"], ["unprompted"], ["fired"], ["fixed"], ["broken"], ["wrong", "unprompted", "fired"]]
+)
 def test_a_filter_leaves_the_cases_that_it_names(explorer: Explorer, made: Made, only: list[str]) -> None:
     explorer.open()
     kept = numbers_of(explorer.listed())
@@ -70,10 +73,15 @@ def test_search_finds_text_of_questions_and_answers(explorer: Explorer, made: Ma
     explorer.open("find=clerk%20counted")
     asked = made.tables["outcomes"].drop_duplicates("problem_id").set_index("problem_id")["question"]
     for name in explorer.listed():
-        assert "clerk counted" in asked[name] + said[name] + " ".join(made.tables["outcomes"].query("problem_id == @name")["text"])
+        assert "clerk counted" in asked[name] + said[name] + " ".join(
+            made.tables["outcomes"].query("problem_id == @name")["text"]
+        )
 
 
-@pytest.mark.parametrize(("sort", "column"), [("share", "affected_share"), ("s_ifp", "s_ifp"), ("nll", "nll"), ("length", "rationale_tokens")])
+@pytest.mark.parametrize(
+    ("sort", "column"),
+    [("share", "affected_share"), ("s_ifp", "s_ifp"), ("nll", "nll"), ("length", "rationale_tokens")],
+)
 def test_a_sort_puts_the_largest_first(explorer: Explorer, made: Made, sort: str, column: str) -> None:
     explorer.open(f"sort={sort}")
     values = made.tables["evidence"].set_index("problem_id")[column].loc[explorer.listed()]
@@ -97,6 +105,10 @@ def shown(explorer: Explorer, fact: str) -> float:
     return float(number) / (100 if "%" in text else 1)
 
 
+def is_looked_at(explorer: Explorer, name: str, t: int) -> bool:
+    return explorer.text("#token-title").startswith(f"Token {t + 1} ") and explorer.text(".link") == name
+
+
 def test_numbers_of_fifty_tokens_are_the_tables_within_the_stated_error(explorer: Explorer, made: Made) -> None:
     """Shown with three digits, so half a percent is added to the error of a code; a share has the error of two."""
     explorer.open()
@@ -112,7 +124,7 @@ def test_numbers_of_fifty_tokens_are_the_tables_within_the_stated_error(explorer
             for column in ("row_prompt", "row_question", "row_rationale", "row_attention")
         )
         explorer.js("location.hash = arguments[0]", f"case={name}&layers={layer}-{layer}&token={t}")
-        browser.wait(lambda: explorer.text("#token-title").startswith(f"Token {t + 1} ") and explorer.text(".link") == name, "token")
+        browser.wait(partial(is_looked_at, explorer, name, t), "the token is looked at")
         wanted = {
             "flow": (prompt / made.size.vectors, one), "share": (prompt / (prompt + asked + said), one**2),
             "attention": (attention, one), "nll": (row["nll"][t], one), "entropy": (row["entropy"][t], one),
@@ -174,14 +186,18 @@ def test_the_trigger_is_told_as_it_decided(explorer: Explorer, made: Made, kept:
         explorer.open(f"case={name}")
         values, former = flow.loc[name, "token_flow"], int(flow.loc[name, "former"])
         affected = np.flatnonzero(values > values[:former].mean())
-        marked = explorer.js("return [...document.querySelectorAll('.trigger .bar')].map((bar) => bar.classList.contains('affected'))")
+        marked = explorer.js(
+            "return [...document.querySelectorAll('.trigger .bar')].map((bar) => bar.classList.contains('affected'))"
+        )
         assert np.flatnonzero(marked).tolist() == [t for t in affected.tolist() if t >= former]
         share = made.tables["evidence"].set_index("problem_id").loc[name, "affected_share"]
         note = explorer.text("#trigger-note")
         assert f"Affected share {100 * share:.{0 if share >= 0.1 else 1}f} %; R 25 %" in note
 
 
-def test_the_located_vector_is_marked_and_its_nearest_token_named(explorer: Explorer, made: Made, kept: list[str]) -> None:
+def test_the_located_vector_is_marked_and_its_nearest_token_named(
+    explorer: Explorer, made: Made, kept: list[str]
+) -> None:
     explorer.open(f"case={kept[4]}")
     column = made.tables["flow"].set_index("problem_id").loc[kept[4], "column_saliency"]
     (located,) = explorer.all(".vector.located")
@@ -197,7 +213,10 @@ def test_plans_stand_side_by_side_from_the_token_where_they_part(explorer: Explo
     assert explorer.text("#parts-at").startswith(f"The answers part at token {PARTS_AT + 1}; masked: p")
     base = explorer.js("return [...document.querySelectorAll('#answer .token')].map((one) => one.textContent)")
     assert explorer.text("#other .same") == "".join(base[:PARTS_AT])
-    assert explorer.js("return [...document.querySelectorAll('#answer .token')].findIndex((one) => one.matches('.parts'))") == PARTS_AT
+    assert (
+        explorer.js("return [...document.querySelectorAll('#answer .token')].findIndex((one) => one.matches('.parts'))")
+        == PARTS_AT
+    )
     assert "cut at the token limit" in explorer.text("#plan-title + .verdict")
     explorer.click('.plans [data-plan="prompt_tuning"]')
     assert explorer.text("#same") == "Prompt tuning did not fire: prompt tuning's answer stands."
@@ -228,7 +247,9 @@ def test_an_address_brings_back_what_was_seen(explorer: Explorer) -> None:
     assert seen[0].keys() == {"case", "only", "sort", "show", "layers", "plan", "token"}
 
 
-@pytest.mark.parametrize("state", ["case=nobody&plan=none&sort=x&show=y&layers=9-99&token=-3&only=,,", "layers=2-1&token=99999", "%%%=&&"])
+@pytest.mark.parametrize(
+    "state", ["case=nobody&plan=none&sort=x&show=y&layers=9-99&token=-3&only=,,", "layers=2-1&token=99999", "%%%=&&"]
+)
 def test_an_address_that_means_nothing_shows_the_page_as_at_first(explorer: Explorer, state: str) -> None:
     explorer.open()
     first = explorer.listed(), explorer.text("#layers-title")
@@ -256,6 +277,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(explorer: Explorer, size: tupl
     assert explorer.accessibility() == []
 
 
+@pytest.mark.proof
 def test_the_first_picture_of_a_large_cell_stands_within_a_second(explorer: Explorer, large: Made) -> None:
     """Of three tries the best: other tests share the machine."""
     assert large.page.stat().st_size <= 8e6

@@ -63,7 +63,9 @@ def make(folder: Path, size: Size, seed: int = 0) -> dict[str, Any]:
     said = {name: _texts(rng, size, number) for number, name in enumerate(names)}
     model, prompt, tokenizer = _model(folder, rng, size, [text for texts in said.values() for text in texts.values()])
     ids = {
-        name: {edit: tokenizer.encode(text, add_special_tokens=False).ids[: size.tokens] for edit, text in texts.items()}
+        name: {
+            edit: tokenizer.encode(text, add_special_tokens=False).ids[: size.tokens] for edit, text in texts.items()
+        }
         for name, texts in said.items()
     }
     for of_question in ids.values():
@@ -105,7 +107,9 @@ def _model(folder: Path, rng: np.random.Generator, size: Size, texts: list[str])
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
     tokenizer.train_from_iterator(texts[:400], trainer)
     embedding = rng.normal(size=(tokenizer.get_vocab_size(), 32)).astype(np.float32)
     vectors = rng.normal(size=(size.vectors, 32)).astype(np.float32)
@@ -215,10 +219,11 @@ def _outcome(row: Any, said: dict[str, Any], ids: dict[str, Any], about: list[di
     edit = {"no_prompt": UNPROMPTED, "prompt_tuning": BASE}.get(row.plan, "edited" if row.fired else BASE)
     known = about[number]
     right = {UNPROMPTED: known["unprompted"], BASE: known["base"], "edited": known["dpc"]}[edit]
+    texts = said[row.problem_id]
     return {
         "problem_id": row.problem_id, "plan": row.plan, "candidate": -1, "fired": row.fired, "correct": right,
-        "correct_lenient": right, "answer": "34", "extracted": _answer(right, number), "text": said[row.problem_id][edit],
-        "question": said[row.problem_id]["question"], "stop_reason": "length" if edit == "edited" else "end",
+        "correct_lenient": right, "answer": "34", "extracted": _answer(right, number), "text": texts[edit],
+        "question": texts["question"], "stop_reason": "length" if edit == "edited" else "end",
         "tokens": len(ids[row.problem_id][edit]), "seconds": 0.1, **dict.fromkeys(COSTS, 0.0),
         "tokens_regeneration": 0, "grader": "1",
     }  # fmt: skip

@@ -176,7 +176,10 @@ def _reading(row: Any, trigger: Trigger | None, locate: Locate, baseline: Baseli
 
 
 def column_saliency_of(row: Any, affected_T: NDArray[np.bool_]) -> Floats:
-    """Return c_N of a row of table `flow`; up to a factor where affected tokens receive, which nothing read off it depends on."""
+    """Return c_N of a row of table `flow`.
+
+    It is up to a factor where affected tokens receive; nothing that is read off it depends on that.
+    """
     if row.band is None:
         return np.asarray(row.column_saliency)
     return received(np.asarray(row.band, dtype=np.float64).reshape(-1, int(row.vectors)), affected_T)

@@ -31,7 +31,10 @@ function drawCase(page) {
 function caseHead(page, one, planned) {
   const place = page.order.indexOf(page.at);
   const label = page.data.about.plans[page.plan][1];
-  const told = [mark('Without the prompt', 'without the prompt', one.unprompted), mark('Prompt tuning', 'prompt tuning', one.right)];
+  const told = [
+    mark('Without the prompt', 'without the prompt', one.unprompted),
+    mark('Prompt tuning', 'prompt tuning', one.right),
+  ];
   if (planned) told.push(mark(label, label, planned[2] === 1));
   return el(
     'div',
@@ -41,9 +44,24 @@ function caseHead(page, one, planned) {
     el(
       'span',
       { class: 'tools' },
-      el('button', { type: 'button', id: 'previous', 'aria-keyshortcuts': 'k', onclick: () => page.step(-1) }, '‹ ', el('kbd', { text: 'k' })),
-      el('button', { type: 'button', id: 'next', 'aria-keyshortcuts': 'j', onclick: () => page.step(1) }, el('kbd', { text: 'j' }), ' ›'),
-      el('a', { class: 'link', href: toAddress(page.state, page.data.about), text: one.id, title: 'Link to this case' }),
+      el(
+        'button',
+        { type: 'button', id: 'previous', 'aria-keyshortcuts': 'k', onclick: () => page.step(-1) },
+        '‹ ',
+        el('kbd', { text: 'k' }),
+      ),
+      el(
+        'button',
+        { type: 'button', id: 'next', 'aria-keyshortcuts': 'j', onclick: () => page.step(1) },
+        el('kbd', { text: 'j' }),
+        ' ›',
+      ),
+      el('a', {
+        class: 'link',
+        href: toAddress(page.state, page.data.about),
+        text: one.id,
+        title: 'Link to this case',
+      }),
     ),
   );
 }
@@ -70,21 +88,38 @@ function answers(page, one, planned) {
   const other = planned ? one.answers[planned[0]] : null;
   const parts = other && other !== one.answers[0] ? firstDifference(one.answers[0].pieces, other.pieces) : -1;
   const tokens = one.answers[0].pieces.map((piece, t) => {
-    const token = el('span', { role: 'option', id: `t${t}`, class: t === parts ? 'token parts' : 'token', text: piece || unseen(one.answers[0], t) });
+    const token = el('span', {
+      role: 'option',
+      id: `t${t}`,
+      class: t === parts ? 'token parts' : 'token',
+      text: piece || unseen(one.answers[0], t),
+    });
     token.dataset.t = String(t);
     return token;
   });
-  const box = el('div', { id: 'answer', class: 'tokens', role: 'listbox', tabindex: 0, 'aria-label': "Tokens of prompt tuning's answer" }, ...tokens);
+  const box = el(
+    'div',
+    { id: 'answer', class: 'tokens', role: 'listbox', tabindex: 0, 'aria-label': "Tokens of prompt tuning's answer" },
+    ...tokens,
+  );
   listenToTokens(page, box);
   return el(
     'div',
     { class: 'pair' },
-    el('section', { 'aria-labelledby': 'base-title' }, el('h3', { id: 'base-title', text: 'Prompt tuning' }), verdict(one.answers[0], one.right), box),
+    el(
+      'section',
+      { 'aria-labelledby': 'base-title' },
+      el('h3', { id: 'base-title', text: 'Prompt tuning' }),
+      verdict(one.answers[0], one.right),
+      box,
+    ),
     el(
       'section',
       { 'aria-labelledby': 'plan-title' },
       el('h3', { id: 'plan-title', text: label }),
-      ...(planned && other ? [verdict(other, planned[2] === 1), otherAnswer(planned, other, parts, label)] : [el('p', { class: 'note', text: 'This plan was not tried on the question.' })]),
+      ...(planned && other
+        ? [verdict(other, planned[2] === 1), otherAnswer(planned, other, parts, label)]
+        : [el('p', { class: 'note', text: 'This plan was not tried on the question.' })]),
     ),
   );
 }
@@ -106,18 +141,33 @@ function unseen(answer, t) {
  */
 function otherAnswer(planned, other, parts, label) {
   if (parts < 0) {
-    const why = planned[1] ? 'Token for token the same answer.' : `${label} did not fire: prompt tuning's answer stands.`;
+    const why = planned[1]
+      ? 'Token for token the same answer.'
+      : `${label} did not fire: prompt tuning's answer stands.`;
     return el('p', { class: 'note', id: 'same', text: why });
   }
   const text = (/** @type {string} */ piece, /** @type {number} */ t) => piece || unseen(other, t);
   const same = other.pieces.slice(0, parts).map(text).join('');
-  const rest = other.pieces.slice(parts + 1).map((piece, t) => text(piece, t + parts + 1)).join('');
+  const rest = other.pieces
+    .slice(parts + 1)
+    .map((piece, t) => text(piece, t + parts + 1))
+    .join('');
   const first = parts < other.pieces.length ? text(other.pieces[parts], parts) : ' ∎';
   return el(
     'div',
     {},
-    el('p', { class: 'tokens other', id: 'other' }, el('span', { class: 'same', text: same }), el('span', { class: 'parts', text: first }), rest),
-    el('p', { class: 'note', id: 'parts-at', text: `The answers part at token ${parts + 1}${planned[3].length ? `; masked: ${spelledVectors(planned)}` : ''}.` }),
+    el(
+      'p',
+      { class: 'tokens other', id: 'other' },
+      el('span', { class: 'same', text: same }),
+      el('span', { class: 'parts', text: first }),
+      rest,
+    ),
+    el('p', {
+      class: 'note',
+      id: 'parts-at',
+      text: `The answers part at token ${parts + 1}${planned[3].length ? `; masked: ${spelledVectors(planned)}` : ''}.`,
+    }),
   );
 }
 
@@ -133,7 +183,10 @@ function spelledVectors(planned) {
 function verdict(answer, right) {
   const found = answer.extracted === null ? 'no answer found' : `answer ${answer.extracted}`;
   const cut = answer.stop === 'length' ? ' · cut at the token limit' : '';
-  return el('p', { class: `verdict ${right ? 'right' : 'wrong'}`, text: `${right ? '✓ right' : '✗ wrong'}: ${found} · ${answer.pieces.length} tokens${cut}` });
+  return el('p', {
+    class: `verdict ${right ? 'right' : 'wrong'}`,
+    text: `${right ? '✓ right' : '✗ wrong'}: ${found} · ${answer.pieces.length} tokens${cut}`,
+  });
 }
 
 /**
@@ -145,8 +198,16 @@ function planTable(page, one) {
   const rows = page.data.about.plans.map(([name, label], number) => {
     const planned = one.plans[number];
     const answer = planned ? one.answers[planned[0]] : null;
-    const choose = el('button', { type: 'button', class: 'plain', 'data-plan': name, 'aria-pressed': String(number === page.plan), text: label, onclick: () => page.choosePlan(name) });
-    if (!planned || !answer) return el('tr', {}, el('th', { scope: 'row' }, choose), el('td', { colspan: 4, text: 'not tried' }));
+    const choose = el('button', {
+      type: 'button',
+      class: 'plain',
+      'data-plan': name,
+      'aria-pressed': String(number === page.plan),
+      text: label,
+      onclick: () => page.choosePlan(name),
+    });
+    if (!planned || !answer)
+      return el('tr', {}, el('th', { scope: 'row' }, choose), el('td', { colspan: 4, text: 'not tried' }));
     const right = planned[2] === 1;
     return el(
       'tr',
@@ -163,7 +224,11 @@ function planTable(page, one) {
     'details',
     { class: 'plans', open: matchMedia('(min-width: 761px)').matches },
     el('summary', { text: 'Every plan on this question' }),
-    el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Plans' }, el('table', {}, el('thead', {}, el('tr', {}, ...titles)), el('tbody', {}, ...rows))),
+    el(
+      'div',
+      { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Plans' },
+      el('table', {}, el('thead', {}, el('tr', {}, ...titles)), el('tbody', {}, ...rows)),
+    ),
   );
 }
 

@@ -22,6 +22,7 @@ from dpc.plans.declaration import in_order
 from dpc.prompts.edits import BASE
 from dpc.report.explorer import choosing, codes
 from dpc.report.explorer.pieces import Tokenizer, pieces
+from dpc.storage import tables
 
 CONTRIBUTORS = 6
 """Prompt vectors kept for each token, those with the most saliency."""
@@ -49,7 +50,7 @@ def answers(outcomes: pd.DataFrame, plans: pd.DataFrame, generated: Iterable[pd.
     token_ids = {
         (row.problem_id, row.edit_id): row.token_ids
         for table in generated
-        for row in table[["problem_id", "edit_id", "token_ids"]].itertuples()
+        for row in tables.rows(table[["problem_id", "edit_id", "token_ids"]])
     }
     return Answers(in_order(rows["plan"]), rows, token_ids)
 
@@ -59,7 +60,7 @@ def order(evidence: pd.DataFrame, known: Answers) -> list[str]:
     dpc = known.rows[known.rows["plan"] == "dpc"].set_index("problem_id")["right"].to_dict()
     patterns = {
         str(row.problem_id): (row.correct_unprompted, row.correct, dpc.get(row.problem_id))
-        for row in evidence.itertuples()
+        for row in tables.rows(evidence)
     }
     return choosing.in_turns(patterns)
 
@@ -89,48 +90,53 @@ def texts(problems: list[str], evidence: pd.DataFrame, known: Answers, tokenizer
 
     Raises DpcError where an answer is missing.
     """
-    facts = evidence.set_index("problem_id")
+    facts = {row.problem_id: row for row in tables.rows(evidence)}
     groups = dict(list(known.rows[known.rows["problem_id"].isin(problems)].groupby("problem_id", sort=False)))
     for problem in problems:
         if problem not in groups:
             raise DpcError(f"outcomes hold no answer to {problem}; run evaluate again")
-        rows, own = groups[problem], facts.loc[problem]
+        rows, own = groups[problem], facts[problem]
         yield {
             "id": problem,
             "question": rows["question"].iloc[0],
             "gold": rows["answer"].iloc[0],
-            "unprompted": bool(own["correct_unprompted"]),
-            "right": bool(own["correct"]),
-            "eligible": bool(own["eligible"]),
-            "share": _rounded(own["affected_share"]),
-            "s_ifp": _rounded(own["s_ifp"]),
-            "nll": _rounded(own["nll"]),
-            "tokens": int(own["rationale_tokens"]),
-            "located": int(own["located"]),
-            "accumulation": _rounded(own["accumulation"]),
-            "z": _rounded(own["accumulation_z"]),
+            "unprompted": bool(own.correct_unprompted),
+            "right": bool(own.correct),
+            "eligible": bool(own.eligible),
+            "share": _rounded(own.affected_share),
+            "s_ifp": _rounded(own.s_ifp),
+            "nll": _rounded(own.nll),
+            "tokens": int(own.rationale_tokens),
+            "located": int(own.located),
+            "accumulation": _rounded(own.accumulation),
+            "z": _rounded(own.accumulation_z),
             **_answered(problem, rows, known, tokenizer),
         }
 
 
 def _answered(problem: str, rows: pd.DataFrame, known: Answers, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return the distinct answers to a question, and by plan: which one, fired, right, masked vectors."""
-    by_plan = {row.plan: row for row in rows.itertuples()}
+    by_plan = {row.plan: row for row in tables.rows(rows)}
     edits = list(dict.fromkeys([BASE, *rows["edit_id"]]))
-    said = {row.edit_id: row for row in rows.itertuples()}
+    said = {row.edit_id: row for row in tables.rows(rows)}
     if missing := [edit for edit in edits if (problem, edit) not in known.token_ids or edit not in said]:
         raise DpcError(f"found no answer to {problem} under edit {missing[0]}; run regenerate and evaluate again")
     return {
         "answers": [
             {
-                "pieces": pieces(tokenizer, known.token_ids[problem, edit]),
+                "pieces": pieces(tokenizer, known.token_ids[problem, edit].tolist()),
                 "extracted": None if pd.isna(said[edit].extracted) else str(said[edit].extracted),
                 "stop": said[edit].stop_reason,
             }
             for edit in edits
         ],
         "plans": [
-            [edits.index(row.edit_id), int(row.fired), int(row.right), [int(j) for j in row.masked] if row.fired else []]
+            [
+                edits.index(row.edit_id),
+                int(row.fired),
+                int(row.right),
+                [int(j) for j in row.masked] if row.fired else [],
+            ]
             if (row := by_plan.get(name))
             else None
             for name in known.plans

@@ -24,9 +24,10 @@ function el(tag, attributes = {}, ...children) {
  * @param {string} tag
  * @param {Attributes} [attributes]
  * @param {Node[]} children
+ * @returns {SVGElement}
  */
 function svg(tag, attributes = {}, ...children) {
-  const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  const made = /** @type {SVGElement} */ (document.createElementNS('http://www.w3.org/2000/svg', tag));
   attribute(made, attributes);
   made.append(...children);
   return made;
@@ -52,8 +53,22 @@ function byId(id) {
 // One hue, lightness falling (or, in the dark, rising) all the way: read alike with any kind of colour vision.
 /** @type {{[theme: string]: [number, number, number][]}} */
 const RAMPS = {
-  light: [[255, 255, 255], [214, 230, 244], [158, 202, 225], [84, 151, 200], [24, 92, 158], [8, 48, 107]],
-  dark: [[22, 26, 32], [20, 48, 82], [24, 82, 138], [52, 126, 190], [120, 180, 228], [205, 230, 250]],
+  light: [
+    [255, 255, 255],
+    [214, 230, 244],
+    [158, 202, 225],
+    [84, 151, 200],
+    [24, 92, 158],
+    [8, 48, 107],
+  ],
+  dark: [
+    [22, 26, 32],
+    [20, 48, 82],
+    [24, 82, 138],
+    [52, 126, 190],
+    [120, 180, 228],
+    [205, 230, 250],
+  ],
 };
 
 /** @returns {'light' | 'dark'} */
@@ -144,24 +159,40 @@ function triggerChart(numbers, coded, chosen, pick) {
   const bars = Array.from(values, (value, t) =>
     svg('rect', {
       class: `bar${numbers.affected[t] ? ' affected' : ''}${t === chosen ? ' chosen' : ''}`,
-      x: (t * step + step * 0.08).toFixed(2), y: y(value).toFixed(2),
-      width: (step * 0.84).toFixed(2), height: Math.max(high - y(value), 0.6).toFixed(2),
+      x: (t * step + step * 0.08).toFixed(2),
+      y: y(value).toFixed(2),
+      width: (step * 0.84).toFixed(2),
+      height: Math.max(high - y(value), 0.6).toFixed(2),
     }),
   );
-  const lines = coded.beta === null ? [] : [
-    svg('line', { class: 'half', x1: (coded.latter ?? 0) * step, x2: (coded.latter ?? 0) * step, y1: 0, y2: high }),
-    svg('line', { class: 'beta', x1: 0, x2: WIDE, y1: y(beta), y2: y(beta) }),
-  ];
+  const lines =
+    coded.beta === null
+      ? []
+      : [
+          svg('line', {
+            class: 'half',
+            x1: (coded.latter ?? 0) * step,
+            x2: (coded.latter ?? 0) * step,
+            y1: 0,
+            y2: high,
+          }),
+          svg('line', { class: 'beta', x1: 0, x2: WIDE, y1: y(beta), y2: y(beta) }),
+        ];
   const chart = svg(
     'svg',
-    { viewBox: `0 0 ${WIDE} ${high}`, class: 'trigger', role: 'img', preserveAspectRatio: 'none',
-      'aria-label': 'Flow into each token, as the trigger compares it' },
+    {
+      viewBox: `0 0 ${WIDE} ${high}`,
+      class: 'trigger',
+      role: 'img',
+      preserveAspectRatio: 'none',
+      'aria-label': 'Flow into each token, as the trigger compares it',
+    },
     ...bars,
     ...lines,
   );
   chart.addEventListener('click', (event) => {
     const box = chart.getBoundingClientRect();
-    const share = (/** @type {MouseEvent} */ (event).clientX - box.left) / box.width;
+    const share = (event.clientX - box.left) / box.width;
     pick(Math.min(values.length - 1, Math.max(0, Math.floor(share * values.length))));
   });
   return chart;

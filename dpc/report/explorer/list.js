@@ -14,7 +14,13 @@ function drawFilters(page) {
       const part = on || now === 0 ? '' : ` · ${percent(count / now)}`;
       return el(
         'button',
-        { type: 'button', class: 'chip', 'aria-pressed': String(on), 'data-filter': name, onclick: () => page.toggle(name) },
+        {
+          type: 'button',
+          class: 'chip',
+          'aria-pressed': String(on),
+          'data-filter': name,
+          onclick: () => page.toggle(name),
+        },
         el('span', { text: text(label) }),
         el('span', { class: 'count', text: `${whole(count)}${part}` }),
       );
@@ -30,7 +36,9 @@ function drawFilters(page) {
 function drawCounts(page, now) {
   const all = page.data.cell.base.length;
   const kept = page.cases.length;
-  const matching = page.state.only.length ? `${whole(now)} of ${whole(all)} test questions match` : `${whole(all)} test questions`;
+  const matching = page.state.only.length
+    ? `${whole(now)} of ${whole(all)} test questions match`
+    : `${whole(all)} test questions`;
   const searched = page.state.find ? ' with that text' : '';
   const rest = kept < all ? ` (the page holds ${whole(kept)} of ${whole(all)})` : '';
   byId('counts').textContent = `${matching}; ${whole(page.order.length)} listed${searched}${rest}.`;
@@ -62,8 +70,14 @@ function listItem(page, at, value) {
   const line = el('span', { class: 'line' }, ...verdicts, el('span', { class: 'value', text: value }));
   const link = el(
     'a',
-    { href: toAddress({ ...page.state, id: one.id, token: -1 }, page.data.about), 'data-at': at,
-      onclick: (event) => { event.preventDefault(); page.open(at); } },
+    {
+      href: toAddress({ ...page.state, id: one.id, token: -1 }, page.data.about),
+      'data-at': at,
+      onclick: (event) => {
+        event.preventDefault();
+        page.open(at);
+      },
+    },
     line,
     el('span', { class: 'excerpt', text: one.question }),
   );

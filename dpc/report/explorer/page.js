@@ -173,7 +173,13 @@ function listenToKeys(page) {
       return;
     }
     /** @type {{[key: string]: () => void}} */
-    const keys = { j: () => page.step(1), k: () => page.step(-1), '/': () => find.focus(), '?': () => help.showModal(), Escape: () => page.pick(-1) };
+    const keys = {
+      j: () => page.step(1),
+      k: () => page.step(-1),
+      '/': () => find.focus(),
+      '?': () => help.showModal(),
+      Escape: () => page.pick(-1),
+    };
     if (!keys[event.key]) return;
     event.preventDefault();
     keys[event.key]();
@@ -186,7 +192,9 @@ function listenToChoices(page) {
   const { about } = page.data;
   byId('plan').append(...about.plans.map(([name, label]) => el('option', { value: name, text: label })));
   byId('sort').append(...SORTS.map(([name, label]) => el('option', { value: name, text: label })));
-  byId('plan').addEventListener('change', (event) => page.choosePlan(/** @type {HTMLSelectElement} */ (event.target).value));
+  byId('plan').addEventListener('change', (event) =>
+    page.choosePlan(/** @type {HTMLSelectElement} */ (event.target).value),
+  );
   byId('sort').addEventListener('change', (event) => {
     page.state.sort = /** @type {HTMLSelectElement} */ (event.target).value;
     page.relist();
@@ -213,7 +221,11 @@ function sayWhatItIs(data) {
   /** @param {string} digits */
   const right = (digits) => percent([...digits].filter((digit) => digit === '1' || digit === '3').length / all);
   const dpc = about.plans.findIndex(([name]) => name === 'dpc');
-  const told = [`${whole(all)} test questions`, `right without the prompt ${right(cell.unprompted)}`, `with it ${right(cell.base)}`];
+  const told = [
+    `${whole(all)} test questions`,
+    `right without the prompt ${right(cell.unprompted)}`,
+    `with it ${right(cell.base)}`,
+  ];
   if (dpc >= 0) told.push(`under DPC ${right(cell.plans[dpc])}`);
   byId('summary').textContent = told.join(' · ');
   const error = 100 * (10 ** (0.5 / about.per_decade) - 1);

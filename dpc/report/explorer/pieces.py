@@ -21,7 +21,7 @@ NEAREST = 3
 
 
 def pieces(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[str]:
-    """Return the text that each token adds. What joins bytes of one letter adds it with its last token; marks add none."""
+    """Return the text that each token adds. A letter of several tokens stands with the last one; marks add none."""
     from tokenizers.decoders import DecodeStream
 
     stream = DecodeStream(skip_special_tokens=True)
@@ -29,7 +29,7 @@ def pieces(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[str]:
 
 
 def nearest(tokenizer: Tokenizer, model: Path, prompt: Path) -> list[list[str]]:
-    """Return, for each vector of the adapter in `prompt`, the tokens of the largest cosine similarity, nearest first."""
+    """Return the `NEAREST` tokens of each vector of the adapter in `prompt`, by cosine similarity."""
     prompt_ND = _unit(adapter_files.vectors(prompt))
     known = tokenizer.get_vocab_size()
     likeness_NV = np.concatenate([prompt_ND @ _unit(rows_VD).T for rows_VD in weight_files.embedding(model)], axis=1)

@@ -2,11 +2,37 @@
 
 function side() {
   return [
-    el('section', { id: 'colour' }, el('h3', { text: 'Colour' }), el('div', { id: 'measures', role: 'group', 'aria-label': 'Colour shows' }), el('p', { id: 'measure-note', class: 'note' }), el('div', { id: 'legend', class: 'legend' })),
-    el('section', { id: 'layers' }, el('h3', { id: 'layers-title', text: 'Layers' }), el('div', { id: 'curve' }), el('div', { id: 'band', class: 'band-slider' }), el('div', { id: 'presets', class: 'presets' })),
+    el(
+      'section',
+      { id: 'colour' },
+      el('h3', { text: 'Colour' }),
+      el('div', { id: 'measures', role: 'group', 'aria-label': 'Colour shows' }),
+      el('p', { id: 'measure-note', class: 'note' }),
+      el('div', { id: 'legend', class: 'legend' }),
+    ),
+    el(
+      'section',
+      { id: 'layers' },
+      el('h3', { id: 'layers-title', text: 'Layers' }),
+      el('div', { id: 'curve' }),
+      el('div', { id: 'band', class: 'band-slider' }),
+      el('div', { id: 'presets', class: 'presets' }),
+    ),
     el('section', { id: 'token-box' }, el('h3', { id: 'token-title', text: 'Token' }), el('div', { id: 'token' })),
-    el('section', { id: 'trigger-box' }, el('h3', { text: 'Trigger' }), el('div', { id: 'trigger' }), el('p', { id: 'trigger-note', class: 'note' })),
-    el('section', { id: 'vectors-box' }, el('h3', { text: 'Prompt vectors' }), el('div', { id: 'vectors' }), el('p', { id: 'vector-note', class: 'note' })),
+    el(
+      'section',
+      { id: 'trigger-box' },
+      el('h3', { text: 'Trigger' }),
+      el('div', { id: 'trigger' }),
+      el('p', { id: 'trigger-note', class: 'note' }),
+    ),
+    el(
+      'section',
+      { id: 'vectors-box' },
+      el('h3', { text: 'Prompt vectors' }),
+      el('div', { id: 'vectors' }),
+      el('p', { id: 'vector-note', class: 'note' }),
+    ),
   ];
 }
 
@@ -24,7 +50,14 @@ function drawNumbers(page) {
 function drawMeasures(page) {
   byId('measures').replaceChildren(
     ...MEASURES.map(([name, label]) =>
-      el('button', { type: 'button', class: 'segment', 'data-measure': name, 'aria-pressed': String(name === page.state.show), text: label, onclick: () => page.show(name) }),
+      el('button', {
+        type: 'button',
+        class: 'segment',
+        'data-measure': name,
+        'aria-pressed': String(name === page.state.show),
+        text: label,
+        onclick: () => page.show(name),
+      }),
     ),
   );
   const chosen = MEASURES.find(([name]) => name === page.state.show) ?? MEASURES[0];
@@ -36,16 +69,34 @@ function drawSlider(page) {
   const last = page.data.about.layers - 1;
   const ends = ['First layer', 'Last layer'].map((label, end) =>
     el('input', {
-      type: 'range', min: 0, max: last, step: 1, value: page.state.layers[end], 'aria-label': label, id: end ? 'last-layer' : 'first-layer',
+      type: 'range',
+      min: 0,
+      max: last,
+      step: 1,
+      value: page.state.layers[end],
+      'aria-label': label,
+      id: end ? 'last-layer' : 'first-layer',
       oninput: (event) => page.moveBand(end, Number(/** @type {HTMLInputElement} */ (event.target).value)),
     }),
   );
   byId('band').replaceChildren(...ends);
   const { deep, shallow } = page.data.about;
   /** @type {[string, number[]][]} */
-  const presets = [['deep', deep], ['shallow', shallow], ['all', [0, last]]];
+  const presets = [
+    ['deep', deep],
+    ['shallow', shallow],
+    ['all', [0, last]],
+  ];
   byId('presets').replaceChildren(
-    ...presets.map(([name, band]) => el('button', { type: 'button', class: 'plain', 'data-band': name, text: `${name} ${band[0]}–${band[1]}`, onclick: () => page.setBand(band) })),
+    ...presets.map(([name, band]) =>
+      el('button', {
+        type: 'button',
+        class: 'plain',
+        'data-band': name,
+        text: `${name} ${band[0]}–${band[1]}`,
+        onclick: () => page.setBand(band),
+      }),
+    ),
   );
 }
 
@@ -67,9 +118,10 @@ function drawColours(page) {
   const box = byId('question');
   if (asked === null) box.removeAttribute('style');
   else paint(box, place(state.show, asked, largest));
-  byId('question-note').textContent = asked === null
-    ? 'Not coloured: the tables hold no share for question tokens.'
-    : `One colour: the mean over its tokens, ${significant(asked)}. The tables hold no single question tokens.`;
+  byId('question-note').textContent =
+    asked === null
+      ? 'Not coloured: the tables hold no share for question tokens.'
+      : `One colour: the mean over its tokens, ${significant(asked)}. The tables hold no single question tokens.`;
   drawLegend(state.show, largest);
   drawCurve(page);
 }
@@ -86,7 +138,10 @@ function drawLegend(measure, largest) {
   });
   const middle = measure === 'flow' ? largest / 4 : largest / 2;
   const ends = [0, middle, largest].map((value) => el('span', { text: spelled(measure, value) }));
-  byId('legend').replaceChildren(el('div', { class: 'steps', 'aria-hidden': 'true' }, ...steps), el('div', { class: 'ends' }, ...ends));
+  byId('legend').replaceChildren(
+    el('div', { class: 'steps', 'aria-hidden': 'true' }, ...steps),
+    el('div', { class: 'ends' }, ...ends),
+  );
 }
 
 /**
@@ -105,8 +160,18 @@ function drawCurve(page) {
   const values = byLayer(numbers, state.show, page.looked);
   const label = MEASURES.find(([name]) => name === state.show)?.[1] ?? '';
   byId('curve').replaceChildren(
-    layerCurve(values, state.layers, `${label} by layer, ${whose}; largest ${spelled(state.show, Math.max(...values))}`),
-    el('div', { class: 'ends' }, el('span', { text: '0' }), el('span', { text: whose }), el('span', { text: String(numbers.layers - 1) })),
+    layerCurve(
+      values,
+      state.layers,
+      `${label} by layer, ${whose}; largest ${spelled(state.show, Math.max(...values))}`,
+    ),
+    el(
+      'div',
+      { class: 'ends' },
+      el('span', { text: '0' }),
+      el('span', { text: whose }),
+      el('span', { text: String(numbers.layers - 1) }),
+    ),
   );
   byId('layers-title').textContent = `Layers ${state.layers[0]} to ${state.layers[1]}`;
 }
@@ -118,12 +183,20 @@ function drawToken(page) {
   const coded = page.data.numbers[page.at];
   const box = byId('answer');
   for (const token of box.querySelectorAll('[aria-selected], .looked')) token.classList.remove('looked');
-  for (const token of box.querySelectorAll('.token')) token.setAttribute('aria-selected', String(Number(/** @type {HTMLElement} */ (token).dataset.t) === page.state.token));
+  for (const token of box.querySelectorAll('.token'))
+    token.setAttribute(
+      'aria-selected',
+      String(Number(/** @type {HTMLElement} */ (token).dataset.t) === page.state.token),
+    );
   if (page.state.token >= 0) box.setAttribute('aria-activedescendant', `t${page.state.token}`);
   else box.removeAttribute('aria-activedescendant');
   if (t >= 0) document.getElementById(`t${t}`)?.classList.add('looked');
   byId('token-title').textContent = t >= 0 ? `Token ${t + 1} of ${numbers.tokens}` : 'Token';
-  byId('token').replaceChildren(...(t >= 0 ? tokenNumbers(page, numbers, t) : [el('p', { class: 'note', text: 'Point at a token of prompt tuning’s answer, or tap it.' })]));
+  byId('token').replaceChildren(
+    ...(t >= 0
+      ? tokenNumbers(page, numbers, t)
+      : [el('p', { class: 'note', text: 'Point at a token of prompt tuning’s answer, or tap it.' })]),
+  );
   drawTrigger(page, numbers, coded, t);
 }
 
@@ -137,18 +210,33 @@ function tokenNumbers(page, numbers, t) {
   const coded = page.data.numbers[page.at];
   /** @type {[string, string, string][]} */
   const rows = MEASURES.map(([name, label]) => [name, label, spelled(name, valueAt(numbers, name, t, first, last))]);
-  rows.push(['nll', 'NLL', significant(numbers.arrays.nll[t])], ['entropy', 'Entropy', significant(numbers.arrays.entropy[t])]);
+  rows.push(
+    ['nll', 'NLL', significant(numbers.arrays.nll[t])],
+    ['entropy', 'Entropy', significant(numbers.arrays.entropy[t])],
+  );
   if (coded.beta) {
     const ratio = significant(numbers.arrays.compared[t] / coded.beta);
     rows.push(['beta', 'Trigger', `${ratio} × β${numbers.affected[t] ? ', affected' : ''}`]);
   }
   const { parts, others } = contributionsTo(numbers, t);
-  const told = parts.filter((one) => one.part > 0).map((one) => el('li', {}, el('b', { text: `p${one.vector}` }), ` ${percent(one.part)}`));
+  const told = parts
+    .filter((one) => one.part > 0)
+    .map((one) => el('li', {}, el('b', { text: `p${one.vector}` }), ` ${percent(one.part)}`));
   if (others > 0.005) told.push(el('li', { text: `others ${percent(others)}` }));
   const [from, to] = page.data.about.band;
   return [
-    el('p', { class: 'piece', text: page.cases[page.at].answers[0].pieces[t] || unseen(page.cases[page.at].answers[0], t) }),
-    el('dl', { class: 'facts' }, ...rows.flatMap(([name, label, value]) => [el('dt', { text: label }), el('dd', { text: value, 'data-fact': name })])),
+    el('p', {
+      class: 'piece',
+      text: page.cases[page.at].answers[0].pieces[t] || unseen(page.cases[page.at].answers[0], t),
+    }),
+    el(
+      'dl',
+      { class: 'facts' },
+      ...rows.flatMap(([name, label, value]) => [
+        el('dt', { text: label }),
+        el('dd', { text: value, 'data-fact': name }),
+      ]),
+    ),
     el('p', { class: 'note', text: `From which vectors (layers ${from} to ${to}):` }),
     el('ul', { class: 'parts-list', id: 'contributors' }, ...told),
   ];
@@ -174,7 +262,8 @@ function drawTrigger(page, numbers, coded, t) {
 function triggerSaid(one, about, numbers, coded) {
   if (coded.beta === null) return 'Nothing to compare with: the answer has no former half, or no baseline was fitted.';
   const affected = numbers.affected.reduce((sum, is) => sum + is, 0);
-  const limit = about.share === null ? 'R was not reached on calibration: DPC never fires here' : `R ${percent(about.share)}`;
+  const limit =
+    about.share === null ? 'R was not reached on calibration: DPC never fires here' : `R ${percent(about.share)}`;
   const why = one.eligible ? '' : ` DPC may not fire: fewer than ${about.min_tokens} tokens, or no answer.`;
   const usual = about.baseline === 'former' ? "the former half's mean" : 'the mean of right calibration answers';
   return `${affected} of ${numbers.tokens - (coded.latter ?? 0)} latter tokens lie above β = ${about.kappa} × ${usual} (${significant(coded.beta)}). Affected share ${percent(one.share)}; ${limit}.${why}`;
@@ -188,10 +277,18 @@ function drawVectors(page) {
   const masked = one.plans[page.plan]?.[3] ?? [];
   const values = numbers.arrays.column;
   const largest = Math.max(...values) || 1;
-  const given = new Map(looked >= 0 ? contributionsTo(numbers, looked).parts.map((part) => [part.vector, part.part]) : []);
+  const given = new Map(
+    looked >= 0 ? contributionsTo(numbers, looked).parts.map((part) => [part.vector, part.part]) : [],
+  );
   const most = Math.max(...given.values(), 1e-9);
   const bars = Array.from(values, (value, j) => {
-    const bar = el('span', { role: 'option', id: `v${j}`, class: `vector${j === one.located ? ' located' : ''}${masked.includes(j) ? ' masked' : ''}`, 'aria-selected': String(j === page.vector), 'aria-label': `p${j}` });
+    const bar = el('span', {
+      role: 'option',
+      id: `v${j}`,
+      class: `vector${j === one.located ? ' located' : ''}${masked.includes(j) ? ' masked' : ''}`,
+      'aria-selected': String(j === page.vector),
+      'aria-label': `p${j}`,
+    });
     const height = el('span', { class: 'height' });
     height.style.height = `${(100 * value) / largest}%`;
     const part = el('span', { class: 'given' });
@@ -200,9 +297,25 @@ function drawVectors(page) {
     bar.dataset.j = String(j);
     return bar;
   });
-  const box = el('div', { id: 'strip', class: 'strip', role: 'listbox', tabindex: 0, 'aria-label': 'Prompt vectors by c', 'aria-orientation': 'horizontal', 'aria-activedescendant': `v${page.vector}` }, ...bars);
+  const box = el(
+    'div',
+    {
+      id: 'strip',
+      class: 'strip',
+      role: 'listbox',
+      tabindex: 0,
+      'aria-label': 'Prompt vectors by c',
+      'aria-orientation': 'horizontal',
+      'aria-activedescendant': `v${page.vector}`,
+    },
+    ...bars,
+  );
   /** @param {Event} event */
-  const under = (event) => Number(/** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest('.vector'))?.dataset.j ?? page.vector);
+  const under = (event) =>
+    Number(
+      /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest('.vector'))?.dataset.j ??
+        page.vector,
+    );
   box.addEventListener('pointerover', (event) => sayVector(page, under(event)));
   box.addEventListener('pointerleave', () => sayVector(page, page.vector));
   box.addEventListener('click', (event) => page.pickVector(under(event)));
@@ -212,7 +325,10 @@ function drawVectors(page) {
     event.preventDefault();
     page.pickVector(Math.min(Math.max(page.vector + step, 0), values.length - 1));
   });
-  const words = values.length > 12 ? [] : [el('div', { class: 'words' }, ...page.data.about.words.map((near) => el('span', { text: near[0] })))];
+  const words =
+    values.length > 12
+      ? []
+      : [el('div', { class: 'words' }, ...page.data.about.words.map((near) => el('span', { text: near[0] })))];
   byId('vectors').replaceChildren(box, ...words);
   sayVector(page, page.vector);
 }
@@ -227,8 +343,11 @@ function sayVector(page, j) {
   const one = page.cases[page.at];
   const sum = numbers.arrays.column.reduce((total, value) => total + value, 0);
   const masked = one.plans[page.plan]?.[3] ?? [];
-  const facts = [`p${j}: c = ${significant(numbers.arrays.column[j])}, ${percent(sum > 0 ? numbers.arrays.column[j] / sum : 0)} of all`];
+  const facts = [
+    `p${j}: c = ${significant(numbers.arrays.column[j])}, ${percent(sum > 0 ? numbers.arrays.column[j] / sum : 0)} of all`,
+  ];
   if (j === one.located) facts.push(`located, z = ${one.z === null ? '–' : one.z.toFixed(1)}`);
   if (masked.includes(j)) facts.push(`masked by ${page.data.about.plans[page.plan][1]}`);
-  byId('vector-note').textContent = `${facts.join('; ')}. Nearest tokens: ${page.data.about.words[j].map((word) => `“${word}”`).join(' ')}.`;
+  byId('vector-note').textContent =
+    `${facts.join('; ')}. Nearest tokens: ${page.data.about.words[j].map((word) => `“${word}”`).join(' ')}.`;
 }
