@@ -250,7 +250,8 @@ class Explorer(Settings):
     """The page that shows every case of a cell."""
 
     cases: Count = 300
-    """Cases on the page of a cell, which takes about 20 KB for each at 24 layers and 300 tokens; others are counted."""
+    """Cases on the page of a cell. One takes 2 KB in the embedded study, 25 KB at 24 layers and 300 tokens. Others are
+    counted."""
 
 
 class Config(Settings):

@@ -133,6 +133,7 @@ OTHER: dict[str, Any] = {
     "figures.cases": 4,
     "figures.position_bins": 7,
     "figures.max_case_tokens": 7,
+    "explorer.cases": 7,
     "execution.device": "cuda",
     "execution.checkpoint_activations": True,
     "execution.threads": 7,
@@ -151,6 +152,9 @@ OTHER: dict[str, Any] = {
     "cluster.rates.generate": 7,
     "cluster.rates.saliency": 7,
     "cluster.rates.tune": 7,
+    "cluster.cpu_rates.generate": 7,
+    "cluster.cpu_rates.saliency": 7,
+    "cluster.cpu_rates.tune": 7,
 }
 """Key: another value than the embedded study's."""
 
