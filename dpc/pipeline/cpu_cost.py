@@ -152,7 +152,7 @@ NEEDS: dict[str, Callable[[Cell], Need]] = {
     "draw_overview": _outcomes,
     "write_tables": _outcomes,
     "write_explorer": _explored,
-    "write_explorer_index": lambda cell: Need(0.1, 0.1),
+    "write_explorer_index": lambda cell: Need(1.0, 0.1),
 }
 """Megabytes and seconds that each rule takes for one cell."""
 

@@ -171,6 +171,7 @@ def slices(raw: dict[str, Any]) -> dict[str, str]:
         "plant_harm": {**wanted, "splits": ["test"], "is_planted": True},
         "plan_calibration": {**wanted, "plans": ["always"]},
         "write_validation": {"study": config.study.name},
+        "write_explorer": {**wanted, "model": "builtin", "recipe": "well_tuned"},
     }
     return {stage: slice_for(stage, config, **of.get(stage, wanted)) for stage in STAGES}
 
