@@ -1,4 +1,4 @@
-"""Ten things to find out on a cell's page, done in the browser as a reader does them: docs/explorer.md and its pictures.
+"""Ten things to find out on a cell's page, done as a reader does them: docs/explorer.md and its pictures.
 
 `python -m tests.explorer.tasks results/demo/builtin/arithmetic/over_reaching/seed2/explorer.html` prints the answers
 with actions and seconds, and takes the pictures.
