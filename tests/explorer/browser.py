@@ -70,14 +70,17 @@ class Explorer:
 
     def open(self, state: str = "", size: tuple[int, int] = DESK, scheme: str = "light") -> int:
         """Open the page anew and return after how many milliseconds its first picture stood."""
-        width, height = size
-        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        self.look_like(size, scheme)
         self.driver.get("about:blank")
         self.driver.get(f"{self.file.as_uri()}#{state}")
         return int(wait(lambda: self.js("return document.documentElement.dataset.ready"), "the page is drawn"))
+
+    def look_like(self, size: tuple[int, int], scheme: str) -> None:
+        """Set the size of the screen, and whether its reader likes it dark."""
+        screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
     def js(self, code: str, *arguments: Any) -> Any:
         """Run code in the page."""

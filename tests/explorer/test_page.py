@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dpc.report.explorer import codes
+from dpc.report.explorer import codes, page
 from tests.explorer import browser
 from tests.explorer.browser import DESK, PHONE, Explorer
 from tests.explorer.conftest import Made, require
@@ -277,12 +278,33 @@ def test_axe_finds_nothing_and_nothing_sticks_out(explorer: Explorer, size: tupl
     assert explorer.accessibility() == []
 
 
+def test_the_index_is_accessible_and_says_where_its_links_work(explorer: Explorer, tmp_path: Path) -> None:
+    require(browser.no_tools())
+    cell = {
+        "names": ["m", "d", "r", 0],
+        "link": "m/d/r/seed0/explorer.html",
+        "questions": 2000,
+        "accuracies": [0.5, None],
+    }
+    file = tmp_path / "explorer.html"
+    file.write_text(page.index("made", [{**cell, "fired": 0.1, "fixed": 3, "broken": None}], ["Prompt tuning", "DPC"]))
+    for size, scheme in ((DESK, "light"), (PHONE, "dark")):
+        explorer.look_like(size, scheme)
+        explorer.driver.get(file.as_uri())
+        assert explorer.accessibility() == []
+        assert not explorer.one("#elsewhere").is_displayed()
+    explorer.driver.get("about:blank")
+    frame = "const frame = document.createElement('iframe'); frame.srcdoc = arguments[0]; document.body.append(frame)"
+    explorer.js(frame, file.read_text())
+    explorer.driver.switch_to.frame(0)
+    assert browser.wait(lambda: explorer.one("#elsewhere").is_displayed(), "the note in a report's copy")
+    explorer.driver.switch_to.default_content()
+
+
 @pytest.mark.proof
 def test_the_first_picture_of_a_large_cell_stands_within_a_second(explorer: Explorer, large: Made) -> None:
     """Of three tries the best: other tests share the machine."""
     assert large.page.stat().st_size <= 8e6
-    page = Explorer(explorer.driver, large.page)
-    assert min(page.open() for _ in range(3)) < FIRST_PICTURE_MS
-    assert len(page.listed()) == 300
-    assert len(page.all("#answer .token")) == 300
-    assert len(page.all(".vector")) == 100
+    wide = Explorer(explorer.driver, large.page)
+    assert min(wide.open() for _ in range(3)) < FIRST_PICTURE_MS
+    assert (len(wide.listed()), len(wide.all("#answer .token")), len(wide.all(".vector"))) == (300, 300, 100)
