@@ -351,7 +351,7 @@ class ExplorerStage(Settings):
     recipe: str
     seed: int
     flow: Annotated[Flow, Only("shallow_layers", "deep_layers")]
-    trigger: Annotated[Trigger, Only("kappa", "baseline", "granularity", "min_tokens")]
+    trigger: Annotated[Trigger, Only("kappa", "baseline", "granularity", "min_tokens", "rule")]
     saliency: Annotated[Saliency, Only("band")]
     explorer: Explorer
 

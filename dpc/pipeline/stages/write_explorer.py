@@ -57,7 +57,7 @@ def run(
     numbers = _numbers(settings, saliency, flow, kept, fitted)
     data = {
         "about": {
-            **_about(settings, saliency[0], fitted),
+            **_about(settings, flow, fitted),
             "plans": [[name, label(name)] for name in known.plans],
             "words": nearest(tokenizer, model, prompt.parent),
         },
@@ -87,9 +87,9 @@ def _numbers(
     return found
 
 
-def _about(settings: ExplorerStage, saliency: Path, fitted: pd.Series) -> dict[str, Any]:
+def _about(settings: ExplorerStage, flow: Path, fitted: pd.Series) -> dict[str, Any]:
     """Return what the page says of the cell, and what decodes its numbers."""
-    size = tables.read(saliency, "saliency", ["layers", "vectors"]).iloc[0]
+    size = tables.read(flow, "flow", ["layers", "vectors"]).iloc[0]
     layers = int(size["layers"])
     bands = {
         "shallow": settings.flow.shallow_layers,
@@ -113,6 +113,7 @@ def _about(settings: ExplorerStage, saliency: Path, fitted: pd.Series) -> dict[s
         "min_tokens": trigger.min_tokens,
         "share": number(fitted["share"]),
         "rule": choosing.RULE,
+        "fires_by": trigger.rule,
         "sections": list(codes.SECTIONS.items()),
         "per_decade": codes.PER_DECADE,
         "contributors": min(cases.CONTRIBUTORS, int(size["vectors"])),

@@ -108,7 +108,6 @@ def texts(problems: list[str], evidence: pd.DataFrame, known: Answers, tokenizer
             "nll": _rounded(own.nll),
             "tokens": int(own.rationale_tokens),
             "located": int(own.located),
-            "accumulation": _rounded(own.accumulation),
             "z": _rounded(own.accumulation_z),
             **_answered(problem, rows, known, tokenizer),
         }

@@ -253,6 +253,13 @@ function drawTrigger(page, numbers, coded, t) {
   byId('trigger-note').textContent = triggerSaid(page.cases[page.at], page.data.about, numbers, coded);
 }
 
+/** @type {{[baseline: string]: string}} */
+const USUAL = {
+  former: "the former half's mean",
+  constant: 'the mean of right calibration answers',
+  detrend: "the former half's mean, all divided by what is usual at their place",
+};
+
 /**
  * @param {Case} one
  * @param {About} about
@@ -265,8 +272,10 @@ function triggerSaid(one, about, numbers, coded) {
   const limit =
     about.share === null ? 'R was not reached on calibration: DPC never fires here' : `R ${percent(about.share)}`;
   const why = one.eligible ? '' : ` DPC may not fire: fewer than ${about.min_tokens} tokens, or no answer.`;
-  const usual = about.baseline === 'former' ? "the former half's mean" : 'the mean of right calibration answers';
-  return `${affected} of ${numbers.tokens - (coded.latter ?? 0)} latter tokens lie above β = ${about.kappa} × ${usual} (${significant(coded.beta)}). Affected share ${percent(one.share)}; ${limit}.${why}`;
+  const usual = USUAL[about.baseline];
+  const also = about.fires_by === 'share' ? '' : ' Accumulation has to be significant, too.';
+  const what = about.granularity === 'step' ? ', as means of steps,' : '';
+  return `${affected} of ${numbers.tokens - (coded.latter ?? 0)} latter tokens${what} lie above β = ${about.kappa} × ${usual} (${significant(coded.beta)}). Affected share ${percent(one.share)}; ${limit}.${also}${why}`;
 }
 
 /** @param {Page} page */
