@@ -34,6 +34,8 @@ OTHERS = """## Other files
 |---|---|
 | `summary.txt` | the study on one screen: accuracy, verdicts, what never fired, what was cut short, warnings |
 | `report.html` | everything on one page, after `snakemake --report` |
+| `explorer.html` | the cells, with links to their pages ([explorer.md](explorer.md)) |
+| `MODEL/DATASET/RECIPE/seedN/explorer.html` | every case of the cell, token by token |
 | `MODEL/DATASET/RECIPE/seedN/prompt/` | the soft prompt, as a PEFT adapter; one of tuner `mixture` PEFT cannot read |
 | `MODEL/DATASET/RECIPE/seedN/store/` | finished batches of stages that can resume |
 | `logs/RULE/` | one log per job: host, device and settings first; peak memory and time last |

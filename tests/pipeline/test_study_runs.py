@@ -54,6 +54,9 @@ def check_complete(workflow: Workflow) -> None:
     for name in ("main", "ablation", "cost", "findings", "claims", "trigger", "confounds", "sensitivity", "variants"):
         for kind in ("csv", "md", "tex", "html"):
             assert (root / f"tables/{name}.{kind}").stat().st_size > 0
+    index = (root / "explorer.html").read_text()
+    for link in re.findall(r'href="([^"]*explorer\.html)"', index):
+        assert 'id="data"' in (root / link).read_text(), link
     assert not [f for f in root.rglob(".*") if f.is_file() and f.name != ".snakemake_timestamp"]
 
 
