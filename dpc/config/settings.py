@@ -26,13 +26,14 @@ from dpc.config.kinds import (
     Oracles,
     Plans,
     Positive,
+    Results,
     Seeds,
     Settings,
     Share,
-    Text,
 )
 from dpc.config.messages import broken_text, did_you_mean, one_line
 from dpc.config.methods import Act, Interpretability
+from dpc.config.planted import Validation
 from dpc.errors import DpcError
 
 
@@ -50,7 +51,7 @@ class Study(Settings):
 
     name: str
     """Names the run in captions."""
-    results: Text
+    results: Results
     """Folder that receives everything."""
     models: Names
     """Names from `models`."""
@@ -160,42 +161,6 @@ class Controls(Settings):
     """Wrong test questions on which the token oracle tries every vector."""
 
 
-class Planting(Settings):
-    """How harm is planted: one vector that lets rationales begin well and go wrong."""
-
-    positions: Count = 3
-    """Places it is put at, one at a time, drawn for every prompt from those whose own vector it can spare."""
-    questions: Count = 100
-    """Questions of each split that are answered."""
-    steps: Count = 120
-    """Of the optimiser."""
-    batch_size: Count = 24
-    """Questions per step."""
-    rate: Positive = 0.1
-    """Of Adam, in root mean squares of the prompt's entries."""
-
-
-class Validation(Settings):
-    """Planted harm, `snakemake validate`: is it found where it is known to be?"""
-
-    recipe: Name
-    """Recipe of the working prompts that harm is planted in."""
-    harmful_recipe: Name | None = None
-    """Recipe of prompts that do harm by themselves, or null."""
-    choosing_seeds: Seeds = [3, 4, 5]
-    """Prompts on which rules of locating are compared, on calibration questions."""
-    held_out_seeds: Seeds = [0, 1, 2]
-    """Prompts on which the chosen rule is reported, on test questions."""
-    planting: Planting = Planting()
-    """How harm is planted."""
-
-    @model_validator(mode="after")
-    def _held_out(self) -> Validation:
-        if both := set(self.choosing_seeds) & set(self.held_out_seeds):
-            raise ValueError(f"validation.held_out_seeds: seed {min(both)} is one of choosing_seeds; write another")
-        return self
-
-
 class Mechanism(Settings):
     """Saliency measured again after corruption."""
 
@@ -247,6 +212,14 @@ class Figures(Settings):
     """Longer texts on the case page are cut, and say so."""
 
 
+class Explorer(Settings):
+    """The page that shows every case of a cell."""
+
+    cases: Count = 300
+    """Cases on the page of a cell. One takes 2 KB in the embedded study, 25 KB at 24 layers and 300 tokens. Others are
+    counted."""
+
+
 class Config(Settings):
     """The whole of `config.yaml`."""
 
@@ -276,6 +249,7 @@ class Config(Settings):
     variants: Variants = Variants()
     interpretability: Interpretability = Interpretability()
     figures: Figures = Figures()
+    explorer: Explorer = Explorer()
     execution: Execution = Execution()
     shards: Shards = Shards()
     cluster: Cluster = Cluster()

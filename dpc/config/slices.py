@@ -8,22 +8,20 @@ stage and fails where it is told a key that it does not read. Batch sizes, devic
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal, cast, get_type_hints
+from typing import Annotated, Literal
 
 from dpc.config.catalogue import BuiltinModel, Format, Model, Recipe, Splits
-from dpc.config.declared import PACKAGE
-from dpc.config.kinds import AnyTask, Bos, Layout, Only, Settings
+from dpc.config.kinds import AnyTask, Bos, Columns, Layout, Only, Settings
 from dpc.config.methods import Act, Interpretability
+from dpc.config.planted import Planting
 from dpc.config.settings import (
-    Config,
     Controls,
     Corrupt,
+    Explorer,
     Figures,
     Flow,
     Locate,
     Mechanism,
-    Planting,
     Saliency,
     Sample,
     Sensitivity,
@@ -32,7 +30,6 @@ from dpc.config.settings import (
     Trigger,
     Variants,
 )
-from dpc.config.stages import DECLARED
 from dpc.errors import DpcError
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -55,6 +52,7 @@ class ProblemsStage(Settings):
     generate: int | None
     splits: Splits
     template: str
+    columns: Columns = {}
 
 
 class RenderStage(Settings):
@@ -355,50 +353,28 @@ class TablesStage(MeasuredStage):
 
     plans: list[str]
     act: Annotated[Act, Only("mode")]
+    significance: Annotated[Significance, Only("min_cases")]
 
 
-def _told(name: str) -> type[Settings]:
-    """Return what the stage's `run` takes as `settings`, read from its text."""
-    file = PACKAGE / "pipeline" / "stages" / f"{name}.py"
-    found = re.search(r"^def run\(\s*settings: (\w+),", file.read_text(), re.MULTILINE)
-    if not found:
-        raise DpcError(f"{file}: found no `def run(settings: NAME, ...`; expected a class of dpc/config/slices.py")
-    return cast(type[Settings], globals()[found[1]])
+class ExplorerStage(Settings):
+    """Write the page of every case of one cell."""
+
+    study: str
+    model: str
+    dataset: str
+    recipe: str
+    seed: int
+    flow: Annotated[Flow, Only("shallow_layers", "deep_layers")]
+    trigger: Annotated[Trigger, Only("kappa", "baseline", "granularity", "min_tokens", "rule")]
+    saliency: Annotated[Saliency, Only("band")]
+    explorer: Explorer
 
 
-STAGES: dict[str, type[Settings]] = {name: _told(name) for name in DECLARED}
-"""Every stage, with what it is told."""
+class ExplorerIndexStage(Settings):
+    """Write the page that lists the cells of the study."""
 
-
-def slice_for(stage: str, config: Config, **wanted: object) -> str:
-    """Return the settings of `stage` as canonical JSON.
-
-    A field is taken from `wanted` if it is there, else from the chosen model, dataset or recipe (`wanted` names them
-    as `model_name` and `dataset_name`), else from `config.study`, the top of `config`, its figures or its validation.
-    Files are inputs of the rule, not settings, so that moving a file reruns what reads it.
-    """
-    kind = STAGES[stage]
-    sources: list[object] = [config.validation, config.figures, config, config.study]
-    if "model_name" in wanted:
-        sources.append(config.models[str(wanted["model_name"])])
-    if "dataset_name" in wanted:
-        dataset = config.datasets[str(wanted["dataset_name"])]
-        sources.append(dataset)
-        wanted.setdefault("task", dataset.own_task)
-    recipe = wanted.get("recipe")
-    if isinstance(recipe, Recipe) and recipe.layout:
-        wanted["layout"] = recipe.layout
-    values = {}
-    for field in get_type_hints(kind):
-        if field in kind.model_fields:
-            values[field] = _lookup(field, wanted, sources)
-    return kind.model_validate(values).model_dump_json()
-
-
-def _lookup(field: str, wanted: dict[str, object], sources: list[object]) -> object:
-    if field in wanted:
-        return wanted[field]
-    for source in reversed(sources):
-        if hasattr(source, field):
-            return getattr(source, field)
-    raise KeyError(field)
+    study: str
+    models: list[str]
+    datasets: list[str]
+    recipes: list[str]
+    prompt_seeds: list[int]

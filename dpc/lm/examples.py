@@ -16,7 +16,7 @@ class Example:
     question_ids: list[int]
     rationale_ids: list[int]
     answer: str = ""
-    """The gold answer as a text; empty where nobody asks for it."""
+    """The gold answer alone, as text, for a tuner that asks for it."""
 
     def __len__(self) -> int:
         return len(self.question_ids) + len(self.rationale_ids)

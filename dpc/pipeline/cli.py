@@ -1,7 +1,8 @@
 """`python -m dpc STAGE --settings JSON --flag path ...`: what every rule's shell line calls.
 
-A stage's flags are the keyword arguments of its `run` function. Heavy packages load only with the stage that needs
-them. Ends with one clear error and status 1 where something is wrong that the user can mend.
+A stage's flags are the keyword arguments of its `run` function; what `run` takes by place stands without a flag. Heavy
+packages load only with the stage that needs them. Ends with one clear error and status 1 where something is wrong that
+the user can mend.
 """
 
 from __future__ import annotations
@@ -26,16 +27,18 @@ from typing import Any, NoReturn, get_type_hints
 from pydantic import BaseModel, ValidationError
 
 from dpc.config.execution import Execution
-from dpc.config.messages import did_you_mean, one_line
-from dpc.config.slices import STAGES
+from dpc.config.messages import QUIET, did_you_mean, one_line
+from dpc.config.told import STAGES
 from dpc.errors import DpcError
 from dpc.storage import attempts
 from dpc.storage.claim import Claim
 from dpc.storage.offline import OFFLINE
 
 log = logging.getLogger("dpc")
-COMMANDS = {"answer": "dpc.pipeline.answering.command"}
-"""What people call and no rule does."""
+WORKERS = {"answer": "dpc.pipeline.answering.command"}
+READERS = {"show": "dpc.pipeline.show"}
+COMMANDS = WORKERS | READERS
+"""What people call and no rule does; those that only read log nothing but warnings."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,14 +82,19 @@ def _parser(stage: str, module: ModuleType) -> argparse.ArgumentParser:
             required = parameter.default is parameter.empty  # a list too: its flag may stand without a value
             options: dict[str, Any] = {"default": None if required else parameter.default, "required": required}
             options |= _converter(hints[name])
-            parser.add_argument(f"--{name.replace('_', '-')}", **options)
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                parser.add_argument(name, type=options["type"])
+            else:
+                parser.add_argument(f"--{name.replace('_', '-')}", **options)
     return parser
 
 
 def _start_log(file: Path | None, is_shown: bool = False) -> None:
     """Begin to log: everything to `file`, warnings to the terminal; everything there where it `is_shown`."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    handlers[0].setLevel(logging.INFO if is_shown else logging.WARNING)
+    handlers: list[logging.Handler] = []
+    if file is None or not os.environ.get(QUIET):
+        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers[0].setLevel(logging.INFO if is_shown else logging.WARNING)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(file))
@@ -138,10 +146,17 @@ def _is_disk_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "no space left" in str(error).lower()
 
 
+def _paths(value: Any) -> list[Path]:
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Path)]
+
+
 def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
     """Run a stage, alone: its log's name stands for what it writes. A log of success needs no second name."""
+    from dpc.storage.provenance import give  # with pandas, which a slip in the arguments need not wait for
+
     values = {name: value for name, value in vars(arguments).items() if name not in ("settings", "log")}
     settings = [arguments.settings] if "settings" in arguments else []
+    give(path for value in values.values() for path in _paths(value))
     if arguments.log is None:
         module.run(*settings, **values)
         return
@@ -168,7 +183,7 @@ def main(argv: list[str]) -> int:
         return 2
     module = importlib.import_module(COMMANDS.get(stage, f"dpc.pipeline.stages.{stage}"))
     arguments = _parser(stage, module).parse_args(argv[1:])
-    _start_log(arguments.log, is_shown=stage in COMMANDS and not sys.stderr.isatty())
+    _start_log(arguments.log, is_shown=stage in WORKERS and not sys.stderr.isatty())
     _header(stage, arguments, argv)
     try:
         _run(stage, module, arguments)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dpc.analysis.stats.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE
+from dpc.analysis.stats.verdicts import NOT_JUDGED, NOT_SUPPORTED, SUPPORTED, TOO_LITTLE
 from dpc.analysis.studies import claims, readability
 from tests.support.report_samples import interpretability_rows
 
@@ -80,7 +80,7 @@ def test_where_the_text_did_not_answer_nothing_is_said_of_its_loss() -> None:
     assert found["lost"].isna().all()
 
 
-@pytest.mark.parametrize(("lost", "verdict"), [(0.3, SUPPORTED), (0.0, NOT_SUPPORTED), (None, "")])
+@pytest.mark.parametrize(("lost", "verdict"), [(0.3, SUPPORTED), (0.0, NOT_SUPPORTED), (None, NOT_JUDGED)])
 def test_claim_i1_is_about_what_a_prompt_loses_as_text(lost: float | None, verdict: str) -> None:
     answers = outcomes(np.random.default_rng(0), lost=lost or 0.0)
     answers = answers if lost is not None else answers[answers["plan"] == "prompt_tuning"]
@@ -90,6 +90,8 @@ def test_claim_i1_is_about_what_a_prompt_loses_as_text(lost: float | None, verdi
     assert row["verdict"] == verdict
     if lost:
         assert row["value"] == pytest.approx(21, abs=3)  # points
+    assert lost is not None or row["reason"] == "not run: study.plans has no projected"
+    assert "DPC" not in row["reason"]  # it stands on neither side
 
 
 EMPTY, EMPTY_MECHANISM = pd.DataFrame({"correct": []}), pd.DataFrame()

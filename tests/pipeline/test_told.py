@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dpc.config.slices import STAGES
+from dpc.config.told import STAGES
 from tests.support.paths import ROOT
 from tests.support.workflow import ONE_THREAD, SMALLEST, Workflow, overlay
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from dpc.config.settings import load_config
-from dpc.config.slices import STAGES, slice_for
+from dpc.config.told import STAGES, slice_for
 from tests.support import config_tree as tree
 from tests.support.paths import ROOT
 from tests.support.workflow import nested, overlay
@@ -137,6 +137,7 @@ OTHER: dict[str, Any] = {
     "figures.cases": 4,
     "figures.position_bins": 7,
     "figures.max_case_tokens": 7,
+    "explorer.cases": 7,
     "execution.device": "cuda",
     "execution.checkpoint_activations": True,
     "execution.threads": 7,
@@ -162,6 +163,10 @@ OTHER: dict[str, Any] = {
 """Key: another value than the embedded study's."""
 
 
+WITH = {"recipes.well_tuned.adapter": nested("recipes.well_tuned.layout", "bos_first")}
+"""What a key goes with, as it stands in the embedded study."""
+
+
 def slices(raw: dict[str, Any]) -> dict[str, str]:
     """Return every stage's settings as a rule hands them over, for the embedded model and its first recipe."""
     config = load_config(raw)
@@ -174,6 +179,7 @@ def slices(raw: dict[str, Any]) -> dict[str, str]:
         "plant_harm": {**wanted, "splits": ["test"], "is_planted": True},
         "plan_calibration": {**wanted, "plans": ["always"]},
         "write_validation": {"study": config.study.name},
+        "write_explorer": {**wanted, "model": "builtin", "recipe": "well_tuned"},
     }
     return {stage: slice_for(stage, config, **of.get(stage, wanted)) for stage in STAGES}
 
@@ -184,7 +190,7 @@ BEFORE = slices(BASE)
 @cache
 def told(key: str) -> tuple[str, ...]:
     """Return the stages whose settings change with a key of `OTHER`."""
-    after = slices(overlay(BASE, nested(key, OTHER[key])))
+    after = slices(overlay(overlay(BASE, WITH.get(key, {})), nested(key, OTHER[key])))
     return tuple(stage for stage in STAGES if after[stage] != BEFORE[stage])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dpc.config.kinds import OwnTask
 from dpc.config.settings import load_config
-from dpc.config.slices import slice_for
+from dpc.config.told import slice_for
 from dpc.errors import DpcError
 from dpc.tasks import Task, get_task
 from dpc.tasks.dataset import read_splits

@@ -16,6 +16,7 @@ localrules:
     evidence,
     figures,
     tables,
+    explorer,
     mechanism,
     interpretability,
     validate,
@@ -116,6 +117,12 @@ rule figures:
 rule tables:
     input:
         expand(f"{R}/tables/{{name}}.html", name=exhibits.of("study", exhibits.TABLES)),
+
+
+rule explorer:
+    input:
+        rules.write_explorer_index.output,
+        cell_files("explorer.html"),
 
 
 rule validate:

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from dpc.prompts.tuners.checkpoint import Checkpoint
 
 STAGE = stage(version=3, rate="tune")
-
-TEXTS = ["problem_id", "split", "prompt_text", "rationale"]
-"""What a checkpoint is bound to; the rationale holds the answer."""
+READ = ["problem_id", "split", "prompt_text", "rationale"]
+"""What a state of a tuning is kept with: another text, and tuning starts again."""
 
 
 def run(
@@ -58,8 +57,9 @@ def run(
     from dpc.prompts.tuners.checkpoint import Checkpoint
 
     read = _read(questions, {"tuning": tuning, "validation": validation})
-    known = context("tune_prompt", settings, model, None, read[TEXTS])
-    kept = Checkpoint(checkpoint, known, execution.save_every_seconds)
+    kept = Checkpoint(
+        checkpoint, context("tune_prompt", settings, model, None, read[READ]), execution.save_every_seconds
+    )
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
@@ -116,7 +116,7 @@ def _read(questions: Path, gold: dict[str, Path]) -> pd.DataFrame:
         tables.read(file, "gold").merge(asked, on="problem_id", validate="one_to_one").assign(split=split)
         for split, file in gold.items()
     ]
-    return pd.concat(parts)[[*TEXTS, "answer"]]
+    return pd.concat(parts)[[*READ, "answer"]]
 
 
 def _examples(lm: LanguageModel, settings: TunePromptStage, rows: pd.DataFrame) -> list[Example]:
