@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from dpc.errors import DpcError
 from dpc.lm.models import LanguageModel
 from dpc.prompts.edits import Edit
 from dpc.storage import adapter_files
-from dpc.storage.adapter_files import KEY
+from dpc.storage.adapter_files import KEY, Tokens
 from dpc.storage.files import atomic
 
 
@@ -31,8 +32,19 @@ def initial(lm: LanguageModel, recipe: Recipe, generator: torch.Generator) -> Te
     return weight_VD[ordinary[drawn_N]].clone().to(lm.device)
 
 
-def save(prompt_ND: Tensor, weights: Path, config: Path, model_path: str, lm: LanguageModel) -> None:
-    """Write the prompt as a prompt-tuning adapter that `peft.PeftModel.from_pretrained` reads."""
+def spelled(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
+    """Return the vectors of a discrete prompt (N x D, float32): just what the model reads for these tokens."""
+    with torch.no_grad():
+        return lm.embedding(torch.tensor(list(ids), dtype=torch.long, device=lm.device)).float()
+
+
+def save(
+    prompt_ND: Tensor, weights: Path, config: Path, model_path: str, lm: LanguageModel, tokens: Tokens | None = None
+) -> None:
+    """Write the prompt as a prompt-tuning adapter that `peft.PeftModel.from_pretrained` reads.
+
+    `tokens` says what a discrete prompt is made of; `adapter_files.tokens` reads it back.
+    """
     model = lm.model.config
     content = {
         "peft_type": "PROMPT_TUNING",
@@ -47,7 +59,8 @@ def save(prompt_ND: Tensor, weights: Path, config: Path, model_path: str, lm: La
         "prompt_tuning_init": "RANDOM",
     }
     with atomic(weights) as temporary:
-        save_file({KEY: prompt_ND.detach().float().cpu().contiguous()}, temporary)
+        metadata = tokens.metadata() if tokens else None
+        save_file({KEY: prompt_ND.detach().float().cpu().contiguous()}, temporary, metadata)
     with atomic(config) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
