@@ -14,13 +14,15 @@ class Example:
 
     question_ids: list[int]
     rationale_ids: list[int]
+    answer: str = ""
+    """The gold answer alone, as text, for a tuner that asks for it."""
 
     def __len__(self) -> int:
         return len(self.question_ids) + len(self.rationale_ids)
 
 
-def gold_example(lm: LanguageModel, vectors: int, question: str, rationale: str) -> Example:
+def gold_example(lm: LanguageModel, vectors: int, question: str, rationale: str, answer: str = "") -> Example:
     """Return a question and its gold rationale as token ids; raises DpcError where they are too long."""
-    example = Example(lm.encode(question), [*lm.encode(rationale), lm.end_ids[0]])
+    example = Example(lm.encode(question), [*lm.encode(rationale), lm.end_ids[0]], answer)
     check_length(lm, vectors, len(example.question_ids), len(example.rationale_ids))
     return example

@@ -171,5 +171,5 @@ def test_tokens_that_are_not_those_of_the_vectors_are_refused(said: str, tmp_pat
 
     weights = tmp_path / adapter_files.WEIGHTS
     save_file({adapter_files.KEY: drawn(3)}, weights, {adapter_files.TOKENS: said})
-    with pytest.raises(DpcError, match="tune the prompt again$"):
+    with pytest.raises(DpcError, match=r"tune the prompt again$"):
         adapter_files.tokens(weights)

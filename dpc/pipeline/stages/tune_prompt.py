@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,8 +11,8 @@ from dpc.config.execution import Execution
 from dpc.config.slices import TunePromptStage
 from dpc.config.stages import stage
 from dpc.pipeline.progress import log, progress
-from dpc.storage import tables
-from dpc.storage.adapter_files import stranger
+from dpc.storage import adapter_files, tables
+from dpc.storage.adapter_files import WEIGHTS, Tokens, stranger
 from dpc.storage.interrupt import interruptible, stopped
 from dpc.storage.provenance import provenance
 from dpc.storage.store import context
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dpc.prompts.tuners.checkpoint import Checkpoint
 
 STAGE = stage(version=3, rate="tune")
+READ = ["problem_id", "split", "prompt_text", "rationale"]
+"""What a state of a tuning is kept with: another text, and tuning starts again."""
 
 
 def run(
@@ -55,7 +57,9 @@ def run(
     from dpc.prompts.tuners.checkpoint import Checkpoint
 
     read = _read(questions, {"tuning": tuning, "validation": validation})
-    kept = Checkpoint(checkpoint, context("tune_prompt", settings, model, None, read), execution.save_every_seconds)
+    kept = Checkpoint(
+        checkpoint, context("tune_prompt", settings, model, None, read[READ]), execution.save_every_seconds
+    )
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune
@@ -67,11 +71,28 @@ def run(
         kept.resume(work)
         _finish(work, kept)
         log.info("kept the prompt of step %d of %d", work.kept_step, work.step)
-    soft_prompt.save(work.kept_ND, weights, adapter, str(model), lm)
+    soft_prompt.save(work.kept_ND, weights, adapter, str(model), lm, _tokens(work, given))
     looks = pd.DataFrame([vars(look) for look in work.looks])
-    footer = provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples))
+    about = {"device": str(lm.device), "examples": len(examples), "cost": work.cost.state(), "search": _trials(work)}
+    footer = provenance("tune_prompt", settings, model=model, **about)
     tables.write(history, "training", looks.assign(kept=looks["step"] == work.kept_step), footer)
     kept.remove()
+
+
+def _tokens(work: Tuning, given: Path | None) -> Tokens | None:
+    """Return what a discrete prompt says, found here or brought in."""
+    from dpc.prompts.tuners.search import Search
+
+    if given is not None:
+        return adapter_files.tokens(given / WEIGHTS)
+    return work.tokens if isinstance(work, Search) else None
+
+
+def _trials(work: Tuning) -> list[dict[str, Any]]:
+    """Return the prompts that were tried, for `describe_prompt`: a file of their own would make old runs run again."""
+    from dpc.prompts.tuners.search import Search
+
+    return [vars(trial) for trial in work.trials] if isinstance(work, Search) else []
 
 
 def _look_at(
@@ -106,17 +127,17 @@ def _finish(work: Tuning, kept: Checkpoint) -> None:
 
 
 def _read(questions: Path, gold: dict[str, Path]) -> pd.DataFrame:
-    """Return each question's text and gold rationale, by split."""
+    """Return each question's text, gold rationale and answer, by split."""
     asked = tables.read(questions, "questions")[["problem_id", "prompt_text"]]
     parts = [
         tables.read(file, "gold").merge(asked, on="problem_id", validate="one_to_one").assign(split=split)
         for split, file in gold.items()
     ]
-    return pd.concat(parts)[["problem_id", "split", "prompt_text", "rationale"]]
+    return pd.concat(parts)[[*READ, "answer"]]
 
 
 def _examples(lm: LanguageModel, settings: TunePromptStage, rows: pd.DataFrame) -> list[Example]:
     from dpc.lm.examples import gold_example
 
     vectors = settings.recipe.vectors
-    return [gold_example(lm, vectors, row.prompt_text, row.rationale) for row in tables.rows(rows)]
+    return [gold_example(lm, vectors, row.prompt_text, row.rationale, row.answer) for row in tables.rows(rows)]

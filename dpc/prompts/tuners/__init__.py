@@ -16,6 +16,7 @@ from dpc.config.declared import declared
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dpc.prompts.tuners.cost import Cost
     from dpc.prompts.tuners.looks import Look
 
 
@@ -25,6 +26,9 @@ class tuner:
 
     label: str
     """Its name for people."""
+    searches: bool = False
+    """Whether it looks for tokens (`search.Search`): of a recipe it reads `vectors`, the longest prompt, `layout` and
+    `first_tokens`; all else it can be told is in `options`."""
 
 
 TUNERS: dict[str, tuner] = {name: tuner(**each.values) for name, each in declared("prompts/tuners", "tuner").items()}
@@ -43,6 +47,10 @@ class Tuning(Protocol):
     kept_step: int
     kept_ND: Tensor
     """N x D, float32."""
+
+    @property
+    def cost(self) -> Cost:
+        """What has gone through the model so far."""
 
     @property
     def is_over(self) -> bool:
