@@ -125,11 +125,12 @@ def tokens(weights: Path) -> Tokens | None:
     """
     from safetensors import safe_open
 
-    entry = _prompt(weights)
+    header(weights)  # refuses what is not whole
     with safe_open(weights, "np") as content:
         raw = (content.metadata() or {}).get(TOKENS)
     if raw is None:
         return None
+    entry = _prompt(weights)
     try:
         found = json.loads(raw)
         ids, text = tuple(map(int, found["ids"])), str(found["text"])

@@ -29,7 +29,7 @@ from dpc.lm.models import LanguageModel
 from dpc.prompts import soft_prompt
 from dpc.prompts.tuners import tuner
 from dpc.prompts.tuners.search import Search
-from dpc.prompts.tuners.vocabulary import plain
+from dpc.prompts.tuners.vocabulary import allowed
 
 TUNER = tuner(label="GReaTer (prompt in front)", searches=True)
 Scored = tuple[float, list[int]]
@@ -52,6 +52,8 @@ class Settings(kinds.Settings):
     """Longest reasoning."""
     stop: list[kinds.StopText] = Field(default=[])
     """Text that ends a reasoning; it is cut off."""
+    tokens: Literal["plain", "ordinary"] = "plain"
+    """What prompts are made of: `.`, `,`, spaces and ASCII letters; or every token that is text."""
     top_k: kinds.Count = 10
     """Next tokens that a question proposes."""
     groups: kinds.Count = 5
@@ -102,7 +104,7 @@ class Tuning(Search):
         self.token_ids = self.fitting("start", self.options.start)
         self.link_ids = self.encoded("link", self.options.link)
         self.encoded("extractor", self.options.extractor)
-        self.pool = set(plain(lm))
+        self.pool = set(allowed(lm, self.options.tokens))
         drawn = torch.randperm(len(examples), generator=self.generator)[: self.options.items].tolist()
         self.items = [examples[i] for i in drawn]
         self.tails = {item.answer: _answer(lm, self.options.extractor, item.answer) for item in self.items}

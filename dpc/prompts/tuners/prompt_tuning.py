@@ -84,7 +84,7 @@ class Objective:
         return total / tokens, torch.autograd.grad(states, [prompt_ND], sums)[0]
 
     def _count(self, prompt_ND: Tensor, examples: Sequence[Example], gradient: bool = False) -> None:
-        prefix = self.layout.question_start(len(prompt_ND))
+        prefix = self.layout.question_start(prompt_ND.shape[-2])
         self.cost.add(len(examples), prefix + sum(map(len, examples)), gradient)
 
     def _tokens(self, examples: Sequence[Example]) -> int:

@@ -18,7 +18,7 @@ from dpc.lm.layout import Layout
 from dpc.lm.models import LanguageModel
 from dpc.prompts.tuners import tuner
 from dpc.prompts.tuners.search import Search
-from dpc.prompts.tuners.vocabulary import plain
+from dpc.prompts.tuners.vocabulary import allowed
 
 TUNER = tuner(label="Random text", searches=True)
 
@@ -28,6 +28,8 @@ class Settings(kinds.Settings):
 
     strings: kinds.Count = 100
     """Strings of `recipes.NAME.vectors` tokens that are drawn; each is scored on all validation questions."""
+    tokens: Literal["plain", "ordinary"] = "plain"
+    """What prompts are made of: `.`, `,`, spaces and ASCII letters; or every token that is text."""
     source: Literal["vocabulary", "model"] = "vocabulary"
     """Each token alike and by itself, or a sample of what the model says behind its beginning mark."""
 
@@ -52,7 +54,7 @@ class Tuning(Search):
         """Take what every tuner takes."""
         self.options = Settings.model_validate(recipe.options)
         super().__init__(lm, layout, recipe, seed, examples, validation, rows, self.options.strings)
-        self.pool = plain(lm)
+        self.pool = allowed(lm, self.options.tokens)
 
     def _step(self) -> float:
         return self.try_out(self._drawn() if self.options.source == "vocabulary" else self._said())

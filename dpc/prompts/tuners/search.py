@@ -33,6 +33,7 @@ class Trial:
 
     step: int
     token_ids: list[int]
+    text: str
     score: float
     """What the tuner chooses by at this point; lower is better."""
     passes: int
@@ -119,7 +120,8 @@ class Search:
     def note(self, token_ids: Sequence[int], score: float, step: int | None = None) -> None:
         """Add a row to table `search`."""
         step = self.step if step is None else step
-        self.trials.append(Trial(step, list(token_ids), score, self.cost.passes, self.seconds))
+        text = self.lm.decode(list(token_ids))
+        self.trials.append(Trial(step, list(token_ids), text, score, self.cost.passes, self.seconds))
 
     def own_nll(self, prompt_ND: Tensor, token_ids: Sequence[int]) -> Tensor:
         """Return the mean NLL of the prompt's tokens under the model, in nats; differentiable in `prompt_ND`.

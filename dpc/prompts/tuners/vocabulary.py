@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from dpc.lm.models import LanguageModel
 
 _PLAIN = re.compile(r"[A-Za-z ]*[A-Za-z][A-Za-z ]*|[., ]")
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+Kind = Literal["plain", "ordinary"]
 REPLACED = "�"
 """Stands in a decoded text for bytes that are no character."""
 
@@ -21,9 +23,7 @@ def ordinary(lm: LanguageModel) -> list[int]:
     return [i for i in known if i not in marks and not _BYTE.fullmatch(names[i]) and REPLACED not in words.decode([i])]
 
 
-def plain(lm: LanguageModel) -> list[int]:
-    """Return the ordinary tokens that are `.`, `,`, a space, or hold ASCII letters and spaces alone (GReaTer's rule).
-
-    Raises nothing: a vocabulary without such words has none.
-    """
-    return [i for i in ordinary(lm) if _PLAIN.fullmatch(lm.tokenizer.decode([i]))]
+def allowed(lm: LanguageModel, kind: Kind) -> list[int]:
+    """Return the tokens of a kind. `plain` is GReaTer's rule: `.`, `,`, a space, or ASCII letters and spaces alone."""
+    tokens = ordinary(lm)
+    return tokens if kind == "ordinary" else [i for i in tokens if _PLAIN.fullmatch(lm.tokenizer.decode([i]))]
