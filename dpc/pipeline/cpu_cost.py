@@ -127,7 +127,7 @@ def _figures(cell: Cell) -> Need:
 
 
 NEEDS: dict[str, Callable[[Cell], Need]] = {
-    "describe_prompt": lambda cell: Need(0, 1),
+    "describe_prompt": lambda cell: Need(20, 1),
     "read_flow": _scanning(),
     "run_study": _scanning(lambda cell: cell.sampled),
     "sweep_choices": _scanning(lambda cell: cell.calibration),
