@@ -77,7 +77,7 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
     for name, head in (("help", "prompt − no prompt (points)"), ("dpc", "DPC − prompt (points)")):
         parts = (numbers[f"{name}_{end}"] for end in ("gain", "low", "high"))
-        text[head] = [points(*row) for row in zip(*parts, strict=True)]
+        text[head] = [_gain(*row) for row in zip(*parts, strict=True)]
     text["validation loss"] = numbers["validation_loss"].map(lambda value: plain(value, 3))
     text["at its start"] = numbers["start_loss"].map(lambda value: plain(value, 3))
     for name, head in (
@@ -90,6 +90,11 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     return Table("tuners", "Ways to make a prompt", numbers, text, _caption(numbers, settings))
 
 
+def _gain(value: float, low: float, high: float) -> str:
+    """Write a gain in points; where no answer changed there is no interval."""
+    return points(value, low, high) if value or math.isnan(value) else "+0.0"
+
+
 def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
     adapted = "; GReaTer and RLPrompt are adaptations (docs/methods.md)" * any(
         name in ("greater", "rlprompt") for name in numbers["tuner"]
@@ -97,7 +102,7 @@ def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
     return (
         f"Accuracy in % on {captions.count_range(questions(numbers))} test questions, mean over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}{adapted}. The {captions.level(settings)} intervals "
-        "are over questions, conditional on these seeds, those of differences by pairs of answers. Validation loss: "
+        "are over questions, conditional on these seeds, those of differences by pairs of answers (+0.0 without one: no answer changed). Validation loss: "
         "nats per token of gold rationales, of the prompt that is kept and of the one a search began with. Forward "
         "passes: sequences that went through the model while the prompt was made, read or generated, validation "
         "included; means over seeds. A dash: not run, not looked at, or made before costs were counted. "
