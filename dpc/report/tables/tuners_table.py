@@ -103,8 +103,9 @@ def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
         f"Accuracy in % on {captions.count_range(questions(numbers))} test questions, mean over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}{adapted}. The {captions.level(settings)} intervals "
         "are over questions, conditional on these seeds, those of differences by pairs of answers (+0.0 without one: "
-        "no answer changed). Validation loss: nats per token of gold rationales, of the prompt that is kept and of the one a search began with. Forward "
-        "passes: sequences that went through the model while the prompt was made, read or generated, validation "
-        "included; means over seeds. A dash: not run, not looked at, or made before costs were counted. "
+        "no answer changed). Validation loss: nats per token of gold rationales, of the prompt that is kept and of the "
+        "one a search began with. Forward passes: sequences that went through the model while the prompt was made, "
+        "read or generated, validation included; means over seeds. A dash: not run, not looked at, or made before "
+        "costs were counted. "
         f"{captions.run(settings)}"
     )
