@@ -217,6 +217,10 @@ class Dataset(Settings):
             raise ValueError("`columns` goes with rows of files, and `generate` makes its own; remove it")
 
 
+READ_BY_SEARCHES = {"tuner", "options", "adapter", "vectors", "layout", "first_tokens"}
+"""What a tuner that looks for tokens reads of a recipe: steps, rates and the like are its own."""
+
+
 class Recipe(Settings):
     """How a soft prompt is tuned (D2), or where one lies that is brought in."""
 
@@ -264,6 +268,14 @@ class Recipe(Settings):
         except ValidationError as error:
             fault = one_line(error, settings, self.options)
             raise ValueError(f"`options` of tuner {self.tuner}: {fault}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _a_search_is_set_in_its_options(self) -> Recipe:
+        searches = declared("prompts/tuners", "tuner")[self.tuner].values.get("searches")
+        unread = sorted(self.model_fields_set - READ_BY_SEARCHES) if searches else []
+        if unread:
+            raise ValueError(f"tuner {self.tuner} does not read `{unread[0]}`: remove it, what it can set is `options`")
         return self
 
     @model_validator(mode="after")

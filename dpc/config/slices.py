@@ -82,6 +82,10 @@ class TunePromptStage(OnModel):
     seed: int
 
 
+class DescribePromptStage(Settings):
+    """Say what a prompt is and has cost; all that is told stands in its files."""
+
+
 class GenerateStage(OnModel):
     """Generate rationales, with the base prompt, without one, or under edits."""
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dpc.config.catalogue import Dataset, Model
+from dpc.config.catalogue import Dataset, Model, Recipe
+from dpc.config.declared import declared, settings_of
 from dpc.config.messages import first_line
 from dpc.config.settings import Config
 from dpc.config.stages import RULES
@@ -106,7 +107,7 @@ def work(config: Config, rule: str, place: Place) -> Work:
     rows = _rows(config, rule, dataset, vectors, str(place.part))
     if rule == "tune_prompt":
         recipe = config.recipes[str(place.recipe)]
-        rows = dataset.splits.validation if recipe.adapter else recipe.steps * recipe.batch_size
+        rows = dataset.splits.validation if recipe.adapter else _tuned(recipe, dataset)
         return Work(rows, rows * sequence)
     if rule == "plant_harm":
         how = config.validation.planting
@@ -115,6 +116,14 @@ def work(config: Config, rule: str, place: Place) -> Work:
     if rule == "select_act_heads":
         return Work(rows, round(rows * sequence * layers_of(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
     return Work(rows, rows * (sequence if RATES[rule] == "saliency" else rationale))
+
+
+def _tuned(recipe: Recipe, dataset: Dataset) -> int:
+    """Return how many sequences a tuner puts through the model at most."""
+    if declared("prompts/tuners", "tuner")[recipe.tuner].values.get("searches"):
+        options = settings_of("prompts/tuners", recipe.tuner).model_validate(recipe.options)
+        return int(options.passes(dataset.splits.validation))
+    return recipe.steps * recipe.batch_size
 
 
 def _rationale(config: Config, place: Place) -> int:

@@ -34,6 +34,9 @@ TABLES = {
     "gold": Rows("problems/DATASET/gold/SPLIT.parquet", "question of the split", "The only tables with gold answers "
                  "and rationales."),
     "training": Rows(f"{SEED}/training.parquet", "look at the tuning loss"),
+    "prompts": Rows(f"{SEED}/prompts.parquet", "prompt", "What a prompt is, says and has cost."),
+    "search": Rows(f"{SEED}/search.parquet", "prompt that a tuner tried", "Without rows for tuners that look for no "
+                   "tokens. RLPrompt's are its greedy prompts: those it samples are not kept."),
     "generations": Rows(f"{SEED}/generations/", "question", "Prompt tuning's answers. Answers without a prompt are "
                         "in `MODEL/DATASET/unprompted/`, ACT's in `act_generations/`, with the same columns."),
     "regenerations": Rows(f"{SEED}/regenerations/PART/", "question and edit", "Answers under edited prompts. "
@@ -104,6 +107,27 @@ MEANINGS = {
     "loss": Meaning("mean loss on the tuning split since the last look", MEAN_NATS),
     "validation_loss": Meaning("loss on the validation split", MEAN_NATS),
     "learning_rate": Meaning("learning rate at that step"),
+    "prompts.tuner": Meaning("how the prompt was made: a file of `dpc/prompts/tuners`"),
+    "prompts.order": Meaning("where it stands: `bos_first` is [BOS, prompt, question], `prompt_first` [prompt, BOS, "
+                             "question]"),
+    "prompts.vectors": Meaning("vectors of the prompt"),
+    "prompts.token_ids": Meaning("the tokens whose embeddings the vectors are; empty where they are none"),
+    "prompts.text": Meaning("these tokens as text; null where there are none"),
+    "prompts.tuned_steps": Meaning("steps done", "steps"),
+    "prompts.kept_step": Meaning("step whose prompt is kept", "steps"),
+    "prompts.start_loss": Meaning("validation loss of the prompt the search began with; null where none was "
+                                  "looked at", MEAN_NATS),
+    "prompts.validation_loss": Meaning("validation loss of the prompt that is kept", MEAN_NATS),
+    "passes": Meaning("sequences that had gone through the model, read or generated, validation included; null for a "
+                      "prompt that was made before they were counted"),
+    "gradients": Meaning("of `passes`: with a backward pass behind"),
+    "prompts.tokens": Meaning("positions of these sequences", "tokens"),
+    "search.token_ids": Meaning("tokens of the prompt that was tried"),
+    "search.text": Meaning("the same as text"),
+    "search.score": Meaning("what the tuner chooses by at this point: the validation loss; of GReaTer's candidates its "
+                            "own score. Lower is better"),
+    "search.kept": Meaning("this is the prompt that the tuner ended with"),
+    "search.seconds": Meaning("time that had gone by", "s"),
     # answers
     "token_ids": Meaning("generated tokens, with the end mark"),
     "text": Meaning("generated text"),

@@ -46,6 +46,7 @@ from tests.support.report_samples import (
     layer_rows,
     outcome_rows,
     position_rows,
+    prompt_rows,
     settings,
     table,
 )
@@ -334,8 +335,13 @@ def test_the_overview_puts_recipes_side_by_side(tmp_path):
     rng = np.random.default_rng(1)
     files = [table(tmp_path / f"{n}.parquet", "evaluation", evaluation_rows(rng)) for n in range(4)]
     drawn = [table(tmp_path / f"{n}.outcomes", "outcomes", outcome_rows(rng)) for n in range(4)]
-    overview_stage.run(chosen, tables=[*files, *drawn], folder=tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"overview.{e}" for e in ("pdf", "svg", "txt")}
+    made = [table(tmp_path / f"{n}.prompts", "prompts", prompt_rows(n < 2)) for n in range(4)]
+    overview_stage.run(chosen, tables=[*files, *drawn, *made], folder=tmp_path / "out")
+    pages = {f"{name}.{e}" for name in ("tuners", "texts") for e in ("html", "csv", "md", "tex")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *(f"overview.{e}" for e in ("pdf", "svg", "txt")),
+        *pages,
+    }
     assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
 
 

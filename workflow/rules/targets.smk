@@ -14,6 +14,7 @@ localrules:
     thresholds,
     evaluation,
     evidence,
+    tuners,
     figures,
     tables,
     explorer,
@@ -91,6 +92,17 @@ rule mechanism:
         cell_files("mechanism/mechanism.parquet"),
 
 
+# How the prompts of all recipes compare, without figures and tables of the whole study: few stages run up to there.
+rule tuners:
+    input:
+        expand(
+            f"{R}/figures/{{model}}/{{dataset}}/{{name}}.html",
+            model=STUDY.models,
+            dataset=STUDY.datasets,
+            name=exhibits.of("recipes", exhibits.TABLES),
+        ),
+
+
 rule figures:
     input:
         expand(
@@ -111,6 +123,7 @@ rule figures:
 rule tables:
     input:
         expand(f"{R}/tables/{{name}}.html", name=exhibits.of("study", exhibits.TABLES)),
+        rules.tuners.input,
 
 
 rule explorer:
