@@ -245,6 +245,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "correct_after": _B,
         **{f"{name}_{when}": _F for when in ("before", "after") for name in ("flow_latter", "s_ifp", "nll")},
     },
+    "causal": {"problem_id": _S, "test": _S, "target": _S, "value": _F},
+    "interventions": {"problem_id": _S, "test": pa.list_(_S), "target": pa.list_(_S), "value": _NUMBERS, "batch": _I},
     "planted": {
         "problem_id": _S,
         "split": _S,

@@ -42,6 +42,13 @@ def questions_of(wildcards):
     return f"{R}/{wildcards.model if own else 'problems'}/{wildcards.dataset}/questions.parquet"
 
 
+def other_prompt(wildcards):
+    """The prompt of the next seed of the study, behind the last one the first; none where there is one seed."""
+    seeds, cell = STUDY.prompt_seeds, dict(wildcards.items())
+    cell["seed"] = seeds[(seeds.index(int(wildcards.seed)) + 1) % len(seeds)]
+    return [f"{CELL}/prompt/adapter_model.safetensors".format(**cell)] if len(seeds) > 1 else []
+
+
 def adapter_folders(wildcards):
     """The folder of the adapter that is brought in instead of tuning a prompt, or none."""
     pattern = CONFIG.recipes[wildcards.recipe].adapter

@@ -145,6 +145,11 @@ def _reading(row: Any, trigger: Trigger | None, locate: Locate, baseline: Baseli
     }
 
 
+def received_saliency(row: Any, trigger: Trigger | None) -> Floats:
+    """Return c_N of a row of table `flow`; locating needs the trigger where affected tokens alone receive."""
+    return _column_saliency(row, affected_tokens(TokenFlow.of_row(row), trigger)[0] if trigger else UNKNOWN)
+
+
 def _column_saliency(row: Any, affected_T: NDArray[np.bool_]) -> Floats:
     """Return c_N; up to a factor where affected tokens receive, which nothing read off it depends on."""
     if row.band is None:
