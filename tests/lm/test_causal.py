@@ -22,7 +22,7 @@ from tests.lm.test_saliency import exact_norms, prompt, sequences
 from tests.support import tiny
 
 EXACT, ROUNDED = 1e-12, 1e-5
-"""Of float64; and of transformers' eager attention, whose softmax is float32: Gemma 2's kernel, and the attributions'."""
+"""Of float64; and of transformers' eager attention, whose softmax is float32 (Gemma 2)."""
 LIMIT = {"gemma2": ROUNDED}
 FAMILIES = ("llama-gqa", "mistral", "qwen2", "gemma2")
 QUESTIONS, RATIONALES = sequences()
@@ -229,7 +229,7 @@ def test_a_forced_beginning_under_a_cut_is_continued_greedily(family: str, order
     prompt_ND = prompt(lm) if prompted else None
     head_KD = embeds(lm, layout, prompt_ND)
     question, limits = len(head_KD), Limits(16)
-    hidden = [[layout.prompt_start(), question + len(QUESTIONS[0]) - 2], [], [question]]
+    hidden = [[layout.prompt_start(), *range(question, question + len(QUESTIONS[0]) - 1)], [], [question]]
     said = [rationale[:count] for rationale, count in zip(RATIONALES, (4, 0, 7), strict=True)]
     begun = [Begun(*each) for each in zip(QUESTIONS, said, hidden, strict=True)]
     found = continued(lm, layout, prompt_ND, begun, limits, LAYERS)

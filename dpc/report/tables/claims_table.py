@@ -7,6 +7,7 @@ import math
 import pandas as pd
 
 from dpc.analysis.stats.power import planned_detectable
+from dpc.analysis.studies import causal
 from dpc.analysis.studies import claims as judging
 from dpc.config.slices import TablesStage
 from dpc.report import captions
@@ -22,6 +23,8 @@ from dpc.report.table_text import (
     ranged,
 )
 
+READ = ("evidence", "outcomes", "mechanism", "causal", "thresholds")
+
 
 @table(
     category="1 Main results",
@@ -29,16 +32,16 @@ from dpc.report.table_text import (
         "Each claim of the paper, the test, the number with its intervals, and the verdict by a rule fixed "
         "beforehand (docs/claims.md)."
     ),
-    tables=("evidence", "outcomes", "mechanism"),
+    tables=("evidence", "outcomes", "mechanism", "causal", "thresholds"),
 )
 def claims(tables: Tables, settings: TablesStage) -> Table:
     """Return one row per cell and claim."""
     cells = _cells(tables, settings)
-    return build(judging.judge_all(cells), settings, _planned(cells, settings))
+    return build(judging.judge_all(cells, (*judging.CLAIMS, *causal.CLAIMS)), settings, _planned(cells, settings))
 
 
 def _cells(tables: Tables, settings: TablesStage) -> dict[tuple[str, ...], judging.Cell]:
-    read = {name: tables.by_cell(name, LIGHT.get(name)) for name in ("evidence", "outcomes", "mechanism")}
+    read = {name: tables.by_cell(name, LIGHT.get(name)) for name in READ}
     if settings.act.mode == "released":  # for the record, nothing to beat
         read["outcomes"] = {cell: rows[rows["plan"] != "act"] for cell, rows in read["outcomes"].items()}
     level = settings.statistics.confidence
