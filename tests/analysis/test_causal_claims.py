@@ -117,7 +117,7 @@ def test_values_by_hand(key: str, rows: Rows, expected: float) -> None:
 
 
 def test_matched_pairs_by_hand() -> None:
-    """Ranks: seed 0 a .1 b .3 c .5; seed 1 a .5 b .3 c .1 (three questions: sixths). a and c differ, b is right twice."""
+    """In sixths: a is wrong at 5 and right at 1, c too; b is right under both seeds."""
     seed, question = [0, 0, 0, 1, 1, 1], list("abcabc")
     found = pooled.matched([1, 2, 3, 30, 20, 10], [False, False, True, True, False, False], seed, question, LEVEL)
     assert found is not None

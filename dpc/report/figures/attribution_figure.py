@@ -103,15 +103,15 @@ def _rows(axes: Axes, labels: list[str], x: str, title: str) -> None:
 
 def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
     count = int(causal.loc[causal["test"] == "mask", "problem_id"].nunique())
+    asked, level = captions.counted(count, "test question"), captions.level(settings)
     return (
         "Which measure says what a vector does? a: each prompt vector is set to 0 in turn; the effect is what that "
-        "adds to the mean loss of the model's own rationale. Within a question, vectors are ranked by the effect and by "
-        f"the measure; shown is the mean correlation over {captions.counted(count, 'test question')}, with "
-        f"{captions.level(settings)} intervals, per seed. Look whether saliency lies right of 0, and right of measures "
-        "that need no backward pass; 0 or less means that it does not tell which vector matters. Attention and the "
-        "length of A v (attention times the length of the value vector) are means over the shallow layers; gradient × "
-        "input is |v · dL/dv|. b: attention to the prompt's first vector in the shallow layers, over the mean of all "
-        "vectors, by what stands in front of the question; the token is a neutral one, the mean of all embeddings. A "
-        "first vector that stands far above 1 only where it is at position 0 is a sink there, whatever it says. "
-        f"{captions.run(settings)}"
+        "adds to the mean loss of the model's own rationale. Within a question, vectors are ranked by the effect and "
+        f"by the measure; shown is the mean correlation over {asked}, with {level} intervals, per seed. Look whether "
+        "saliency lies right of 0, and right of measures that need no backward pass; 0 or less means that it does not "
+        "tell which vector matters. Attention and the length of A v (attention times the length of the value vector) "
+        "are means over the shallow layers; gradient × input is |v · dL/dv|. b: attention to the prompt's first vector "
+        "in the shallow layers, over the mean of all vectors, by what stands in front of the question; the token is a "
+        "neutral one, the mean of all embeddings. A first vector that stands far above 1 only where it is at position "
+        f"0 is a sink there, whatever it says. {captions.run(settings)}"
     )
