@@ -68,7 +68,7 @@ def _saliency(
         batch = right_padded(lm, layout, asked[0].prompt_ND, questions, rationales)
         cuts = [(len(ids) // 2, len(ids) // 2) for ids in rationales]
         found = measure_saliency(lm, layout, batch, args.vectors, cuts, [0] * len(cuts), reading, prefix)
-        column_BN = found.prompt_BLhRN[:, :, 0, 1].sum(1)
+        column_BN = found.prompt_BLRN[:, :, 1].sum(1)
         located.update(zip(indices, column_BN.argmax(-1).tolist(), strict=True))
 
     order = sorted(chosen, key=lambda i: -len(asked[i].question_ids) - len(answers[i].token_ids))

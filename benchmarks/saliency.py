@@ -63,7 +63,7 @@ def _lean(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Te
     request = Request(band=band, rows=rows, checkpoint=args.method == "lean_checkpoint")
     starts = [0] * len(cuts)
     found = measure_saliency(lm, LAYOUT, batch, args.vectors, cuts, starts, request, args.prefix)
-    return found.prompt_BLhRN[:, :, 0, 1]
+    return found.prompt_BLRN[:, :, 1]
 
 
 def _floor(lm: LanguageModel, batch: RightPadded, args: argparse.Namespace) -> Tensor:

@@ -63,6 +63,17 @@ class Rates(Settings):
     """Tokens of tuning examples, forward and backward."""
 
 
+class CpuRates(Rates):
+    """The same on one core, where `execution.device` is cpu."""
+
+    generate: Positive = 40
+    """New tokens of batched generation."""
+    saliency: Positive = 80
+    """Tokens of question, prompt and rationale, forward and backward."""
+    tune: Positive = 80
+    """Tokens of tuning examples, forward and backward."""
+
+
 class Cluster(Settings):
     """What jobs ask a scheduler for: nothing of a result, and a change reruns nothing but `auto` shards."""
 
@@ -74,3 +85,5 @@ class Cluster(Settings):
     """No job asks for more: the longest time the partition allows."""
     rates: Rates = Rates()
     """Speed, for time limits, `auto` shards and the estimate."""
+    cpu_rates: CpuRates = CpuRates()
+    """Speed without a card; `snakemake took` says what a study came to."""

@@ -29,6 +29,7 @@ from dpc.config.execution import Execution
 from dpc.config.messages import did_you_mean, one_line
 from dpc.config.slices import STAGES
 from dpc.errors import DpcError
+from dpc.storage import attempts
 from dpc.storage.claim import Claim
 from dpc.storage.offline import OFFLINE
 
@@ -111,10 +112,13 @@ def _keep(file: Path) -> None:
         log.warning("a second attempt will lose this log, as the file system has no hard links: %s", error.strerror)
 
 
-def _header(stage: str, arguments: argparse.Namespace, argv: list[str]) -> None:
-    job = os.environ.get("SLURM_JOB_ID", "none")
+def _device(arguments: argparse.Namespace) -> str:
     execution = getattr(arguments, "execution", None)
-    device = execution.device if execution else getattr(arguments, "device", "cpu")
+    return str(execution.device if execution else getattr(arguments, "device", "cpu"))
+
+
+def _header(stage: str, arguments: argparse.Namespace, argv: list[str]) -> None:
+    job, device = os.environ.get("SLURM_JOB_ID", "none"), _device(arguments)
     log.info("stage %s, host %s, slurm job %s, device %s", stage, platform.node(), job, device)
     if "settings" in arguments:
         log.info("settings %s", json.dumps(arguments.settings.model_dump(mode="json"), sort_keys=True))
@@ -143,7 +147,8 @@ def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
         return
     claim = Claim(arguments.log.with_suffix(".claim"), f"what {stage} logs to {arguments.log}")
     try:
-        module.run(*settings, **values)
+        with attempts.recorded(arguments.log, stage, _device(arguments)):
+            module.run(*settings, **values)
     finally:
         claim.release()
     if kept := _kept(arguments.log):

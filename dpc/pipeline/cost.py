@@ -3,8 +3,8 @@
 Weights take parameters x bytes. Cards hold the weights, a quarter more for activations, and 3 GB of cache: batches
 halve where memory runs out, so a longer cache costs time, not a failure. Minutes are tokens x parameters / rate, with
 `config.yaml`'s rates, doubled for safety and for every further attempt. Lengths are assumed, not measured: a question
-of 100 tokens, a rationale of half of `max_new_tokens` (a batch lasts as long as its longest row). On the CPU a
-hundredth of the rates is assumed.
+of 100 tokens, a rationale of half of `max_new_tokens` (a batch lasts as long as its longest row). On the CPU
+`cluster.cpu_rates` are used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS, VARIANTS = 100, 0.5, 4, 4
 EMBEDDED = 0.001
 """Billions of parameters that no embedded model exceeds."""
 HOST_MB, START_MINUTES, SAFETY = 4000, 15, 2.0
-CPU_SHARE = 0.01
 HEAD_SHARE = 1 / 6
 """Of a pass forward and backward, per head tried: forward is a third of it, through half of the layers on average."""
 TOKEN_BYTES, FLOAT_BYTES = 16, 4.6
@@ -183,7 +182,8 @@ def _answers(config: Config, dataset: Dataset, vectors: int, part: str) -> dict[
 
 def hours(config: Config, rule: str, place: Place) -> float:
     """Return the hours all shards of a rule take together in one cell, without loading the model."""
-    rate = getattr(config.cluster.rates, RATES[rule]) * (1 if config.execution.device == "cuda" else CPU_SHARE)
+    rates = config.cluster.rates if config.execution.device == "cuda" else config.cluster.cpu_rates
+    rate = getattr(rates, RATES[rule])
     return work(config, rule, place).tokens * parameters(config.models[place.model]) / rate / 3600
 
 

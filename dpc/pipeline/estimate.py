@@ -58,8 +58,9 @@ def table(config: Config) -> str:
     closing = f"{total:,.0f} {unit} in all" if total >= 1 else f"less than one of the {unit} in all"
     if hub:
         closing += f", {weights:,.0f} GB of weights to fetch ({', '.join(hub)})"
+    rates = "rates" if config.execution.device == "cuda" else "cpu_rates"
     return "\n".join(
-        [head, *rows, closing, "Rates: config.yaml, cluster.rates; lengths assumed: dpc/pipeline/cost.py."]
+        [head, *rows, closing, f"Rates: config.yaml, cluster.{rates}; lengths assumed: dpc/pipeline/cost.py."]
     )
 
 

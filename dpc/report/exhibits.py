@@ -40,6 +40,8 @@ class figure(Exhibit):
     """Declare a figure above a function of `Tables` and settings that returns a `Drawing`."""
 
     of: Scope = "cell"
+    shows_questions: bool = False
+    """Whether it shows whole questions or answers: it is then left out of what is published."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,11 +107,8 @@ def eager_attention(lm: LanguageModel, batch: RightPadded) -> tuple[list[Tensor]
 
 
 def reduce_heads(signed_BHSS: Tensor, head_reduce: str) -> Tensor:
-    """Return (B, h, S, S)."""
-    if head_reduce == "per_head":
-        return signed_BHSS.abs()
-    mean_first = signed_BHSS.mean(1, keepdim=True).abs()
-    return signed_BHSS.abs().mean(1, keepdim=True) if head_reduce == "abs_mean" else mean_first
+    """Return (B, S, S)."""
+    return signed_BHSS.abs().mean(1) if head_reduce == "abs_mean" else signed_BHSS.mean(1).abs()
 
 
 def worst(found: Tensor, truth: Tensor) -> float:
@@ -120,11 +117,10 @@ def worst(found: Tensor, truth: Tensor) -> float:
     return float((found - truth).abs().max() / truth.abs().max().clamp_min(1e-300))
 
 
-def reference_groups(map_BhSS: Tensor, batch: RightPadded, start: int, cuts: list[tuple[int, int]]) -> Tensor:
+def reference_groups(map_BSS: Tensor, batch: RightPadded, start: int, cuts: list[tuple[int, int]]) -> Tensor:
     """Sum a map over column groups token by token, in plain loops: slow, and easy to believe."""
-    batch_size, heads, length, _ = map_BhSS.shape
-    sums = torch.zeros(batch_size, heads, length, len(GROUPS), dtype=map_BhSS.dtype)
-    for b in range(batch_size):
+    sums = torch.zeros(*map_BSS.shape[:2], len(GROUPS), dtype=map_BSS.dtype)
+    for b in range(len(map_BSS)):
         question = batch.question_start
         rationale = question + batch.question_tokens[b]
         end = rationale + len(batch.rationale_ids[b])
@@ -133,8 +129,8 @@ def reference_groups(map_BhSS: Tensor, batch: RightPadded, start: int, cuts: lis
             range(rationale, rationale + cuts[b][0]), range(rationale, rationale + cuts[b][1]),
         )  # fmt: skip
         for group, group_columns in enumerate(columns):
-            for row in range(length):
-                sums[b, :, row, group] = sum(map_BhSS[b, :, row, j] for j in group_columns if j < row)
+            for row in range(map_BSS.shape[1]):
+                sums[b, row, group] = sum(map_BSS[b, row, j] for j in group_columns if j < row)
     return sums
 
 
@@ -149,7 +145,7 @@ REQUESTS = {
 }
 CASES = [
     *((family, order, mode, "rows") for family in FAMILIES for order in ("bos_first", "prompt_first")
-      for mode in ("abs_mean", "sum_abs", "per_head")),
+      for mode in ("abs_mean", "sum_abs")),
     *((family, "bos_first", "abs_mean", request) for family in FAMILIES for request in REQUESTS if request != "rows"),
 ]  # fmt: skip
 
@@ -176,21 +172,21 @@ def _errors(
 ) -> Iterator[tuple[str, float]]:
     start, rows = layout.prompt_start(), [batch.predicting_rows(b) for b in range(3)]
     prompt_columns = slice(start, start + VECTORS)
-    for band, map_BhSS in zip(request.full, found.full_BhSS, strict=True):
-        yield f"full {band}", worst(map_BhSS, sum(truth[layer] for layer in band) / len(band))
+    for band, map_BSS in zip(request.full, found.full_BSS, strict=True):
+        yield f"full {band}", worst(map_BSS, sum(truth[layer] for layer in band) / len(band))
     for layer in request.layers or range(3):
-        groups_BhSG = reference_groups(truth[layer], batch, start, CUTS)
+        groups_BSG = reference_groups(truth[layer], batch, start, CUTS)
         for b in range(3):
             own = slice(rows[b].start, rows[b].stop)
-            yield f"groups {layer} {b}", worst(found.groups_BLhSG[b, layer, :, own], groups_BhSG[b, :, own])
+            yield f"groups {layer} {b}", worst(found.groups_BLSG[b, layer, own], groups_BSG[b, own])
             spans = {0: range(batch.question_start, rows[b].start), 1: rows[b]}
             for group, span in list(spans.items())[request.rows == "rationale" :]:
-                column_hN = truth[layer][b, :, span.start : span.stop, prompt_columns].sum(1)
-                yield f"columns {layer} {b} {group}", worst(found.prompt_BLhRN[b, layer, :, group], column_hN)
-    band_BhSN = sum(truth[layer].tril(-1)[..., prompt_columns] for layer in request.band)
+                column_N = truth[layer][b, span.start : span.stop, prompt_columns].sum(0)
+                yield f"columns {layer} {b} {group}", worst(found.prompt_BLRN[b, layer, group], column_N)
+    band_BSN = sum(truth[layer].tril(-1)[..., prompt_columns] for layer in request.band)
     for b in range(3):
         first = rows[b].start if request.rows == "rationale" else batch.question_start
-        yield f"band {b}", worst(found.band_BhSN[b, :, first:], band_BhSN[b, :, first:])
+        yield f"band {b}", worst(found.band_BSN[b, first:], band_BSN[b, first:])
     total = sum(float(nll[s:].mean()) for nll, s in zip(found.nll, STARTS, strict=True))
     yield "loss", abs(total - float(loss)) / float(loss)
 
@@ -251,8 +247,8 @@ def test_question_columns_are_not_measured_from_the_rationale_on() -> None:
     lm, layout = tiny.model(), Layout("bos_first", has_bos=True)
     batch = right_padded(lm, layout, prompt(lm), *sequences())
     found = measure(lm, layout, batch, VECTORS, CUTS, STARTS, Request(rows="rationale"))
-    assert bool(found.prompt_BLhRN[:, :, :, 0].isnan().all())
-    assert bool(found.prompt_BLhRN[:, :, :, 1].isfinite().all())
+    assert bool(found.prompt_BLRN[:, :, 0].isnan().all())
+    assert bool(found.prompt_BLRN[:, :, 1].isfinite().all())
 
 
 def test_nothing_below_the_first_measured_layer_is_differentiated() -> None:
@@ -274,7 +270,7 @@ def one_map(lm: LanguageModel, order: str = "bos_first") -> tuple[Tensor, RightP
     batch = right_padded(lm, layout, prompt(lm), questions, rationales)
     zeros = [(0, 0)] * len(questions)
     found = measure(lm, layout, batch, VECTORS, zeros, [0] * len(questions), Request(full=(range(3),)))
-    return found.full_BhSS[0][:, 0], batch
+    return found.full_BSS[0], batch
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -289,7 +285,7 @@ def test_bfloat16_is_no_further_from_the_truth_than_eager_bfloat16(family: str) 
         by_eager = [reduce_heads(layer.float(), "abs_mean") for layer in eager_maps(rounded, rounded_batch, STARTS)[0]]
         found = measure(rounded, layout, rounded_batch, VECTORS, CUTS, STARTS, Request(full=bands))
         for layer in range(3):
-            ours.append(float((found.full_BhSS[layer] - truth[layer]).norm() / truth[layer].norm()))
+            ours.append(float((found.full_BSS[layer] - truth[layer]).norm() / truth[layer].norm()))
             eager.append(float((by_eager[layer] - truth[layer]).norm() / truth[layer].norm()))
     assert sum(ours) <= 1.05 * sum(eager), (sum(ours) / 18, sum(eager) / 18)
 
@@ -315,8 +311,8 @@ def test_a_prefix_is_made_once_a_prompt_and_changes_no_bit(family: str, monkeypa
         batch = right_padded(lm, layout, prompt_ND, questions, rationales)
         alone = measure(lm, layout, batch, VECTORS, CUTS, STARTS, Request())
         shared = measure(lm, layout, batch, VECTORS, CUTS, STARTS, Request(), prefix)
-        assert torch.equal(alone.groups_BLhSG, shared.groups_BLhSG)
-        assert torch.equal(alone.prompt_BLhRN, shared.prompt_BLhRN)
+        assert torch.equal(alone.groups_BLSG, shared.groups_BLSG)
+        assert torch.equal(alone.prompt_BLRN, shared.prompt_BLRN)
     assert len(made) == 3 + 2
 
 
@@ -350,8 +346,8 @@ def test_a_row_alone_equals_the_row_in_a_ragged_batch() -> None:
         single = measure(lm, layout, alone, VECTORS, cuts[b : b + 1], [0], request)
         rows = alone.predicting_rows(0)
         own = slice(rows.start, rows.stop)
-        assert worst(whole.groups_BLhSG[b, :, :, own], single.groups_BLhSG[0, :, :, own]) < 1e-6
-        assert worst(whole.prompt_BLhRN[b], single.prompt_BLhRN[0]) < 1e-6
+        assert worst(whole.groups_BLSG[b, :, own], single.groups_BLSG[0, :, own]) < 1e-6
+        assert worst(whole.prompt_BLRN[b], single.prompt_BLRN[0]) < 1e-6
 
 
 @pytest.mark.parametrize("asked", ["rows", "full", "suffix"])
@@ -364,14 +360,14 @@ def test_a_batch_that_is_cut_to_fit_memory_gives_the_same(asked: str, monkeypatc
     for b, rows in enumerate(batch.predicting_rows(b) for b in range(3)):
         own = slice(rows.start, rows.stop)
         for ours, theirs in (
-            (cut.groups_BLhSG[b, :, :, own], whole.groups_BLhSG[b, :, :, own]),
+            (cut.groups_BLSG[b, :, own], whole.groups_BLSG[b, :, own]),
             (cut.attention_BLS[b, :, own], whole.attention_BLS[b, :, own]),
-            (cut.band_BhSN[b, :, own], whole.band_BhSN[b, :, own]),
-            (cut.prompt_BLhRN[b], whole.prompt_BLhRN[b]),
+            (cut.band_BSN[b, own], whole.band_BSN[b, own]),
+            (cut.prompt_BLRN[b], whole.prompt_BLRN[b]),
             (cut.attention_BLRN[b], whole.attention_BLRN[b]),
             (cut.nll[b], whole.nll[b]),
             (cut.entropy[b], whole.entropy[b]),
-            *((one[b], other[b]) for one, other in zip(cut.full_BhSS, whole.full_BhSS, strict=True)),
+            *((one[b], other[b]) for one, other in zip(cut.full_BSS, whole.full_BSS, strict=True)),
         ):
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9, equal_nan=True)
 
@@ -383,7 +379,7 @@ def test_mass_planted_in_one_vector_is_found_there() -> None:
     planted[3] = prompt(lm)[3] * 3
     batch = right_padded(lm, layout, planted, *sequences())
     found = measure(lm, layout, batch, VECTORS, [(0, 0)] * 3, [0] * 3, Request())
-    assert found.prompt_BLhRN.sum((0, 1, 2, 3)).argmax() == 3
+    assert found.prompt_BLRN.sum((0, 1, 2)).argmax() == 3
 
 
 def test_weights_get_no_gradient_and_the_attention_kernel_is_put_back() -> None:

@@ -59,6 +59,14 @@ def test_time_follows_tokens_size_rate_and_attempt() -> None:
     assert cost.minutes(longest, "tune_prompt", GSM8K, 1, attempt=3) == 120
 
 
+def test_a_core_has_rates_of_its_own() -> None:
+    tree_of = {"execution": {"device": "cpu"}, "cluster": {"cpu_rates": {"tune": 50}, "rates": {"tune": 1}}}
+    config = load_config(overlay(tree.config(), tree_of))
+    assert cost.hours(config, "tune_prompt", GSM8K) == pytest.approx(4400 * 16 * 456 * 13 / 50 / 3600)
+    assert "cluster.cpu_rates" in estimate.table(config)
+    assert "cluster.rates" in estimate.table(paper())
+
+
 @pytest.mark.parametrize(
     ("model", "card", "cards"),
     [("mistral-7b", 24, 1), ("llama3-8b", 24, 2), ("llama2-13b", 80, 1), ("llama2-13b", 40, 1), ("llama2-13b", 24, 2)],

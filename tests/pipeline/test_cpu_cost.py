@@ -17,7 +17,7 @@ CELL = Place("llama2-13b", "math", "paper")
 SCANNING = {"read_flow", "run_study", "sweep_choices", "compare_flows"}
 SMALL = {
     "load_problems", "render_questions", "write_validation", "fetch_model", "fetch_dataset", "train_builtin_model",
-    "check", "estimate",
+    "check", "estimate", "took", "findings",
 }  # fmt: skip
 """Rules that ask for the profile's defaults: their work does not grow with a cell."""
 

@@ -151,6 +151,9 @@ OTHER: dict[str, Any] = {
     "cluster.rates.generate": 7,
     "cluster.rates.saliency": 7,
     "cluster.rates.tune": 7,
+    "cluster.cpu_rates.generate": 7,
+    "cluster.cpu_rates.saliency": 7,
+    "cluster.cpu_rates.tune": 7,
 }
 """Key: another value than the embedded study's."""
 

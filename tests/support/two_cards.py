@@ -80,7 +80,7 @@ def measure(lm: LanguageModel, prompt_ND: torch.Tensor) -> None:
 
     batch = right_padded(lm, LAYOUT, prompt_ND, QUESTIONS, RATIONALES)
     full = Request(band=range(1, 3), full=(range(0, 3),))
-    for request in (full, Request(), Request(rows="rationale", head_reduce="per_head")):
+    for request in (full, Request(), Request(rows="rationale", head_reduce="sum_abs")):
         recorder, before = Recorder(request, batch, slice(1, 1 + VECTORS), [(2, 2), (1, 1)], 3, 4), len(seen)
         with mock.patch.object(tiled, "attend", attend), tiled.tiled(lm, recorder.passage), torch.no_grad():
             nll, entropy = saliency._scores(lm, batch, recorder, saliency.Prefix())

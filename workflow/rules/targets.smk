@@ -20,6 +20,8 @@ localrules:
     validate,
     check,
     estimate,
+    took,
+    findings,
 
 
 rule problems:
@@ -134,3 +136,32 @@ rule estimate:
         ENVIRONMENT
     shell:
         '"$DPC_PYTHON" -m dpc.pipeline.estimate | tee {log:q}'
+
+
+# After a run, or between two: what its jobs took.
+
+
+rule took:
+    log:
+        f"{R}/logs/took.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        '"$DPC_PYTHON" -m dpc.pipeline.took | tee {log:q}'
+
+
+# What a study found, in a folder that can be kept and committed.
+
+
+rule findings:
+    input:
+        rules.tables.input,
+        rules.figures.input,
+    output:
+        directory(f"docs/findings/{STUDY.name.replace(' ', '_')}"),
+    log:
+        f"{R}/logs/findings.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        '"$DPC_PYTHON" -m dpc.pipeline.publish {output:q} 2>&1 | tee {log:q}'

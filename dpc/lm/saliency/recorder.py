@@ -1,7 +1,7 @@
 """What is stored of saliency: sums over groups of rows and columns of tiles of A * dL/dA.
 
-Axes: B batch, b sequences of a tile, L layer, H head, h heads kept (1, or H for `per_head`), S position, Q query row,
-K key column, N prompt vector, G group of columns, R group of rows.
+Axes: B batch, b sequences of a tile, L layer, H head, S position, Q query row, K key column, N prompt vector, G group
+of columns, R group of rows.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ GROUPS = ("prompt", "question", "rationale", "former_tokens", "former_steps")
 class Request:
     """What to measure and keep, and how."""
 
-    head_reduce: Literal["abs_mean", "sum_abs", "per_head"] = "abs_mean"
-    """`abs_mean`: mean over heads of |A * dL/dA| (DPC); `sum_abs`: |mean over heads of A * dL/dA|; `per_head`: each."""
+    head_reduce: Literal["abs_mean", "sum_abs"] = "abs_mean"
+    """`abs_mean`: mean over heads of |A * dL/dA| (DPC); `sum_abs`: |mean over heads of A * dL/dA|."""
     layers: range | None = None
     """Layers measured; None is all. Nothing below the first is differentiated."""
     rows: Literal["all", "rationale"] = "all"
@@ -45,13 +45,13 @@ class Request:
 class Reduced:
     """Saliency of a batch, reduced. float64 for float64 models, else float32. Layers not measured hold 0."""
 
-    groups_BLhSG: Tensor
+    groups_BLSG: Tensor
     """Sums over column groups (GROUPS), the row's own column left out; rows that predict rationale tokens only."""
-    prompt_BLhRN: Tensor
+    prompt_BLRN: Tensor
     """Sums over row groups (question rows, rationale rows) for each prompt column; question: nan for `rationale`."""
-    band_BhSN: Tensor
+    band_BSN: Tensor
     """Rows x prompt columns, summed over the layers of `Request.band`."""
-    full_BhSS: tuple[Tensor, ...]
+    full_BSS: tuple[Tensor, ...]
     """Full maps, one per band of `Request.full`, mean over the band's layers."""
     nll: list[Tensor]
     """Per row of the batch, the NLL in nats of every rationale token."""
@@ -67,9 +67,9 @@ class Reduced:
     @classmethod
     def joined(cls, parts: Sequence[Reduced]) -> Reduced:
         """Return the parts of one batch, one behind the other."""
-        tensors = ("groups_BLhSG", "prompt_BLhRN", "band_BhSN", "attention_BLS", "attention_BLRN", "seconds_BL")
+        tensors = ("groups_BLSG", "prompt_BLRN", "band_BSN", "attention_BLS", "attention_BLRN", "seconds_BL")
         found: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}
-        found["full_BhSS"] = tuple(torch.cat(maps) for maps in zip(*(part.full_BhSS for part in parts), strict=True))
+        found["full_BSS"] = tuple(torch.cat(maps) for maps in zip(*(part.full_BSS for part in parts), strict=True))
         for name in ("nll", "entropy"):
             found[name] = [row for part in parts for row in getattr(part, name)]
         return cls(**found)
@@ -91,14 +91,14 @@ class Recorder:
         """Where sums are kept: a model's layers may lie on several cards."""
         new = torch.empty(0, dtype=wide(batch.embeds_BSD.dtype), device=self.device).new_zeros
         size, length = batch.embeds_BSD.shape[:2]
-        kept, vectors = heads if request.head_reduce == "per_head" else 1, prompt.stop - prompt.start
+        vectors = prompt.stop - prompt.start
         self.columns_BSG = _column_groups(batch, prompt, cuts, new(size, length, len(GROUPS)))
         self.rows_BRS = _row_groups(batch, new(size, 2, length))
-        self.groups_BLhSG = new(size, layers, kept, length, len(GROUPS))
-        self.prompt_BLhRN = new(size, layers, kept, 2, vectors)
-        self.band_BhSN = new(size, kept, length, vectors)
+        self.groups_BLSG = new(size, layers, length, len(GROUPS))
+        self.prompt_BLRN = new(size, layers, 2, vectors)
+        self.band_BSN = new(size, length, vectors)
         self.attention_BLS, self.attention_BLRN = new(size, layers, length), new(size, layers, 2, vectors)
-        self.full_BhSS = tuple(new(size, kept, length, length) for _ in request.full)
+        self.full_BSS = tuple(new(size, length, length) for _ in request.full)
         self.leaf = new(())
         """The first measured layer's queries: where the graph begins."""
         self.clock, self.marks = Clock(self.device), dict[int, Any]()
@@ -130,14 +130,14 @@ class Recorder:
         """Add up a tile of A and A * dL/dA (b, H, Q, K); its rows are counted from the first row of the graph."""
         b, rows = tile.sequences, slice(tile.rows.start + self.graph_start, tile.rows.stop + self.graph_start)
         within, vectors = self._prompt_in(tile.columns)
-        flow_bhQN = self._over_heads(signed_bHQK[..., within])
+        flow_bQN = self._over_heads(signed_bHQK[..., within])
         attention_bQN = a_bHQK[..., within].mean(1).to(self.device)
         groups_bRQ = self.rows_BRS[b, :, rows]
-        self.prompt_BLhRN[b, layer, ..., vectors] += groups_bRQ[:, None] @ flow_bhQN
+        self.prompt_BLRN[b, layer, ..., vectors] += groups_bRQ @ flow_bQN
         self.attention_BLS[b, layer, rows] = attention_bQN.sum(-1)
         self.attention_BLRN[b, layer, :, vectors] += groups_bRQ @ attention_bQN
         if layer in self.request.band:
-            self.band_BhSN[b, :, rows, vectors] += flow_bhQN
+            self.band_BSN[b, rows, vectors] += flow_bQN
         self._add_whole_rows(layer, tile, rows, signed_bHQK)
         self.marks[layer] = self.clock.mark()
 
@@ -154,34 +154,30 @@ class Recorder:
         if early >= rows.stop - rows.start:
             return
         rows, columns, b = slice(rows.start + early, rows.stop), tile.columns, tile.sequences
-        tile_bhQK = self._over_heads(signed_bHQK[:, :, early:])
-        for full_BhSS, layers in zip(self.full_BhSS, self.request.full, strict=True):
+        tile_bQK = self._over_heads(signed_bHQK[:, :, early:])
+        for full_BSS, layers in zip(self.full_BSS, self.request.full, strict=True):
             if layer in layers:
-                full_BhSS[b, :, rows, columns] += tile_bhQK / len(layers)
-        tile_bhQK.diagonal(rows.start - columns.start, 2, 3).zero_()  # its own column is no flow between tokens
-        self.groups_BLhSG[b, layer, :, rows] = tile_bhQK @ self.columns_BSG[b, None, columns]
+                full_BSS[b, rows, columns] += tile_bQK / len(layers)
+        tile_bQK.diagonal(rows.start - columns.start, 1, 2).zero_()  # its own column is no flow between tokens
+        self.groups_BLSG[b, layer, rows] = tile_bQK @ self.columns_BSG[b, columns]
 
     def _over_heads(self, signed_bHQK: Tensor) -> Tensor:
-        """Reduce heads (b, h, Q, K); a mean is taken of sums, as there are fewer of them."""
-        if self.request.head_reduce == "per_head":
-            return signed_bHQK.abs().to(self.device)
-        if self.request.head_reduce == "sum_abs":
-            found_b1QK = signed_bHQK.sum(1, keepdim=True).abs_()
-        else:
-            found_b1QK = signed_bHQK.abs().sum(1, keepdim=True)
-        return found_b1QK.div_(self.heads).to(self.device)
+        """Reduce heads (b, H, Q, K); a mean is taken of sums, as there are fewer of them."""
+        has_sign = self.request.head_reduce == "sum_abs"
+        sum_bQK = signed_bHQK.sum(1).abs_() if has_sign else signed_bHQK.abs().sum(1)
+        return sum_bQK.div_(self.heads).to(self.device)
 
     def reduced(self, nll: list[Tensor], entropy: list[Tensor]) -> Reduced:
         """Return what was added up. Raises DpcError where that is not finite."""
-        for sums in (self.groups_BLhSG, self.prompt_BLhRN, self.band_BhSN, self.attention_BLS, *self.full_BhSS):
+        for sums in (self.groups_BLSG, self.prompt_BLRN, self.band_BSN, self.attention_BLS, *self.full_BSS):
             check_finite(sums, "saliency")
         if self.request.rows == "rationale":
-            self.prompt_BLhRN[:, :, :, 0] = self.attention_BLRN[:, :, 0] = float("nan")
+            self.prompt_BLRN[:, :, 0] = self.attention_BLRN[:, :, 0] = float("nan")
         return Reduced(
-            groups_BLhSG=self.groups_BLhSG,
-            prompt_BLhRN=self.prompt_BLhRN,
-            band_BhSN=self.band_BhSN,
-            full_BhSS=self.full_BhSS,
+            groups_BLSG=self.groups_BLSG,
+            prompt_BLRN=self.prompt_BLRN,
+            band_BSN=self.band_BSN,
+            full_BSS=self.full_BSS,
             nll=[row.detach() for row in nll],
             entropy=entropy,
             attention_BLS=self.attention_BLS,

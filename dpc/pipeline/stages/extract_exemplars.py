@@ -65,8 +65,8 @@ def _maps(lm: Any, settings: ExtractExemplarsStage, prompt_ND: Any, row: Any, ro
         "tokens": _labels(lm, settings.layout, len(prompt_ND), [*row["question_ids"], *row["token_ids"]]),
     }
     return [
-        {**about, "layer": layer, "saliency": full_BhSS[0, 0].float().cpu().reshape(-1).numpy()}
-        for layer, full_BhSS in enumerate(reduced.full_BhSS)
+        {**about, "layer": layer, "saliency": full_BSS[0].float().cpu().reshape(-1).numpy()}
+        for layer, full_BSS in enumerate(reduced.full_BSS)
     ]
 
 

@@ -211,12 +211,12 @@ def _row(
 
     positions = batch.predicting_rows(b)
     rationale = slice(positions.start, positions.stop)
-    sums = {f"row_{group}": _flat(reduced.groups_BLhSG[b, :, 0, rationale, g]) for g, group in enumerate(GROUPS)}
+    sums = {f"row_{group}": _flat(reduced.groups_BLSG[b, :, rationale, g]) for g, group in enumerate(GROUPS)}
     return {
         "problem_id": row.problem_id,
         "split": row.split,
-        "layers": reduced.groups_BLhSG.shape[1],
-        "vectors": reduced.band_BhSN.shape[3],
+        "layers": reduced.groups_BLSG.shape[1],
+        "vectors": reduced.band_BSN.shape[2],
         "prompt_start": start,
         "question_tokens": batch.question_tokens[b],
         "rationale_tokens": len(steps),
@@ -226,9 +226,9 @@ def _row(
         "nll": _flat(reduced.nll[b]),
         "entropy": _flat(reduced.entropy[b]),
         **sums,
-        "column_question": _flat(reduced.prompt_BLhRN[b, :, 0, 0]),
-        "column_rationale": _flat(reduced.prompt_BLhRN[b, :, 0, 1]),
-        "band": _flat(reduced.band_BhSN[b, 0, rationale]),
+        "column_question": _flat(reduced.prompt_BLRN[b, :, 0]),
+        "column_rationale": _flat(reduced.prompt_BLRN[b, :, 1]),
+        "band": _flat(reduced.band_BSN[b, rationale]),
         "row_attention": _flat(reduced.attention_BLS[b, :, rationale]),
         "attention_question": _flat(reduced.attention_BLRN[b, :, 0]),
         "attention_rationale": _flat(reduced.attention_BLRN[b, :, 1]),

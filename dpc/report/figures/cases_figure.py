@@ -52,6 +52,7 @@ KINDS = (
     ),
     tables=("outcomes",),
     note="The first seed is shown.",
+    shows_questions=True,
 )
 def cases(tables: Tables, settings: FiguresStage) -> Drawing:
     """Draw the case page of one cell."""
