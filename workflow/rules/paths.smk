@@ -43,10 +43,10 @@ def questions_of(wildcards):
 
 
 def other_prompt(wildcards):
-    """The prompt of the next seed of the study, behind the last one the first; none where there is one seed."""
-    seeds, cell = STUDY.prompt_seeds, dict(wildcards.items())
-    cell["seed"] = seeds[(seeds.index(int(wildcards.seed)) + 1) % len(seeds)]
-    return [f"{CELL}/prompt/adapter_model.safetensors".format(**cell)] if len(seeds) > 1 else []
+    """The prompt of the study's first other seed, so that a further seed changes nothing; none where there is one."""
+    others = [seed for seed in STUDY.prompt_seeds if seed != int(wildcards.seed)]
+    cell = dict(wildcards.items())
+    return [f"{CELL}/prompt/adapter_model.safetensors".format(**cell | {"seed": seed}) for seed in others[:1]]
 
 
 def adapter_folders(wildcards):

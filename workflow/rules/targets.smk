@@ -17,6 +17,7 @@ localrules:
     figures,
     tables,
     mechanism,
+    causal,
     validate,
     check,
     estimate,
@@ -88,6 +89,11 @@ rule evidence:
 rule mechanism:
     input:
         cell_files("mechanism/mechanism.parquet"),
+
+
+rule causal:
+    input:
+        cell_files("causal.parquet"),
 
 
 rule figures:

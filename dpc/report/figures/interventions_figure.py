@@ -136,7 +136,7 @@ def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
         "late steps does harm, wrong answers change more than right ones there. f: what is then answered, and with as "
         f"many columns of the question cut instead. d, e: on {broken} that the prompt broke. d: log P of the right "
         "answer's text, given without a prompt, less that of the wrong one; shown is how far it rises if the prompt's "
-        "keys and values come from the next seed's prompt in these layers alone. e: the first token at which both "
+        "keys and values come from another seed's prompt in these layers alone. e: the first token at which both "
         "answers part is forced: how many go right under the prompt with the other token, and how many go wrong "
         f"without it. Shallow, deep: flow.shallow_layers, flow.deep_layers. {captions.run(settings)}"
     )
