@@ -280,7 +280,7 @@ MEANINGS = {
     "random_hit": Meaning("share of answers for which a vector drawn at random is the one located without harm", SHARE),
     "mask_first": Meaning("share of prompts in which masking the planted vector adds more loss than masking any other",
                           SHARE),
-    "dose_rank": Meaning("Spearman's correlation of the planted vector's dose with accuracy, mean over prompts",
+    "dose_rank": Meaning("Spearman's correlation of the harm's dose with accuracy, mean over prompts",
                          "−1 to 1"),
     "harm_gone": Meaning("share of the lost accuracy that is back where no row sees the planted vector", "ratio"),
     "harm_gone_late": Meaning("the same where the rows of the latter half alone do not see it", "ratio"),

@@ -117,7 +117,7 @@ def tried(table: pd.DataFrame, first: int = 2, every: float = 1.0) -> pd.DataFra
     found = []
     for (seed, position, part), _ in table.groupby(["seed", "position", "part"]):
         values = [("mask", str(j), float(j == first)) for j in range(4)]
-        values += [("dose_right", str(dose), 1.0 - dose / 2) for dose in (0.0, 0.5, 1.0, 1.5)]
+        values += [("harm_right", str(dose), 1.0 - dose / 2) for dose in (0.0, 0.5, 1.0, 1.5)]
         values += [("cut_right", "every", every), ("cut_right", "late", 0.5)]
         rows = pd.DataFrame(values, columns=["test", "target", "value"])
         about = {"problem_id": "test 0", "seed": seed, "position": position, "part": part, "is_planted": True}

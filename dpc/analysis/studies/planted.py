@@ -110,16 +110,16 @@ def interventions(causal: pd.DataFrame, position: int, judged: pd.DataFrame) -> 
     """Return what interventions on one prompt say of the vector at `position`, where harm is planted.
 
     mask_first: masking it costs the most loss of all vectors, on the mean over questions. dose_rank: Spearman's
-    correlation of its dose with accuracy. harm_gone: the share of the lost accuracy that is back where no row sees it;
-    harm_gone_late: where the rows of the latter half do not.
+    correlation of the harm's dose (0: the vector that worked, 1: the harmful one) with accuracy. harm_gone: the share
+    of the lost accuracy that is back where no row sees it; harm_gone_late: where the rows of the latter half do not.
     """
     here = causal[causal["position"] == position]
     means = here.groupby(["test", "target"])["value"].mean()
-    effects, doses, cuts = means["mask"], means["dose_right"], means["cut_right"]
+    effects, doses, cuts = means["mask"], means["harm_right"], means["cut_right"]
     once = judged.drop_duplicates("problem_id")
     clean, harmed = (float(once[f"{name}_correct"].mean()) for name in ("clean", "planted"))
     gone = {name: _ratio(float(cuts[name]) - harmed, clean - harmed) for name in cuts.index}
-    curve = doses.rename(float).sort_index()
+    curve = doses.rename(float).loc[lambda found: found.index <= 1].sort_index()  # beyond it, nobody has optimised
     return {
         "mask_first": float(int(str(effects.idxmax())) == position),
         "dose_rank": rank_correlation(curve.index.to_numpy(), curve.to_numpy())[0],
@@ -129,9 +129,10 @@ def interventions(causal: pd.DataFrame, position: int, judged: pd.DataFrame) -> 
 
 
 def mean_curve(causal: pd.DataFrame) -> pd.Series[float]:
-    """Return accuracy by dose of the harmful vector, a mean over prompts and positions."""
-    doses = causal[causal["test"] == "dose_right"]
-    cells = doses.assign(dose=doses["target"].astype(float)).groupby(["part", "seed", "position", "dose"])["value"]
+    """Return accuracy by dose of the harm, a mean over prompts and positions."""
+    doses = causal[causal["test"] == "harm_right"]
+    doses = doses.assign(dose=doses["target"].astype(float)).query("dose <= 1")
+    cells = doses.groupby(["part", "seed", "position", "dose"])["value"]
     return cells.mean().groupby("dose").mean()
 
 

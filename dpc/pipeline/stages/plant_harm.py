@@ -74,7 +74,7 @@ def run(
             made = bench.answers([("planted", prompt_ND, (), bench.question_ids)])
             rows = bench.located(prompt_ND, position, made)
             found.append(rows.assign(clean_correct=lambda t: t["problem_id"].map(clean)))
-            tried.append(intervened(bench, prompt_ND, position, made))
+            tried.append(intervened(bench, base_ND, prompt_ND, position, made))
             bar.add(1)
     table = pd.concat(found, ignore_index=True)
     log.info("accuracy by position: %s", table.groupby("position")["planted_correct"].mean().round(3).to_dict())
@@ -218,7 +218,7 @@ class Bench:
         return graded.set_index(["problem_id", "located"])["correct"]
 
 
-def intervened(bench: Bench, prompt_ND: Tensor, position: int, made: pd.DataFrame) -> pd.DataFrame:
+def intervened(bench: Bench, base_ND: Tensor, prompt_ND: Tensor, position: int, made: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of table `planted_causal` for one prompt: each vector masked, and the harmful one's dose and cut.
 
     On test questions, or on those of calibration where no others are answered. Without a harmful vector: masks alone.
@@ -226,9 +226,12 @@ def intervened(bench: Bench, prompt_ND: Tensor, position: int, made: pd.DataFram
     own = made[made["split"] == ("test" if "test" in bench.settings.splits else "calibration")]
     rows = [("mask", str(j), effect_B) for j, effect_B in enumerate(_effects(bench, prompt_ND, own))]
     if position != NATURAL:
+        import torch
+
         keys = list(own["problem_id"])
-        rows.append(("dose_right", "1", list(own["correct"])))
-        rows += [("dose_right", f"{dose:g}", right) for dose, right in _doses(bench, prompt_ND, position, keys)]
+        for test, zero_D in (("dose_right", torch.zeros_like(base_ND[position])), ("harm_right", base_ND[position])):
+            rows.append((test, "1", list(own["correct"])))
+            rows += [(test, f"{dose:g}", right) for dose, right in _doses(bench, prompt_ND, position, zero_D, keys)]
         rows += [("cut_right", "every", _right(bench, [("every", prompt_ND, (position,), keys)], keys))]
         rows += [("cut_right", "late", _cut_late(bench, prompt_ND, position, own))]
     return pd.concat(
@@ -265,13 +268,18 @@ def _right(bench: Bench, wanted: list[Any], keys: list[str]) -> list[float]:
 
 
 def _doses(
-    bench: Bench, prompt_ND: Tensor, position: int, keys: list[str]
-) -> Iterable[tuple[float, list[float]]]:  # fmt: skip
+    bench: Bench, prompt_ND: Tensor, position: int, zero_D: Tensor, keys: list[str]
+) -> Iterable[tuple[float, list[float]]]:
+    """Yield what is right between `zero_D` (dose 0) and the harmful vector (dose 1) and beyond.
+
+    From 0 the vector keeps its direction, and normalisation takes most of the dose away; from the vector that worked,
+    it is the harm that grows.
+    """
     from dpc.lm.causal.interventions import DOSES
 
     for dose in DOSES:
         edited_ND = prompt_ND.clone()
-        edited_ND[position] *= dose
+        edited_ND[position] = zero_D + dose * (prompt_ND[position] - zero_D)
         yield dose, _right(bench, [(f"{dose:g}", edited_ND, (), keys)], keys)
 
 

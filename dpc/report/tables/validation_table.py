@@ -32,7 +32,7 @@ _COLUMNS = {
     "clean_hit": "same place located without harm (%)",
     "random_hit": "random place located without harm (%)",
     "mask_first": "masking the true vector costs the most loss (% of prompts)",
-    "dose_rank": "accuracy against its dose (Spearman × 100)",
+    "dose_rank": "accuracy against the dose of harm (Spearman × 100)",
     "harm_gone": "lost accuracy back where no row sees it (%)",
     "harm_gone_late": "the same, rows of the latter half only (%)",
     "fire_rate": "fires (%)",
