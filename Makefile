@@ -16,8 +16,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: study test lint unit proof vllm bench resume report fingerprints schema clean
 
 study: .venv/study  ## the embedded study: tables, figures and a report, no download, no GPU
-	$(WARM) $(SNAKEMAKE) $(DEMO) --cores $(CORES) --quiet host rules
-	$(SNAKEMAKE) $(DEMO) --quiet all --report results/demo/report.html
+	$(WARM) $(SNAKEMAKE) $(DEMO) --cores $(CORES) --report-after-run --report results/demo/report.html
 	@echo "Report: results/demo/report.html   tables: results/demo/tables   figures: results/demo/figures"
 
 test: lint unit  ## linters, type checker, import contract, tests

@@ -70,7 +70,7 @@ def _answers(lm: LanguageModel, asked: list[Request], args: argparse.Namespace) 
     return said, drafting
 
 
-def _with_drafts(lm: LanguageModel, asked: list[Request], args: argparse.Namespace) -> list[Request]:
+def with_drafts(lm: LanguageModel, asked: list[Request], args: argparse.Namespace) -> list[Request]:
     """Give every request a draft; a share `args.agreement` of them, evenly spread, is what will be said."""
     said, drafted = _answers(lm, asked, args)[0], []
     stranger = FIRST + VARIANTS * STEPS
@@ -117,7 +117,7 @@ def _ours(args: argparse.Namespace) -> tuple[list[Request], Work]:
         return said, {"row_passes": drafting.row_passes, "drafted": drafting.drafted, "accepted": drafting.accepted}
 
     asked = requests(lm, args)
-    return _with_drafts(lm, asked, args) if args.method == "drafted" else asked, work
+    return with_drafts(lm, asked, args) if args.method == "drafted" else asked, work
 
 
 def _theirs(args: argparse.Namespace) -> tuple[list[Request], Work]:

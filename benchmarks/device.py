@@ -1,8 +1,10 @@
 """Saliency of large models with random weights: time, memory, largest batch; and bfloat16's trigger beside float32's.
 
-`python -m benchmarks.device` measures on the GPU if there is one, in Llama2-13B's and Llama3-8B's shapes, else a small
-shape on the CPU. Rows go to docs/device.jsonl, where they replace rows of the same device and case, so that the work
-may be done in parts; docs/device.md is written anew from all of them. Every measurement runs in a process of its own.
+`python -m benchmarks.device` measures on the GPU if there is one, in Llama3-8B's and Llama2-13B's shapes, else a small
+shape on the CPU; all are those of `benchmarks/shapes`, the large ones at their whole depth. Rows go to
+docs/device.jsonl, where they replace rows of the same device and case, so that the work may be done in parts;
+docs/device.md is written anew from all of them. Every measurement runs in a process of its own. `benchmarks.card` asks
+a lent card for the most important ones, and for decoding, in 8 minutes.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.models import llama, with_words
+from benchmarks.models import made, with_words
 from benchmarks.running import last_json, machine
 from benchmarks.saliency import METHODS, batch_of, status_mb
 from dpc.config.execution import Execution
@@ -34,21 +36,9 @@ from dpc.lm.batches import is_out_of_memory
 from dpc.lm.models import LanguageModel
 from dpc.storage.files import atomic
 
-SHAPES: dict[str, dict[str, int]] = {
-    "llama2-13b": {"layers": 40, "heads": 40, "width": 5120, "feed_forward": 13824, "vocabulary": 32000},
-    "llama3-8b": {
-        "layers": 32,
-        "heads": 32,
-        "key_heads": 8,
-        "width": 4096,
-        "feed_forward": 14336,
-        "vocabulary": 128256,
-    },
-    "small": {"layers": 4, "heads": 8, "key_heads": 2, "width": 256, "feed_forward": 688, "vocabulary": 8000},
-}
-MEASURED = ("lean", "lean_suffix", "lean_checkpoint", "eager")
+MEASURED = ("lean", "lean_suffix", "lean_checkpoint", "eager", "floor")
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "cuda": {"shapes": ["llama2-13b", "llama3-8b"], "lengths": [512, 1024, 2048], "dtype": "bfloat16"},
+    "cuda": {"shapes": ["llama3-8b", "llama2-13b"], "lengths": [512, 1024, 2048], "dtype": "bfloat16"},
     "cpu": {"shapes": ["small"], "lengths": [256, 512, 1024], "dtype": "float32"},
 }
 PARTS = ("time", "batch", "trigger")
@@ -85,7 +75,7 @@ def one(case: Case) -> dict[str, Any]:
     torch.set_num_threads(case.threads)
     attention = "eager" if case.method == "eager" else "sdpa"
     dtype = getattr(torch, case.dtype)
-    lm = with_words(llama(**SHAPES[case.shape], attention=attention, dtype=dtype, device=case.device))
+    lm = with_words(made(case.shape, attention, dtype, case.device))
     warm = replace(case, length=16 + case.vectors)  # lazy imports and first-call work are no part of the time
     about = {**device_of(case.device), "weights_mb": _weights_mb(lm)}
     return {**about, **(_batch if case.part == "batch" else _time)(lm, case, warm)}
@@ -253,7 +243,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--one", help="measure this case alone and print its figures: what each fresh process does")
     parser.add_argument("--device", choices=sorted(DEFAULTS), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--shapes", nargs="+", choices=sorted(SHAPES), help="default: what suits the device")
+    parser.add_argument("--shapes", nargs="+", help="of benchmarks/shapes; default: what suits the device")
     parser.add_argument("--lengths", nargs="+", type=int, help="default: what suits the device")
     parser.add_argument("--methods", nargs="+", choices=MEASURED, default=list(MEASURED))
     parser.add_argument("--study", type=Path, default=Path("results/demo"), help="a finished embedded study")

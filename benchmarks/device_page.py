@@ -21,7 +21,8 @@ up. *Peak* is the most memory above weights and inputs. *Largest batch* is the m
 tokens, found by doubling until memory runs out and bisecting."""
 NO_GPU = """**No GPU was at hand when this was written.** These are figures of a small shape on a CPU that had other
 work to do as well, so times are noisy. Figures of Llama2-13B's and Llama3-8B's shapes do not exist yet: run
-`python -m benchmarks.device` on a machine with a GPU."""
+`python -m benchmarks.card` on a machine with a GPU (8 minutes; it needs the embedded study in results/demo), or
+`python -m benchmarks.device` for all of them."""
 
 
 def page(rows: Rows) -> str:

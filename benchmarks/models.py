@@ -141,27 +141,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
 
 
-def llama(
-    layers: int,
-    heads: int,
-    width: int,
-    feed_forward: int,
-    vocabulary: int,
-    context: int = 4096,
-    attention: str = "sdpa",
-    key_heads: int | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
-) -> Any:
-    """Return a frozen Llama made on `device` in `dtype`: a card that is lent for minutes has no folder to read."""
-    from transformers import LlamaConfig
+DEPTHS = {"llama3-8b": 32, "llama2-13b": 40}
+"""Layers of the models that `benchmarks/shapes` cuts to two."""
 
-    sizes = {"hidden_size": width, "intermediate_size": feed_forward, "num_hidden_layers": layers}
-    sizes |= {"num_attention_heads": heads, "num_key_value_heads": key_heads or heads, "vocab_size": vocabulary}
-    spread = {"initializer_range": 0.5 * width**-0.5}
-    config = LlamaConfig(max_position_embeddings=context, attn_implementation=attention, **sizes, **spread, **_ends())
+
+def made(
+    name: str,
+    attention: str = "sdpa",
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    counts_down: bool = False,
+) -> Any:
+    """Return a frozen model of a shape, whole, made on `device`: a card lent for minutes has no folder to read."""
+    from transformers import AutoConfig
+
+    settings = shape(name)
+    settings |= {"num_hidden_layers": DEPTHS.get(name, settings["num_hidden_layers"]), "attn_implementation": attention}
+    settings |= {"tie_word_embeddings": settings["tie_word_embeddings"] and not counts_down}
+    config = AutoConfig.for_model(**settings, initializer_range=0.5 * settings["hidden_size"] ** -0.5, **_ends())
     with torch.device(device):
-        return sharp(config, dtype=dtype)
+        model = sharp(config, dtype=dtype)
+    if counts_down:
+        count_down(model)
+    return model
 
 
 def with_words(model: Any) -> LanguageModel:

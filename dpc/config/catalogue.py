@@ -14,8 +14,10 @@ from dpc.config.declared import declared, settings_of
 from dpc.config.kinds import (
     AsNumber,
     Bos,
+    Columns,
     Count,
     FileName,
+    Folder,
     Layout,
     Name,
     Positive,
@@ -26,7 +28,7 @@ from dpc.config.kinds import (
     TunerName,
     one_of,
 )
-from dpc.config.messages import one_line
+from dpc.config.messages import did_you_mean, one_line
 
 
 class BuiltinModel(Settings):
@@ -67,7 +69,7 @@ class BuiltinModel(Settings):
 class Model(Settings):
     """One language model: exactly one of `path`, `hub`, `builtin`."""
 
-    path: str | None = None
+    path: Folder | None = None
     """Local folder with config, safetensors weights and tokenizer."""
     hub: str | None = None
     """Hugging Face id, fetched once by the local rule `fetch_model`."""
@@ -169,6 +171,8 @@ class Dataset(Settings):
     """How rows are read, answers extracted and graded."""
     files: Files | None = None
     """Local files."""
+    columns: Columns = {}
+    """What rows call the fields of the task, where it is something else: {question: prompt, answer: solution}."""
     hub: HubDataset | None = None
     """Fetched once by the local rule `fetch_dataset`."""
     generate: Annotated[int, Field(ge=0)] | None = None
@@ -198,7 +202,19 @@ class Dataset(Settings):
             raise ValueError(f"how many test rows task `{self.task}` has is not known: set `splits.test`")
         if "{question}" not in self.template:
             raise ValueError("`template` must contain {question}")
+        self._columns_are_the_tasks(tuple(facts[self.task].get("row", ())))
         return self
+
+    def _columns_are_the_tasks(self, fields: tuple[str, ...]) -> None:
+        """Refuse a name that the task does not know, and one column for two fields."""
+        own = list(self.columns.values())
+        for name in self.columns:
+            if name not in fields:
+                raise ValueError(f"`columns` names {name!r}, no field of task {self.task}{did_you_mean(name, fields)}")
+            if own.count(self.columns[name]) > 1:
+                raise ValueError(f"`columns` gives {self.columns[name]!r} for two fields; write another for {name!r}")
+        if self.columns and self.generate is not None:
+            raise ValueError("`columns` goes with rows of files, and `generate` makes its own; remove it")
 
 
 class Recipe(Settings):
@@ -208,7 +224,7 @@ class Recipe(Settings):
     """How the prompt is made, see `dpc/prompts/tuners`."""
     options: dict[str, Any] = {}
     """What this tuner alone can set; its file says what."""
-    adapter: str | None = None
+    adapter: Folder | None = None
     """Folder of a PEFT prompt-tuning adapter to take instead of tuning; {model}, {dataset} and {seed} are filled in."""
     vectors: Count = 100
     """Length of the soft prompt."""
@@ -250,4 +266,13 @@ class Recipe(Settings):
         strange = re.findall(r"{[^{}]*}?|}", re.sub(r"{(model|dataset|seed)}", "", self.adapter or ""))
         if strange:
             raise ValueError(f"`adapter` has {strange[0]}; known are {{model}}, {{dataset}} and {{seed}}")
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_has_a_layout(self) -> Recipe:
+        if self.adapter is not None and self.layout is None:
+            raise ValueError(
+                "`adapter` needs `layout`, the order it was tuned in: write prompt_first for a prompt that PEFT tuned, "
+                "[prompt, BOS, question], or bos_first for one that this workbench tuned so"
+            )
         return self

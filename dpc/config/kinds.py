@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, create_model
@@ -80,7 +81,13 @@ def _file(value: str) -> str:
         raise ValueError("expected the path of a file, without { and }")
     if value.startswith("-"):
         raise ValueError(f"expected a path that begins with no dash: write './{value}'")
-    return value
+    return _at_home(value)
+
+
+def _at_home(value: str) -> str:
+    """Return a path with the home folder for the `~` in front, as a shell reads it."""
+    home = str(Path.home())
+    return home + value[1:] if value == "~" or value.startswith("~/") else value
 
 
 def _stop(value: str) -> str:
@@ -105,6 +112,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Text = Annotated[str, Field(pattern=r"^[^{}]+$")]
 """Text in which Snakemake finds no wildcard."""
 FileName = Annotated[str, AfterValidator(_file)]
+Folder = Annotated[str, AfterValidator(_at_home)]
+Results = Annotated[Text, AfterValidator(_at_home)]
+Columns = Annotated[dict[str, str], Field(exclude_if=lambda columns: not columns)]
+"""What a dataset's rows call the fields of their task. A stage is told nothing where they call them as it does."""
 StopText = Annotated[str, AfterValidator(_stop)]
 if TYPE_CHECKING:
     TaskName = str

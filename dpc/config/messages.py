@@ -10,6 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 LONGEST_VALUE = 60
+QUIET = "DPC_QUIET"
+"""In the environment of a run that has the terminal to itself: jobs say nothing there, it reads their logs."""
 NAME_RULE = "expected letters, digits, `_`, `.` and `-`, with a letter, digit or `_` first"
 SYNONYMS = {"gpu": "cuda"}
 BROKEN = re.compile(r"[\ud800-\udfff\x00]")

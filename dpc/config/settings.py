@@ -26,10 +26,10 @@ from dpc.config.kinds import (
     Oracles,
     Plans,
     Positive,
+    Results,
     Seeds,
     Settings,
     Share,
-    Text,
 )
 from dpc.config.messages import broken_text, did_you_mean, one_line
 from dpc.config.methods import Act
@@ -50,7 +50,7 @@ class Study(Settings):
 
     name: str
     """Names the run in captions."""
-    results: Text
+    results: Results
     """Folder that receives everything."""
     models: Names
     """Names from `models`."""

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, cast, get_type_hints
 
 from dpc.config.catalogue import BuiltinModel, Format, Recipe, Splits
 from dpc.config.declared import PACKAGE
-from dpc.config.kinds import Bos, Layout, Only, Settings, TaskName
+from dpc.config.kinds import Bos, Columns, Layout, Only, Settings, TaskName
 from dpc.config.methods import Act
 from dpc.config.settings import (
     Causal,
@@ -56,6 +56,7 @@ class ProblemsStage(Settings):
     generate: int | None
     splits: Splits
     template: str
+    columns: Columns = {}
 
 
 class RenderStage(Settings):

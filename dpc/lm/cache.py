@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from transformers.cache_utils import Cache, DynamicLayer
 from dpc.lm.act.calibration import Calibration
 from dpc.lm.batches import copy_rows
 from dpc.lm.models import LanguageModel
+
+if TYPE_CHECKING:
+    from dpc.lm.traces import Tracer
 
 CLEARED_AT_ONCE = 64
 """Columns: what was never written is masked, but 0 times what happens to lie there may be NaN."""
@@ -83,6 +86,7 @@ class Past:
         new_BS = new_B1 + torch.arange(columns - mask_BS.shape[1], device=lm.device)
         self.lm = lm
         self.calibration: Calibration | None = None
+        self.tracer: Tracer | None = None
         self.position_BS = torch.cat([position_BS, new_BS], 1)
         self.mask_BS = torch.cat([mask_BS, torch.ones_like(new_BS)], 1).bool()
         self.place = Place(slice(0, 0), slice(0, 0), 0)
@@ -133,6 +137,8 @@ class Past:
         self.mask_BS, self.position_BS = self.mask_BS[: len(order)], self.position_BS[: len(order)]
         if self.calibration:
             self.calibration.keep(len(order), source, target)
+        if self.tracer:
+            self.tracer.arrange(order, source, target)
 
 
 def causal_masks(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,7 @@ from dpc.lm.memory import rows_that_fit
 from dpc.lm.models import LanguageModel
 from dpc.lm.prefill import Calibrated, begin, first_tokens, tokens_at_once
 from dpc.lm.running import Running
+from dpc.lm.traces import Trace, tracing
 
 SHARED_FROM = 4
 """A shared prefix shorter than this is not worth a forward pass of its own."""
@@ -60,6 +62,8 @@ class Generated:
     """`end`, `stop_text` or `length`."""
     seconds: float
     """Its batch's wall-clock seconds divided by the batch's rows."""
+    trace: Trace | None = None
+    """Where one was asked for."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Limits:
     stop: tuple[str, ...] = ()
 
 
+_Rows = list[tuple[list[int], Trace | None]]
+"""Tokens of each row, and its trace."""
 Beat = Callable[[Sequence[int], Sequence[list[int]], int], None]
 """Gets the indices of a batch's requests, what each has said so far, and how many of them go on."""
 
@@ -108,24 +114,28 @@ def generate(
     act: Calibrated | None = None,
     drafting: Drafting | None = None,
     beat: Beat = lambda indices, said, running: None,
+    traced: int | None = None,
 ) -> Iterator[tuple[list[int], list[Generated]]]:
     """Answer `requests` greedily, calibrated by `act`, yielding batch by batch the indices and their generations.
 
     `drafting` counts what came of drafts. `beat` is called every few seconds at least, and may raise to end the work.
+    From layer `traced` on, what saliency needs is kept of every row; no prompt vector may be hidden then.
     Raises DpcError if prompt, question and the longest rationale do not fit the context, or one question the memory.
     """
     lengths = [columns(lm, request, limits) for request in requests]
     counted, order = drafting or Drafting(speed_of(lm)), order_of_work(requests)
 
-    def timed(indices: Sequence[int]) -> tuple[list[list[int]], float]:
+    def timed(indices: Sequence[int]) -> tuple[_Rows, float]:
         started, asked = time.perf_counter(), [requests[i] for i in indices]
+        told = lambda said, running: beat(indices, said, running)  # noqa: E731
         with grouped(lm):
-            rows = _greedy(lm, layout, asked, limits, act, counted, lambda said, running: beat(indices, said, running))
+            rows = _greedy(lm, layout, asked, limits, act, counted, told, traced)
         return rows, (time.perf_counter() - started) / len(indices)
 
-    size = rows_that_fit(lm, max(lengths, default=1), batch_size)
+    kept = 1 if traced is None else 2  # a row's trace is at most as large as the row, which stays until all have ended
+    size = rows_that_fit(lm, kept * max(lengths, default=1), batch_size)
     for indices, (rows, seconds) in in_batches(order, size, timed):
-        yield list(indices), [finish(lm, row, limits, seconds) for row in rows]
+        yield list(indices), [finish(lm, row, limits, seconds, trace) for row, trace in rows]
 
 
 def columns(lm: LanguageModel, request: Request, limits: Limits) -> int:
@@ -144,22 +154,25 @@ def _greedy(
     act: Calibrated | None,
     drafting: Drafting,
     beat: Callable[[Sequence[list[int]], int], None],
-) -> list[list[int]]:
+    traced: int | None,
+) -> _Rows:
     """Return the raw greedy tokens of one batch; `beat` gets what has been said so far, and how many rows go on."""
     answers = [list[int]() for _ in requests]
     order = sorted(range(len(requests)), key=lambda i: -len(requests[i].question_ids))  # like rows go in one piece
     asked, said = [requests[i] for i in order], [answers[i] for i in order]
     prefix_KD, batch = _laid_out(lm, layout, asked, may_share=act is None)
     past, tokens = begin(lm, batch, prefix_KD, limits.max_new_tokens), tokens_at_once(lm)
-    first = first_tokens(lm, past, batch, act, tokens, lambda: beat(answers, len(answers)))
-    for row, token in zip(said, first, strict=True):
-        row.append(token)
-    rows = Running(lm, past, Ending(lm, limits.stop, limits.max_new_tokens), tokens)
-    rows.begin(said, [_draft(request, act) for request in asked])
-    with calibrated(lm, past.calibration):
-        while rows.said:
-            rows.go_on(drafting, lambda: beat(answers, len(rows.said)))
-    return answers
+    with nullcontext() if traced is None else tracing(lm, past, traced) as traces:
+        first = first_tokens(lm, past, batch, act, tokens, lambda: beat(answers, len(answers)))
+        for row, token in zip(said, first, strict=True):
+            row.append(token)
+        rows = Running(lm, past, Ending(lm, limits.stop, limits.max_new_tokens), tokens)
+        rows.begin(said, [_draft(request, act) for request in asked])
+        with calibrated(lm, past.calibration):
+            while rows.said:
+                rows.go_on(drafting, lambda: beat(answers, len(rows.said)))
+    place = {i: row for row, i in enumerate(order)}
+    return [(answer, traces[place[i]] if traces else None) for i, answer in enumerate(answers)]
 
 
 def _draft(request: Request, act: Calibrated | None) -> Draft:
@@ -182,7 +195,9 @@ def _laid_out(
     return prefix_KD[:shared], left_padded(lm, layout, prompts, [r.question_ids for r in requests], hidden, shared)
 
 
-def finish(lm: LanguageModel, tokens: list[int], limits: Limits, seconds: float) -> Generated:
+def finish(
+    lm: LanguageModel, tokens: list[int], limits: Limits, seconds: float, trace: Trace | None = None
+) -> Generated:
     """Say why a generation ended, and cut it before a stop text."""
     if not tokens:
         raise DpcError("a generation came back empty; expected at least one token: raise datasets.NAME.max_new_tokens")
@@ -192,6 +207,6 @@ def finish(lm: LanguageModel, tokens: list[int], limits: Limits, seconds: float)
         text = text[: min(found)]
         while len(tokens) > 1 and len(lm.decode(tokens[:-1])) >= len(text):
             tokens = tokens[:-1]
-        return Generated(tokens, text, "stop_text", seconds)
+        return Generated(tokens, text, "stop_text", seconds, trace)
     reason = "end" if tokens[-1] in lm.end_ids else "length"
-    return Generated(tokens, text, reason, seconds)
+    return Generated(tokens, text, reason, seconds, trace)

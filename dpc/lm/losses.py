@@ -5,7 +5,7 @@ Axes: B batch, S position, D width, V vocabulary, K target token, C target token
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +49,16 @@ def rationale_scores(
     kept = [batch.predicting_rows(b)[:limit] for b in range(len(batch.rationale_ids))]
     rows = torch.tensor([b for b, positions in enumerate(kept) for _ in positions], device=hidden_BSD.device)
     columns = torch.tensor([s - first for positions in kept for s in positions], device=hidden_BSD.device)
-    targets_K = torch.tensor([t for ids in batch.rationale_ids for t in ids[:limit]], device=hidden_BSD.device)
-    nll_K, entropy_K = TokenNll.apply(hidden_BSD[rows, columns], targets_K, Head.of(lm), torch.is_grad_enabled())
-    lengths = [len(positions) for positions in kept]
+    return packed_scores(lm, hidden_BSD[rows, columns], [ids[:limit] for ids in batch.rationale_ids])
+
+
+def packed_scores(
+    lm: LanguageModel, hidden_KD: Tensor, target_ids: Sequence[Sequence[int]]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return, per row, NLL and entropy of its targets, the decoder's outputs for all of which follow one another."""
+    targets_K = torch.tensor([t for ids in target_ids for t in ids], device=hidden_KD.device)
+    nll_K, entropy_K = TokenNll.apply(hidden_KD, targets_K, Head.of(lm), torch.is_grad_enabled())
+    lengths = [len(ids) for ids in target_ids]
     return list(nll_K.split(lengths)), list(entropy_K.split(lengths))
 
 

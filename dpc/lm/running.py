@@ -110,8 +110,16 @@ class Running:
         if self.is_drafted:
             for draft, said, count in zip(self.drafts, self.said, before, strict=False):
                 draft.note(said, count)
-        waiting = range(len(before), len(self.said))
-        self._keep([b for b in range(len(before)) if not self.ending.after(self.said[b])], waiting)
+        waiting, ended = range(len(before), len(self.said)), []
+        for b in range(len(before)):
+            if self.ending.after(self.said[b]):
+                ended.append(b)
+                self._trace(b)
+        self._keep(sorted(set(range(len(before))).difference(ended)), waiting)
+
+    def _trace(self, b: int) -> None:
+        if self.past.tracer:
+            self.past.tracer.end(b, self.columns, len(self.said[b]))
 
     def _keep(self, first: Sequence[int], others: Sequence[int]) -> list[int]:
         """Drop all rows but `first` and `others`, and let `first` be the first ones; return which row is where.

@@ -16,23 +16,28 @@ from pathlib import Path
 from dpc.config.settings import Config, load_config
 from dpc.config.slices import refuse_unfollowed
 from dpc.errors import DpcError
-from dpc.pipeline import cost
+from dpc.pipeline import cost, outlook
 from dpc.pipeline.check_cluster import check_environment
 from dpc.pipeline.check_data import check_hub, check_rows
 from dpc.pipeline.check_models import MODELS, check_models, strangers
+from dpc.pipeline.lengths import Cut
 from dpc.storage.hub import is_commit
 
 SPARE_GB = 2.0
 
 
-def check(config: Config, fetch: set[str] | None = None) -> None:
-    """Raise DpcError for the first thing that cannot work; `fetch` names what will be fetched, None: what is absent."""
+def check(config: Config, fetch: set[str] | None = None) -> dict[str, Cut]:
+    """Return the splits of the datasets that are here; `fetch` names what will be fetched, None: what is absent.
+
+    Raises DpcError for the first thing that cannot work.
+    """
     check_environment(os.environ)
     read = check_rows(config, fetch)
     fetched = check_models(config, fetch, read)
     for name in config.study.datasets:
         check_hub(name, config.datasets[name], fetch)
     check_disk(config, sum(cost.weights_gb(model) for model in fetched))
+    return read
 
 
 def unpinned(config: Config) -> list[str]:
@@ -89,11 +94,12 @@ def main() -> int:
     """Check the configuration in the environment variable DPC_CONFIG; return the exit status."""
     try:
         config = load_config(json.loads(os.environ["DPC_CONFIG"]))
-        check(config)
+        read = check(config)
+        told = [*outlook.of_settings(config), *outlook.of_rows(config, read)]
     except DpcError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for line in (*unpinned(config), *strangers(config)):
+    for line in (*told, *unpinned(config), *strangers(config)):
         print(line)
     print(f"check: {', '.join(config.study.models)} on {', '.join(config.study.datasets)}: nothing in the way")
     return 0

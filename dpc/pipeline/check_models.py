@@ -42,6 +42,12 @@ def check_models(config: Config, fetch: set[str] | None, own: dict[str, Cut]) ->
     return absent
 
 
+def folder_of(config: Config, name: str) -> Path | None:
+    """Return the folder of a model that is here; None where it is still to be fetched or trained."""
+    folder = _folder(name, config.models[name])
+    return folder if not config.models[name].builtin and (folder / "config.json").is_file() else None
+
+
 def _folder(name: str, model: Model) -> Path:
     return Path(model.path) if model.path else MODELS / name
 

@@ -26,7 +26,7 @@ from typing import Any, NoReturn, get_type_hints
 from pydantic import BaseModel, ValidationError
 
 from dpc.config.execution import Execution
-from dpc.config.messages import did_you_mean, one_line
+from dpc.config.messages import QUIET, did_you_mean, one_line
 from dpc.config.slices import STAGES
 from dpc.errors import DpcError
 from dpc.storage import attempts
@@ -85,8 +85,10 @@ def _parser(stage: str, module: ModuleType) -> argparse.ArgumentParser:
 
 def _start_log(file: Path | None, is_shown: bool = False) -> None:
     """Begin to log: everything to `file`, warnings to the terminal; everything there where it `is_shown`."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    handlers[0].setLevel(logging.INFO if is_shown else logging.WARNING)
+    handlers: list[logging.Handler] = []
+    if file is None or not os.environ.get(QUIET):
+        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers[0].setLevel(logging.INFO if is_shown else logging.WARNING)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(file))

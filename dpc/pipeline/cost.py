@@ -20,8 +20,7 @@ from dpc.config.messages import first_line
 from dpc.config.settings import Config
 from dpc.config.stages import RULES
 from dpc.errors import DpcError
-from dpc.plans.declaration import PLANS
-from dpc.plans.declaration import of as plans_of
+from dpc.plans.declaration import PLANS, on_calibration
 from dpc.storage.weight_files import ACTIVATIONS, BYTES, CACHE_GB, cards, counted
 from dpc.tasks import TASKS
 
@@ -162,7 +161,11 @@ def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
         tried, corrupt = config.sensitivity, config.corrupt
         pairs = len({*tried.gammas, corrupt.gamma}) * len({*tried.mask_values, corrupt.mask_value})
         return dataset.splits.calibration * (pairs - 1)
-    names = {"calibration": plans_of("calibration"), "test": config.study.plans, "oracles": config.study.oracles}
+    names = {
+        "calibration": on_calibration(config.study.plans),
+        "test": config.study.plans,
+        "oracles": config.study.oracles,
+    }
     asked = _answers(config, dataset, vectors, part)
     return sum(asked[PLANS[name].answers] for name in names.get(part, ()))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from dataclasses import dataclass
 
 from dpc.config.settings import Config, load_config
-from dpc.pipeline import cost
+from dpc.pipeline import cost, cpu_cost, outlook
 
 
 @dataclass
@@ -19,7 +20,12 @@ class Line:
     rows: int = 0
     tokens: int = 0
     hours: float = 0.0
+    """Of cards, or of the CPU, all jobs together."""
+    job_hours: float = 0.0
+    """Of jobs, however many cards each has."""
     longest: float = 0.0
+    memory_gb: float = 0.0
+    """Of the host, that the largest job asks for."""
     disk_gb: float = 0.0
 
     def add(self, config: Config, rule: str, place: cost.Place, times: int) -> None:
@@ -30,7 +36,9 @@ class Line:
         self.rows += times * work.rows
         self.tokens += times * work.tokens
         self.hours += times * hours * max(1, cost.gpus(config, config.models[place.model]))
+        self.job_hours += times * hours
         self.longest = max(self.longest, hours / shards)
+        self.memory_gb = max(self.memory_gb, cost.memory_mb(config, config.models[place.model]) / 1e3)
         self.disk_gb += times * cost.output_gb(config, rule, place)
 
 
@@ -42,26 +50,62 @@ def lines(config: Config) -> dict[str, Line]:
     return found
 
 
+def seconds_per_job(config: Config) -> dict[str, float]:
+    """Return how long one job of every torch rule is estimated to work."""
+    return {rule: 3600 * line.job_hours / line.jobs for rule, line in lines(config).items()}
+
+
 def table(config: Config) -> str:
     """Return the estimate as text."""
-    unit = "GPU hours" if config.execution.device == "cuda" else "CPU hours"
-    head = f"{'stage':<20}{'jobs':>6}{'questions':>12}{'tokens':>16}{unit:>12}{'longest job':>13}{'disk GB':>9}"
+    unit = "GPU" if config.execution.device == "cuda" else "CPU"
+    head = f"{'stage':<20}{'jobs':>6}{'questions':>12}{'tokens':>16}"
+    head += f"{f'{unit} time':>12}{'longest job':>13}{'memory':>10}{'disk GB':>9}"
     found = lines(config)
     rows = [
-        f"{rule:<20}{line.jobs:>6,}{line.rows:>12,}{line.tokens:>16,}{line.hours:>12,.1f}"
-        f"{line.longest:>11,.2f} h{line.disk_gb:>9,.2f}"
+        f"{rule:<20}{line.jobs:>6,}{line.rows:>12,}{line.tokens:>16,}{duration(line.hours):>12}"
+        f"{duration(line.longest):>13}{line.memory_gb:>7,.1f} GB{line.disk_gb:>9,.2f}"
         for rule, line in found.items()
     ]
     hub = {name: config.models[name] for name in config.study.models if config.models[name].hub}
     weights = sum(cost.weights_gb(model) for model in hub.values())
     total = sum(line.hours for line in found.values())
-    closing = f"{total:,.0f} {unit} in all" if total >= 1 else f"less than one of the {unit} in all"
+    closing = f"{duration(total)} of {unit} time in all, loading models and queues aside"
     if hub:
         closing += f", {weights:,.0f} GB of weights to fetch ({', '.join(hub)})"
-    rates = "rates" if config.execution.device == "cuda" else "cpu_rates"
-    return "\n".join(
-        [head, *rows, closing, f"Rates: config.yaml, cluster.{rates}; lengths assumed: dpc/pipeline/cost.py."]
-    )
+    key = "rates" if config.execution.device == "cuda" else "cpu_rates"
+    rates = f"Rates: config.yaml, cluster.{key}; lengths assumed: dpc/pipeline/cost.py."
+    return "\n".join([head, *rows, closing, _others(config), rates, *outlook.of_settings(config)])
+
+
+def _others(config: Config) -> str:
+    """Return the memory that jobs without torch ask for, those that ask for most first."""
+    asked = sorted(cpu_memory_gb(config).items(), key=lambda item: -item[1])
+    return f"Jobs without torch ask for memory: {', '.join(f'{rule} {size:.1f} GB' for rule, size in asked)}"
+
+
+def cpu_memory_gb(config: Config) -> dict[str, float]:
+    """Return the memory that the largest job of each rule without torch asks for."""
+    cells = [cost.Place(*cell[:3]) for cell in cost.cells(config)]
+    seeds = len(config.study.prompt_seeds)
+    about = {
+        "draw_figures": [[cell] * seeds for cell in cells],
+        "draw_overview": [[other for other in cells if other.dataset == cell.dataset] * seeds for cell in cells],
+        "write_tables": [cells * seeds],
+    }
+    return {
+        rule: max(cpu_cost.memory_mb(config, rule, places) for places in about.get(rule, [[cell] for cell in cells]))
+        / 1e3
+        for rule in cpu_cost.NEEDS
+    }
+
+
+def duration(hours: float) -> str:
+    """Return a time as people say it: 40 s, 12 min, 3.4 h, 1,250 h."""
+    if hours < 1 / 60:
+        return f"{math.ceil(3600 * hours)} s"
+    if hours < 1:
+        return f"{60 * hours:.0f} min"
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
 if __name__ == "__main__":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from dpc.config.execution import Execution
+from dpc.config.kinds import Layers
+from dpc.config.layers import layer_range
 from dpc.config.slices import GenerateStage
 from dpc.pipeline.progress import Progress, log, progress
 from dpc.storage.interrupt import Abandoned
@@ -34,6 +37,20 @@ class Job:
     request: Request
 
 
+@dataclass(frozen=True)
+class Traced:
+    """Who wants the traces of decoding."""
+
+    layers: Layers
+    """Those that are measured; their first is where traces begin."""
+    take: Callable[[LanguageModel, Sequence[Job], Sequence[Generated]], None]
+    """Called behind each batch, when its rows are with who keeps them: a stop meanwhile loses none of them."""
+
+    def first(self, lm: LanguageModel) -> int:
+        """Return the layer where traces begin."""
+        return layer_range(self.layers, lm.model.config.num_hidden_layers).start
+
+
 def generate_rows(
     lm: LanguageModel,
     settings: GenerateStage,
@@ -42,11 +59,13 @@ def generate_rows(
     what: str,
     kept: Store | None = None,
     answer: Answer | None = None,
+    traced: Traced | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Yield the rows of table `generations` for `jobs`, batch by batch; `Store` numbers the batches.
 
     `kept` gets what an unfinished batch has said so far, and gives it back. Raises Abandoned where a signal that `kept`
-    listens to asks to stop. `answer` does the work; it is `dpc.lm.decoding.generate` where none is given.
+    listens to asks to stop. `answer` does the work; it is `dpc.lm.decoding.generate` where none is given, and where
+    traces are wanted.
     """
     from dpc.lm.decoding import Limits, generate
     from dpc.lm.drafts import Drafting, speed_of
@@ -58,12 +77,13 @@ def generate_rows(
     requests = [_begun(job, begun) for job in jobs]
     with progress(len(jobs), what, "question") as bar:
         watch = _Watch(jobs, kept, bar, execution.save_every_seconds)
-        for indices, found in (answer or generate)(
-            lm, layout, requests, limits, size, drafting=drafting, beat=watch.beat
-        ):
+        work = partial(generate, traced=traced.first(lm)) if traced else answer or generate
+        for indices, found in work(lm, layout, requests, limits, size, drafting=drafting, beat=watch.beat):
             rows = [_row(settings, jobs[i], made) for i, made in zip(indices, found, strict=True)]
             watch.finish(found)
             yield pd.DataFrame(rows)
+            if traced:
+                traced.take(lm, [jobs[i] for i in indices], found)
     log.info("%s: %s", what, drafting.summary())
 
 

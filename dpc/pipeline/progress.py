@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
+
+from dpc.config.messages import QUIET
 
 _LOG_EVERY_SECONDS = 10.0
 log = logging.getLogger("dpc")
@@ -38,7 +41,14 @@ class Progress:
 @contextmanager
 def progress(total: int, what: str, unit: str) -> Iterator[Progress]:
     """Yield a Progress over `total` units."""
-    with tqdm(total=total, desc=what, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        file=sys.stderr,
+        disable=True if os.environ.get(QUIET) else None,
+        dynamic_ncols=True,
+    ) as bar:
         if bar.disable:  # no terminal: the meter still counts, for the log
             bar = _SilentBar(total, what, unit)
         yield Progress(bar)

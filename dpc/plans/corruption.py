@@ -50,7 +50,13 @@ def static_mask(inputs: Inputs) -> pd.DataFrame:
     return same_for_all(inputs, vector >= 0, edit_of(inputs.corrupt, [max(vector, 0)]))
 
 
-@plan(label="Candidates for one static mask", kind="corruption", answers="candidates", splits=("calibration",))
+@plan(
+    label="Candidates for one static mask",
+    kind="corruption",
+    answers="candidates",
+    splits=("calibration",),
+    serves="static_mask",
+)
 def static_candidates(inputs: Inputs) -> pd.DataFrame:
     """Try the vectors located most often, each as one mask for a fixed sample of the questions.
 

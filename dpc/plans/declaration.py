@@ -33,6 +33,8 @@ class plan:
     """The fields of `Inputs` it looks at, beside readings and settings."""
     splits: tuple[Literal["calibration", "test"], ...] = ("test",)
     """Where it is planned; on calibration, thresholds are fitted with it."""
+    serves: str | None = None
+    """The test plan that is fitted with it: where that one does not run, this one is not planned."""
 
     def __call__(self, function: Function) -> Function:
         """Return the function unchanged."""
@@ -68,6 +70,12 @@ TRIGGERED = frozenset(name for name, each in PLANS.items() if each.is_triggered)
 def of(part: str) -> dict[str, plan]:
     """Return the plans of a part: calibration, test or oracles."""
     return {name: each for name, each in PLANS.items() if part in each.parts}
+
+
+def on_calibration(plans: Iterable[str]) -> list[str]:
+    """Return the plans of the calibration part of a study that runs `plans`: no work that nobody reads."""
+    asked = set(plans)
+    return [name for name, each in of("calibration").items() if each.serves is None or each.serves in asked]
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -61,7 +61,8 @@ def interruptible() -> Iterator[Asked]:
     """Yield what tells whether a signal of SIGNALS came, and which was the first.
 
     Within the block these signals end nothing by themselves: ask after every unit of work, save, and raise `stopped`.
-    Afterwards they do what they did before. For the main thread only.
+    Afterwards they do what they did before, and a block around this one is told of what came here. For the main thread
+    only.
     """
     asked = Asked()
     before = {number: signal.signal(number, asked.handle) for number in SIGNALS}
@@ -71,6 +72,9 @@ def interruptible() -> Iterator[Asked]:
         asked.timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+            around = getattr(handler, "__self__", None)
+            if isinstance(around, Asked) and asked.name == signal.Signals(number).name:
+                around.handle(number, None)
 
 
 def stopped(name: str, kept: int, wanted: int, unit: str) -> DpcError:

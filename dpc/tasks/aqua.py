@@ -26,7 +26,16 @@ from dpc.tasks.extraction.marks import Lead, Reading
 from dpc.tasks.extraction.wrappers import plain
 from dpc.tasks.fields import brief, text_of, texts_of
 
-FACTS = Facts(test_rows=254, adds_mark=True)
+FACTS = Facts(
+    test_rows=254,
+    adds_mark=True,
+    row={
+        "question": "What is 2 + 3?",
+        "options": ["A)3", "B)4", "C)5", "D)6", "E)7"],
+        "rationale": "2 + 3 = 5",
+        "correct": "C",
+    },
+)
 VERSION = "3"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.2

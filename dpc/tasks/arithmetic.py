@@ -20,7 +20,10 @@ from dpc.storage.hashing import hash_order
 from dpc.tasks.base import Facts, Problem, normalise
 from dpc.tasks.fields import brief, number, text_of
 
-FACTS = Facts(generates=True)
+FACTS = Facts(
+    generates=True,
+    row={"question": "Tom has 10 shells . Mon buys 7 .", "rationale": "Mon buys 7 = 17 ; #### 17", "answer": "17"},
+)
 VERSION = "1"
 STEP_END = re.compile(";")
 CHANCE = 0.0

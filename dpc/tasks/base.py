@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -36,6 +36,8 @@ class Facts:
     """Whether the task puts the answer behind a mark that the rows do not have."""
     asked_in: str = "question"
     """The field of a row that holds the question."""
+    row: dict[str, Any] = field(default_factory=dict)
+    """A row as its files hold them, made up; its fields are those that `datasets.NAME.columns` may rename."""
 
 
 class Task(Protocol):

@@ -9,28 +9,32 @@ from dpc.config.catalogue import Splits
 from dpc.errors import DpcError
 from dpc.tasks import get_task
 from dpc.tasks.base import Problem, Task
-from dpc.tasks.rows import parse_rows
+from dpc.tasks.rows import Columns, example, parse_rows
 from dpc.tasks.splits import Question, cut_splits
 
 Cut = dict[str, list[Question]]
 
 
-def read_splits(task: str, train: list[Path], test: list[Path], sizes: Splits, dataset: str) -> tuple[Cut, list[str]]:
+def read_splits(
+    task: str, train: list[Path], test: list[Path], sizes: Splits, dataset: str, columns: Columns | None = None
+) -> tuple[Cut, list[str]]:
     """Return the splits of the rows in `train` and `test`, and notes on them, as `cut_splits` does.
+
+    `columns` says how rows call the task's fields, where they call them otherwise.
 
     Raises DpcError, one line that names the file, for a row that cannot be read, splits that cannot be cut, and a
     gold answer that its own task would not grade right.
     """
     module = get_task(task)
     names = short_names([*train, *test])
-    read = [[(file, *row) for file in files for row in parse_rows(module, file)] for files in (train, test)]
+    read = [[(file, *row) for file in files for row in parse_rows(module, file, columns)] for files in (train, test)]
     places = {id(problem): file.with_name(source) for pool in read for file, source, problem in pool}
     own, held_out = (
         [(names[file] + source.removeprefix(file.name), problem) for file, source, problem in pool] for pool in read
     )
     splits, notes = cut_splits(own, held_out, sizes, dataset)
     for question in (question for questions in splits.values() for question in questions):
-        _check_gold(module, question.problem, places[id(question.problem)])
+        _check_gold(module, question.problem, places[id(question.problem)], columns or {})
     return splits, notes
 
 
@@ -48,17 +52,17 @@ def short_names(files: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _check_gold(task: Task, problem: Problem, place: Path) -> None:
+def _check_gold(task: Task, problem: Problem, place: Path, columns: Columns) -> None:
     """Raise DpcError unless the gold rationale holds one answer mark, and what stands behind it is graded right."""
     try:
         right = _reads_right(task, problem)
     except DpcError as error:
-        raise DpcError(f"{place}: {error}") from None
+        raise DpcError(f"{place}: {error}{example(task, columns)}") from None
     if not right:
         added = " (there the workflow adds it)" if task.FACTS.adds_mark else ""
         raise DpcError(
-            f"{place}: gold answer {problem.answer!r} is not read from its own rationale; "
-            f"expected {task.ANSWER_MARK!r} once, before the answer{added}: correct or remove the row"
+            f"{place}: gold answer {problem.answer!r} is not read from its own rationale; expected {task.ANSWER_MARK!r}"
+            f" once, before the answer{added}: correct or remove the row{example(task, columns)}"
         )
 
 

@@ -58,10 +58,15 @@ def shortened(text: str) -> str:
 
 def _value(row: Row, name: str) -> Any:
     if name not in row:
-        names = [key if key.isprintable() else ascii(key) for key in row]
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        raise DpcError(f"no field {name!r}; found {', '.join(names[:_MOST_NAMES]) or 'nothing'}{more}")
+        raise DpcError(f"no field {name!r}; found {names_of(row)}")
     return row[name]
+
+
+def names_of(row: Row) -> str:
+    """Return the names of a row's fields as they can be printed, the first of many."""
+    names = [key if key.isprintable() else ascii(key) for key in row]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(names[:_MOST_NAMES]) or 'nothing'}{more}"
 
 
 def _text(value: object, place: str, example: str) -> str:

@@ -24,7 +24,10 @@ from dpc.tasks.extraction.marks import Lead, Reading
 from dpc.tasks.extraction.wrappers import plain
 from dpc.tasks.fields import brief, number, shortened, text_of
 
-FACTS = Facts(test_rows=1319)
+FACTS = Facts(
+    test_rows=1319,
+    row={"question": "Ann has 3 pens and buys 4. How many has she?", "answer": "She has 3 + 4 = 7 pens.\n#### 7"},
+)
 VERSION = "2"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.0
@@ -49,12 +52,15 @@ def question(row: dict[str, Any]) -> str:
 def parse(row: dict[str, Any]) -> Problem:
     """Read `question` and `answer`.
 
+    An answer that is one number and nothing else, as text or as a number, is a rationale without a step.
+
     Raises DpcError if one is missing or no text, or if anything but one number stands behind the last `####`.
     """
-    if digits := shortened(number(row.get("answer")) or ""):
-        raise DpcError(f"field 'answer' is the number {digits}; expected a rationale that ends in '#### {digits}'")
     asked = question(row)
-    worked = _CALCULATOR.sub("", text_of(row, "answer", "She has 3 + 4 = 7 pens.\n#### 7")).strip()
+    given = number(row.get("answer")) or text_of(row, "answer", "She has 3 + 4 = 7 pens.\n#### 7")
+    worked = _CALCULATOR.sub("", given).strip()
+    if (bare := extract(f"{ANSWER_MARK} {worked}")[0]) and _is_number(worked, bare):
+        worked = f"{ANSWER_MARK} {worked}"
     reasoning, mark, behind = worked.rpartition(ANSWER_MARK)
     return Problem(asked, worked, _gold(worked, mark, behind), count_steps(reasoning, STEP_END))
 
@@ -63,8 +69,7 @@ def _gold(worked: str, mark: str, behind: str) -> str:
     """Return the number that stands behind the last mark of a gold answer; raises DpcError where that is none."""
     answer = extract(ANSWER_MARK + behind)[0]
     if answer is None or not mark:
-        like = behind if answer is not None and _is_number(behind, answer) else "72"
-        raise DpcError(f"field 'answer' ends in {worked[-40:]!r}; expected a last line like '#### {like}'")
+        raise DpcError(f"field 'answer' ends in {worked[-40:]!r}; expected a last line like '#### 72'")
     if not _is_number(behind, answer):
         raise DpcError(
             f"field 'answer' has {brief(behind.strip())} behind '####'; expected one number and nothing else: "

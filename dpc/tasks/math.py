@@ -27,7 +27,12 @@ from dpc.tasks.symbolic.answers import Quantity, Words
 from dpc.tasks.symbolic.grammar import readings
 from dpc.tasks.symbolic.latex import closing_brace, scan
 
-FACTS = Facts(test_rows=5000, marks_once=False, asked_in="problem")
+FACTS = Facts(
+    test_rows=5000,
+    marks_once=False,
+    asked_in="problem",
+    row={"problem": "What is $\\frac12 + \\frac14$?", "solution": "The sum is $\\boxed{\\frac34}$."},
+)
 VERSION = "3"
 STEP_END = re.compile(r"\n|[.!?]\$*\s")
 """A line break or the end of a sentence: a third of the solutions are one paragraph."""

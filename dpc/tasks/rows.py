@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from dpc.errors import DpcError
 from dpc.tasks.base import Problem, Task
-from dpc.tasks.fields import Row
+from dpc.tasks.fields import Row, names_of
+
+Columns = dict[str, str]
+"""A task's field, and what rows call it: `datasets.NAME.columns`."""
+
+
+class RowError(DpcError):
+    """A row that cannot be read, where a row as it should be helps."""
+
 
 Reader = Callable[[Path], Iterator[tuple[int, Row]]]
 
@@ -30,7 +39,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     for number, row in reader(path):
         yield f"{path.name}:{number}", row
     if not number:
-        raise DpcError(f"{path}: found no rows; expected one question per row: fetch or copy the file again")
+        raise RowError(f"{path}: found no rows; expected one question per row: fetch or copy the file again")
 
 
 def reader_of(path: Path) -> Reader:
@@ -45,18 +54,43 @@ def reader_of(path: Path) -> Reader:
     raise DpcError(f"{path}: found suffix {path.suffix!r}; expected .jsonl or .parquet: convert or rename the file")
 
 
-def parse_rows(task: Task, path: Path) -> list[tuple[str, Problem]]:
-    """Return every row of `path` as a problem of `task`, with its source.
+def parse_rows(task: Task, path: Path, columns: Columns | None = None) -> list[tuple[str, Problem]]:
+    """Return every row of `path`, whose fields are called as in `columns`, as a problem of `task`, with its source.
 
-    Raises DpcError that starts with file and row if a row cannot be read as one, and as `read_rows` does.
+    Raises DpcError that starts with file and row and ends with a row as it should be, and as `read_rows` does.
     """
-    problems = []
-    for source, row in read_rows(path):
-        try:
-            problems.append((source, task.parse(row)))
-        except DpcError as error:
-            raise DpcError(f"{path.with_name(source)}: {error}") from None
+    columns, problems = columns or {}, []
+    try:
+        for source, row in read_rows(path):
+            try:
+                problems.append((source, task.parse(renamed(row, columns))))
+            except DpcError as error:
+                raise RowError(f"{path.with_name(source)}: {in_own_words(str(error), columns)}") from None
+    except RowError as error:
+        raise DpcError(f"{error}{example(task, columns)}") from None
     return problems
+
+
+def renamed(row: Row, columns: Columns) -> Row:
+    """Return a row with its fields named as the task names them. Raises DpcError where one of `columns` is absent."""
+    for name, own in columns.items():
+        if own not in row:
+            raise DpcError(f"no field {own!r}, which `columns` names for {name!r}; found {names_of(row)}")
+    kept = {name: value for name, value in row.items() if name not in columns.values()}
+    return kept | {name: row[own] for name, own in columns.items()}
+
+
+def in_own_words(message: str, columns: Columns) -> str:
+    """Return what a task says of a row with its fields called as the row calls them."""
+    said = {f"field {name!r}": f"field {own!r}" for name, own in columns.items()}
+    return re.sub("|".join(map(re.escape, said)), lambda found: said[found[0]], message) if said else message
+
+
+def example(task: Task, columns: Columns, fields: Collection[str] | None = None) -> str:
+    """Return the end of a message about a row: one as it should be, in these columns; of `fields`, where not of all."""
+    kept = task.FACTS.row.keys() if fields is None else fields
+    row = {columns.get(name, name): value for name, value in task.FACTS.row.items() if name in kept}
+    return f"; such a row: {json.dumps(row, ensure_ascii=False)}" if row else ""
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -82,17 +116,17 @@ def _decoded(line: bytes, place: str) -> str:
     try:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DpcError(f"{place}: cannot be read as UTF-8 text ({error}); save or fetch the file as UTF-8") from None
+        raise RowError(f"{place}: cannot be read as UTF-8 text ({error}); save or fetch the file as UTF-8") from None
 
 
 def _object(line: str, place: str) -> Row:
     try:
         row = json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:  # a ValueError also for digits by the thousand
-        raise DpcError(f"{place}: not JSON ({error}); expected one JSON object per line: correct the line") from None
+        raise RowError(f"{place}: not JSON ({error}); expected one JSON object per line: correct the line") from None
     if not isinstance(row, dict):
         kind = type(row).__name__
-        raise DpcError(f"{place}: found a JSON {kind}; expected one JSON object per line: correct the line")
+        raise RowError(f"{place}: found a JSON {kind}; expected one JSON object per line: correct the line")
     return row
 
 

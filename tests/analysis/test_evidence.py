@@ -108,7 +108,7 @@ def cell(draw: np.random.Generator, gain: float = 0.0, separation: float = 0.0, 
             pd.DataFrame({"problem_id": ids, "plan": name, "candidate": -1, "fired": True, "correct": right})
             for name, right in plans.items()
         ]))  # fmt: skip
-    found["mechanism"] = [tables.empty("mechanism")] * len(SEEDS)
+    found |= {name: [tables.empty(name)] * len(SEEDS) for name in ("mechanism", "causal", "thresholds")}
     return {
         name: pd.concat([t.assign(seed=s) for s, t in zip(SEEDS, parts, strict=True)]) for name, parts in found.items()
     }
@@ -263,7 +263,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
     chosen = settings(TablesStage, recipes=["good", "bad"])
     files: dict[str, list[Path]] = {
-        name: [] for name in ("evidence", "outcomes", "mechanism", "sensitivity", "variants")
+        name: [] for name in ("evidence", "outcomes", "mechanism", "causal", "thresholds", "sensitivity", "variants")
     }
     for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
         made = cell(np.random.default_rng(2), **effects)

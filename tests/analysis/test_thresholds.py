@@ -202,7 +202,8 @@ def test_static_vector_is_the_one_with_the_largest_net() -> None:
 
 
 def test_no_static_vector_where_none_helps() -> None:
-    for cases in (tried(), tried((0, True, False)), tried((0, True, True), (1, False, False))):
+    assert static_vector(tried()) == (-1, "")  # none was tried: plan static_mask does not run
+    for cases in (tried((0, True, False)), tried((0, True, True), (1, False, False))):
         assert static_vector(cases) == (-1, "no static mask helps on calibration")
 
 

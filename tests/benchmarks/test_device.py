@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import device, trigger
+from benchmarks import card, device, models, trigger
 from benchmarks.device_page import page
 from dpc.config.execution import Execution
 from dpc.config.settings import Trigger
@@ -21,7 +21,10 @@ from dpc.prompts import soft_prompt
 from dpc.storage import tables
 from tests.support import tiny
 
-SHAPE = {"layers": 2, "heads": 4, "key_heads": 2, "width": 32, "feed_forward": 48, "vocabulary": 50}
+SHAPE = {
+    **{"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+    **{"hidden_size": 32, "intermediate_size": 48, "vocab_size": 50, "tie_word_embeddings": False},
+}
 COMMON = {"device": "cpu", "dtype": "float32", "threads": 1, "repeats": 2, "vectors": 5}
 CASE = device.Case("time", "tiny", "lean", 24, **COMMON)
 RULE = Trigger(grid=[0.2, 0.5])
@@ -29,7 +32,8 @@ RULE = Trigger(grid=[0.2, 0.5])
 
 @pytest.fixture(autouse=True)
 def _tiny_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(device.SHAPES, "tiny", SHAPE)
+    known = models.shape
+    monkeypatch.setattr(models, "shape", lambda name: dict(SHAPE) if name == "tiny" else known(name))
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 8, 40])
@@ -56,7 +60,7 @@ def test_each_method_is_timed_on_a_fresh_model(method: str) -> None:
 
 
 def test_models_are_made_in_the_dtype_asked_for() -> None:
-    model = device.llama(**SHAPE, dtype=torch.bfloat16)
+    model = models.made("tiny", dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert model.config.num_key_value_heads == 2
     assert torch.get_default_dtype() == torch.float32
@@ -75,7 +79,7 @@ def test_memory_that_runs_out_is_a_finding_and_other_errors_are_not(monkeypatch:
     monkeypatch.setitem(device.METHODS, "lean", fails(torch.OutOfMemoryError("CUDA out of memory")))
     assert device.one(CASE)["seconds"] == []
     assert device.one(CASE)["peak_mb"] is None
-    lm = device.with_words(device.llama(**SHAPE))
+    lm = device.with_words(models.made("tiny"))
     longer = device.replace(CASE, length=CASE.length + 1)
     assert device.largest(lambda rows: device.seconds_of(lm, longer, rows) is not None, 16) == 3
     monkeypatch.setitem(device.METHODS, "lean", fails(RuntimeError("size mismatch")))
@@ -84,11 +88,9 @@ def test_memory_that_runs_out_is_a_finding_and_other_errors_are_not(monkeypatch:
 
 
 def test_a_fresh_process_finds_what_fits_into_its_room() -> None:
-    case = device.Case(
-        "batch", "small", "eager", 256, **COMMON, most=2, room_mb=45
-    )  # 1 row needs up to 40, 2 more than 50
+    case = device.Case("batch", "small", "eager", 256, **COMMON, most=2, room_mb=22)  # one row needs some 17
     assert device.in_own_process(case)["rows"] == 1
-    with pytest.raises(DpcError, match="batch of eager, none, S = 256: KeyError: 'none'"):
+    with pytest.raises(DpcError, match="batch of eager, none, S = 256: FileNotFoundError"):
         device.in_own_process(device.replace(case, shape="none"))
 
 
@@ -235,3 +237,36 @@ def test_a_studys_test_questions_are_measured_in_both_dtypes(tmp_path: Path, mon
 def test_a_folder_without_thresholds_is_named(tmp_path: Path) -> None:
     with pytest.raises(DpcError, match="found no thresholds; expected a finished study"):
         next(trigger.check(tmp_path, 5, Execution(device="cpu")))
+
+
+def test_a_card_is_asked_the_cheapest_first_and_nothing_when_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = ["--rows", str(tmp_path / "rows.jsonl"), "--page", str(tmp_path / "page.md")]
+    args = card.arguments().parse_args(["--shape", "tiny", "--device", "cpu", *places, "--seconds", "10"])
+    now, asked = [0.0], list[str]()
+
+    def takes(name: str) -> Any:
+        def ask(given: Any) -> dict[str, Any]:
+            asked.append(name)
+            now[0] += 3
+            return {}
+
+        return ask
+
+    monkeypatch.setattr(card, "ASKED", {name: takes(name) for name in card.ASKED})
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    found = list(card.answers(args))
+    assert asked == ["start", "same", "decode"]
+    assert [line["asked"] for line in found if "left_out" in line] == ["evaluation", "saliency"]
+
+
+@pytest.mark.proof
+def test_drafts_and_an_evaluation_are_timed_on_a_model_made_where_it_runs() -> None:
+    args = card.arguments().parse_args(["--shape", "small", "--device", "cpu"])
+    found = card.decode(args)
+    assert set(found) == {"plain", "right drafts", "wrong drafts"}
+    assert min(each["tokens_per_second"] for each in found.values()) > 0
+    parts = card.whole(args)["parts"]
+    assert set(parts) == {"base", "trigger", "location", "regenerations"}
+    assert card.start(args) == {"card_in_use": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from argparse import Namespace
@@ -50,8 +51,8 @@ def test_both_layouts_stand_side_by_side_with_the_same_recipes() -> None:
 
 PAGES = [
     "README.md", "config/README.md",
-    *(f"docs/{name}.md" for name in ("quickstart", "cluster", "choices", "findings")),
-    *(f"workflow/{name}.yaml" for name in ("demo", "one_cell", "both_layouts")),
+    *(f"docs/{name}.md" for name in ("quickstart", "cluster", "choices", "findings", "rows")),
+    *(f"workflow/{name}.yaml" for name in ("demo", "one_cell", "both_layouts", "own")),
 ]  # fmt: skip
 
 
@@ -62,7 +63,13 @@ def commands() -> dict[str, Namespace]:
     lines = re.findall(
         r"(?:^|^# +|`|: )snakemake ((?:\w+ )*--?\w[^`#\n]*)", text.replace("\nmine.", " mine."), re.MULTILINE
     )
-    return {line.strip(): parse_args(shlex.split(line))[1] for line in lines}
+    found = {}
+    for line in map(str.strip, lines):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(ROOT)  # where its profile is
+            patch.setattr("sys.argv", ["snakemake", *shlex.split(line.replace("mine.yaml", "workflow/own.yaml"))])
+            found[line] = parse_args(shlex.split(line))[1]
+    return found
 
 
 def test_every_printed_command_says_how_many_cores_and_takes_no_target_for_a_configuration() -> None:
@@ -75,18 +82,28 @@ def test_every_printed_command_says_how_many_cores_and_takes_no_target_for_a_con
 
 
 def test_a_printed_command_that_runs_on_this_machines_card_runs_one_job_there_at_a_time() -> None:
-    on_card = [
-        read
-        for line, read in commands().items()
-        if "--cores all" in line and {file.name for file in read.configfile or []} & {"mine.yaml", "one_cell.yaml"}
-    ]
-    assert len(on_card) == 2
-    assert [dict(read.resources)["gpu"].value for read in on_card] == [1, 1]
+    """The profile says so, and so it says how many cores, unless the command does."""
+    alone = [read for line, read in commands().items() if not re.search("--(cores|profile|jobs)|-n ", line)]
+    assert len(alone) > 5
+    assert {dict(read.resources)["gpu"].value for read in alone} == {1}
+    assert {read.cores for read in alone} == {os.cpu_count()}
 
 
 @pytest.mark.parametrize("target", ["check", "estimate"])
-def test_the_targets_for_the_login_node_are_printed_with_one_core(target: str) -> None:
-    assert [read for read in commands().values() if target in read.targets and read.cores == 1]
+def test_the_targets_for_the_login_node_are_printed_before_their_settings_file(target: str) -> None:
+    assert [line for line, read in commands().items() if target in read.targets and read.configfile]
+
+
+def test_the_settings_to_copy_are_settings() -> None:
+    change = yaml.safe_load((ROOT / "workflow/own.yaml").read_text())
+    config = load_config(overlay(tree.config(), change))
+    assert (config.study.models, config.study.datasets, len(config.study.prompt_seeds)) == (
+        ["mymodel"],
+        ["myquestions"],
+        3,
+    )
+    brought = yaml.safe_load(re.sub(r"(?m)^  # (?= *\w+:)", "  ", (ROOT / "workflow/own.yaml").read_text()))
+    assert load_config(overlay(tree.config(), brought)).recipes["brought"].layout == "prompt_first"
 
 
 def test_only_rules_that_can_save_are_warned_of_their_time_limit() -> None:

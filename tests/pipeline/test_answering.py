@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -164,6 +165,31 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     assert f"error: stopped by {number.name}" in capsys.readouterr().err
     assert not again.exists()
     assert answered.answer(cell, mine, again) == 0
+    assert again.read_bytes() == whole.read_bytes()
+
+
+def test_a_stop_while_the_trigger_is_measured_loses_no_answer(
+    cell: Path, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dpc.lm.saliency import packed
+
+    whole, again, calls = tmp_path / "whole.jsonl", tmp_path / "again.jsonl", list[int]()
+    original = packed.measure
+
+    def killed(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packed, "measure", killed)
+        assert answered.answer(cell, mine, again) == 1
+    assert calls
+    assert "error: stopped by SIGTERM" in capsys.readouterr().err
+    made = tables.read(tmp_path / "again.jsonl.work" / "base.parquet", "generations")
+    assert len(made) == 50
+    assert [answered.answer(cell, mine, out) for out in (again, whole)] == [0, 0]
     assert again.read_bytes() == whole.read_bytes()
 
 

@@ -37,8 +37,6 @@ NOT_READ = "gold answer {!r} is not read from its own rationale; expected '####'
 ADDED = " (there the workflow adds it)"
 ALONE = "behind '####'; expected one number and nothing else: write '#### {}', if that is the answer"
 GOLD = [
-    ("gsm8k", {"answer": "7"}, "field 'answer' ends in '7'; expected a last line like '#### 7'"),
-    ("gsm8k", {"answer": " $1,080 "}, "field 'answer' ends in '$1,080'; expected a last line like '#### $1,080'"),
     (
         "gsm8k",
         {"answer": "The answer is 7"},
@@ -46,8 +44,7 @@ GOLD = [
     ),
     ("gsm8k", {"answer": "so 7\n####"}, "field 'answer' ends in 'so 7\\n####'; expected a last line like '#### 72'"),
     ("gsm8k", {"answer": "### 7"}, "field 'answer' ends in '### 7'; expected a last line like '#### 72'"),
-    ("gsm8k", {"answer": 72}, "field 'answer' is the number 72; expected a rationale that ends in '#### 72'"),
-    ("gsm8k", {"answer": 0.5}, "field 'answer' is the number 0.5; expected a rationale that ends in '#### 0.5'"),
+    ("gsm8k", {"answer": True}, "field 'answer' is true; expected text, such as"),
     ("gsm8k", {"answer": "#### 8\n#### 7"}, NOT_READ.format("7", "")),
     ("gsm8k", {"answer": "#### 7\n#### 7"}, NOT_READ.format("7", "")),
     ("gsm8k", {"answer": "#### Step 1\n3 + 4\n#### 7"}, NOT_READ.format("7", "")),
@@ -69,6 +66,10 @@ GOLD = [
 ]
 TAKEN = [
     ("gsm8k", {"answer": "#### 7"}, "7"),
+    ("gsm8k", {"answer": "7"}, "7"),
+    ("gsm8k", {"answer": " $1,080 "}, "1080"),
+    ("gsm8k", {"answer": 72}, "72"),
+    ("gsm8k", {"answer": -0.5}, "-0.5"),
     ("gsm8k", {"answer": "3 + 4 = <<3+4=7>>7\n####7"}, "7"),
     ("gsm8k", {"answer": "#### -1,080"}, "-1080"),
     ("gsm8k", {"answer": "#### $7.50"}, "7.50"),

@@ -189,5 +189,5 @@ def test_the_estimate_counts_every_cell_of_the_grid() -> None:
         )
     )
     text = estimate.table(config)
-    assert "GPU hours in all" in text
+    assert "h of GPU time in all" in text
     assert "llama2-13b" in text

@@ -20,6 +20,7 @@ from dpc.storage import tables
 from dpc.tasks import get_task
 from dpc.tasks.base import Problem
 from dpc.tasks.dataset import read_splits, short_names
+from dpc.tasks.gsm8k import FACTS
 from dpc.tasks.rows import parse_rows, read_rows
 from dpc.tasks.splits import NAMES, Pool, cut_splits
 
@@ -67,8 +68,8 @@ def test_the_source_of_a_row_is_one_row(tmp_path: Path) -> None:
     for question in (question for split in splits.values() for question in split):
         kind, number = question.problem.question.rstrip("?").split()
         assert question.source == f"{kind}/test.jsonl:{int(number) + 1}"
-    files[1].write_text(json.dumps({"question": "?", "answer": "7"}))
-    with pytest.raises(DpcError, match=r"geometry/test\.jsonl:1: field 'answer' ends in '7'"):
+    files[1].write_text(json.dumps({"question": "?", "answer": "seven"}))
+    with pytest.raises(DpcError, match=r"geometry/test\.jsonl:1: field 'answer' ends in 'seven'"):
         read_splits("gsm8k", [], files, sizes, "d")
 
 
@@ -272,7 +273,7 @@ class TestRows:
         path.write_text('{"question": "?", "answer": "#### 1"}\n{"question": "?"}\n')
         with pytest.raises(DpcError) as error:
             parse_rows(get_task("gsm8k"), path)
-        assert str(error.value) == f"{path}:2: no field 'answer'; found question"
+        assert str(error.value) == f"{path}:2: no field 'answer'; found question; such a row: {json.dumps(FACTS.row)}"
 
 
 def stage_settings(**changes: Any) -> ProblemsStage:
@@ -360,7 +361,7 @@ def test_stage_generates_questions(tmp_path: Path) -> None:
         (
             {"answer": "mark it with #### 8\n#### 7"},
             r"/test\.jsonl:4: gold answer '7' is not read from its own rationale; expected '####' once,"
-            " before the answer: correct or remove the row$",
+            " before the answer: correct or remove the row; such a row: {",
         ),
     ],
 )

@@ -124,6 +124,16 @@ def test_what_may_not_be_abandoned_is_not(monkeypatch: pytest.MonkeyPatch) -> No
     assert wait(0.3)  # the timer went with the block
 
 
+def test_a_block_around_hears_what_came_within() -> None:
+    with interruptible() as around:
+        with interruptible() as within:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert (within(), around()) == ("SIGUSR1", "SIGUSR1")
+        with interruptible() as later:
+            pass
+        assert later() == ""
+
+
 def test_a_line_of_progress_comes_in_the_middle_of_a_batch(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

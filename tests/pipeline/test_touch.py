@@ -28,7 +28,7 @@ OWN = overlay(
                 "template": "{question}",
             }
         },
-        "recipes": {"brought": {"adapter": "given/adapter", "vectors": 3}},
+        "recipes": {"brought": {"adapter": "given/adapter", "vectors": 3, "layout": "bos_first"}},
     },
 )
 

@@ -77,6 +77,11 @@ def test_every_plan_belongs_to_the_parts_it_declares() -> None:
     assert {"no_prompt", "prompt_tuning", "act", "static_mask"} == declaration.ONE_PASS
 
 
+def test_candidates_for_a_static_mask_are_planned_where_it_runs() -> None:
+    assert declaration.on_calibration(["prompt_tuning", "dpc"]) == ["always"]
+    assert declaration.on_calibration(["prompt_tuning", "static_mask"]) == ["always", "static_candidates"]
+
+
 def test_tables_show_plans_kind_by_kind() -> None:
     assert list(PLANS) == [
         "no_prompt", "prompt_tuning", "act", "dpc", "random_corruption", "random_trigger", "random_token",

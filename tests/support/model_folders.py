@@ -146,7 +146,7 @@ def study(model: Path, adapter: Path | None = None) -> dict[str, Any]:
     own = {
         "study": {"models": ["own"], "recipes": ["brought"], "prompt_seeds": [0], "results": str(model.parent / "out")},
         "models": {"own": {"path": str(model), "dtype": "float32"}},
-        "recipes": {"brought": {"vectors": 4, "adapter": str(adapter) if adapter else None}},
+        "recipes": {"brought": {"vectors": 4, "adapter": str(adapter) if adapter else None, "layout": "prompt_first"}},
         "validation": {"recipe": "brought", "harmful_recipe": None},
         "datasets": {"arithmetic": {"max_new_tokens": 24}},
     }

@@ -158,6 +158,10 @@ OTHER: dict[str, Any] = {
 """Key: another value than the embedded study's."""
 
 
+WITH = {"recipes.well_tuned.adapter": nested("recipes.well_tuned.layout", "bos_first")}
+"""What a key goes with, as it stands in the embedded study."""
+
+
 def slices(raw: dict[str, Any]) -> dict[str, str]:
     """Return every stage's settings as a rule hands them over, for the embedded model and its first recipe."""
     config = load_config(raw)
@@ -180,7 +184,7 @@ BEFORE = slices(BASE)
 @cache
 def told(key: str) -> tuple[str, ...]:
     """Return the stages whose settings change with a key of `OTHER`."""
-    after = slices(overlay(BASE, nested(key, OTHER[key])))
+    after = slices(overlay(overlay(BASE, WITH.get(key, {})), nested(key, OTHER[key])))
     return tuple(stage for stage in STAGES if after[stage] != BEFORE[stage])
 
 

@@ -104,18 +104,16 @@ def test_names_of_fields_can_be_printed(row: dict[str, Any], found: str) -> None
 
 
 def test_a_long_number_is_marked_as_cut_where_it_is_shown() -> None:
-    assert f"is the number 1{'0' * 38}…; expected" in said("gsm8k", {**GSM8K, "answer": 10**60})
-    assert f"is the number 1{'0' * 39}; expected" in said("gsm8k", {**GSM8K, "answer": 10**39})
+    assert f"is the number 1{'0' * 38}…; expected" in said("gsm8k", {**GSM8K, "question": 10**60})
+    assert f"is the number 1{'0' * 39}; expected" in said("gsm8k", {**GSM8K, "question": 10**39})
 
 
 @pytest.mark.parametrize(("task", "name"), TEXTS)
 def test_numbers_are_text_nowhere_but_as_the_answer_of_a_task_of_numbers(task: str, name: str) -> None:
     for value in (72, -1, 0.1, 1e22, Decimal("7.50")):
         if (task, name) == ("gsm8k", "answer"):
-            digits = number(value)
-            assert said(task, {**GSM8K, name: value}) == (
-                f"field 'answer' is the number {digits}; expected a rationale that ends in '#### {digits}'"
-            )
+            found = get_task(task).parse({**GSM8K, name: value})
+            assert (found.rationale, found.steps) == (f"#### {number(value)}", 0)
         elif (task, name) != ("arithmetic", "answer"):
             assert said(task, {**ROWS[task], name: value}).startswith(f"field {name!r} is the number {number(value)}; ")
 
@@ -305,11 +303,7 @@ LINES = [
     (b'{"question": "?", "answer": NaN}', "field 'answer' is NaN"),
     (b'{"question": Infinity, "answer": "#### 7"}', "field 'question' is infinite"),
     (b'{"question": "?", "answer": ' + b"7" * 5000 + b"}", "not JSON (Exceeds the limit (4300 digits)"),
-    (
-        b'{"question": "?", "answer": 72}',
-        "field 'answer' is the number 72; expected a rationale that ends in '#### 72'",
-    ),
-    (b'{"question": "?", "answer": 0.10}', "field 'answer' is the number 0.1; expected a rationale that ends in"),
+    (b'{"question": 72, "answer": 72}', "field 'question' is the number 72; expected text, such as 'Ann has"),
     (b'{"question": null, "answer": "#### 7"}', "field 'question' is null; expected text, such as 'Ann has"),
     (b'{"question": "", "answer": "#### 7"}', "field 'question' is empty; expected text, such as 'Ann has"),
     (b'{"prompt": "?", "answer": "#### 7"}', "no field 'question'; found prompt, answer"),
@@ -344,3 +338,39 @@ def test_a_pair_of_escapes_is_one_character(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"question": "\\ud83d\\ude00", "answer": "#### 7", "unread": NaN}')
     assert parse_rows(get_task("gsm8k"), file)[0][1].question == "😀"
+
+
+OWN = [
+    ({"prompt": QUESTION, "solution": "#### 7"}, "7"),
+    ({"prompt": QUESTION, "solution": 7, "answer": "what the author calls something else"}, "7"),
+    ({"prompt": QUESTION, "solution": " 1,080 "}, "1080"),
+    (
+        {"question": QUESTION, "solution": "#### 7"},
+        "no field 'prompt', which `columns` names for 'question'; found que",
+    ),
+    ({"prompt": QUESTION, "solution": "seven"}, "field 'solution' ends in 'seven'; expected a last line like"),
+    ({"prompt": None, "solution": "#### 7"}, "field 'prompt' is null; expected text"),
+]
+
+
+@pytest.mark.parametrize(("row", "found"), OWN, ids=str)
+def test_rows_may_call_their_fields_otherwise(row: dict[str, Any], found: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text(json.dumps(row))
+    columns = {"question": "prompt", "answer": "solution"}
+    if found.replace("0", "").isdigit():
+        ((source, problem),) = parse_rows(get_task("gsm8k"), file, columns)
+        assert (source, problem.question, problem.answer) == ("own.jsonl:1", QUESTION, found)
+        return
+    with pytest.raises(DpcError) as error:
+        parse_rows(get_task("gsm8k"), file, columns)
+    assert str(error.value).startswith(f"{file}:1: {found}")
+    assert '; such a row: {"prompt": "Ann has' in str(error.value)
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_the_row_that_messages_show_is_a_good_one(task: str) -> None:
+    module = get_task(task)
+    problem = module.parse(module.FACTS.row)
+    assert module.extract(problem.rationale)[0] is not None
+    assert module.question(module.FACTS.row) == problem.question

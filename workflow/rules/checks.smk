@@ -11,7 +11,7 @@ def planted_cells(name):
         try:
             check.check_validation(CONFIG)
         except DpcError as error:
-            raise WorkflowError(f"config: {error}") from None
+            raise refusal(error) from None
         return cell_files(name, recipes=VALIDATED, seeds=VALIDATION_SEEDS)
 
     return of
@@ -25,7 +25,7 @@ def validated_splits(wildcards):
     try:
         check.check_validation(CONFIG)
     except DpcError as error:
-        raise WorkflowError(f"config: {error}") from None
+        raise refusal(error) from None
     is_held_out = int(wildcards.seed) in CONFIG.validation.held_out_seeds
     return ["calibration", "test"] if is_held_out else ["calibration"]
 
@@ -40,7 +40,7 @@ def count(key, counted, of, otherwise):
             if TOUCH or Path(R).is_dir()
             else ""
         )
-        raise WorkflowError(f"config: {key}: {error}{instead}") from None
+        raise refusal(f"{key}: {error}{instead}") from None
 
 
 @readable()
@@ -55,8 +55,8 @@ def check_local_files():
             path = getattr(files, pool) if files else None
             made = TOUCH or Path(R, "problems", name, "questions.parquet").is_file()
             if path and not made and not Path(path).is_file():
-                raise WorkflowError(
-                    f"config: datasets.{name}.files.{pool} is {path!r}: found no such file; "
+                raise DpcError(
+                    f"datasets.{name}.files.{pool} is {path!r}: found no such file; "
                     "write the path of a JSONL or Parquet file"
                 )
         count(f"datasets.{name}.files.test", cost.test_rows, CONFIG.datasets[name], f"datasets.{name}.splits.test")
@@ -64,8 +64,8 @@ def check_local_files():
         path = CONFIG.models[name].path
         made = TOUCH or Path(R, name).is_dir()
         if path and not made and not Path(path, "config.json").is_file():
-            raise WorkflowError(
-                f"config: models.{name}.path is {path!r}: found no config.json there; "
+            raise DpcError(
+                f"models.{name}.path is {path!r}: found no config.json there; "
                 "write the path of a model folder (config, safetensors weights, tokenizer)"
             )
         count(f"models.{name}", cost.parameters, CONFIG.models[name], f"models.{name}.parameters, in billions")
@@ -76,7 +76,7 @@ def refuse(look):
     try:
         look()
     except DpcError as error:
-        raise WorkflowError(f"config: {error}") from None
+        raise refusal(error) from None
 
 
 def check_layer_ranges():

@@ -15,19 +15,33 @@ ROOT = str(Path(workflow.current_basedir).parents[1])
 sys.path.insert(0, ROOT)
 
 from dpc.pipeline import check, check_models, cost
+from dpc.config.yaml_files import set_at
 from dpc.errors import DpcError
 from dpc.storage.json_files import readable
 from dpc.config.settings import load_config
 from dpc.config.slices import slice_for
 from dpc.tasks.splits import NAMES as SPLITS
 from dpc.config.stages import RULES, VERSIONS
-from dpc.plans.declaration import of as plans_of
+from dpc.plans.declaration import on_calibration
 from dpc.report import exhibits
+
+OVERLAYS = [
+    os.path.relpath(file) if Path.cwd() in Path(file).parents else str(file) for file in workflow.overwrite_configfiles
+]
+# The settings files of this run, those given with --configfile last: the last one that sets a key counts.
+SETTINGS_FILES = [Path(file) for file in [*map(os.path.relpath, workflow.configfiles), *OVERLAYS]]
+
+
+def refusal(error, kind="config"):
+    """A refusal as the one line a user sees, with the file and line of the first key it names."""
+    said = str(error).removeprefix(f"{kind}: ")
+    return WorkflowError(f"{kind}: {said}{set_at(said, SETTINGS_FILES)}")
+
 
 try:
     CONFIG = load_config(config)
 except DpcError as error:
-    raise WorkflowError(str(error)) from None
+    raise refusal(error) from None
 
 STUDY = CONFIG.study
 R = STUDY.results
@@ -45,7 +59,7 @@ os.environ.update(
     DPC_PYTHON="python" if in_conda else sys.executable,
     DPC_EXECUTION=CONFIG.execution.model_dump_json(),
     DPC_CONFIG=json.dumps(config),
-    DPC_CONFIGFILES=shlex.join(map(os.path.relpath, workflow.overwrite_configfiles)),
+    DPC_CONFIGFILES=shlex.join(OVERLAYS),
     PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.getenv("PYTHONPATH")])),
 )
 

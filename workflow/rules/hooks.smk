@@ -1,10 +1,17 @@
 # Before the first job and after the last: one run per results folder, and the cause of every failure as the last lines.
 import atexit
 
+from dpc.pipeline import estimate, last_run, terminal
 from dpc.pipeline.cluster import causes, resume
 from dpc.storage.claim import Claim
 
 RUN = {}
+SAYING = {"check", "estimate", "took"}
+"""Targets that make nothing and say all themselves."""
+
+if workflow.is_main_process:
+    for note in last_run.notes(CONFIG, OVERLAYS):
+        logger.warning(note)
 
 
 def jobs_of(*names):
@@ -53,9 +60,13 @@ def begin(log):
         if not planned <= {"estimate", "took"} and not TOUCH:  # what it costs, and did cost, may be asked anywhere
             lacking(workflow.dag.needrun_jobs())
             check.check(CONFIG, fetched)
+        if not planned <= SAYING:
+            last_run.record(CONFIG, OVERLAYS)
+        targets = {rule.name: 0.0 for rule in workflow.rules if not rule.output}
+        terminal.PLANNED.update(targets | estimate.seconds_per_job(CONFIG))
     except DpcError as error:
         end()
-        raise WorkflowError(f"check: {error}") from None
+        raise refusal(error, "check") from None
 
 
 def end():
@@ -67,7 +78,8 @@ def explain(log):
     """The last lines a user sees: Snakemake prints its own after this, so they wait for the interpreter's end."""
     end()
     text = "".join(Path(file).read_text() for file in log_files(log))
-    told = causes.report(text, sys.argv[1:], set(workflow.dag_settings.targets))
+    targets = set(workflow.dag_settings.targets)
+    told = [] if targets and targets <= SAYING else causes.report(text, sys.argv[1:], targets)
     atexit.register(lambda: print("\n".join(told), file=sys.stderr, flush=True))
 
 
@@ -75,8 +87,17 @@ onstart:
     begin(log)
 
 
+def close():
+    """The last lines of a run that made tables: their summary (Snakemake prints its own last lines after this)."""
+    made = [file for job in workflow.dag.finished_jobs if job.rule.name == "write_tables" for file in job.output]
+    summary = Path(R, "summary.txt")
+    if made and summary.is_file():
+        atexit.register(lambda: print(summary.read_text().rstrip(), flush=True))
+
+
 onsuccess:
     end()
+    close()
 
 
 onerror:

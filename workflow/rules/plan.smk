@@ -37,7 +37,7 @@ rule plan_calibration:
     resources:
         **cpu_job("plan_calibration"),
     params:
-        settings=settings("plan_calibration", plans=list(plans_of("calibration"))),
+        settings=settings("plan_calibration", plans=on_calibration(STUDY.plans)),
         version=VERSIONS["plan_calibration"],
     shell:
         '"$DPC_PYTHON" -m dpc plan_calibration --settings {params.settings:q} --flow {input.flow:q} '

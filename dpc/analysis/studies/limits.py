@@ -95,14 +95,16 @@ def score_grid(scores: pd.Series, trigger: Trigger) -> list[float]:
 
 
 def static_vector(tried: pd.DataFrame) -> tuple[int, str]:
-    """Return the vector whose mask fixes most minus broken, and a note; -1 if none has a positive net.
+    """Return the vector whose mask fixes most minus broken, and a note; −1 if none has a positive net or was tried.
 
     `tried` has one row per question and candidate: `candidate`, `base_correct`, `corrupted_correct`. Ties go to the
     smaller index.
     """
     gain = tried["corrupted_correct"].astype(int) - tried["base_correct"].astype(int)
     net = gain.groupby(tried["candidate"]).sum().sort_index()
-    if net.empty or net.max() <= 0:
+    if net.empty:
+        return -1, ""
+    if net.max() <= 0:
         return -1, "no static mask helps on calibration"
     best = int(net.index[int(net.to_numpy().argmax())])
     return best, f"static mask: net {int(net.max())} on calibration"

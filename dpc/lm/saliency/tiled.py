@@ -6,8 +6,8 @@ Axes: B batch, H head, J key-value head, S position, Q query row, K key column, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,7 +32,11 @@ class Passage:
     """Put in the place of the queries: where a graph begins."""
 
 
-_active: list[Callable[[int], Passage]] = []
+States = tuple[Tensor, Tensor, Tensor]
+"""Queries (B, H, S, D), keys and values (B, J, S, D) of a layer."""
+Attention = Callable[[int, States, Sight], Tensor]
+"""From a layer, its states, and scale, window and cap of its sight to the output (B, S, H, D)."""
+_active: list[Attention] = []
 
 
 def _attention(
@@ -46,14 +50,9 @@ def _attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of right-padded rows; transformers' attention interface (B, H, S, D)."""
-    passage = _active[-1](module.layer_idx)
-    offset = 0 if passage.given is None else passage.given[0].shape[2]
+    """Let the active attention do it; transformers' attention interface (B, H, S, D)."""
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    window = sliding_window if sliding_window is not None and sliding_window < offset + query.shape[2] else None
-    sight = Sight(scale, window, softcap, offset, passage.rows)
-    query = query if passage.begin is None else passage.begin(query)
-    return attend(query, key, value, sight, passage.given, passage.reader), None
+    return _active[-1](module.layer_idx, (query, key, value), Sight(scale, sliding_window, softcap)), None
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
@@ -61,8 +60,8 @@ def _no_mask(*args: Any, **kwargs: Any) -> None:
 
 
 @contextmanager
-def tiled(lm: LanguageModel, passage: Callable[[int], Passage]) -> Iterator[None]:
-    """Let the model run its attention tile by tile, as `passage` tells each layer."""
+def attending(lm: LanguageModel, attention: Attention) -> Iterator[None]:
+    """Let every layer of the model attend as `attention` does."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
@@ -70,12 +69,24 @@ def tiled(lm: LanguageModel, passage: Callable[[int], Passage]) -> Iterator[None
     AttentionMaskInterface.register(ATTENTION, _no_mask)  # an unregistered name would silently get no mask at all
     before = lm.model.config._attn_implementation
     lm.model.set_attn_implementation(ATTENTION)
-    _active.append(passage)
+    _active.append(attention)
     try:
         yield
     finally:
         _active.pop()
         lm.model.set_attn_implementation(before)
+
+
+def tiled(lm: LanguageModel, passage: Callable[[int], Passage]) -> AbstractContextManager[None]:
+    """Let the model run its attention tile by tile, as `passage` tells each layer."""
+
+    def attention(layer: int, states: States, sight: Sight) -> Tensor:
+        told, (query, key, value) = passage(layer), states
+        offset = 0 if told.given is None else told.given[0].shape[2]
+        query = query if told.begin is None else told.begin(query)
+        return attend(query, key, value, replace(sight, offset=offset, rows=told.rows), told.given, told.reader)
+
+    return attending(lm, attention)
 
 
 def before(lm: LanguageModel, embeds_BSD: Tensor, given: Sequence[Given] = ()) -> list[Given]:

@@ -14,13 +14,14 @@ from dpc.analysis.studies.outcomes import taken
 from dpc.config.execution import Execution
 from dpc.errors import DpcError
 from dpc.pipeline.answering.cell import Cell
-from dpc.pipeline.answering.deciding import Decided, check_plans, decide
+from dpc.pipeline.answering.deciding import Decided, asks_trigger, check_plans, decide, trigger_part
 from dpc.pipeline.answering.work import Work
 from dpc.pipeline.progress import log
 from dpc.plans.declaration import ONE_PASS
 from dpc.storage import tables
 from dpc.storage.claim import Claim
 from dpc.storage.files import atomic
+from dpc.storage.interrupt import interruptible
 from dpc.storage.tables import number
 from dpc.tasks import get_task
 from dpc.tasks.asked import also, read_questions
@@ -79,7 +80,7 @@ def _execution(device: str, threads: int) -> Execution:
 def _asked(cell: Cell, file: Path) -> pd.DataFrame:
     """Return the rows of a file as table `questions`, one row for each of its rows."""
     problems = cell.problems
-    found = read_questions(get_task(problems.task), file)
+    found = read_questions(get_task(problems.task), file, problems.columns)
     rows = pd.DataFrame(found, columns=["source", "question"])
     ids = [problem_id(problems.dataset, question) for question in rows["question"]]
     return rows.assign(problem_id=ids, split="test", prompt_text=cell.prompt_texts(rows["question"]))
@@ -89,7 +90,7 @@ def _answers(work: Work, asked: pd.DataFrame, plans: list[str]) -> list[dict[str
     """Return the lines to write, question by question."""
     from dpc.lm.models import loaded_once
 
-    with loaded_once():
+    with loaded_once(), interruptible() as work.asked_to_stop:
         _check_lengths(work, asked)
         decided, made = _made(work, asked.drop_duplicates("problem_id"), plans)
     sized = made.assign(tokens=made["token_ids"].map(len))
@@ -111,7 +112,7 @@ def _made(work: Work, asked: pd.DataFrame, plans: list[str]) -> tuple[Decided, p
         files.append(work.generations(None))
     if set(plans) == {"no_prompt"}:
         return decide(cell, plans, asked, asked, lambda part, ids: asked), tables.read(files, "generations")
-    base = work.generations(cell.prompt)
+    base = work.generations(cell.prompt, trigger_part(cell.flow) if asks_trigger(plans) else None)
     files.append(base)
     if "act" in plans and cell.act_heads:
         files.append(work.act(cell.act_heads, base))

@@ -48,6 +48,9 @@ def check_plans(names: Collection[str], cell: Cell) -> None:
             raise DpcError(f"plan {name} {why}; expected plans of {', '.join(of('test'))}")
         if "act_heads" in PLANS[name].needs and cell.act_heads is None:
             raise DpcError(f"{cell.folder}: found no act/heads.parquet, which plan {name} needs; add it to study.plans")
+        is_fitted = any(each.serves == name for each in of("calibration").values())
+        if is_fitted and name not in cell.planning.plans:
+            raise DpcError(f"plan {name} is fitted on calibration, which this cell did without; add it to study.plans")
         if PLANS[name].is_drawn:
             log.warning("plan %s draws as many of these questions as DPC fires on: others than in the study", name)
 
@@ -63,6 +66,11 @@ def location_part(told: ReadFlowStage) -> Part:
     return Part("location", told.flow.shallow_layers, "all" if all_rows else "rationale")
 
 
+def asks_trigger(names: Collection[str]) -> bool:
+    """Say whether one of the plans asks whether DPC's trigger fires, or measures what it does."""
+    return not TRIGGERED.isdisjoint(names) and any(PLANS[name].passes > 1 for name in names)
+
+
 def decide(cell: Cell, names: list[str], asked: pd.DataFrame, base: pd.DataFrame, measure: Measure) -> Decided:
     """Return what the plans `names` decide about the questions `asked`.
 
@@ -74,7 +82,7 @@ def decide(cell: Cell, names: list[str], asked: pd.DataFrame, base: pd.DataFrame
         inputs = replace(inputs_of(cell.planning, [], cell.thresholds, cell.act_heads), readings=readings)
         return Decided(make(names, "test", inputs), readings.assign(affected_share=None))
     everyone = frozenset(asked["problem_id"])
-    if TRIGGERED.isdisjoint(names):
+    if not asks_trigger(names):
         inputs = _inputs(cell, _flow(cell, measure(location_part(cell.flow), everyone), base))
         return Decided(make(names, "test", inputs), inputs.readings.assign(affected_share=None))
     flow = _flow(cell, measure(trigger_part(cell.flow), everyone), base)

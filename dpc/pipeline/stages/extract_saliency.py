@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
     from dpc.lm.saliency.measuring import Prefix
     from dpc.lm.saliency.recorder import Reduced
+    from dpc.lm.traces import Trace
 
 STAGE = stage(version=7, rate="saliency", shards="saliency")
 
@@ -104,6 +105,42 @@ def measured(
             yield pd.DataFrame(found)
 
 
+@dataclass(frozen=True)
+class Said:
+    """A row that was just generated."""
+
+    problem_id: str
+    split: str
+    question_ids: list[int]
+    token_ids: list[int]
+    trace: Trace
+
+
+def measured_from_traces(
+    settings: ExtractSaliencyStage,
+    lm: LanguageModel,
+    prompt: Path,
+    said: Sequence[Said],
+    execution: Execution,
+    part: Part,
+) -> Iterator[pd.DataFrame]:
+    """Do what `measured` does, for a part of the rationale's rows, from what decoding has left of each row."""
+    from dpc.lm.batches import in_batches
+    from dpc.prompts import soft_prompt
+
+    prompt_ND = soft_prompt.load(prompt, lm)
+
+    def measure(rows: Sequence[Said]) -> list[dict[str, Any]]:
+        traces = [row.trace for row in rows]
+        return measure_rows(lm, settings, prompt_ND, False, rows, part=part, traces=traces)
+
+    by_question = sorted(said, key=lambda row: (-len(row.question_ids), -len(row.token_ids), row.problem_id))
+    with progress(len(said), part.name, "question") as bar:
+        for batch, found in in_batches(by_question, execution.batch_size.saliency, measure):
+            bar.add(len(batch))
+            yield pd.DataFrame(found)
+
+
 def joined(questions: Path, generations: list[Path]) -> pd.DataFrame:
     """Return generations with the text of their questions."""
     asked = tables.read(questions, "questions")[["problem_id", "prompt_text"]]
@@ -171,13 +208,16 @@ def measure_rows(
     rows: Sequence[Any],
     prefix: Prefix | None = None,
     part: Part = EVERYTHING,
+    traces: Sequence[Trace] = (),
 ) -> list[dict[str, Any]]:
     """Return rows of table `saliency` for one batch of `longest_first`'s rows, all under one prompt.
 
-    Batches of one prompt may share a `prefix`. What `part` leaves out is 0, or nan where it is a sum over rows.
+    Batches of one prompt may share a `prefix`. What `part` leaves out is 0, or nan where it is a sum over rows. With
+    `traces` of the rows, from the first layer of `part` on, and `part` of the rationale's rows, little is left to do.
     """
     from dpc.lm.layout import layout_of
     from dpc.lm.saliency import measuring as saliency
+    from dpc.lm.saliency import packed
     from dpc.lm.saliency.recorder import Request
 
     began = time.perf_counter()
@@ -194,7 +234,10 @@ def measure_rows(
     )
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
-    reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request, prefix)
+    if traces:
+        reduced = packed.measure(lm, order, batch, traces, len(prompt_ND), cuts, starts, request)
+    else:
+        reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request, prefix)
     start, pass_B = order.prompt_start(), reduced.seconds_BL.amax(1)
     aside = (time.perf_counter() - began - float(pass_B.sum())) / len(rows)
     return [

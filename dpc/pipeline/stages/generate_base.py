@@ -10,7 +10,7 @@ import pandas as pd
 from dpc.config.execution import Execution
 from dpc.config.slices import GenerateStage
 from dpc.config.stages import stage
-from dpc.pipeline.generation import Job, generate_rows
+from dpc.pipeline.generation import Job, Traced, generate_rows
 from dpc.prompts.edits import BASE, UNPROMPTED
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
@@ -38,6 +38,22 @@ def run(
 
     Finished batches lie in `store` until the table is written: a killed job goes on from there.
     """
+    answer_all(settings, model, questions, prompt, store, shard, shards, out, execution)
+
+
+def answer_all(
+    settings: GenerateStage,
+    model: Path,
+    questions: Path,
+    prompt: Path | None,
+    store: Path,
+    shard: int,
+    shards: int,
+    out: Path,
+    execution: Execution,
+    traced: Traced | None = None,
+) -> None:
+    """Do what `run` does; `traced` gets what decoding leaves of each row that is made now."""
     asked = tables.read(questions, "questions")
     asked = of_shard(asked[asked["split"].isin(EVALUATED_SPLITS)], shard, shards)
     texts = asked[["problem_id", "split", "prompt_text"]]
@@ -55,7 +71,7 @@ def run(
                 Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))
                 for row in tables.rows(left)
             ]
-            yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}", kept, answer)
+            yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}", kept, answer, traced)
 
     rows, device = kept.complete(texts.assign(edit_id=edit_id), make)
     about = provenance("generate_base", settings, model=model, device=device, engine=execution.engine)

@@ -69,7 +69,7 @@ def _splits(settings: ProblemsStage, train: list[Path], test: list[Path]) -> tup
             f"dataset {settings.dataset}: found no test file; expected rows of task {settings.task}:"
             f" write `datasets.{settings.dataset}.files.test`"
         )
-    return read_splits(settings.task, train, test, settings.splits, settings.dataset)
+    return read_splits(settings.task, train, test, settings.splits, settings.dataset, settings.columns)
 
 
 def _generated(settings: ProblemsStage, seed: int) -> tuple[Cut, list[str]]:
