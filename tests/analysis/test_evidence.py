@@ -13,7 +13,7 @@ import pytest
 
 from dpc.analysis.readings import flow, reading
 from dpc.analysis.stats.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE
-from dpc.analysis.studies import claims
+from dpc.analysis.studies import causal, claims
 from dpc.analysis.studies import trigger_quality as trigger
 from dpc.config.methods import Act
 from dpc.config.settings import Flow, Locate, Sample, Trigger
@@ -295,7 +295,7 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
     head = (written / "tables" / "claims.md").read_text().split("\n")[2]
     assert "| claim | verdict |" in head
     numbers = pd.read_csv(written / "tables" / "claims.csv")
-    assert len(numbers) == 2 * len(claims.CLAIMS)
+    assert len(numbers) == 2 * len((*claims.CLAIMS, *causal.CLAIMS))
     assert numbers.set_index(["recipe", "claim"]).loc[("good", "e"), "verdict"] == SUPPORTED
 
 
