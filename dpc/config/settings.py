@@ -15,6 +15,7 @@ from dpc.config.declared import declared
 from dpc.config.execution import Cluster, Execution, Shards
 from dpc.config.kinds import (
     AsNumber,
+    CausalTests,
     Count,
     Layers,
     Layout,
@@ -235,6 +236,17 @@ class Variants(Settings):
     """Calibration questions per cell, the first by hash; each is measured once in every way."""
 
 
+class Causal(Settings):
+    """Interventions on stored rationales (docs/methods.md, "Causal evidence"): does the flow do the harm?"""
+
+    rows: Count = 100
+    """Test questions of every cell, the first by hash and the same under every prompt; and as many, at most, of those
+    that the prompt broke, for the tests about these."""
+    tests: CausalTests = ["mask", "dose", "knock_out", "path", "divergence", "sink"]
+    """Which tests are made; none: `[]`. Each vector masked, doses of a vector, attention cut, the states of another
+    seed's prompt, the token where answers with and without the prompt part, a neutral token at position 0."""
+
+
 class Figures(Settings):
     """How figures look."""
 
@@ -281,6 +293,7 @@ class Config(Settings):
     statistics: Statistics = Statistics()
     sensitivity: Sensitivity = Sensitivity()
     variants: Variants = Variants()
+    causal: Causal = Causal()
     figures: Figures = Figures()
     explorer: Explorer = Explorer()
     execution: Execution = Execution()

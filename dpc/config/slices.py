@@ -16,6 +16,7 @@ from dpc.config.declared import PACKAGE
 from dpc.config.kinds import Bos, Columns, Layout, Only, Settings, TaskName
 from dpc.config.methods import Act
 from dpc.config.settings import (
+    Causal,
     Config,
     Controls,
     Corrupt,
@@ -250,6 +251,15 @@ class ExtractCorruptedStage(ExtractSaliencyStage):
     """Measure saliency again under the corrupted prompts of some plans."""
 
     mechanism: Mechanism
+
+
+class InterveneStage(GenerateStage):
+    """Intervene on a sample of stored rationales."""
+
+    trigger_if_affected: Annotated[Trigger, Only("kappa", "baseline", "granularity", "min_tokens")] | None
+    """As `OnLocated` is given it: the located vector is asked for, and not whether DPC fires."""
+    flow: Annotated[Flow, Only("shallow_layers", "deep_layers")]
+    causal: Causal
 
 
 class MechanismStage(Settings):

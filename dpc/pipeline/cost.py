@@ -137,12 +137,19 @@ def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) 
         "regenerate": _edits(config, dataset, vectors, part),
         "extract_corrupted": _measured(config) * test_rows(dataset),
         "extract_exemplars": EXEMPLARS,
+        "intervene": _passes(config, vectors) * min(config.causal.rows, test_rows(dataset)),
         "extract_variants": VARIANTS * min(config.variants.rows, splits.calibration),
         "generate_act": test_rows(dataset),
         "select_act_heads": splits.act_select,
         "plant_harm": (1 + how.positions) * 2 * how.questions * 4,  # the answer, and about three masks
     }
     return counts.get(rule, splits.calibration + test_rows(dataset))
+
+
+def _passes(config: Config, vectors: int) -> int:
+    """Return how many rationales `intervene` goes through for each question, a backward pass counted as two."""
+    passes = {"mask": vectors + 5, "dose": 31, "knock_out": 20, "path": 8, "divergence": 2, "sink": 12}
+    return sum(passes[test] for test in config.causal.tests)
 
 
 def _measured(config: Config) -> int:
@@ -241,7 +248,8 @@ def grid(config: Config) -> Iterator[tuple[str, Place, int]]:
     Planted harm is no part of the study: `snakemake validate` is asked for apart.
     """
     act = ("select_act_heads", "generate_act") if "act_heads" in config.needs else ()
-    rules = ("tune_prompt", "generate_base", "extract_saliency", "extract_corrupted", "extract_variants", *act)
+    measured = ("extract_saliency", "extract_corrupted", "extract_variants", "intervene")
+    rules = ("tune_prompt", "generate_base", *measured, *act)
     for model, dataset, recipe, seeds in cells(config):
         place = Place(model, dataset, recipe)
         if recipe == config.study.recipes[0]:

@@ -51,6 +51,16 @@ def config(folder: Path) -> _Config:
     return typed(_Config, raw, file, MEND)
 
 
+def is_shared(folder: Path) -> bool:
+    """Return whether the prompt that `tune_prompt` left in `folder` is one for all questions, and no mixture."""
+    return read_map(folder / CONFIG, "PEFT's adapter config").get("peft_type") == "PROMPT_TUNING"
+
+
+def length(folder: Path) -> int:
+    """Return how many vectors of the prompt in `folder` stand in the input, a mixture's too."""
+    return int(read_map(folder / CONFIG, "PEFT's adapter config")["num_virtual_tokens"])
+
+
 @readable()
 def size(folder: Path) -> tuple[int, int]:
     """Return the vectors and the width of the adapter in `folder`, from its config and header alone.

@@ -73,12 +73,18 @@ TABLES = {
                       "rationale under the corrupted prompt."),
     "mechanism": Rows(f"{SEED}/mechanism/mechanism.parquet", "test question and measured plan", "Readings before "
                       "and after corruption; those after are null where the plan did not fire."),
+    "causal": Rows(f"{SEED}/causal.parquet", "question, test and target", "What interventions on stored rationales "
+                   "find (docs/methods.md). One test's targets of a question are its curve."),
+    "interventions": Rows(f"{SEED}/store/causal/", "question", "Finished rows of table `causal`, until that is "
+                          "written."),
     "outcomes": Rows(f"{SEED}/evaluation/outcomes.parquet", "test question and plan (and candidate)",
                      "What each plan answers."),
     "evaluation": Rows(f"{SEED}/evaluation/evaluation.parquet", "plan", "Fixed and broken questions are counted "
                        "against prompt tuning."),
     "planted": Rows(f"{SEED}/planted.parquet", "question, position and rule of locating", "Harm planted in one "
                     "vector (`snakemake validate`)."),
+    "planted_causal": Rows(f"{SEED}/planted_causal.parquet", "question, position, test and target", "Interventions "
+                           "under planted harm."),
     "validation": Rows("tables/validation.parquet", "cell, part, kind of harm and rule of locating", "Means over "
                        "prompts."),
 }  # fmt: skip
@@ -298,7 +304,21 @@ MEANINGS = {
     "fire_harmed": Meaning("share of wrong answers that the trigger fires on", SHARE),
     "clean_hit": Meaning("share of answers that locate the same vector without harm", SHARE),
     "random_hit": Meaning("share of answers for which a vector drawn at random is the one located without harm", SHARE),
+    "mask_first": Meaning("share of prompts in which masking the planted vector adds more loss than masking any other",
+                          SHARE),
+    "dose_rank": Meaning("Spearman's correlation of the harm's dose with accuracy, mean over prompts",
+                         "−1 to 1"),
+    "harm_gone": Meaning("share of the lost accuracy that is back where no row sees the planted vector", "ratio"),
+    "harm_gone_late": Meaning("the same where the rows of the latter half alone do not see it", "ratio"),
+    # interventions
+    "test": Meaning("what is done or measured; docs/methods.md lists the tests"),
+    "target": Meaning("what it is done to: a vector, a dose (`located:0.5`), layers and columns (`deep:prompt`)"),
     # where a table means something of its own
+    "causal.value": Meaning("what the test finds: a change of loss, log P, 1 for right and 0 for wrong"),
+    "planted_causal.value": Meaning("what the test finds, as in table `causal`"),
+    "interventions.test": Meaning("of each row of table `causal`: its test"),
+    "interventions.target": Meaning("its target"),
+    "interventions.value": Meaning("its value"),
     "training.kept": Meaning("the prompt of this step is the one that is kept"),
     "act_heads.kept": Meaning("the gain exceeds `act.standard_errors` standard errors"),
     "act_heads.gain": Meaning("how much the NLL of the gold rationale falls, mean over questions", MEAN_NATS),

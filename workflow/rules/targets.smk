@@ -19,6 +19,7 @@ localrules:
     tables,
     explorer,
     mechanism,
+    causal,
     validate,
     check,
     estimate,
@@ -90,6 +91,11 @@ rule evidence:
 rule mechanism:
     input:
         cell_files("mechanism/mechanism.parquet"),
+
+
+rule causal:
+    input:
+        cell_files("causal.parquet"),
 
 
 # How the prompts of all recipes compare, without figures and tables of the whole study: few stages run up to there.

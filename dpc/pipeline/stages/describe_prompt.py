@@ -30,7 +30,7 @@ def run(
     row = {
         "tuner": told["recipe"]["tuner"],
         "order": told["layout"],
-        "vectors": adapter_files.config(adapter.parent).num_virtual_tokens,
+        "vectors": adapter_files.length(adapter.parent),
         "token_ids": list(said.ids) if said else [],
         "text": said.text if said else None,
         **_losses(looks),

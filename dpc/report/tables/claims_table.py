@@ -7,12 +7,13 @@ import math
 import pandas as pd
 
 from dpc.analysis.stats.power import planned_detectable
+from dpc.analysis.studies import causal
 from dpc.analysis.studies import claims as judging
 from dpc.config.slices import TablesStage
 from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.cells import LIGHT, Tables
-from dpc.report.exhibits import table
+from dpc.report.exhibits import TABLES, table
 from dpc.report.table_text import (
     CELL,
     Table,
@@ -29,7 +30,7 @@ from dpc.report.table_text import (
         "Each claim of the paper, the test, the number with its intervals, and the verdict by a rule fixed "
         "beforehand (docs/claims.md)."
     ),
-    tables=("evidence", "outcomes", "mechanism", "thresholds"),
+    tables=("evidence", "outcomes", "mechanism", "causal", "thresholds"),
 )
 def claims(tables: Tables, settings: TablesStage) -> Table:
     """Return one row per cell and claim."""
@@ -38,12 +39,13 @@ def claims(tables: Tables, settings: TablesStage) -> Table:
 
 def judged(tables: Tables, settings: TablesStage) -> pd.DataFrame:
     """Return every claim's number and verdict, per cell, once for all that ask."""
-    return tables.once("claims", lambda: judging.judge_all(_cells(tables, settings)))
+    every = (*judging.CLAIMS, *causal.CLAIMS)
+    return tables.once("claims", lambda: judging.judge_all(_cells(tables, settings), every))
 
 
 def _cells(tables: Tables, settings: TablesStage) -> dict[tuple[str, ...], judging.Cell]:
-    read = {name: tables.by_cell(name, LIGHT.get(name)) for name in ("evidence", "outcomes", "mechanism")}
-    fitted, is_released = tables.by_cell("thresholds"), settings.act.mode == "released"
+    read = {name: tables.by_cell(name, LIGHT.get(name)) for name in TABLES["claims"].tables}
+    fitted, is_released = read["thresholds"], settings.act.mode == "released"
     return {
         cell: judging.Cell(
             **{name: found[cell] for name, found in read.items()},
