@@ -13,7 +13,7 @@ LINTED := dpc tests benchmarks
 # Packages are installed uncompiled, and what is used is compiled once, at first use: so let Python write it down.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: study test lint unit proof vllm bench resume report fingerprints schema clean
+.PHONY: study test lint unit proof vllm bench node resume report fingerprints schema clean
 
 study: .venv/study  ## the embedded study: tables, figures and a report, no download, no GPU
 	$(WARM) $(SNAKEMAKE) $(DEMO) --cores $(CORES) --report-after-run --report results/demo/report.html
@@ -29,10 +29,10 @@ lint: .venv/test
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(SNAKEMAKE) --lint
 
-unit: .venv/test
+unit: .venv/test node
 	$(PYTEST)
 
-proof: .venv/test  ## the slow proofs: real data, coverage of intervals, whole studies
+proof: .venv/test node  ## the slow proofs: real data, coverage of intervals, whole studies
 	$(PYTEST) -m proof
 
 vllm: .venv-vllm/ready  ## an environment with vLLM for CPUs, which a proof of its engine needs: 3.5 GB
@@ -51,6 +51,11 @@ schema: .venv/test  ## write anew what is derived from code: the schema, and pag
 	$(BIN)/python -m dpc.config.reference > docs/configuration.md
 	$(BIN)/python -m dpc.report.results_page > docs/results.md
 	$(BIN)/python -m tests.support.reach
+
+node: tests/explorer/node_modules/.package-lock.json  ## what checks the explorer's script; tests that need it skip without npm
+
+tests/explorer/node_modules/.package-lock.json: tests/explorer/package-lock.json
+	if command -v npm > /dev/null; then cd tests/explorer && npm ci --silent; fi
 
 .venv/study: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("found Python %d.%d; expected 3.11 or newer: make PYTHON=python3.11 ..." % sys.version_info[:2])'

@@ -32,3 +32,4 @@ rule all:
     input:
         rules.figures.input,
         rules.tables.input,
+        rules.explorer.input,

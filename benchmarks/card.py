@@ -72,7 +72,7 @@ def same(args: argparse.Namespace) -> dict[str, Any]:
 def _prompt(file: Path, lm: LanguageModel) -> torch.Tensor:
     from dpc.prompts import soft_prompt
 
-    return soft_prompt.load(file, lm)
+    return soft_prompt.load(file, lm).of([])
 
 
 def _said(lm: LanguageModel, asked: Sequence[Request], limits: Limits, batch: int) -> list[list[int]]:

@@ -67,7 +67,8 @@ ABOUT = {
     "same batches in the same order; losses of every step agree within 0.0001 (bfloat16: 0.1). What is saved is the "
     "prompt's rows, which go through the model once for a batch, and logits and the last layer where no target is.",
     "evaluation": "Answers, their saliency, and a quarter of the answers generated anew under corrupted prompts, "
-    "against the answers alone. DPC does all that prompt tuning does and more: the question is how much above 1 "
+    "against the answers alone, as `python -m dpc answer` does it: the trigger from what decoding left, a vector "
+    "located only for that quarter. DPC does all that prompt tuning does and more: the question is how much above 1 "
     "it comes. Peak memory is not taken.",
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import slurm
+from tests.explorer import browser
 from tests.support.paths import DATA
 
 
@@ -52,6 +53,8 @@ def _one_thread() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say once why the cluster was left out; skips are counted without a word."""
-    if message := slurm.missing():
-        terminalreporter.write_line(f"tests/cluster was left out: {message}")
+    """Say once why the cluster or the browser was left out; skips are counted without a word."""
+    lacking = {"cluster": slurm.missing(), "explorer": browser.missing() or browser.no_tools()}
+    for folder, message in lacking.items():
+        if message:
+            terminalreporter.write_line(f"of tests/{folder} some were left out: {message}")

@@ -255,6 +255,11 @@ class Recipe(Settings):
     keep: Literal["best", "last"] = "best"
     """Keep the prompt of the lowest validation loss, or the last one."""
 
+    @property
+    def is_per_question(self) -> bool:
+        """Whether each question has a prompt of its own."""
+        return bool(declared("prompts/tuners", "tuner")[self.tuner].values.get("per_question"))
+
     @model_validator(mode="after")
     def _options_are_the_tuners(self) -> Recipe:
         settings = settings_of("prompts/tuners", self.tuner)
@@ -275,6 +280,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _adapter_is_a_path(self) -> Recipe:
+        if self.adapter and self.is_per_question:
+            raise ValueError(f"`adapter` is one prompt for all questions, and tuner {self.tuner} makes one for each")
         strange = re.findall(r"{[^{}]*}?|}", re.sub(r"{(model|dataset|seed)}", "", self.adapter or ""))
         if strange:
             raise ValueError(f"`adapter` has {strange[0]}; known are {{model}}, {{dataset}} and {{seed}}")

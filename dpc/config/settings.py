@@ -246,6 +246,14 @@ class Figures(Settings):
     """Longer texts on the case page are cut, and say so."""
 
 
+class Explorer(Settings):
+    """The page that shows every case of a cell."""
+
+    cases: Count = 300
+    """Cases on the page of a cell. One takes 2 KB in the embedded study, 25 KB at 24 layers and 300 tokens. Others are
+    counted."""
+
+
 class Config(Settings):
     """The whole of `config.yaml`."""
 
@@ -274,6 +282,7 @@ class Config(Settings):
     sensitivity: Sensitivity = Sensitivity()
     variants: Variants = Variants()
     figures: Figures = Figures()
+    explorer: Explorer = Explorer()
     execution: Execution = Execution()
     shards: Shards = Shards()
     cluster: Cluster = Cluster()

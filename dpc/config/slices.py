@@ -19,6 +19,7 @@ from dpc.config.settings import (
     Config,
     Controls,
     Corrupt,
+    Explorer,
     Figures,
     Flow,
     Locate,
@@ -344,6 +345,31 @@ class TablesStage(MeasuredStage):
 
     plans: list[str]
     act: Annotated[Act, Only("mode")]
+    significance: Annotated[Significance, Only("min_cases")]
+
+
+class ExplorerStage(Settings):
+    """Write the page of every case of one cell."""
+
+    study: str
+    model: str
+    dataset: str
+    recipe: str
+    seed: int
+    flow: Annotated[Flow, Only("shallow_layers", "deep_layers")]
+    trigger: Annotated[Trigger, Only("kappa", "baseline", "granularity", "min_tokens", "rule")]
+    saliency: Annotated[Saliency, Only("band")]
+    explorer: Explorer
+
+
+class ExplorerIndexStage(Settings):
+    """Write the page that lists the cells of the study."""
+
+    study: str
+    models: list[str]
+    datasets: list[str]
+    recipes: list[str]
+    prompt_seeds: list[int]
 
 
 def _told(name: str) -> type[Settings]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from dpc.lm.layout import check_length
@@ -26,3 +27,22 @@ def gold_example(lm: LanguageModel, vectors: int, question: str, rationale: str,
     example = Example(lm.encode(question), [*lm.encode(rationale), lm.end_ids[0]], answer)
     check_length(lm, vectors, len(example.question_ids), len(example.rationale_ids))
     return example
+
+
+def answer_span(lm: LanguageModel, example: Example) -> range:
+    """Return which tokens of the rationale are its answer: where its text stands last.
+
+    A task may write an answer otherwise than its rationale does (1,000 and 1000): where the text is not found, it is
+    the last token before the end mark.
+    """
+    ids = example.rationale_ids
+    start = lm.decode(ids).rfind(example.answer) if example.answer else -1
+    if start < 0:
+        last = max(0, len(ids) - 2)
+        return range(last, last + 1)
+
+    def token_behind(place: int) -> int:
+        """Return the first token at whose end so many letters are written."""
+        return bisect_left(range(len(ids) - 1), place, key=lambda t: len(lm.decode(ids[: t + 1])))
+
+    return range(token_behind(start + 1), token_behind(start + len(example.answer)) + 1)

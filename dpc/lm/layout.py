@@ -57,6 +57,8 @@ class RightPadded:
     """Column of the first question token, the same in every row."""
     question_tokens: list[int]
     """Q[b]."""
+    is_prompt_shared: bool = True
+    """Whether all rows have the same prompt."""
 
     def predicting_rows(self, row: int) -> range:
         """Return the positions that predict each rationale token of `row`: token t is predicted at its position - 1."""
@@ -66,7 +68,7 @@ class RightPadded:
     def part(self, rows: slice) -> RightPadded:
         """Return some rows, padded as before."""
         kept, tokens = self.rationale_ids[rows], self.question_tokens[rows]
-        return RightPadded(self.embeds_BSD[rows], kept, self.question_start, tokens)
+        return RightPadded(self.embeds_BSD[rows], kept, self.question_start, tokens, self.is_prompt_shared)
 
 
 def layout_of(lm: LanguageModel, order: str) -> Layout:
@@ -74,13 +76,13 @@ def layout_of(lm: LanguageModel, order: str) -> Layout:
     return Layout(order, lm.bos_id is not None)
 
 
-def _head(lm: LanguageModel, layout: Layout, prompt_ND: Tensor | None) -> list[Tensor]:
-    """Return what stands in front of the question, in order."""
+def _head(lm: LanguageModel, layout: Layout, prompt: Tensor | None) -> list[Tensor]:
+    """Return what stands in front of the question, in order; the prompt may be N x D or B x N x D."""
     parts = []
     if lm.bos_id is not None:
         parts.append(lm.embedding(torch.tensor([lm.bos_id], device=lm.device)))
-    if prompt_ND is not None:
-        parts.insert(layout.prompt_start() if parts else 0, prompt_ND.to(lm.embedding.weight))
+    if prompt is not None:
+        parts.insert(layout.prompt_start() if parts else 0, prompt.to(lm.embedding.weight))
     return parts
 
 
@@ -135,21 +137,25 @@ def left_padded(
 def right_padded(
     lm: LanguageModel,
     layout: Layout,
-    prompt_ND: Tensor | None,
+    prompt: Tensor | None,
     question_ids: Sequence[Sequence[int]],
     rationale_ids: Sequence[Sequence[int]],
 ) -> RightPadded:
-    """Lay out questions with their rationales under one shared prompt; differentiable in `prompt_ND`."""
+    """Lay out questions with their rationales, under one prompt (N x D) or each under its own (B x N x D).
+
+    Differentiable in `prompt`.
+    """
     tokens = [list(q) + list(r) for q, r in zip(question_ids, rationale_ids, strict=True)]
     length = max(map(len, tokens))
     ids_BS = torch.full((len(tokens), length), lm.pad_id, dtype=torch.long)
     for b, row in enumerate(tokens):
         ids_BS[b, : len(row)] = torch.tensor(row)
-    head = _head(lm, layout, prompt_ND)
+    head = _head(lm, layout, prompt)
     body_BSD = lm.embedding(ids_BS.to(lm.device))
     parts = [part.expand(len(tokens), -1, -1) for part in head] + [body_BSD]
-    start = sum(len(part) for part in head)
-    return RightPadded(torch.cat(parts, 1), [list(r) for r in rationale_ids], start, [len(q) for q in question_ids])
+    start, is_shared = sum(part.shape[-2] for part in head), prompt is None or prompt.dim() == 2
+    kept, lengths = [list(r) for r in rationale_ids], [len(q) for q in question_ids]
+    return RightPadded(torch.cat(parts, 1), kept, start, lengths, is_shared)
 
 
 def check_length(lm: LanguageModel, vectors: int, question: int, rationale: int) -> None:

@@ -59,6 +59,11 @@ def check_validation(config: Config) -> None:
     refuse_unfollowed(trigger=config.trigger, locate=config.locate)
     for key in ("recipe", "harmful_recipe"):
         name = getattr(config.validation, key)
+        if name and config.recipes[name].is_per_question:
+            raise DpcError(
+                f"validation.{key} is {name}, whose tuner makes a prompt for each question, and harm is planted in "
+                "one for all; name another recipe"
+            )
         adapter = config.recipes[name].adapter if name else None
         if adapter and "{seed}" not in adapter:
             raise DpcError(

@@ -1,7 +1,8 @@
 """`python -m dpc STAGE --settings JSON --flag path ...`: what every rule's shell line calls.
 
-A stage's flags are the keyword arguments of its `run` function. Heavy packages load only with the stage that needs
-them. Ends with one clear error and status 1 where something is wrong that the user can mend.
+A stage's flags are the keyword arguments of its `run` function; what `run` takes by place stands without a flag. Heavy
+packages load only with the stage that needs them. Ends with one clear error and status 1 where something is wrong that
+the user can mend.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ from dpc.storage.claim import Claim
 from dpc.storage.offline import OFFLINE
 
 log = logging.getLogger("dpc")
-COMMANDS = {"answer": "dpc.pipeline.answering.command"}
-"""What people call and no rule does."""
+WORKERS = {"answer": "dpc.pipeline.answering.command"}
+READERS = {"show": "dpc.pipeline.show"}
+COMMANDS = WORKERS | READERS
+"""What people call and no rule does; those that only read log nothing but warnings."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,7 +82,10 @@ def _parser(stage: str, module: ModuleType) -> argparse.ArgumentParser:
             required = parameter.default is parameter.empty  # a list too: its flag may stand without a value
             options: dict[str, Any] = {"default": None if required else parameter.default, "required": required}
             options |= _converter(hints[name])
-            parser.add_argument(f"--{name.replace('_', '-')}", **options)
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                parser.add_argument(name, type=options["type"])
+            else:
+                parser.add_argument(f"--{name.replace('_', '-')}", **options)
     return parser
 
 
@@ -140,10 +146,17 @@ def _is_disk_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "no space left" in str(error).lower()
 
 
+def _paths(value: Any) -> list[Path]:
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Path)]
+
+
 def _run(stage: str, module: ModuleType, arguments: argparse.Namespace) -> None:
     """Run a stage, alone: its log's name stands for what it writes. A log of success needs no second name."""
+    from dpc.storage.provenance import give  # with pandas, which a slip in the arguments need not wait for
+
     values = {name: value for name, value in vars(arguments).items() if name not in ("settings", "log")}
     settings = [arguments.settings] if "settings" in arguments else []
+    give(path for value in values.values() for path in _paths(value))
     if arguments.log is None:
         module.run(*settings, **values)
         return
@@ -170,7 +183,7 @@ def main(argv: list[str]) -> int:
         return 2
     module = importlib.import_module(COMMANDS.get(stage, f"dpc.pipeline.stages.{stage}"))
     arguments = _parser(stage, module).parse_args(argv[1:])
-    _start_log(arguments.log, is_shown=stage in COMMANDS and not sys.stderr.isatty())
+    _start_log(arguments.log, is_shown=stage in WORKERS and not sys.stderr.isatty())
     _header(stage, arguments, argv)
     try:
         _run(stage, module, arguments)

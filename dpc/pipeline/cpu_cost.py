@@ -126,6 +126,12 @@ def _figures(cell: Cell) -> Need:
     return Need(rows.mb, rows.seconds, _answers(cell).mb + 2 * EXEMPLARS * cell.map_mb)
 
 
+def _explored(cell: Cell) -> Need:
+    """A pass over saliency, the answers of all parts with their outcomes, and flow."""
+    scanned, said, flow = _scanning()(cell), _evaluation(cell), _flow(cell)
+    return Need(scanned.mb + said.mb + flow.mb, scanned.seconds + said.seconds + flow.seconds)
+
+
 NEEDS: dict[str, Callable[[Cell], Need]] = {
     "describe_prompt": lambda cell: Need(20, 1),
     "read_flow": _scanning(),
@@ -146,6 +152,8 @@ NEEDS: dict[str, Callable[[Cell], Need]] = {
     "draw_figures": _figures,
     "draw_overview": _outcomes,
     "write_tables": _outcomes,
+    "write_explorer": _explored,
+    "write_explorer_index": lambda cell: Need(1.0, 0.1),
 }
 """Megabytes and seconds that each rule takes for one cell."""
 

@@ -20,7 +20,7 @@ from dpc.pipeline import took
 from dpc.report.exhibits import FIGURES
 from dpc.storage.tables import provenance
 
-EXHIBITS = ("tables/*.csv", "tables/*.md", "figures/**/*.svg")
+EXHIBITS = ("summary.txt", "tables/*.csv", "tables/*.md", "figures/**/*.svg")
 KEPT = ("dpc", "commit", "packages", "python", "host", "made")
 """What is kept of the footer of the newest evaluation."""
 

@@ -37,10 +37,20 @@ def gamma_only(inputs: Inputs) -> pd.DataFrame:
     return located(inputs, dpc_fires(inputs), lambda edit: replace(edit, mask="scale", mask_value=1.0))
 
 
-@plan(label="Identity (noise floor)", kind="corruption", needs=("share", "accumulation_z"))
+NOISE_FLOOR = 50
+"""Questions that plan `identity` answers again whatever DPC does: the noise floor exists where DPC never fires."""
+
+
+@plan(label="Identity (noise floor)", kind="corruption", is_drawn=True, needs=("share", "accumulation_z"))
 def identity(inputs: Inputs) -> pd.DataFrame:
-    """Generate the fired questions again under the unchanged prompt: in bfloat16 the noise floor."""
-    return located(inputs, dpc_fires(inputs), lambda edit: replace(edit, mask="scale", mask_value=1.0, gamma=0.0))
+    """Generate questions again under the unchanged prompt: in bfloat16 the noise floor.
+
+    They are those that DPC fires on, and the first `NOISE_FLOOR` by hash of those it may fire on (D27).
+    """
+    readings = inputs.readings
+    sample = first_by_hash(readings[readings["eligible"]], NOISE_FLOOR)
+    fired = dpc_fires(inputs) | readings.index.isin(sample.index)
+    return located(inputs, fired, lambda edit: replace(edit, mask="scale", mask_value=1.0, gamma=0.0))
 
 
 @plan(label="One static mask", kind="corruption", passes=1, needs=("static_vector",))

@@ -1,10 +1,15 @@
-"""The soft prompt: n vectors of the model's width. Start, save, load, corrupt. Axes: N prompt vector, D width."""
+"""The soft prompt: n vectors of the model's width. Start, save, load, corrupt.
+
+Axes: B question, K prompt of a mixture, M its vectors and the router's row, N prompt vector, D width.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -14,10 +19,90 @@ from torch import Tensor
 from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm.models import LanguageModel
+from dpc.prompts import routing
 from dpc.prompts.edits import Edit
 from dpc.storage import adapter_files
 from dpc.storage.adapter_files import KEY, Tokens
 from dpc.storage.files import atomic
+
+PROMPTS, ROUTER = "prompts", "router"
+"""Names in the file of a mixture: K x N x D, and K x D."""
+
+
+class SoftPrompt(Protocol):
+    """What a cell's questions are asked under."""
+
+    @property
+    def vectors(self) -> int:
+        """Return how many vectors stand in the input."""
+
+    def of(self, question_ids: Sequence[int]) -> Tensor:
+        """Return a question's prompt (N x D)."""
+
+    def rows(self, questions: Sequence[Sequence[int]]) -> Tensor:
+        """Return the prompt of all these questions (N x D), or where each has its own, all of them (B x N x D)."""
+
+    def under(self, edit: Edit, mean_D: Tensor) -> SoftPrompt:
+        """Return what the questions are asked under once `edit` has been done, see `corrupt`."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One prompt for all questions."""
+
+    prompt_ND: Tensor
+
+    @property
+    def vectors(self) -> int:
+        """Return how many vectors stand in the input."""
+        return len(self.prompt_ND)
+
+    def of(self, question_ids: Sequence[int]) -> Tensor:
+        """Return the prompt (N x D), the same tensor for every question: what it gives to rows is then made once."""
+        return self.prompt_ND
+
+    def rows(self, questions: Sequence[Sequence[int]]) -> Tensor:
+        """Return the prompt (N x D)."""
+        return self.prompt_ND
+
+    def under(self, edit: Edit, mean_D: Tensor) -> Shared:
+        """Return the corrupted prompt."""
+        return Shared(corrupt(self.prompt_ND, edit, mean_D))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """K prompts and their router: each question has one of them, times its probability.
+
+    A question's prompt is worked out alone, in float32 and on the CPU: it depends on no batch and no card.
+    """
+
+    mixture_KMD: Tensor
+    """On the CPU."""
+    lm: LanguageModel
+    device: str | torch.device
+    """Where prompts are wanted."""
+    edited: tuple[Edit, Tensor] | None = None
+    """What is done to each prompt, and the vocabulary's mean embedding (D)."""
+
+    @property
+    def vectors(self) -> int:
+        """Return how many vectors stand in the input."""
+        return self.mixture_KMD.shape[1] - 1
+
+    def of(self, question_ids: Sequence[int]) -> Tensor:
+        """Return a question's prompt (N x D), in the model's dtype."""
+        (own_ND,) = routing.chosen(self.mixture_KMD, routing.means(self.lm, [question_ids]).cpu())
+        own_ND = own_ND.to(device=self.device, dtype=self.lm.embedding.weight.dtype)
+        return corrupt(own_ND, *self.edited) if self.edited else own_ND
+
+    def rows(self, questions: Sequence[Sequence[int]]) -> Tensor:
+        """Return each question's prompt (B x N x D)."""
+        return torch.stack([self.of(ids) for ids in questions])
+
+    def under(self, edit: Edit, mean_D: Tensor) -> Mixture:
+        """Return the mixture whose prompts are corrupted, each after it was chosen."""
+        return replace(self, edited=(edit, mean_D))
 
 
 def initial(lm: LanguageModel, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -39,20 +124,23 @@ def spelled(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
 
 
 def save(
-    prompt_ND: Tensor, weights: Path, config: Path, model_path: str, lm: LanguageModel, tokens: Tokens | None = None
+    prompt: Tensor, weights: Path, config: Path, model_path: str, lm: LanguageModel, tokens: Tokens | None = None
 ) -> None:
-    """Write the prompt as a prompt-tuning adapter that `peft.PeftModel.from_pretrained` reads.
+    """Write a prompt (N x D) as a prompt-tuning adapter that `peft.PeftModel.from_pretrained` reads.
 
-    `tokens` says what a discrete prompt is made of; `adapter_files.tokens` reads it back.
+    A mixture (K x M x D) is of a kind that PEFT has not: it refuses the file by its `peft_type`. `tokens` says what a
+    discrete prompt is made of; `adapter_files.tokens` reads it back.
     """
-    model = lm.model.config
+    model, kept = lm.model.config, prompt.detach().float().cpu()
+    is_mixture = kept.dim() == 3
+    tensors = {PROMPTS: kept[:, :-1], ROUTER: kept[:, -1]} if is_mixture else {KEY: kept}
     content = {
-        "peft_type": "PROMPT_TUNING",
+        "peft_type": "MIXTURE_OF_PROMPTS" if is_mixture else "PROMPT_TUNING",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model_path,
         "inference_mode": True,
-        "num_virtual_tokens": prompt_ND.shape[0],
-        "token_dim": prompt_ND.shape[1],
+        "num_virtual_tokens": kept.shape[-2] - int(is_mixture),
+        "token_dim": kept.shape[-1],
         "num_transformer_submodules": 1,
         "num_layers": model.num_hidden_layers,
         "num_attention_heads": model.num_attention_heads,
@@ -60,7 +148,7 @@ def save(
     }
     with atomic(weights) as temporary:
         metadata = tokens.metadata() if tokens else None
-        save_file({KEY: prompt_ND.detach().float().cpu().contiguous()}, temporary, metadata)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
     with atomic(config) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
@@ -76,23 +164,27 @@ def adapter(folder: Path, lm: LanguageModel, vectors: int) -> Tensor:
     return _fitting(prompt_ND, folder, lm).to(lm.device)
 
 
-def load(weights: Path, lm: LanguageModel) -> Tensor:
-    """Read the vectors (N x D) that `save` wrote in the model's dtype and device.
+def load(weights: Path, lm: LanguageModel, device: str | None = None) -> SoftPrompt:
+    """Read what `save` wrote; its vectors come in the model's dtype, on `device` or else the model's.
 
     Raises DpcError if the file is missing, unreadable, or of another width than the model.
     """
     try:
-        prompt_ND = load_file(weights)[KEY]
+        tensors = load_file(weights)
+        if PROMPTS not in tensors:
+            prompt_ND = _fitting(tensors[KEY], weights, lm)
+            return Shared(prompt_ND.to(device=device or lm.device, dtype=lm.embedding.weight.dtype))
+        mixture_KMD = torch.cat([tensors[PROMPTS], tensors[ROUTER][:, None]], 1)
     except (OSError, SafetensorError, KeyError) as error:
         raise DpcError(f"{weights}: found no prompt-tuning adapter ({error}); run tune_prompt again") from None
-    return _fitting(prompt_ND, weights, lm).to(device=lm.device, dtype=lm.embedding.weight.dtype)
+    return Mixture(_fitting(mixture_KMD, weights, lm), lm, device or lm.device)
 
 
-def _fitting(prompt_ND: Tensor, place: Path, lm: LanguageModel) -> Tensor:
+def _fitting(prompt: Tensor, place: Path, lm: LanguageModel) -> Tensor:
     width = lm.embedding.weight.shape[1]
-    if prompt_ND.shape[1] != width:
-        raise DpcError(f"{place}: prompt vectors have width {prompt_ND.shape[1]}, the model has {width}")
-    return prompt_ND
+    if prompt.shape[-1] != width:
+        raise DpcError(f"{place}: prompt vectors have width {prompt.shape[-1]}, the model has {width}")
+    return prompt
 
 
 def corrupt(prompt_ND: Tensor, edit: Edit, mean_D: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from dpc.tasks.base import AT_CHANCE
 
 NOT_ESTIMABLE = "not estimable"
 DASH = "–"
+CUT_SHORT = "Cut short: answers, of all seeds, that ended at max_new_tokens before they were complete."
 Band = tuple[int, int]
 """First and last layer, inclusive, counted from 0."""
 
@@ -61,6 +62,8 @@ class Finding:
     high: float
     p: float
     n: int | None
+    at_chance: bool
+    """Whether accuracy is not above chance, so that it is not interpretable."""
     note: str
 
     @property
@@ -78,11 +81,13 @@ def finding(findings: pd.DataFrame, name: str) -> Finding:
     """Return the finding called `name`; one that is missing is not estimable."""
     rows = findings[findings["name"] == name]
     if rows.empty:
-        return Finding(math.nan, math.nan, math.nan, math.nan, None, "not computed")
+        return Finding(math.nan, math.nan, math.nan, math.nan, None, False, "not computed")
     row = rows.iloc[0]
     count = None if pd.isna(row["n"]) else int(row["n"])
     note = "" if pd.isna(row["note"]) else str(row["note"])
-    return Finding(real(row["value"]), real(row["low"]), real(row["high"]), real(row["p"]), count, note)
+    return Finding(
+        real(row["value"]), real(row["low"]), real(row["high"]), real(row["p"]), count, bool(row["at_chance"]), note
+    )
 
 
 def number(value: Any, digits: int = 2) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,22 @@ from dpc.errors import DpcError
 from dpc.report import captions
 from dpc.report.captions import Band
 from dpc.report.table_text import CELL
-from dpc.storage import tables
+from dpc.storage import provenance, tables
 from dpc.tasks import get_task
 
 Cell = tuple[str, ...]
 """Model, dataset and recipe."""
 Columns = tuple[str, ...] | None
 LIGHT: dict[str, Columns] = {
-    "outcomes": ("problem_id", "plan", "candidate", "fired", "correct", "correct_lenient"),
+    "outcomes": ("problem_id", "plan", "candidate", "fired", "correct", "correct_lenient", "stop_reason"),
 }
 """Columns without texts, which would fill the memory of whoever reads all cells."""
+
+ACCURACIES = (
+    "questions", "accuracy", "low", "high", "seed_low", "seed_high", "lenient", "lenient_low", "lenient_high",
+    "answers", "cut", "idle",
+)  # fmt: skip
+"""What `Tables.accuracies` says of a plan."""
 
 
 class Tables:
@@ -41,6 +47,17 @@ class Tables:
         for file in files:
             self._files.setdefault(tables.name_of(file), []).append(file)
         self._read: dict[tuple[Path, Columns], pd.DataFrame] = {}
+        self._made: dict[str, pd.DataFrame] = {}
+
+    def once(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Return what `make` returns, which several tables need, and make it once."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def origin(self, names: Iterable[str]) -> str:
+        """Return the sentence on the code, model, data and prompts that the tables `names` come from."""
+        return provenance.short([file for name in names for file in self._files[name]])
 
     def each(self, name: str, columns: Columns = None) -> list[pd.DataFrame]:
         """Return table `name` of every cell and seed, all columns or `columns`. Raises DpcError where there is none."""
@@ -90,8 +107,9 @@ class Tables:
         return whole[[*CELL, *(column for column in whole if column not in CELL)]]
 
     def accuracies(self) -> pd.DataFrame:
-        """Return accuracy per cell and plan with its interval over questions, conditional on the seeds.
+        """Return accuracy per cell and plan in both readings, with intervals over questions, conditional on the seeds.
 
+        `cut` of all `answers` ended at max_new_tokens; under `idle` seeds the plan fires on no question.
         Plans that try several candidates per question are upper bounds without such an interval: left out.
         """
         rows = [
@@ -100,8 +118,7 @@ class Tables:
             for plan, group in seeds.groupby("plan", sort=False)
             if (group["candidate"] < 0).all()
         ]
-        columns = [*CELL, "plan", "questions", "accuracy", "low", "high", "seed_low", "seed_high"]
-        return pd.DataFrame(rows, columns=[*columns, "lenient", "fired"])
+        return pd.DataFrame(rows, columns=[*CELL, "plan", *ACCURACIES])
 
     def chances(self) -> dict[Cell, float]:
         """Return the accuracy that guessing reaches in each cell."""
@@ -130,10 +147,13 @@ def _labels(cell: Cell) -> dict[str, str]:
 
 
 def _pool(group: pd.DataFrame, settings: ReportStage) -> dict[str, Any]:
-    """Return the accuracy of one plan over seeds x questions."""
-    correct = group.pivot(index="seed", columns="problem_id", values="correct").astype(float)
-    found = seed_mean(correct.to_numpy(), settings.statistics.confidence)
-    by_seed = correct.mean(axis=1)
+    """Return the accuracy of one plan over seeds x questions, read strictly and leniently."""
+    strict, lenient = (
+        group.pivot(index="seed", columns="problem_id", values=name).astype(float)
+        for name in ("correct", "correct_lenient")
+    )
+    found, read = (seed_mean(right.to_numpy(), settings.statistics.confidence) for right in (strict, lenient))
+    by_seed = strict.mean(axis=1)
     return {
         "questions": found.n,
         "accuracy": found.value,
@@ -141,6 +161,10 @@ def _pool(group: pd.DataFrame, settings: ReportStage) -> dict[str, Any]:
         "high": found.high,
         "seed_low": by_seed.min(),
         "seed_high": by_seed.max(),
-        "lenient": group["correct_lenient"].mean(),
-        "fired": group["fired"].mean(),
+        "lenient": read.value,
+        "lenient_low": read.low,
+        "lenient_high": read.high,
+        "answers": len(group),
+        "cut": int((group["stop_reason"] == "length").sum()),
+        "idle": int((~group.groupby("seed")["fired"].any()).sum()),
     }

@@ -109,7 +109,7 @@ def finish(figure: Figure, caption: str, passes: int = 1) -> Drawing:
     """
     width, height = (float(size) for size in figure.get_size_inches())
     lines = wrap(caption, width - 2 * MARGIN, CAPTION_SIZE)
-    room = len(lines) * line_height(CAPTION_SIZE) + 2 * MARGIN
+    room = (len(lines) + 1) * line_height(CAPTION_SIZE) + 2 * MARGIN  # a line more for `save`
     figure.set_size_inches(width, height + room)
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
@@ -147,7 +147,7 @@ def text_at(
 
 def heading(axes: Axes, title: str, notes: Sequence[str], lines: int) -> None:
     """Write `title` above `axes` and small `notes` beneath; panels side by side give equal `lines`."""
-    size = 6.8
+    size = 7.0
     axes.set_title(title, pad=4 + lines * size * LINE)
     if notes:
         text = "\n".join([*notes, *[" "] * (lines - len(notes))])
@@ -194,15 +194,19 @@ def mark_band(axes: Axes, band: tuple[int, int], label: str, color: str = colour
         ("data", "axes fraction"),
         "offset points",
         ha="center",
-        fontsize=6.5,
+        fontsize=7,
         color=colours.GREY,
     )
 
 
-def save(figure: Figure, stem: Path, caption: str) -> None:
-    """Write `stem`.pdf, `stem`.svg and the caption as `stem`.txt, each atomically."""
+def save(figure: Figure, stem: Path, caption: str, origin: str) -> None:
+    """Write `stem`.pdf, `stem`.svg and the caption as `stem`.txt, each atomically.
+
+    `origin` says with which code and from what the figure was made: the last line of each.
+    """
+    text_at(figure, MARGIN, MARGIN, origin, CAPTION_SIZE, color=colours.GREY, gid="caption")
     for kind in ("pdf", "svg"):
         with atomic(stem.with_name(f"{stem.name}.{kind}")) as temporary:
             figure.savefig(temporary, format=kind)
     with atomic(stem.with_name(f"{stem.name}.txt")) as temporary:
-        temporary.write_text(caption + "\n", encoding="utf-8")
+        temporary.write_text(f"{caption}\n{origin}\n", encoding="utf-8")

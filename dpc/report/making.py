@@ -13,14 +13,15 @@ from dpc.report.cells import Tables
 from dpc.report.exhibits import FIGURES, TABLES, Scope, of
 
 
-def make(scope: Scope, files: list[Path], settings: ReportStage, folder: Path) -> None:
-    """Draw the figures and write the tables of a scope.
+def make(scope: Scope, files: list[Path], settings: ReportStage, folder: Path) -> Tables:
+    """Draw the figures and write the tables of a scope; return what they were made from.
 
     `files` holds the tables that they declare, in the order of `dpc.report.cells.Tables`.
     """
     found = Tables(files, settings)
     draw_figures(of(scope, FIGURES), found, folder)
     write_tables(of(scope, TABLES), found, folder)
+    return found
 
 
 def draw_figures(names: Iterable[str], found: Tables, folder: Path) -> None:
@@ -28,13 +29,12 @@ def draw_figures(names: Iterable[str], found: Tables, folder: Path) -> None:
     for name in names:
         module = declared("report/figures", "figure")[name].module.rpartition(".")[2]
         drawn = getattr(importlib.import_module(f"dpc.report.figures.{module}"), name)(found, found.settings)
-        drawing.save(drawn.figure, folder / name, drawn.caption)
+        drawing.save(drawn.figure, folder / name, drawn.caption, found.origin(FIGURES[name].tables))
 
 
 def write_tables(names: Iterable[str], found: Tables, folder: Path) -> None:
     """Write `folder`/NAME.{tex,csv,md,html} for each table."""
     for name in names:
         module = declared("report/tables", "table")[name].module.rpartition(".")[2]
-        render.write(
-            getattr(importlib.import_module(f"dpc.report.tables.{module}"), name)(found, found.settings), folder
-        )
+        made = getattr(importlib.import_module(f"dpc.report.tables.{module}"), name)(found, found.settings)
+        render.write(made, folder, found.origin(TABLES[name].tables))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,9 @@ tbody tr:hover {{ background: #f2f6fa; }}
 """
 
 
-def write(table: Table, folder: Path) -> None:
-    """Write `table` as folder/NAME.tex, .csv, .md and .html, each atomically."""
+def write(table: Table, folder: Path, origin: str) -> None:
+    """Write `table` as folder/NAME.tex, .csv, .md and .html, each atomically; `origin` ends the caption."""
+    table = replace(table, caption=f"{table.caption} {origin}")
     texts = {
         "tex": latex(table),
         "csv": table.numbers.map(_flat).to_csv(index=False, float_format="%.6g", lineterminator="\n"),

@@ -20,7 +20,8 @@ seed, SPLIT is `calibration` or `test`. [terms.md](terms.md) defines the words; 
 [choices.md](choices.md).
 
 Read a table in Python with `dpc.storage.tables.read(path, name)`, or with any reader of Parquet. The footer of each
-file says which stage made it, with which settings, versions and host: `dpc.storage.tables.provenance(path)`."""
+file says which stage made it, with which commit, settings, versions and host, and hashes of the model, data and prompt:
+`dpc.storage.tables.provenance(path)`. [pandas.md](pandas.md) reads results in ten lines."""
 FOLDERS = {"cell": "figures/MODEL/DATASET/RECIPE", "recipes": "figures/MODEL/DATASET", "study": "tables",
            "validation": "tables"}  # fmt: skip
 KINDS: dict[pa.DataType, str] = {
@@ -31,8 +32,11 @@ OTHERS = """## Other files
 
 | file | what it holds |
 |---|---|
+| `summary.txt` | the study on one screen: accuracy, verdicts, what never fired, what was cut short, warnings |
 | `report.html` | everything on one page, after `snakemake --report` |
-| `MODEL/DATASET/RECIPE/seedN/prompt/` | the soft prompt, as a PEFT adapter |
+| `explorer.html` | the cells, with links to their pages ([explorer.md](explorer.md)) |
+| `MODEL/DATASET/RECIPE/seedN/explorer.html` | every case of the cell, token by token |
+| `MODEL/DATASET/RECIPE/seedN/prompt/` | the soft prompt, as a PEFT adapter; one of tuner `mixture` PEFT cannot read |
 | `MODEL/DATASET/RECIPE/seedN/store/` | finished batches of stages that can resume |
 | `logs/RULE/` | one log per job: host, device and settings first; peak memory and time last |
 | `benchmarks/RULE/` | Snakemake's own measurements of each job |

@@ -257,6 +257,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "high": _F,
         "p": _F,
         "n": _I,
+        "at_chance": _B,
         "note": _S,
     },
     "mechanism": {
@@ -298,6 +299,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "correct_lenient": _B,
         "answer": _S,
         "extracted": _S,
+        "extracted_lenient": _S,
         "text": _S,
         "question": _S,
         "stop_reason": _S,
@@ -329,6 +331,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "seconds": _F,
         **_COST,
         "memory_gb": _F,
+        "unchanged": _B,
         "note": _S,
     },
 }

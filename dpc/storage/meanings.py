@@ -143,6 +143,8 @@ MEANINGS = {
                                 "fires", "s"),
     "seconds_regeneration": Meaning("of `seconds`: the answer under the edit, where the plan fires", "s"),
     "tokens_regeneration": Meaning("of `tokens`: those of the answer under the edit", "tokens"),
+    "at_chance": Meaning("it is not interpretable, as accuracy is not above chance"),
+    "unchanged": Meaning("of prompt tuning: every answer is, token for token, the one without a prompt"),
     "memory_gb": Meaning("largest peak of the jobs that made the plan's answers", "GB"),
     "tokens": Meaning("tokens generated for this plan, prompt tuning's own answer included", "tokens"),
     "correct": Meaning("the answer is right by the strict reading"),

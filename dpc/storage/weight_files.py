@@ -21,6 +21,8 @@ from dpc.storage.json_files import read_map
 from dpc.storage.model_files import MEND, Architecture, Unread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -101,6 +103,31 @@ def floats(data: bytes, dtype: str) -> np.ndarray:
         if dtype == "BF16":  # the upper half of a float32
             return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
         return np.frombuffer(data, _NUMPY[dtype]).astype("<f4")
+
+
+def embedding(folder: Path, rows: int = 8192) -> Iterator[np.ndarray]:
+    """Yield the input embedding (V x D, float32) of the model in `folder`, some rows at a time.
+
+    Raises DpcError where no file holds it.
+    """
+    for file in files(folder):
+        names = {"model.embed_tokens.weight", "embed_tokens.weight"} & header(file).keys()  # or saved without its head
+        if names:
+            yield from _rows(file, names.pop(), rows)
+            return
+    raise DpcError(f"{folder}: found no tensor model.embed_tokens.weight in its weights; {COPY}")
+
+
+def _rows(file: Path, name: str, rows: int) -> Iterator[np.ndarray]:
+    with file.open("rb") as content:
+        start = 8 + int.from_bytes(content.read(8), "little")
+        about = json.loads(content.read(start - 8))[name]
+        first, last = about["data_offsets"]
+        count, width = about["shape"]
+        content.seek(start + first)
+        for begin in range(0, count, rows):
+            taken = min(rows, count - begin)
+            yield floats(content.read((last - first) // count * taken), about["dtype"]).reshape(taken, width)
 
 
 def check_small(folder: Path) -> None:

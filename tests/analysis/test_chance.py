@@ -16,9 +16,9 @@ from dpc.tasks.base import AT_CHANCE
 
 def marked(right: int, of: int, by_chance: float) -> pd.Series:
     names = ("auc_s_ifp", "mean_s_ifp_right", "phi")
-    rows = {"value": 0.6, "low": 0.5, "high": 0.7, "p": float("nan"), "n": 9, "note": ["8 right", None, "text"]}
+    rows = {"value": 0.6, "low": 0.5, "high": 0.7, "p": float("nan"), "n": 9, "note": ""}
     correct = pd.Series([True] * right + [False] * (of - right))
-    return chance.mark(pd.DataFrame({"name": names, **rows}), correct, by_chance, 0.95).set_index("name")["note"]
+    return chance.mark(pd.DataFrame({"name": names, **rows}), correct, by_chance, 0.95).set_index("name")["at_chance"]
 
 
 @pytest.mark.parametrize(
@@ -27,11 +27,8 @@ def marked(right: int, of: int, by_chance: float) -> pd.Series:
 )
 def test_the_interval_must_stand_above_chance(right: int, of: int, by_chance: float, is_luck: bool) -> None:
     """Wilson's lower bound of 63/254 at 95 % is .1990, that of 70/254 .2245."""
-    notes = marked(right, of, by_chance)
-    assert (AT_CHANCE in notes["accuracy"]) == is_luck
-    assert notes["auc_s_ifp"] == ("8 right; " + AT_CHANCE if is_luck else "8 right")
-    assert notes["mean_s_ifp_right"] == (AT_CHANCE if is_luck else "")
-    assert notes["phi"] == "text"
+    wanted = {"auc_s_ifp": is_luck, "mean_s_ifp_right": is_luck, "phi": False, "accuracy": is_luck}
+    assert marked(right, of, by_chance).to_dict() == wanted
 
 
 def test_all_seeds_together_must_stand_above_chance() -> None:
@@ -44,9 +41,10 @@ def test_all_seeds_together_must_stand_above_chance() -> None:
 
 
 def test_the_table_says_it() -> None:
-    row = {"name": "mean_s_ifp_right", "value": 0.6, "low": 0.5, "high": 0.7, "p": float("nan"), "n": 9}
-    rows = pd.DataFrame([{**row, "note": AT_CHANCE}])
+    row = {"value": 0.6, "low": 0.5, "high": 0.7, "p": float("nan"), "n": 9, "at_chance": True, "note": "8 right"}
+    rows = pd.DataFrame([{"name": name, **row} for name in ("mean_s_ifp_right", "auc_s_ifp")])
     assert findings_table._finding_text(rows, "mean_s_ifp_right") == f"0.60 [0.50, 0.70] (n = 9; {AT_CHANCE})"
+    assert findings_table._finding_text(rows, "auc_s_ifp") == f"0.60 [0.50, 0.70] (8 right; {AT_CHANCE})"
 
 
 def test_only_options_can_be_guessed() -> None:

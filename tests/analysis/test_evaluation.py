@@ -349,7 +349,7 @@ def test_evaluation_refuses_other_questions_doubles_and_a_missing_baseline(
 
 def test_evaluation_fits_its_schema(planted: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     path, found = tmp_path / "evaluation.parquet", evaluate(joined(planted), STATISTICS, ONE_PASS)
-    tables.write(path, "evaluation", found.assign(ineligible=0, memory_gb=1.0), {})
+    tables.write(path, "evaluation", found.assign(ineligible=0, memory_gb=1.0, unchanged=False), {})
     assert tables.read(path, "evaluation")["plan"].tolist() == found["plan"].tolist()
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from dpc.analysis.readings import flow, reading
-from dpc.analysis.stats.verdicts import NOT_SUPPORTED, SUPPORTED, TOO_LITTLE
+from dpc.analysis.stats.verdicts import NOT_JUDGED, NOT_SUPPORTED, SUPPORTED, TOO_LITTLE
 from dpc.analysis.studies import claims
 from dpc.analysis.studies import trigger_quality as trigger
 from dpc.config.methods import Act
@@ -29,7 +29,7 @@ from tests.analysis.test_sensitivity import swept
 from tests.analysis.test_variants import compared
 from tests.support.derived import flow_of, readings_of, verdicts_of
 from tests.support.legible import assert_legible
-from tests.support.report_samples import all_of, settings, table
+from tests.support.report_samples import all_of, settings, table, threshold_rows
 from tests.support.saliency_rows import (
     Places,
     flow_maps,
@@ -131,7 +131,7 @@ def test_planted_effects_are_supported_and_their_absence_is_not() -> None:
     never = made["outcomes"][made["outcomes"]["plan"] == "prompt_tuning"]
     made["outcomes"] = pd.concat([never, never.assign(plan="dpc", fired=False)])
     silent = claims.judge_all({("m", "d", "r"): claims.Cell(**made)}).set_index("claim").loc["e"]
-    assert (silent["value"], silent["verdict"]) == (0, NOT_SUPPORTED)
+    assert (silent["verdict"], silent["reason"]) == (NOT_JUDGED, "DPC never fired: it is prompt tuning")
     assert math.isnan(silent["detectable"])  # a DPC that never fires excludes nothing
     assert (with_effect["low"].dropna() <= with_effect["value"].dropna()).all()
 
@@ -147,8 +147,9 @@ def test_what_compares_right_with_wrong_is_not_judged_where_right_answers_may_be
 
 def test_what_was_not_run_has_no_verdict() -> None:
     found = judged()
-    assert found.loc[["f2", "f3", "f4", "g", "h"], "verdict"].tolist() == [""] * 5
-    assert set(found.loc[["g", "h"], "reason"]) == {"not run"}
+    assert found.loc[["f2", "f3", "f4", "g", "h"], "verdict"].tolist() == [NOT_JUDGED] * 5
+    assert found.loc["g", "reason"] == "not run: study.plans has no act"
+    assert found.loc["h", "reason"] == "not run: mechanism.plans or study.plans has no dpc"
 
 
 def with_act(made: dict[str, Any], fired_seeds: tuple[int, ...]) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def test_act_is_held_against_dpc_only_where_its_heads_were_confirmed() -> None:
         fired: claims.judge_all({("m", "d", "r"): claims.Cell(**with_act(made, fired))}).set_index("claim").loc["g"]
         for fired in ((), (0, 2), SEEDS)
     }
-    assert (found[()]["verdict"], found[()]["reason"]) == ("", "not run")
+    assert (found[()]["verdict"], found[()]["reason"]) == (NOT_JUDGED, "no head confirmed: ACT is prompt tuning")
     dpc = made["outcomes"][made["outcomes"]["plan"] == "dpc"].groupby("seed")["correct"].mean()
     for fired in ((0, 2), SEEDS):  # ACT is always wrong there
         assert found[fired]["value"] == pytest.approx(100 * dpc.loc[list(fired)].mean())
@@ -203,7 +204,7 @@ def test_few_instances_are_too_little_data() -> None:
     found = claims.judge_all({("m", "d", "r"): few}).set_index("claim")
     assert found.loc[["a1", "b1", "d"], "verdict"].tolist() == [TOO_LITTLE] * 3
     nothing = {name: rows.iloc[:0] for name, rows in cell(np.random.default_rng(1)).items()}
-    assert set(claims.judge_all({("m", "d", "r"): claims.Cell(**nothing)})["verdict"]) == {""}
+    assert set(claims.judge_all({("m", "d", "r"): claims.Cell(**nothing)})["verdict"]) == {NOT_JUDGED}
 
 
 # stages
@@ -240,8 +241,8 @@ def test_the_stage_puts_readings_and_outcomes_side_by_side(tmp_path: Path) -> No
 def complete(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Fill in the columns of table `outcomes` that claims do not look at."""
     return outcomes.assign(
-        correct_lenient=True, answer="1", extracted="1", text="", question="", stop_reason="end", tokens=1,
-        seconds=0.1, grader="1", seconds_generation=0.1, seconds_trigger=0.0, seconds_location=0.0,
+        correct_lenient=True, answer="1", extracted="1", extracted_lenient="1", text="", question="", stop_reason="end",
+        tokens=1, seconds=0.1, grader="1", seconds_generation=0.1, seconds_trigger=0.0, seconds_location=0.0,
         seconds_regeneration=0.0, tokens_regeneration=0,
     )  # fmt: skip
 
@@ -263,7 +264,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
     chosen = settings(TablesStage, recipes=["good", "bad"])
     files: dict[str, list[Path]] = {
-        name: [] for name in ("evidence", "outcomes", "mechanism", "sensitivity", "variants")
+        name: [] for name in ("evidence", "outcomes", "mechanism", "sensitivity", "variants", "thresholds")
     }
     for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
         made = cell(np.random.default_rng(2), **effects)
@@ -275,6 +276,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / f"sensitivity-{recipe}-{seed}.parquet"
             files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
             files["variants"].append(compared_in(folder / f"variants-{recipe}-{seed}"))
+            files["thresholds"].append(table(folder / f"fitted-{recipe}-{seed}", "thresholds", threshold_rows()))
     write_tables(TABLES, Tables(all_of(files), chosen), folder / "tables")
     own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
     draw_figures(FIGURES, Tables(all_of(own), settings(recipes=["good"])), folder / "figures")
@@ -283,7 +285,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
     for name, phrases in {
-        "claims": ["Look at the verdict", "supported", "too little data", "not run", "toy", "1.36", "Holm"],
+        "claims": ["Look at the verdict", "supported", "too little data", "not run:", "toy", "1.36", "Holm"],
         "trigger": ["Look for precision", "test − calibration", "too little data"],
         "sensitivity": ["Look for gains", "configured and best", "never"],
         "variants": ["Look for rows", "loss: the answer alone", "unknown", "too little data"],
@@ -300,7 +302,11 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "reason"), [("released", "not run"), ("prefill_sets", "over questions and over seeds")]
+    ("mode", "reason"),
+    [
+        ("released", "act.mode is released: ACT ran for the record only"),
+        ("prefill_sets", "over questions and over seeds"),
+    ],
 )
 def test_the_published_function_is_nothing_to_beat(tmp_path: Path, mode: str, reason: str) -> None:
     made = with_act(cell(np.random.default_rng(2), gain=0.3), SEEDS)
@@ -311,6 +317,7 @@ def test_the_published_function_is_nothing_to_beat(tmp_path: Path, mode: str, re
     }
     files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
     files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
+    files["thresholds"] = [table(tmp_path / f"fitted-{s}", "thresholds", threshold_rows()) for s in SEEDS]
     chosen = settings(TablesStage, recipes=["good"], act=Act(mode=mode))
     write_tables(["claims"], Tables(all_of(files), chosen), tmp_path / "tables")
     assert pd.read_csv(tmp_path / "tables" / "claims.csv").set_index("claim").loc["g", "reason"] == reason
@@ -335,6 +342,7 @@ def test_tables_and_figures_say_where_right_answers_may_be_luck(tmp_path: Path, 
     }
     files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
     files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
+    files["thresholds"] = [table(tmp_path / f"fitted-{s}", "thresholds", threshold_rows()) for s in SEEDS]
     own = {name: files[name] for name in ("evidence", "sensitivity")}
     names = {"recipes": ["good"], "datasets": [dataset]}
     write_tables(TABLES, Tables(all_of(files), settings(TablesStage, **names)), tmp_path)

@@ -31,7 +31,7 @@ def examples(count: int = 5) -> list[Example]:
 
 
 def scorer(lm: LanguageModel, rule: Act = RULE, order: str = "bos_first") -> HeadScores:
-    return HeadScores(lm, layout_of(lm, order), prompt(lm, 7, 6), rule)
+    return HeadScores(lm, layout_of(lm, order), lambda _: prompt(lm, 7, 6), rule)
 
 
 @torch.no_grad()

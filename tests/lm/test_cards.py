@@ -58,7 +58,8 @@ def test_hooks_change_no_number_and_stay_where_they_were() -> None:
     hook = vars(hooked.model.get_decoder().layers[0])["forward"]
     for request in (Request(), Request(checkpoint=True)):
         assert torch.equal(measured(plain, request).groups_BLSG, measured(hooked, request).groups_BLSG)
-    scores = [HeadScores(lm, LAYOUT, prompt(lm, 0), Act(min_rows=2, tau=0.15)) for lm in (plain, hooked)]
+    rule = Act(min_rows=2, tau=0.15)
+    scores = [HeadScores(lm, LAYOUT, lambda _, lm=lm: prompt(lm, 0), rule) for lm in (plain, hooked)]
     assert scores[0].each(EXAMPLES, [0, 2]) == scores[1].each(EXAMPLES, [0, 2])
     assert scores[0].together(EXAMPLES, {2: [1]}) == scores[1].together(EXAMPLES, {2: [1]})
     said = [[answer.token_ids for answer in run(lm, mixed(lm), 4)] for lm in (plain, hooked)]

@@ -138,7 +138,7 @@ def measured(lm: LanguageModel) -> Any:
 
 
 def scored(lm: LanguageModel) -> Any:
-    return HeadScores(lm, LAYOUT, PROMPT_ND, Act()).together(EXAMPLES, {0: [1]})
+    return HeadScores(lm, LAYOUT, lambda _: PROMPT_ND, Act()).together(EXAMPLES, {0: [1]})
 
 
 def planted(lm: LanguageModel) -> Any:

@@ -51,7 +51,7 @@ def saliency_of(**asked: Any) -> Callable[[LanguageModel, torch.Tensor], object]
 
 
 def scores(lm: LanguageModel, prompt_ND: torch.Tensor) -> Sequence[object]:
-    work = HeadScores(lm, LAYOUT, prompt_ND, RULE)
+    work = HeadScores(lm, LAYOUT, lambda _: prompt_ND, RULE)
     return work.together(EXAMPLES, {1: [0]}), work.each(EXAMPLES, [1])
 
 

@@ -56,7 +56,7 @@ def answers_with_act(lm: LanguageModel) -> None:
 
 def scores(lm: LanguageModel) -> None:
     examples = [Example(ids, ids[::-1]) for ids in questions()]
-    found = HeadScores(lm, Layout("bos_first", True), prompt(lm, 0), ACT)
+    found = HeadScores(lm, Layout("bos_first", True), lambda _: prompt(lm, 0), ACT)
     found.together(examples, {1: [0]})
     found.each(examples, [0, 1])
 

@@ -259,6 +259,13 @@ def test_planted_harm_needs_a_prompt_of_its_own_for_every_seed(key: str) -> None
             check.check_validation(config)
 
 
+@pytest.mark.parametrize("key", ["recipe", "harmful_recipe"])
+def test_planted_harm_needs_one_prompt_for_all_questions(key: str) -> None:
+    config = paper(("recipes.mixed", {"tuner": "mixture"}), (f"validation.{key}", "mixed"))
+    with pytest.raises(DpcError, match=rf"validation\.{key} is mixed, whose tuner makes a prompt for each question"):
+        check.check_validation(config)
+
+
 def test_worked_examples_count_to_the_context(hub: SimpleNamespace) -> None:
     long = paper(("datasets.gsm8k.formats", {"llama2-13b": "plain_4_shot"}), ("formats.plain_4_shot.shots", 10))
     with pytest.raises(DpcError, match=r"expected 4272 \(100 vectors, 3660 for a question, 512 new\)"):

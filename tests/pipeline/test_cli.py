@@ -38,7 +38,8 @@ def test_without_a_stage_it_says_which_there_are() -> None:
     done = python()
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        done.stderr == f"usage: python -m dpc answer ..., or STAGE --settings JSON ...; stages: {', '.join(STAGES)}\n"
+        done.stderr
+        == f"usage: python -m dpc answer or show ..., or STAGE --settings JSON ...; stages: {', '.join(STAGES)}\n"
     )
 
 

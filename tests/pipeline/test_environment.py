@@ -71,6 +71,8 @@ def test_light_stages_load_no_torch() -> None:
         "draw_figures",
         "draw_overview",
         "write_tables",
+        "write_explorer",
+        "write_explorer_index",
     ]
     code = f"import sys\nfor s in {stages}: __import__('dpc.pipeline.stages.' + s)\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -88,7 +88,7 @@ def test_aqua_is_read_against_chance(grid: Workflow) -> None:
     for model in MODELS:
         findings = tables.read(result(grid, model, "aqua", "study/findings.parquet"), "findings").set_index("name")
         is_luck = findings.loc["accuracy", "low"] <= 0.2
-        assert (AT_CHANCE in findings.loc["auc_s_ifp", "note"]) == is_luck
+        assert findings.loc["auc_s_ifp", "at_chance"] == is_luck
         caption = (grid.folder / f"results/figures/{model}/aqua/paper/plans.txt").read_text()
         assert "Dashed line: 20 %, what guessing reaches." in caption
         analysis = (grid.folder / f"results/figures/{model}/aqua/paper/analysis.txt").read_text()

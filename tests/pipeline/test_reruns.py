@@ -25,8 +25,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 TABLES = {"write_tables": 1, "all": 1}
 FIGURES = {"draw_figures": 2, "draw_overview": 1}
+INDEX = {"write_explorer_index": 1}
+PAGES = {"write_explorer": 4}
+EXPLORED = {**PAGES, **INDEX}
 CALIBRATED = {"select_act_heads": 4, "generate_act": 4}
-GRADED = {"evaluate": 4, "compare_flows": 4, **FIGURES, **TABLES}
+GRADED = {"evaluate": 4, "compare_flows": 4, **FIGURES, **TABLES, **EXPLORED}
 TESTED = {"plan": 4, "regenerate": 8, "grade_answers": 8, "extract_corrupted": 4, "sweep_choices": 4, **GRADED}
 """New edits of the test plans; the oracles look at what those have made."""
 PLANNED = {
@@ -68,7 +71,7 @@ SWEPT = {
 
 def one_recipe(jobs: dict[str, int]) -> dict[str, int]:
     """Half of the cells: what a change of one recipe reruns."""
-    whole = {"write_tables", "draw_overview", "all"}
+    whole = {"write_tables", "draw_overview", "write_explorer_index", "all"}
     return {rule: count if rule in whole else count // 2 for rule, count in jobs.items()}
 
 
@@ -86,7 +89,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     (
         "study.sample.correlation",
         50,
-        {"run_study": 4, "gather_evidence": 4, "draw_figures": 2, **TABLES},
+        {"run_study": 4, "gather_evidence": 4, "draw_figures": 2, **TABLES, **PAGES},
     ),
     # new edits
     ("corrupt.gamma", 20.0, {**PLANNED}),
@@ -120,10 +123,11 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("models.builtin.builtin.seed", 1, {"train_builtin_model": 1, **UNPROMPTED, **PROMPTED}),
     # looks and names
     ("figures.cases", 4, {"draw_figures": 2, "all": 1}),
+    ("explorer.cases", 20, {**PAGES, "all": 1}),
     ("figures.position_bins", 5, {"run_study": 4, "draw_figures": 2, **TABLES}),
-    ("study.name", "again", {**FIGURES, **TABLES}),
+    ("study.name", "again", {**FIGURES, **TABLES, **EXPLORED}),
     # a seed less: pooled figures and tables only
-    ("study.prompt_seeds", [0], {**FIGURES, **TABLES}),
+    ("study.prompt_seeds", [0], {**FIGURES, **TABLES, **INDEX}),
     # how the work is done is no part of a result
     ("execution.batch_size.generate", 7, {}),
     ("execution.batch_size.saliency", 2, {}),
@@ -227,6 +231,6 @@ REPORTED = {"run_study", "gather_evidence", "sweep_choices"}
 def test_verdicts_reach_only_what_may_see_them(jobs: list[tuple[str, str, str]]) -> None:
     assert readers(jobs, "/verdicts/calibration") == {"fit_thresholds", "compare_variants", *REPORTED}
     assert readers(jobs, "/verdicts/test") == {"plan_oracles", "choose_exemplars", "evaluate", *REPORTED}
-    report = {"draw_figures", "write_tables"}
+    report = {"draw_figures", "write_tables", "write_explorer"}
     assert readers(jobs, "/study/e") | readers(jobs, "/study/s") <= report
-    assert readers(jobs, "/plans/oracles") == {"regenerate", "evaluate"}
+    assert readers(jobs, "/plans/oracles") == {"regenerate", "evaluate", "write_explorer"}

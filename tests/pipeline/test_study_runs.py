@@ -12,7 +12,10 @@ import pandas as pd
 import pytest
 
 from dpc.config.stages import VERSIONS
+from dpc.report.summary import MOST_LINES
 from dpc.storage import tables
+from dpc.storage.hashing import content_hash
+from dpc.storage.provenance import KINDS, commit
 from tests.support.workflow import SMALLEST, TIMES, Workflow, overlay
 
 pytestmark = pytest.mark.long
@@ -51,6 +54,9 @@ def check_complete(workflow: Workflow) -> None:
     for name in ("main", "ablation", "cost", "findings", "claims", "trigger", "confounds", "sensitivity", "variants"):
         for kind in ("csv", "md", "tex", "html"):
             assert (root / f"tables/{name}.{kind}").stat().st_size > 0
+    index = (root / "explorer.html").read_text()
+    for link in re.findall(r'href="([^"]*explorer\.html)"', index):
+        assert 'id="data"' in (root / link).read_text(), link
     assert not [f for f in root.rglob(".*") if f.is_file() and f.name != ".snakemake_timestamp"]
 
 
@@ -172,6 +178,20 @@ def test_logs_and_footers_say_how_a_table_was_made(study: Workflow) -> None:
     assert footer["settings"]["saliency"]["head_reduce"] == "abs_mean"
     assert footer["version"] == VERSIONS["extract_saliency"]
     assert {"dpc", "packages", "device", "host", "made"} <= set(footer)
+
+
+def test_every_footer_names_the_commit_the_model_the_data_and_the_prompt(study: Workflow) -> None:
+    found = {path: tables.provenance(path) for path in cell(study).rglob("*.parquet") if "store" not in path.parts}
+    assert {footer["commit"] for footer in found.values()} == {commit()}
+    hashes = {name: tuple(len(footer["hashes"][name]) for name in KINDS) for name, footer in found.items()}
+    assert {name.name: counts for name, counts in hashes.items() if counts != (1, 1, 1)} == {}
+    assert len({str(footer["hashes"]) for footer in found.values()}) == 1
+    prompt = content_hash([(cell(study) / "prompt/adapter_model.safetensors").read_bytes()])
+    model, data = (next(iter(found.values()))["hashes"][kind][0] for kind in ("model", "data"))
+    for file in ("tables/main.md", "summary.txt", "figures/builtin/arithmetic/well_tuned/plans.txt"):
+        said = (study.folder / "results" / file).read_text()
+        assert f"model {model}; data {data}; prompt {prompt}." in said
+    assert len((study.folder / "results/summary.txt").read_text().splitlines()) <= MOST_LINES
 
 
 def assert_same_rows(one: pd.DataFrame, other: pd.DataFrame, rtol: float) -> None:

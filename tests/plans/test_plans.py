@@ -21,6 +21,7 @@ from dpc.plans import registry as plans
 from dpc.plans.registry import Inputs
 from dpc.prompts.edits import ACT, BASE, UNPROMPTED, Edit
 from dpc.storage import tables
+from dpc.storage.hashing import hash_order
 
 PLANS, ORACLES, CALIBRATION = (plans.functions(part) for part in ("test", "oracles", "calibration"))
 EVERY = {**PLANS, **ORACLES, **CALIBRATION}
@@ -142,7 +143,8 @@ OTHERS: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_plan_looks_at_what_it_needs_and_at_nothing_else(name: str) -> None:
+def test_a_plan_looks_at_what_it_needs_and_at_nothing_else(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpc.plans.corruption.NOISE_FLOOR", 1)  # of seven questions: others fire by DPC's trigger alone
     trigger = Trigger(rule="share_and_accumulation")
     standing = replace(inputs(score_limits=LIMITS, accumulation_z=0.5, act_heads=2), trigger=trigger)
     found = EVERY[name](standing)
@@ -191,7 +193,7 @@ def test_the_share_and_accumulation_rule() -> None:
     ("name", "fires"),
     [
         ("no_prompt", "all"), ("always", "all"), ("static_mask", "all"), ("prompt_tuning", "none"),
-        ("mask_only", "dpc"), ("gamma_only", "dpc"), ("identity", "dpc"), ("random_token", "dpc"),
+        ("mask_only", "dpc"), ("gamma_only", "dpc"), ("random_token", "dpc"),
         ("first_vector", "dpc"), ("entropy_trigger", "none"), ("nll_trigger", "none"), ("attention_trigger", "none"),
     ],
 )  # fmt: skip
@@ -200,6 +202,15 @@ def test_which_questions_the_other_plans_fire_on(name: str, fires: str) -> None:
     assert fired_by(name, inputs()) == wanted
     if fires == "dpc":
         assert fired_by(name, inputs(share=None)) == []
+
+
+def test_a_fixed_sample_is_generated_again_even_where_dpc_never_fires(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpc.plans.corruption.NOISE_FLOOR", 2)
+    sample = sorted((f"q{k}" for k in range(7) if k != 3), key=hash_order)[:2]
+    assert fired_by("identity", inputs(share=None)) == sorted(sample)
+    assert fired_by("identity", inputs()) == sorted({*DPC_FIRES, *sample})
+    monkeypatch.setattr("dpc.plans.corruption.NOISE_FLOOR", 0)
+    assert fired_by("identity", inputs()) == DPC_FIRES
 
 
 def test_where_a_plan_does_not_fire_the_base_generation_stands() -> None:
@@ -308,9 +319,10 @@ def test_edits_are_unique_by_content_and_prompted() -> None:
     assert set(zip(found["problem_id"], found["edit_id"], strict=True)) == set(
         zip(wanted["problem_id"], wanted["edit_id"], strict=True)
     )
-    # always 7 with dpc's and the random trigger's among them, 3 each of mask, gamma, identity and random corruption;
-    # static masks vector 1 for 7, always does so for q4; the first vector adds q2 and q4, another q2, q4 and q6
-    assert len(found) == 7 + 3 * 4 + 6 + 2 + 3
+    # always 7 with dpc's and the random trigger's among them, 3 each of mask, gamma and random corruption; identity
+    # all 6 that are eligible; static masks vector 1 for 7, always does so for q4; the first vector adds q2 and q4,
+    # another q2, q4 and q6
+    assert len(found) == 7 + 3 * 3 + 6 + 6 + 2 + 3
     assert plans.edits_of(table[table["plan"].isin(["prompt_tuning", "no_prompt"])]).empty
 
 

@@ -17,6 +17,7 @@ from dpc.pipeline.progress import Progress
 from dpc.prompts.tuners.checkpoint import Checkpoint
 from dpc.prompts.tuners.prompt_tuning import Tuning
 from dpc.storage import tables
+from tests.prompts.test_soft_tuners import KINDS
 from tests.prompts.test_training import tuned, tuning
 from tests.support import resumable, tiny
 
@@ -112,6 +113,23 @@ def test_a_signal_saves_stops_and_says_so(
     after = at_step()
     assert main(command) == 0
     assert before + after == losses
+    assert resumable.files(tmp_path / "out") == resumable.files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_soft_tuner_that_is_stopped_ends_with_the_same_bytes(
+    small_cell: Path, tmp_path: Path, at_step: Callable[..., list[float]], name: str
+) -> None:
+    tuner, options = KINDS[name]
+    settings = {"recipe": {**resumable.RECIPE, "tuner": tuner, "options": options}}
+    at_step()
+    assert main(resumable.commands(small_cell, tmp_path / "whole", **settings)["tune_prompt"]) == 0
+    at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    command = resumable.commands(small_cell, tmp_path / "out", save_every=3600, **settings)["tune_prompt"]
+    assert main(command) == 1
+    assert list(resumable.files(tmp_path / "out")) == ["store/prompt.safetensors"]
+    at_step()
+    assert main(command) == 0
     assert resumable.files(tmp_path / "out") == resumable.files(tmp_path / "whole")
 
 

@@ -104,7 +104,7 @@ def test_peft_loads_the_adapter_bit_for_bit(tmp_path: Path) -> None:
     prompt = drawn(5).repeat(1, 6)[:, : tiny.SHAPE["hidden_size"]].contiguous()
     weights, config = tmp_path / adapter_files.WEIGHTS, tmp_path / adapter_files.CONFIG
     soft_prompt.save(prompt, weights, config, "somewhere/model", lm)
-    assert torch.equal(soft_prompt.load(weights, lm), prompt)
+    assert torch.equal(soft_prompt.load(weights, lm).of([]), prompt)
     loaded = PeftModel.from_pretrained(lm.model, tmp_path)
     assert torch.equal(loaded.prompt_encoder["default"].embedding.weight, prompt)
     ids = torch.tensor([[1, 5, 9, 30]])

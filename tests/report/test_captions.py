@@ -1,7 +1,10 @@
 """What captions say of the run and its settings stays true whatever is set."""
 
+from types import SimpleNamespace
+
 import jinja2
 import pytest
+import yaml
 
 from dpc.config.settings import Corrupt, Flow, Locate, Trigger
 from dpc.report import captions
@@ -83,14 +86,17 @@ def test_every_caption_says_that_splits_were_cut_from_test_rows():
 
 def test_the_short_captions_of_the_report_render(tmp_path):
     """As the rules write them: what a figure or table declares, and the sentence of its scope."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
     study = {"name": "demo", "models": ["toy"], "datasets": ["arithmetic"], "recipes": ["good"]}
     handed = {
-        "config": {"study": {**study, "prompt_seeds": [0, 1], "plans": ["dpc"]}},
+        "config": {**config, "study": {**study, "prompt_seeds": [0, 1], "plans": ["dpc"]}},
         "wildcards": {"model": "toy", "dataset": "arithmetic", "recipe": "good"},
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     for name in ("workflow", "of_cell", "of_recipes", "of_study", "of_validation"):
-        text = environment.from_string((REPORT / f"{name}.rst").read_text()).render(snakemake=handed)
+        text = environment.from_string((REPORT / f"{name}.rst").read_text()).render(
+            snakemake=handed, files=[SimpleNamespace(path="r/summary.txt")]
+        )
         assert "0, 1" in text
         assert "{{" not in text
 

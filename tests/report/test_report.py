@@ -28,7 +28,6 @@ from dpc.report.figures import (
 from dpc.report.making import draw_figures
 from dpc.report.tables import main_table
 from dpc.storage import tables
-from dpc.tasks.base import AT_CHANCE
 from tests.support.legible import assert_legible, overlap, texts
 from tests.support.paths import ROOT
 from tests.support.report_samples import (
@@ -79,7 +78,7 @@ def test_every_figure_is_written_with_its_caption(drawn):
 @pytest.mark.parametrize(
     ("name", "phrases"),
     [
-        ("cases", ["3 of 40 test questions", "DPC fired on", "κ = 1 times", "Γ = 10 %"]),
+        ("cases", ["3 of 40 test questions", "DPC fired on"]),
         (
             "layers",
             [
@@ -105,9 +104,18 @@ def test_every_figure_is_written_with_its_caption(drawn):
         ("confidence", ["100 test instances per seed", "95 %"]),
         (
             "thresholds",
-            ["9 values of R", "most answers fixed minus broken", "never fire, because no R has a gain: 1 of 3"],
+            ["9 values of R", "never fire, because no R has a gain: 1 of 3"],
         ),
-        ("plans", ["40 test questions", "3 seeds", "upper bound"]),
+        (
+            "plans",
+            [
+                "40 test questions",
+                "3 seeds",
+                "upper bound",
+                "read leniently",
+                "Cut short at max_new_tokens: No prompt 3 of 120",
+            ],
+        ),
     ],
 )
 def test_captions_give_counts_and_settings(drawn, name, phrases):
@@ -119,9 +127,10 @@ def test_two_processes_draw_the_same_bytes(drawn, tmp_path):
     """Hash seeds differ on purpose: an order taken from a set would show."""
     script = (
         "import sys; from pathlib import Path\nfrom dpc.report import drawing; from dpc.report.figures import "
-        "cases_figure; from dpc.storage import tables\nfrom tests.support.report_samples import settings\nmade = "
-        "cases_figure.draw(tables.read(Path(sys.argv[1]) / 'outcomes0.parquet', 'outcomes'), "
-        "settings())\ndrawing.save(made.figure, Path(sys.argv[2]) / 'cases', made.caption)\n"
+        "cases_figure; from dpc.storage import tables; from dpc.storage.provenance import short\nfrom "
+        "tests.support.report_samples import settings\nfiles = [Path(sys.argv[1]) / f'outcomes{n}.parquet' for n in "
+        "range(3)]\nmade = cases_figure.draw(tables.read(files[0], 'outcomes'), settings())\n"
+        "drawing.save(made.figure, Path(sys.argv[2]) / 'cases', made.caption, short(files))\n"
     )
 
     running = []
@@ -230,7 +239,7 @@ def test_empty_tables_are_drawn_and_said():
 
 
 def test_chance_and_a_missing_group_are_not_written_over_each_other():
-    found = finding_rows(np.random.default_rng(0), known=False).assign(note=AT_CHANCE)
+    found = finding_rows(np.random.default_rng(0), known=False).assign(at_chance=True)
     instances = evidence_rows(np.random.default_rng(0), right=0)
     made = analysis_figure.draw([found], instances, position_rows(np.random.default_rng(0)), settings())
     made.figure.draw_without_rendering()
@@ -250,7 +259,7 @@ def test_numbers_of_one_seed_say_which(made):
     assert above.count("seed 7:" if which == "bad" else "seed 0:") == 3
 
 
-@pytest.mark.parametrize(("sizes", "labels"), [((30, 31), "key position"), ((29, 30), "key token")])
+@pytest.mark.parametrize(("sizes", "labels"), [((24, 25), "key position"), ((23, 24), "key token")])
 def test_both_exemplars_are_labelled_alike(sizes, labels):
     rng = np.random.default_rng(0)
     rows = [exemplar_rows(rng, size, 8, [role]) for size, role in zip(sizes, ("right", "wrong"), strict=True)]
@@ -260,7 +269,18 @@ def test_both_exemplars_are_labelled_alike(sizes, labels):
     assert all(label.startswith(labels) for label in shown)
     assert "Right instance, deep layer 2" in [axes.get_title("left") for axes in made.figure.axes]
     ticks = [tick for axes in made.figure.axes[:4] for tick in axes.get_xticklabels()]
-    assert min(tick.get_fontsize() for tick in ticks) > 4.5
+    assert min(tick.get_fontsize() for tick in ticks) >= 7
+
+
+@pytest.mark.parametrize("size", [100, 256, 257, 700])
+def test_a_large_map_keeps_its_brightest_tokens(size):
+    """A prompt's vector is one column among hundreds: to leave out every second column would lose it."""
+    values = np.random.default_rng(0).random((size, size))
+    values[:, size // 3] = 9.0
+    found, side = exemplars_figure.pooled(values), exemplars_figure.cell_side(size)
+    assert len(found) == -(-size // side) <= 256
+    assert (found[:, size // 3 // side] == 9).all()
+    assert found[1, 2] == values[side : 2 * side, 2 * side : 3 * side].max()
 
 
 def test_zero_saliency_is_drawn():
@@ -351,13 +371,28 @@ def test_a_plan_that_does_nothing_says_so():
     rows = [evaluation_rows(np.random.default_rng(0), plans=("prompt_tuning", "act", "dpc")) for _ in range(2)]
     for seed, plan in ((0, "act"), (0, "prompt_tuning"), (0, "dpc"), (1, "dpc")):
         rows[seed].loc[rows[seed]["plan"] == plan, "fire_rate"] = 0.0
-    figure = plans_figure.draw(rows, accuracy_rows(rows), settings(prompt_seeds=[0, 1])).figure
-    said = [text.get_text() for text in figure.axes[0].texts]
-    assert [text for text in said if "seeds" in text or "fires" in text] == [
-        "no head confirmed\nunder 1 of 2 seeds",
-        "never fires",
-    ]
-    assert "mean (%)" in said
+    made = plans_figure.draw(rows, accuracy_rows(rows), settings(prompt_seeds=[0, 1]))
+    said = [text.get_text() for text in made.figure.axes[0].texts]
+    assert ["†" in text for text in said] == [False, True, True, False]  # prompt tuning, ACT, DPC, the heading
+    assert "† Prompt tuning's answers stand there. ACT: no head confirmed under 1 of 2 seeds; " in made.caption
+    assert "DPC: no question fires under 2 of 2 seeds." in made.caption
+
+
+def test_both_readings_and_answers_cut_short_stand_in_the_figure():
+    """The prompt lowers accuracy here: only the lenient reading shows it."""
+    rows = evaluation_rows(np.random.default_rng(0), plans=("no_prompt", "prompt_tuning", "dpc"))
+    rows["accuracy"], rows["accuracy_lenient"], rows["truncated"] = [0.0, 0.2, 0.2], [0.24, 0.208, 0.208], [30, 0, 2]
+    made = plans_figure.draw([rows], accuracy_rows([rows]), settings(prompt_seeds=[0]))
+    axes = made.figure.axes[0]
+    assert [text.get_text() for text in axes.texts if "." in text.get_text()] == [
+        "0.0 / 24.0", "20.0 / 20.8", "20.0 / 20.8",
+    ]  # fmt: skip
+    lenient = {line.get_gid(): line.get_xdata()[0] for line in axes.lines if str(line.get_gid()).startswith("lenient")}
+    assert lenient == pytest.approx({"lenient no_prompt": 24.0, "lenient prompt_tuning": 20.8, "lenient dpc": 20.8})
+    assert "Cut short at max_new_tokens: No prompt 30 of 40, DPC 2 of 40 answers." in made.caption
+    shown = [share for row in rows[["low", "high"]].to_numpy() for share in 100 * row]
+    low, high = axes.get_xlim()
+    assert low < min(0.0, *shown) <= max(24.0, *shown) < high < max(24.0, *shown) + 12  # no axis to 100 for nothing
 
 
 def test_accuracy_of_options_stands_beside_chance():

@@ -11,7 +11,7 @@ from dpc.analysis.studies.outcomes import evaluate
 from dpc.config.methods import Act
 from dpc.config.slices import TablesStage
 from dpc.report import captions, published, render, table_text
-from dpc.report.cells import Tables
+from dpc.report.cells import ACCURACIES, Tables
 from dpc.report.making import write_tables
 from dpc.report.tables import ablation_table, findings_table, main_table
 from dpc.storage import tables
@@ -123,7 +123,7 @@ def test_cells_of_the_paper_that_were_not_run_are_dashes_beside_its_numbers(tabl
     assert absent["published"].notna().all()
     line = next(line for line in (folder / "out" / "main.md").read_text().splitlines() if "mistral-7b" in line)
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
-        "mistral-7b", "gsm8k", "–", "No prompt", "–", "–", "–", "–", "37.9", "–",
+        "mistral-7b", "gsm8k", "–", "No prompt", "–", "–", "–", "–", "–", "37.9", "–",
     ]  # fmt: skip
     assert published.not_run(["toy"], ["gsm8k"]) == []
     assert published.not_run(["llama2-13b", "Llama3-8B", "mistral-7b"], ["gsm8k", "math", "aqua"]) == []
@@ -165,16 +165,19 @@ def test_main_table_equals_hand_arithmetic(tabled):
 def test_missing_cells_are_dashes(tabled):
     text = (tabled[0] / "out" / "main.md").read_text()
     act = next(line for line in text.splitlines() if line.startswith("| llama3-8b | gsm8k | paper | ACT"))
-    assert act.split("|")[5:10] == [" – ", " – ", " – ", " – ", " 52.6 "]
+    assert act.split("|")[5:11] == [" – ", " – ", " – ", " – ", " – ", " 52.6 "]
     assert "A dash under accuracy: not run; under published and difference: nothing was published" in text
 
 
-def main_rows(fired, mode="prefill_sets", model="mistral-7b", questions=40):
+def main_rows(idle, mode="prefill_sets", model="mistral-7b", questions=40):
     """Return the rows of ACT and prompt tuning in the main table of one cell, and its caption."""
     chosen = settings(TablesStage, models=[model], datasets=["gsm8k"], plans=[*PLANS, "act"], act=Act(mode=mode))
     cell = {"model": model, "dataset": "gsm8k", "recipe": "good", "questions": questions, "low": 0.4, "high": 0.6}
-    seeds = {"seed_low": 0.4, "seed_high": 0.6, "lenient": 0.7}
-    rows = [{**cell, **seeds, "plan": plan, "accuracy": 0.5, "fired": fired} for plan in ("prompt_tuning", "act")]
+    seeds = {"seed_low": 0.4, "seed_high": 0.6, "lenient": 0.7, "lenient_low": 0.6, "lenient_high": 0.8}
+    rows = [
+        {**cell, **seeds, "plan": plan, "accuracy": 0.5, "idle": idle, "answers": 120, "cut": 7}
+        for plan in ("prompt_tuning", "act", "dpc")
+    ]
     made = main_table.build(pd.DataFrame(rows), chosen)
     here = made.numbers["recipe"] == "good"  # the other rows are of published cells that did not run
     return made.text[here].set_index(made.numbers["plan"][here]), made
@@ -183,9 +186,8 @@ def main_rows(fired, mode="prefill_sets", model="mistral-7b", questions=40):
 def test_a_prompt_that_changes_no_answer_says_so():
     cell = ("llama3-8b", "gsm8k", "good")
     chosen = settings(TablesStage, models=[cell[0]], datasets=[cell[1]], plans=PLANS)
-    keys = {"questions": 9, "low": 0.4, "high": 0.6, "seed_low": 0.4, "seed_high": 0.6, "lenient": 0.7, "fired": 1.0}
     names = dict(zip(("model", "dataset", "recipe"), cell, strict=True))
-    rows = pd.DataFrame([{**names, **keys, "plan": "prompt_tuning", "accuracy": 0.5}])
+    rows = pd.DataFrame([{**names, **dict.fromkeys(ACCURACIES, 0.5), "questions": 9, "plan": "prompt_tuning"}])
     for count, label in (
         (0, "Prompt tuning"),
         (1, "Prompt tuning (changes no answer in 1 of 3 seeds)"),
@@ -195,34 +197,32 @@ def test_a_prompt_that_changes_no_answer_says_so():
         assert list(text["method"])[:4] == ["No prompt", label, "ACT", "DPC"]
 
 
-def test_act_without_confirmed_heads_says_that_it_is_prompt_tuning():
-    for fired, label in (
-        (1.0, "ACT"),
-        (0.0, "ACT (no head confirmed: prompt tuning)"),
-        (1 / 3, "ACT (no head confirmed in 2 of 3 seeds: prompt tuning)"),
-    ):
-        text, made = main_rows(fired)
-        assert text.loc["act", "method"] == label
+def test_methods_that_fire_on_no_question_say_that_they_are_prompt_tuning():
+    for idle, where in ((0, ""), (3, " ({}: prompt tuning)"), (2, " ({} in 2 of 3 seeds: prompt tuning)")):
+        text, _ = main_rows(idle)
+        assert text.loc["act", "method"] == "ACT" + where.format("no head confirmed")
+        assert text.loc["dpc", "method"] == "DPC" + where.format("never fires")
         assert text.loc["act", "accuracy (%)"] == "50.0"
+        assert text.loc["act", "read leniently (%)"] == "70.0 [60.0, 80.0]"
+        assert text.loc["act", "cut short"] == "7 of 120"
         assert text.loc["prompt_tuning", "method"] == "Prompt tuning"
-        assert "fired" not in made.numbers
 
 
 def test_published_act_of_mistral_was_not_applied():
-    text, made = main_rows(1.0)
+    text, made = main_rows(0)
     assert text.loc["act", "published (%)"] == "49.5 (not applied)"
     assert text.loc["prompt_tuning", "published (%)"] == "49.5"
     assert made.numbers.query("recipe == 'good' and plan == 'act'")["source"].item() == "poster; ACT not applied"
     assert "ACT was not applied" in made.caption
-    assert main_rows(1.0, model="llama3-8b")[0].loc["act", "published (%)"] == "52.6"
+    assert main_rows(0, model="llama3-8b")[0].loc["act", "published (%)"] == "52.6"
 
 
 def test_other_test_questions_have_no_published_value_beside_them():
-    text, made = main_rows(1.0, questions=39)
+    text, made = main_rows(0, questions=39)
     assert (text["published (%)"] == "–").all()
     assert (text["ours − published (points)"] == "–").all()
     assert "Not compared: gsm8k was evaluated on 39 test questions, the published numbers on 40." in made.caption
-    assert "Not compared" not in main_rows(1.0)[1].caption
+    assert "Not compared" not in main_rows(0)[1].caption
     rows = evaluation_rows(np.random.default_rng(0), questions=39, plans=["prompt_tuning", "always"])
     labels = {"model": "llama3-8b", "dataset": "gsm8k", "recipe": "good", "seed": 0}
     none = pd.DataFrame(columns=[*table_text.CELL, "plan", "low", "high"])
@@ -239,7 +239,7 @@ def test_published_numbers_belong_to_the_whole_test_sets():
 
 
 def test_the_released_function_is_never_the_headline():
-    text, made = main_rows(1.0, mode="released")
+    text, made = main_rows(0, mode="released")
     assert text.loc["act", "accuracy (%)"] == "–"
     assert text.loc["act", "method"] == "ACT"
     assert "ACT ran as the published function" in made.caption

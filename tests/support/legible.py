@@ -7,6 +7,8 @@ import itertools
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
+SMALLEST = 7  # points, at the size of print
+
 
 def boxes(figure):
     """Return what is written in a figure, tick labels out of view apart, and the lines of its caption."""
@@ -23,6 +25,7 @@ def assert_legible(figure):
     """The caption lies beneath all else, nothing leaves the page, nothing covers a title or axis label."""
     others, lines = boxes(figure)
     ends = [line.get_window_extent() for line in lines]
+    assert [(t.get_text(), t.get_fontsize()) for t in (*others, *lines) if t.get_fontsize() < SMALLEST] == []
     assert lines
     assert all(upper.y0 >= lower.y0 for upper, lower in itertools.pairwise(ends))
     top = max(box.y1 for box in ends)

@@ -133,6 +133,7 @@ OTHER: dict[str, Any] = {
     "figures.cases": 4,
     "figures.position_bins": 7,
     "figures.max_case_tokens": 7,
+    "explorer.cases": 7,
     "execution.device": "cuda",
     "execution.checkpoint_activations": True,
     "execution.threads": 7,
@@ -174,6 +175,7 @@ def slices(raw: dict[str, Any]) -> dict[str, str]:
         "plant_harm": {**wanted, "splits": ["test"], "is_planted": True},
         "plan_calibration": {**wanted, "plans": ["always"]},
         "write_validation": {"study": config.study.name},
+        "write_explorer": {**wanted, "model": "builtin", "recipe": "well_tuned"},
     }
     return {stage: slice_for(stage, config, **of.get(stage, wanted)) for stage in STAGES}
 

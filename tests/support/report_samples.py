@@ -9,7 +9,7 @@ import pandas as pd
 
 from dpc.analysis.studies.outcomes import COSTS
 from dpc.config.methods import Act
-from dpc.config.settings import Corrupt, Figures, Flow, Locate, Saliency, Statistics, Trigger
+from dpc.config.settings import Corrupt, Figures, Flow, Locate, Saliency, Significance, Statistics, Trigger
 from dpc.config.slices import FiguresStage
 from dpc.plans.declaration import of
 from dpc.report import captions
@@ -55,6 +55,7 @@ def settings(kind=FiguresStage, **changes):
         "locate": Locate(),
         "corrupt": Corrupt(),
         "saliency": Saliency(),
+        "significance": Significance(),
         "statistics": Statistics(),
         "figures": Figures(),
     }
@@ -102,6 +103,7 @@ def outcome(number, plan, right, fired, real, text, candidate=-1):
         "correct_lenient": right or number % 10 == 3,
         "answer": "82.5" if real else "34",
         "extracted": ("82.5" if real else "34") if right else (None if number % 5 == 0 else "20"),
+        "extracted_lenient": "34",
         "text": REAL * 3 if real else text,
         "question": f"{REAL_QUESTION if real else TOY_QUESTION} ({number})",
         "stop_reason": "end",
@@ -144,6 +146,7 @@ def evaluation_rows(rng, questions=40, plans=(*PLANS, "oracle_token")):
                 **{name: 0.001 * rng.random() for name in COSTS},
                 "tokens_regeneration": 5 * rng.random(),
                 "memory_gb": 1 + rng.random(),
+                "unchanged": False,
                 "note": "",
             }
         )
@@ -236,7 +239,13 @@ def finding_rows(rng, known=True):
         ends = (value - 0.1, value + 0.1)
         p, note = (0.02, "") if known else (math.nan, "not estimable: 3 right calibration cases")
         rows.append({"name": name, "value": value, "low": ends[0], "high": ends[1], "p": p, "n": 100, "note": note})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(at_chance=False)
+
+
+def threshold_rows(share=0.3, right_cases=50):
+    """The one row of table `thresholds`; without `share` DPC never fires."""
+    fitted = {"share": share, "net": 1, "static_vector": -1, "right_cases": right_cases, "calibration_questions": 100}
+    return pd.DataFrame([dict.fromkeys(tables.SCHEMAS["thresholds"]) | fitted | {"note": ""}])
 
 
 def curve_rows(rng, fires=True):

@@ -113,7 +113,7 @@ def tune(lm: LanguageModel, prompt_ND: torch.Tensor, examples: list[Example]) ->
 
 def score(lm: LanguageModel, prompt_ND: torch.Tensor, examples: list[Example]) -> None:
     """Take heads of both cards through the selection of attention calibration."""
-    scores = HeadScores(lm, LAYOUT, prompt_ND, Act())
+    scores = HeadScores(lm, LAYOUT, lambda _: prompt_ND, Act())
     with mock.patch.object(HeadScores, "_nll", return_value=[]):
         scores.each(examples, [0, 2])
         scores.together(examples, HEADS)

@@ -17,6 +17,7 @@ localrules:
     tuners,
     figures,
     tables,
+    explorer,
     mechanism,
     validate,
     check,
@@ -123,6 +124,12 @@ rule tables:
     input:
         expand(f"{R}/tables/{{name}}.html", name=exhibits.of("study", exhibits.TABLES)),
         rules.tuners.input,
+
+
+rule explorer:
+    input:
+        rules.write_explorer_index.output,
+        cell_files("explorer.html"),
 
 
 rule validate:

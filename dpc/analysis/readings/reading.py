@@ -41,6 +41,49 @@ class TokenFlow:
         return TokenFlow(np.asarray(row.token_flow), int(row.former), np.asarray(row.step_of_token, dtype=np.int64))
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What the trigger compares: one value per token, or the mean of its step, with beta."""
+
+    values_T: Floats
+    beta: float
+    """kappa x what is usual; a value above it is affected."""
+    units: NDArray[np.int64]
+    """The token or step that each token counts for."""
+    former: int
+    """Units of the former half."""
+
+    @property
+    def affected_T(self) -> NDArray[np.bool_]:
+        """Return which tokens are affected: above beta, strictly, in the latter half."""
+        above = self.values_T > self.beta * (1 + ROUNDING)  # a mean of equal values may round down
+        return above & (self.units >= self.former)
+
+    @property
+    def share(self) -> float:
+        """Return the share of the latter half's units that are affected."""
+        count = int(self.units.max()) + 1
+        return float(len(np.unique(self.units[self.affected_T])) / (count - self.former))
+
+
+def compared(tokens: TokenFlow, trigger: Trigger, baseline: Baseline | None = None) -> Compared | None:
+    """Return what `affected_tokens` compares; None where it has nothing to compare with."""
+    values, former = tokens.flow_T, tokens.former
+    if trigger.baseline != "former" and baseline is None:
+        return None
+    if trigger.baseline == "detrend" and baseline:
+        values = baseline.detrended(values)
+    units = np.arange(len(values))
+    if trigger.granularity == "step":
+        units = tokens.step_of_token
+        values = np.bincount(units, weights=values) / np.bincount(units)
+        former = len(values) // 2
+    if former < 1 or former >= len(values):
+        return None
+    usual = baseline.constant if trigger.baseline == "constant" and baseline else float(values[:former].mean())
+    return Compared(values[units], trigger.kappa * usual, units, former)
+
+
 def affected_tokens(
     tokens: TokenFlow, trigger: Trigger, baseline: Baseline | None = None
 ) -> tuple[NDArray[np.bool_], float]:
@@ -50,23 +93,10 @@ def affected_tokens(
     step` the same over means of steps. A rationale without a former half has none. `trigger.baseline` may ask for
     another comparison, with a `baseline` of right calibration cases; where there is none, no token is affected.
     """
-    values, former = tokens.flow_T, tokens.former
-    nothing = np.zeros(len(values), dtype=bool), 0.0
-    if trigger.baseline != "former" and baseline is None:
-        return nothing
-    if trigger.baseline == "detrend" and baseline:
-        values = baseline.detrended(values)
-    units = np.arange(len(values))
-    if trigger.granularity == "step":
-        units = tokens.step_of_token
-        values = np.bincount(units, weights=values) / np.bincount(units)
-        former = len(values) // 2
-    if former < 1 or former >= len(values):
-        return nothing
-    usual = baseline.constant if trigger.baseline == "constant" and baseline else values[:former].mean()
-    above = values > trigger.kappa * usual * (1 + ROUNDING)  # a mean of equal values may round down
-    above[:former] = False
-    return above[units], float(above.sum() / (len(values) - former))
+    found = compared(tokens, trigger, baseline)
+    if found is None:
+        return np.zeros(len(tokens.flow_T), dtype=bool), 0.0
+    return found.affected_T, found.share
 
 
 def baseline_of(right: Iterable[TokenFlow], trigger: Trigger, least: int) -> Baseline | None:
@@ -132,7 +162,7 @@ def readings(
 def _reading(row: Any, trigger: Trigger | None, locate: Locate, baseline: Baseline | None) -> dict[str, Any]:
     tokens = TokenFlow.of_row(row)
     affected_T, share = affected_tokens(tokens, trigger, baseline) if trigger else (UNKNOWN, math.nan)
-    column_N, first = _column_saliency(row, affected_T), int(row.prompt_start) == 0
+    column_N, first = column_saliency_of(row, affected_T), int(row.prompt_start) == 0
     return {
         **{name: getattr(row, name) for name in COPIED},
         "affected_share": share,
@@ -145,8 +175,11 @@ def _reading(row: Any, trigger: Trigger | None, locate: Locate, baseline: Baseli
     }
 
 
-def _column_saliency(row: Any, affected_T: NDArray[np.bool_]) -> Floats:
-    """Return c_N; up to a factor where affected tokens receive, which nothing read off it depends on."""
+def column_saliency_of(row: Any, affected_T: NDArray[np.bool_]) -> Floats:
+    """Return c_N of a row of table `flow`.
+
+    It is up to a factor where affected tokens receive; nothing that is read off it depends on that.
+    """
     if row.band is None:
         return np.asarray(row.column_saliency)
     return received(np.asarray(row.band, dtype=np.float64).reshape(-1, int(row.vectors)), affected_T)

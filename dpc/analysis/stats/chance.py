@@ -7,7 +7,6 @@ import pandas as pd
 
 from dpc.analysis.stats import pooled
 from dpc.analysis.stats.statistics import proportion
-from dpc.tasks.base import AT_CHANCE
 
 BY_CORRECTNESS = (
     "auc_s_ifp", "auc_flow_latter", "auc_nll", "flow_ratio_wrong_right", "mean_s_ifp_right", "mean_s_ifp_wrong",
@@ -29,13 +28,11 @@ def is_luck(evidence: pd.DataFrame, chance: float, confidence: float) -> bool:
 def mark(findings: pd.DataFrame, correct: pd.Series, chance: float, confidence: float) -> pd.DataFrame:
     """Return `findings` with one more, `accuracy`, the share of `correct` test answers.
 
-    Where its interval reaches down to `chance`, it and all that compares right with wrong answers are marked in the
-    note as not interpretable.
+    Where its interval reaches down to `chance`, it and all that compares right with wrong answers are `at_chance`: not
+    interpretable.
     """
     share = proportion(int(correct.sum()), len(correct), confidence)
-    told = AT_CHANCE if not share.low > chance else ""
     row = {"name": "accuracy", "value": share.value, "low": share.low, "high": share.high, "n": len(correct)}
     rows = pd.concat([findings, pd.DataFrame([{**row, "p": float("nan"), "note": ""}])], ignore_index=True)
     is_meant = rows["name"].isin([*BY_CORRECTNESS, "accuracy"])
-    notes = [f"{note}; {told}" if note and told else note or told for note in rows["note"].fillna("")]
-    return rows.assign(note=rows["note"].where(~is_meant, pd.Series(notes, rows.index)))
+    return rows.assign(at_chance=is_meant & (not share.low > chance))

@@ -6,6 +6,8 @@ too little data   fewer than `POSITIVES` questions of the kind the claim is abou
 supported         over questions, given the seeds, the value lies on the claimed side and its p, corrected by Holm over
                   the cells compared, is below 1 - confidence; and the t interval over seeds lies on that side too
 not supported     all else
+not judged        there is no number to judge: a plan was not run, nothing can be estimated, or DPC or ACT changes no
+                  answer by construction; the reason says which
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy as np
 
 from dpc.analysis.stats.pooled import Pooled
 
-SUPPORTED, NOT_SUPPORTED, TOO_LITTLE = "supported", "not supported", "too little data"
+SUPPORTED, NOT_SUPPORTED, TOO_LITTLE, NOT_JUDGED = "supported", "not supported", "too little data", "not judged"
 POSITIVES = 30
 """Fewer questions than this of the kind a claim is about are too little data."""
 

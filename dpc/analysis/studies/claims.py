@@ -7,8 +7,8 @@ says both in plain words. Every number is a mean over prompt seeds on test quest
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -29,15 +29,34 @@ class Cell:
     confidence: float = 0.95
     chance: float = 0.0
     """Accuracy that guessing reaches."""
+    right_cases: Mapping[int, int] = field(default_factory=dict)
+    """Right calibration cases by seed: with fewer than `min_cases` a seed has no limits of D18 and D19."""
+    min_cases: int = 0
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Plans that ran and are not to be compared, and why."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a claim's test found; `value` nan where it was not run."""
+    """What a claim's test found."""
 
     pooled: Pooled
     positives: int
     """Different questions of the kind the claim is about."""
+    note: str = ""
+    """What the number leaves out, or is watered down by."""
+
+
+@dataclass(frozen=True)
+class Unjudged:
+    """A claim that has no verdict: nothing was run, nothing can be estimated, or both sides are the same answers."""
+
+    reason: str
+
+
+NO_READING = Unjudged("not estimable: no test answer has these readings")
+NEVER_FIRED = Unjudged("DPC never fired: it is prompt tuning")
+NO_HEAD = Unjudged("no head confirmed: ACT is prompt tuning")
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,7 @@ class Claim:
     key: str
     says: str
     test: str
-    measure: Callable[[Cell], Found | None]
+    measure: Callable[[Cell], Found | Unjudged]
     null: float = 0.0
     shown: str = "plain"
     """`plain`, `points` (percentage points) or `ratio` (the exponential)."""
@@ -81,13 +100,23 @@ def accumulation_and_s_ifp(cell: Cell) -> Found:
     )
 
 
-def accumulation_and_change(cell: Cell) -> Found:
+def accumulation_and_change(cell: Cell) -> Found | Unjudged:
     """Correlate the yes/no columns of D18 and D19, φ; the claim is about accumulated instances."""
     rows = _correlated(cell).dropna(subset=["accumulated", "flow_changed"])
+    few = [count for count in cell.right_cases.values() if count < cell.min_cases]
+    cases = f"{_listed(few)} of {cell.min_cases} right calibration cases"
+    if rows.empty and few:
+        return Unjudged(f"not estimable: {cases}")
     accumulated, changed = rows["accumulated"].astype(bool), rows["flow_changed"].astype(bool)
     return Found(
-        _pooled(cell, rows, pooled.rank_correlation, accumulated, changed, scale=FISHER), _counted(rows[accumulated])
-    )
+        _pooled(cell, rows, pooled.rank_correlation, accumulated, changed, scale=FISHER), _counted(rows[accumulated]),
+        f"{len(few)} of {len(cell.right_cases)} seeds left out: {cases}" if few else "",
+    )  # fmt: skip
+
+
+def _listed(counts: list[int]) -> str:
+    """Return `4`, or `4, 7` where seeds differ."""
+    return ", ".join(map(str, dict.fromkeys(counts)))
 
 
 def _separation(cell: Cell) -> tuple[pd.DataFrame, pd.Series, int]:
@@ -140,27 +169,40 @@ def strongest_layers(cell: Cell) -> Found:
     return _of_sample(cell, "band_log_ratio")
 
 
-def gain(over: str) -> Callable[[Cell], Found | None]:
+def gain(over: str) -> Callable[[Cell], Found | Unjudged]:
     """Return the test of DPC against plan `over`, paired by seed and question.
 
     It is about the questions that either plan gets wrong: nothing else can change. Seeds under which ACT fires on no
     question (no head was confirmed) are left out where it is ACT that DPC is held against: prompt tuning stands there.
     """
 
-    def measure(cell: Cell) -> Found | None:
-        single = cell.outcomes[cell.outcomes["candidate"] < 0]
+    def measure(cell: Cell) -> Found | Unjudged:
+        if nothing := _incomparable(cell, over):
+            return nothing
+        single, note = cell.outcomes[cell.outcomes["candidate"] < 0], _idle(cell.outcomes, "dpc", "DPC never fired")
         if over == "act":
+            note = "; ".join(filter(None, [note, _idle(single, over, "left out, as no head was confirmed:")]))
             single = single[single["seed"].isin(_applied(single, over))]
         keys = ["seed", "problem_id"]
         plans = {name: single[single["plan"] == name].set_index(keys)["correct"].astype(bool) for name in ("dpc", over)}
-        if plans["dpc"].empty or plans[over].empty:
-            return None
         paired = pd.concat(plans, axis=1, join="inner").reset_index()
         made = pooled.gain(paired["dpc"], paired[over], paired["seed"], paired["problem_id"], cell.confidence)
         open_ = paired[~(paired["dpc"] & paired[over])]
-        return Found(made, _counted(open_))
+        return Found(made, _counted(open_), note)
 
     return measure
+
+
+def _incomparable(cell: Cell, over: str) -> Unjudged | None:
+    """Return why DPC cannot be held against `over`; None where it can."""
+    if over in cell.left_out:
+        return Unjudged(cell.left_out[over])
+    missing = [name for name in ("dpc", over) if not (cell.outcomes["plan"] == name).any()]
+    if missing:
+        return Unjudged(f"not run: study.plans has no {' and no '.join(missing)}")
+    if not _applied(cell.outcomes, "dpc"):
+        return NEVER_FIRED
+    return NO_HEAD if over == "act" and not _applied(cell.outcomes, over) else None
 
 
 def _applied(outcomes: pd.DataFrame, plan: str) -> set[int]:
@@ -168,12 +210,26 @@ def _applied(outcomes: pd.DataFrame, plan: str) -> set[int]:
     return set(outcomes.loc[(outcomes["plan"] == plan) & outcomes["fired"].astype(bool), "seed"])
 
 
-def flow_fell(cell: Cell) -> Found:
+def _idle(outcomes: pd.DataFrame, plan: str, what: str) -> str:
+    """Return `what` with the count of the seeds under which `plan` fires on no question; nothing if there are none."""
+    seeds = set(outcomes["seed"])
+    idle = len(seeds - _applied(outcomes, plan))
+    return f"{what} under {idle} of {len(seeds)} seeds" if idle else ""
+
+
+def flow_fell(cell: Cell) -> Found | Unjudged:
     """Log of the flow from the prompt to late steps before corruption to that after it, over fired questions."""
-    fired = cell.mechanism[(cell.mechanism["plan"] == "dpc") & cell.mechanism["fired"].astype(bool)]
+    own = cell.mechanism[cell.mechanism["plan"] == "dpc"]
+    fired = own[own["fired"].astype(bool)]
     rows = fired[(fired["flow_latter_before"] > 0) & (fired["flow_latter_after"] > 0)]
+    if own.empty:
+        return Unjudged("not run: mechanism.plans or study.plans has no dpc")
+    if rows.empty:
+        return NEVER_FIRED if fired.empty else Unjudged("not estimable: no flow from the prompt before or after")
     fall = (rows["flow_latter_before"] / rows["flow_latter_after"]).map(math.log)
-    return Found(_pooled(cell, rows, pooled.mean, fall, scale=pooled.PLAIN), _counted(rows))
+    return Found(
+        _pooled(cell, rows, pooled.mean, fall, scale=pooled.PLAIN), _counted(rows), _idle(own, "dpc", "DPC never fired")
+    )
 
 
 def _gain(key: str, says: str, over: str, of: str) -> Claim:
@@ -216,7 +272,7 @@ def judge_all(cells: dict[tuple[str, ...], Cell]) -> pd.DataFrame:
     """Return one row per cell and claim: columns model, dataset, recipe and `COLUMNS`.
 
     Holm corrects a claim's p over the cells. Values of claims shown as a ratio are exponentials, gains are in points;
-    what was not run has no verdict.
+    what is `Unjudged` has no number.
     """
     rows = [row for claim in CLAIMS for row in _judged(claim, cells)]
     table = pd.DataFrame(rows, columns=["model", "dataset", "recipe", *COLUMNS])
@@ -225,20 +281,26 @@ def judge_all(cells: dict[tuple[str, ...], Cell]) -> pd.DataFrame:
     return table.iloc[pd.Series(order).argsort(kind="stable")].reset_index(drop=True)
 
 
+def _measured(claim: Claim, cell: Cell) -> Found | Unjudged:
+    found = claim.measure(cell)
+    return NO_READING if isinstance(found, Found) and not found.pooled.questions else found
+
+
 def _judged(claim: Claim, cells: dict[tuple[str, ...], Cell]) -> list[dict[str, object]]:
-    found = {name: claim.measure(cell) for name, cell in cells.items()}
-    ps = [math.nan if one is None else one.pooled.p for one in found.values()]
+    found = {name: _measured(claim, cell) for name, cell in cells.items()}
+    ps = [one.pooled.p if isinstance(one, Found) else math.nan for one in found.values()]
     corrected, tests = verdicts.holm(ps), sum(not math.isnan(p) for p in ps)
     rows = []
     for (name, one), p in zip(found.items(), corrected, strict=True):
         row: dict[str, object] = dict(zip(("model", "dataset", "recipe"), name, strict=True))
         row |= {"claim": claim.key, "says": claim.says, "test": claim.test, "published": claim.published}
-        if one is None or (math.isnan(one.pooled.value) and one.pooled.questions == 0):
-            rows.append({**row, "verdict": "", "reason": "not run"})
+        if isinstance(one, Unjudged):
+            rows.append({**row, "verdict": verdicts.NOT_JUDGED, "reason": one.reason})
             continue
         judged = _verdict(claim, one, p, cells[name])
+        reason = "; ".join(filter(None, [judged.reason, one.note]))
         least = power.found_detectable(one.pooled, tests, cells[name].confidence)
-        rows.append({**row, **_numbers(claim, one, p, least), "verdict": judged.verdict, "reason": judged.reason})
+        rows.append({**row, **_numbers(claim, one, p, least), "verdict": judged.verdict, "reason": reason})
     return rows
 
 

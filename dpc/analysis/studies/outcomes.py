@@ -25,12 +25,10 @@ from dpc.tasks.base import Task
 
 BASELINE = "prompt_tuning"
 """The plan that every plan is compared with."""
-UNCHANGED = "the prompt changes no answer"
-"""Note of plan `prompt_tuning` where that is so."""
 WITHOUT_PROMPT = "no_prompt"
 """The plan that tells which questions the prompt broke."""
 
-STAGES_OWN = ("ineligible", "memory_gb")
+STAGES_OWN = ("ineligible", "memory_gb", "unchanged")
 """Columns of table `evaluation` that do not come from outcomes."""
 _KEY = ["problem_id", "edit_id"]
 _MAKER = {BASE: "generate_base", UNPROMPTED: "generate_unprompted", ACT: "generate_act"}
@@ -139,7 +137,7 @@ def evaluate(outcomes: pd.DataFrame, settings: Statistics, one_pass: Collection[
     `prompt_tuning`. A trigger is judged against "prompt tuning was wrong" and "the prompt broke it" (right
     under `no_prompt`, read leniently, wrong under `prompt_tuning`); nan without `no_prompt` and for plans in
     `one_pass`. A plan with candidates is an upper bound over a sample of wrong questions, see `_upper_bound`.
-    Columns `ineligible` and `memory_gb` are not in the outcomes: the stage adds them. Raises DpcError if
+    Columns `STAGES_OWN` are not in the outcomes: the stage adds them. Raises DpcError if
     `prompt_tuning` is missing, or a plan has another set of questions.
     """
     if outcomes.empty:

@@ -6,7 +6,7 @@ of them and runs once. Axes: B batch, S position, D width, V head tried.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -22,12 +22,15 @@ from dpc.lm.layout import Layout, RightPadded, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel, other_forwards
 
+Prompts = Callable[[Sequence[list[int]]], Tensor]
+"""From questions to the prompt of all of them (N x D), or to that of each (B x N x D)."""
+
 
 class HeadScores:
-    """Mean NLL per question of its gold rationale, answer and end mark (nats per token), under one soft prompt."""
+    """Mean NLL per question of its gold rationale, answer and end mark (nats per token), under its soft prompt."""
 
-    def __init__(self, lm: LanguageModel, layout: Layout, prompt_ND: Tensor, rule: Act):
-        self.lm, self.layout, self.prompt_ND, self.rule = lm, layout, prompt_ND, rule
+    def __init__(self, lm: LanguageModel, layout: Layout, prompts: Prompts, rule: Act):
+        self.lm, self.layout, self.prompts, self.rule = lm, layout, prompts, rule
 
     @torch.inference_mode()
     def together(self, examples: Sequence[Example], heads: Mapping[int, Sequence[int]]) -> list[float]:
@@ -55,7 +58,7 @@ class HeadScores:
 
     def _batch(self, examples: Sequence[Example]) -> RightPadded:
         questions, rationales = [e.question_ids for e in examples], [e.rationale_ids for e in examples]
-        return right_padded(self.lm, self.layout, self.prompt_ND, questions, rationales)
+        return right_padded(self.lm, self.layout, self.prompts(questions), questions, rationales)
 
     def _prefill(self, batch: RightPadded) -> Tensor:
         """Return the columns on which sinks are found (B x S): to the question's end; to the row's if `released`."""

@@ -38,13 +38,13 @@ class Prefix:
     """Keys and values of what all rows of all batches under one prompt begin with: made once, and while it stays so."""
 
     def __init__(self) -> None:
-        self._embeds_1KD: Tensor | None = None
+        self._embeds_BKD: Tensor | None = None
         self._given: list[Given] = []
 
-    def given(self, embeds_1KD: Tensor, make: Callable[[Tensor], list[Given]]) -> list[Given]:
-        """Return what `make` makes of `embeds_1KD`, the last of it if they are the same."""
-        if self._embeds_1KD is None or not torch.equal(self._embeds_1KD, embeds_1KD):
-            self._embeds_1KD, self._given = embeds_1KD, make(embeds_1KD)
+    def given(self, embeds_BKD: Tensor, make: Callable[[Tensor], list[Given]]) -> list[Given]:
+        """Return what `make` makes of `embeds_BKD`, the last of it if they are the same; one row stands for all."""
+        if self._embeds_BKD is None or not torch.equal(self._embeds_BKD, embeds_BKD):
+            self._embeds_BKD, self._given = embeds_BKD, make(embeds_BKD)
         return self._given
 
 
@@ -53,8 +53,9 @@ def _scores(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return NLL and entropy at every rationale token, on a graph that begins at the recorder's first row."""
     embeds_BSD, first, start = batch.embeds_BSD.detach(), recorder.graph_start, batch.question_start
-    if min(first, start) > 0:  # all rows have the same prompt
-        recorder.given = prefix.given(embeds_BSD[:1, : min(first, start)], partial(_given, lm))
+    if min(first, start) > 0:
+        heads_BSD = embeds_BSD[:1] if batch.is_prompt_shared else embeds_BSD
+        recorder.given = prefix.given(heads_BSD[:, : min(first, start)], partial(_given, lm))
     if first > start:
         recorder.given = _given(lm, embeds_BSD[:, start:first].contiguous(), recorder.given)
     hidden_BSD = behind(lm, embeds_BSD, first)

@@ -132,7 +132,7 @@ def _check_lengths(work: Work, asked: pd.DataFrame) -> None:
 
     told = work.cell.generation
     lm = models.load(work.cell.model, told.dtype, work.execution, told.attention, told.bos)
-    vectors, bad = len(soft_prompt.load(work.cell.prompt, lm)), list[tuple[str, DpcError]]()
+    vectors, bad = soft_prompt.load(work.cell.prompt, lm).vectors, list[tuple[str, DpcError]]()
     for row in tables.rows(asked):
         try:
             check_length(lm, vectors, len(lm.encode(row.prompt_text)), told.max_new_tokens)

@@ -52,7 +52,7 @@ def check_plans(names: Collection[str], cell: Cell) -> None:
         if is_fitted and name not in cell.planning.plans:
             raise DpcError(f"plan {name} is fitted on calibration, which this cell did without; add it to study.plans")
         if PLANS[name].is_drawn:
-            log.warning("plan %s draws as many of these questions as DPC fires on: others than in the study", name)
+            log.warning("plan %s draws its questions from those that are asked: others than in the study", name)
 
 
 def trigger_part(told: ReadFlowStage) -> Part:

@@ -16,7 +16,7 @@ from dpc.prompts.edits import ACT, BASE, UNPROMPTED
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 
-STAGE = stage(version=6)
+STAGE = stage(version=7)
 EDITED = "edited"
 """Stands for every edit that is made by regenerating."""
 
@@ -55,12 +55,10 @@ def run(
     tried = results.loc[results["candidate"] >= 0, "plan"]  # their notes say how many candidates
     is_told = summary["plan"].map(lambda name: PLANS[name].is_oracle) & ~summary["plan"].isin(tried)
     summary.loc[is_told, "note"] = "upper bound: looks at test gold"
-    if evaluation.is_unchanged(store):
-        log.warning("%s: all are the model's own, token for token", evaluation.UNCHANGED)
-        tuned = summary["plan"] == evaluation.BASELINE
-        summary.loc[tuned, "note"] = [
-            "; ".join(filter(None, [note, evaluation.UNCHANGED])) for note in summary.loc[tuned, "note"]
-        ]
+    is_unchanged = evaluation.is_unchanged(store)
+    summary["unchanged"] = (summary["plan"] == evaluation.BASELINE) & is_unchanged
+    if is_unchanged:
+        log.warning("the prompt changes no answer: all are the model's own, token for token")
     for row in tables.rows(summary):
         log.info("%s: accuracy %.4f, fixed %s, broken %s", row.plan, row.accuracy, row.fixed, row.broken)
     about = provenance("evaluate", settings)

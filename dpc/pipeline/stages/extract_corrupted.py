@@ -49,14 +49,14 @@ def run(
         from dpc.prompts import soft_prompt
 
         lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-        base_ND, mean_D = soft_prompt.load(prompt, lm), lm.vocabulary_VD.mean(0)
+        base, mean_D = soft_prompt.load(prompt, lm), lm.vocabulary_VD.mean(0)
         stage = ExtractSaliencyStage(**{name: getattr(settings, name) for name in ExtractSaliencyStage.model_fields})
         with progress(len(left), "saliency", "question") as bar:
-            for edit_id, group in left.groupby("edit_id"):  # a batch shares its prompt
-                prompt_ND = soft_prompt.corrupt(base_ND, Edit.from_row(group.iloc[0]), mean_D)
+            for edit_id, group in left.groupby("edit_id"):  # a batch shares its edit
+                edited = base.under(Edit.from_row(group.iloc[0]), mean_D)
 
-                def measure(batch: Any, prompt_ND: Any = prompt_ND) -> list[dict[str, Any]]:
-                    return measure_rows(lm, stage, prompt_ND, execution.checkpoint_activations, batch)
+                def measure(batch: Any, edited: Any = edited) -> list[dict[str, Any]]:
+                    return measure_rows(lm, stage, edited, execution.checkpoint_activations, batch)
 
                 for batch, found in in_batches(longest_first(lm, group), execution.batch_size.saliency, measure):
                     bar.add(len(batch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,6 +13,9 @@ from dpc.config.stages import stage
 from dpc.pipeline.stages.extract_saliency import joined, lay_out, loss_start
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
+
+if TYPE_CHECKING:
+    from dpc.prompts.soft_prompt import SoftPrompt
 
 STAGE = stage(version=5, rate="saliency", saves=False)
 
@@ -33,36 +36,36 @@ def run(
     from dpc.prompts import soft_prompt
 
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-    prompt_ND = soft_prompt.load(prompt, lm)
+    asked_under = soft_prompt.load(prompt, lm)
     rows = joined(questions, generations).set_index("problem_id", drop=False)
     found = []
     for instance in tables.rows(tables.read(chosen, "chosen")):
-        found += _maps(lm, settings, prompt_ND, rows.loc[instance.problem_id], instance.role)
+        found += _maps(lm, settings, asked_under, rows.loc[instance.problem_id], instance.role)
     table = pd.DataFrame(found, columns=list(tables.SCHEMAS["exemplars"]))
     tables.write(out, "exemplars", table, provenance("extract_exemplars", settings, model=model, device=str(lm.device)))
 
 
-def _maps(lm: Any, settings: ExtractExemplarsStage, prompt_ND: Any, row: Any, role: str) -> list[dict[str, Any]]:
+def _maps(lm: Any, settings: ExtractExemplarsStage, prompt: SoftPrompt, row: Any, role: str) -> list[dict[str, Any]]:
     from dpc.lm.layout import layout_of
     from dpc.lm.saliency import measuring as saliency
     from dpc.lm.saliency.recorder import Request
 
     row = row.copy()
     row["question_ids"] = lm.encode(row["prompt_text"])
-    batch = lay_out(lm, settings, prompt_ND, [row])
+    batch = lay_out(lm, settings, prompt, [row])
     layers = tuple(range(layer, layer + 1) for layer in range(lm.model.config.num_hidden_layers))
     order = layout_of(lm, settings.layout)
     request = Request(head_reduce=settings.saliency.head_reduce, full=layers)
     start = loss_start(lm, settings, batch.rationale_ids[0])
-    reduced = saliency.measure(lm, order, batch, len(prompt_ND), [(0, 0)], [start], request)
+    reduced = saliency.measure(lm, order, batch, prompt.vectors, [(0, 0)], [start], request)
     about = {
         "problem_id": row["problem_id"],
         "role": role,
         "size": batch.embeds_BSD.shape[1],
-        "vectors": len(prompt_ND),
+        "vectors": prompt.vectors,
         "question_tokens": batch.question_tokens[0],
         "prompt_start": order.prompt_start(),
-        "tokens": _labels(lm, settings.layout, len(prompt_ND), [*row["question_ids"], *row["token_ids"]]),
+        "tokens": _labels(lm, settings.layout, prompt.vectors, [*row["question_ids"], *row["token_ids"]]),
     }
     return [
         {**about, "layer": layer, "saliency": full_BSS[0].float().cpu().reshape(-1).numpy()}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dpc.lm.saliency.measuring import Prefix
     from dpc.lm.saliency.recorder import Reduced
     from dpc.lm.traces import Trace
+    from dpc.prompts.soft_prompt import SoftPrompt
 
 STAGE = stage(version=7, rate="saliency", shards="saliency")
 
@@ -95,14 +96,14 @@ def measured(
     from dpc.prompts import soft_prompt
 
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-    prompt_ND = soft_prompt.load(prompt, lm)
+    found = soft_prompt.load(prompt, lm)
     measure = partial(
-        measure_rows, lm, settings, prompt_ND, execution.checkpoint_activations, prefix=saliency.Prefix(), part=part
+        measure_rows, lm, settings, found, execution.checkpoint_activations, prefix=saliency.Prefix(), part=part
     )
     with progress(len(left), part.name, "question") as bar:
-        for batch, found in in_batches(longest_first(lm, left), execution.batch_size.saliency, measure):
+        for batch, made in in_batches(longest_first(lm, left), execution.batch_size.saliency, measure):
             bar.add(len(batch))
-            yield pd.DataFrame(found)
+            yield pd.DataFrame(made)
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,11 @@ def measured_from_traces(
     from dpc.lm.batches import in_batches
     from dpc.prompts import soft_prompt
 
-    prompt_ND = soft_prompt.load(prompt, lm)
+    asked_under = soft_prompt.load(prompt, lm)
 
     def measure(rows: Sequence[Said]) -> list[dict[str, Any]]:
         traces = [row.trace for row in rows]
-        return measure_rows(lm, settings, prompt_ND, False, rows, part=part, traces=traces)
+        return measure_rows(lm, settings, asked_under, False, rows, part=part, traces=traces)
 
     by_question = sorted(said, key=lambda row: (-len(row.question_ids), -len(row.token_ids), row.problem_id))
     with progress(len(said), part.name, "question") as bar:
@@ -153,13 +154,12 @@ def longest_first(lm: LanguageModel, rows: pd.DataFrame) -> list[Any]:
     return sorted(tables.rows(records), key=lambda r: (-len(r.question_ids) - len(r.token_ids), r.problem_id))
 
 
-def lay_out(lm: LanguageModel, settings: ExtractExemplarsStage, prompt_ND: Any, rows: Sequence[Any]) -> RightPadded:
-    """Put questions and their own rationales under the prompt."""
+def lay_out(lm: LanguageModel, settings: ExtractExemplarsStage, prompt: SoftPrompt, rows: Sequence[Any]) -> RightPadded:
+    """Put questions and their own rationales under their prompt."""
     from dpc.lm.layout import layout_of, right_padded
 
-    rationales = [list(map(int, row.token_ids)) for row in rows]
-    order = layout_of(lm, settings.layout)
-    return right_padded(lm, order, prompt_ND, [row.question_ids for row in rows], rationales)
+    questions, rationales = [row.question_ids for row in rows], [list(map(int, row.token_ids)) for row in rows]
+    return right_padded(lm, layout_of(lm, settings.layout), prompt.rows(questions), questions, rationales)
 
 
 def steps_of(lm: LanguageModel, task_name: str, token_ids: list[int]) -> list[int]:
@@ -203,14 +203,14 @@ def former_lengths(steps: list[int]) -> tuple[int, int]:
 def measure_rows(
     lm: LanguageModel,
     settings: ExtractSaliencyStage,
-    prompt_ND: Any,
+    prompt: SoftPrompt,
     is_checkpointed: bool,
     rows: Sequence[Any],
     prefix: Prefix | None = None,
     part: Part = EVERYTHING,
     traces: Sequence[Trace] = (),
 ) -> list[dict[str, Any]]:
-    """Return rows of table `saliency` for one batch of `longest_first`'s rows, all under one prompt.
+    """Return rows of table `saliency` for one batch of `longest_first`'s rows.
 
     Batches of one prompt may share a `prefix`. What `part` leaves out is 0, or nan where it is a sum over rows. With
     `traces` of the rows, from the first layer of `part` on, and `part` of the rationale's rows, little is left to do.
@@ -221,7 +221,7 @@ def measure_rows(
     from dpc.lm.saliency.recorder import Request
 
     began = time.perf_counter()
-    batch = lay_out(lm, settings, prompt_ND, rows)
+    batch = lay_out(lm, settings, prompt, rows)
     steps = [steps_of(lm, settings.task, ids) for ids in batch.rationale_ids]
     starts = [loss_start(lm, settings, ids) for ids in batch.rationale_ids]
     depth = lm.model.config.num_hidden_layers
@@ -235,9 +235,9 @@ def measure_rows(
     cuts = [former_lengths(each) for each in steps]
     order = layout_of(lm, settings.layout)
     if traces:
-        reduced = packed.measure(lm, order, batch, traces, len(prompt_ND), cuts, starts, request)
+        reduced = packed.measure(lm, order, batch, traces, prompt.vectors, cuts, starts, request)
     else:
-        reduced = saliency.measure(lm, order, batch, len(prompt_ND), cuts, starts, request, prefix)
+        reduced = saliency.measure(lm, order, batch, prompt.vectors, cuts, starts, request, prefix)
     start, pass_B = order.prompt_start(), reduced.seconds_BL.amax(1)
     aside = (time.perf_counter() - began - float(pass_B.sum())) / len(rows)
     return [

@@ -58,12 +58,12 @@ def run(
         from dpc.prompts import soft_prompt
 
         lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-        prompt_ND, prefix = soft_prompt.load(prompt, lm), saliency.Prefix()
+        asked_under, prefix = soft_prompt.load(prompt, lm), saliency.Prefix()
         with progress(len(left), "saliency", "question") as bar:
             for name, group in left.groupby("variant", sort=False):
                 stage = settings.model_copy(update={"saliency": ways[str(name)]})
-                measure = partial(measure_rows, lm, stage, prompt_ND, execution.checkpoint_activations, prefix=prefix)
-                own = _with_gold(lm, group, len(prompt_ND)) if name == GOLD else group
+                measure = partial(measure_rows, lm, stage, asked_under, execution.checkpoint_activations, prefix=prefix)
+                own = _with_gold(lm, group, asked_under.vectors) if name == GOLD else group
                 for batch, found in in_batches(longest_first(lm, own), execution.batch_size.saliency, measure):
                     bar.add(len(batch))
                     yield pd.DataFrame(found).assign(variant=name)

@@ -22,9 +22,8 @@ from dpc.storage.shards import of_shard
 from dpc.storage.store import Store, context
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dpc.lm.models import LanguageModel
+    from dpc.prompts.soft_prompt import SoftPrompt
 
 STAGE = stage(version=3, rate="generate", shards="generate")
 
@@ -75,13 +74,13 @@ def run(
     kept.remove()
 
 
-def _jobs(lm: LanguageModel, prompt_ND: Tensor, left: pd.DataFrame, before: pd.Series[Any]) -> list[Job]:
+def _jobs(lm: LanguageModel, prompt: SoftPrompt, left: pd.DataFrame, before: pd.Series[Any]) -> list[Job]:
     """Return the questions to answer; `before` are prompt tuning's answers, which guess at these."""
     from dpc.lm.decoding import Request
 
     made = []
     for row in tables.rows(left):
-        draft = before[row.problem_id].tolist()
-        request = Request(lm.encode(row.prompt_text), prompt_ND, expected_tokens=len(draft), draft=draft)
+        draft, ids = before[row.problem_id].tolist(), lm.encode(row.prompt_text)
+        request = Request(ids, prompt.of(ids), expected_tokens=len(draft), draft=draft)
         made.append(Job(row.problem_id, row.split, ACT, request))
     return made

@@ -66,10 +66,11 @@ def answer_all(
         from dpc.prompts import soft_prompt
 
         with engine(model, settings, execution) as (lm, answer):
-            prompt_ND = None if prompt is None else soft_prompt.load(prompt, lm)
+            found = None if prompt is None else soft_prompt.load(prompt, lm)
+            asked = [(row, lm.encode(row.prompt_text)) for row in tables.rows(left)]
             jobs = [
-                Job(row.problem_id, row.split, edit_id, Request(lm.encode(row.prompt_text), prompt_ND))
-                for row in tables.rows(left)
+                Job(row.problem_id, row.split, edit_id, Request(ids, None if found is None else found.of(ids)))
+                for row, ids in asked
             ]
             yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}", kept, answer, traced)
 

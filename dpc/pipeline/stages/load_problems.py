@@ -12,6 +12,7 @@ from dpc.config.stages import stage
 from dpc.errors import DpcError
 from dpc.pipeline.progress import log
 from dpc.storage import tables
+from dpc.storage.hashing import content_hash
 from dpc.storage.hub import origin
 from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
@@ -47,10 +48,13 @@ def run(
         log.info("%s", note)
     counts = {name: len(splits[name]) for name in NAMES}
     sources = {str(file): origin(file) for file in [*train, *test]}
-    footer = provenance("load_problems", settings, splits=counts, notes=notes, sources=sources)
+    rows = {name: _gold_rows(splits[name]) for name in NAMES}
+    asked = _question_rows(splits, settings.template)
+    data = content_hash(frame.to_csv(index=False).encode() for frame in (asked, *rows.values()))
+    footer = provenance("load_problems", settings, data=data, splits=counts, notes=notes, sources=sources)
     for name in NAMES:
-        tables.write(paths[name], "gold", _gold_rows(splits[name]), footer)
-    tables.write(questions, "questions", _question_rows(splits, settings.template), footer)
+        tables.write(paths[name], "gold", rows[name], footer)
+    tables.write(questions, "questions", asked, footer)
 
 
 def _gold_paths(gold: list[Path]) -> dict[str, Path]:

@@ -20,7 +20,7 @@ from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.tables import number
 
-STAGE = stage(version=4)
+STAGE = stage(version=5)
 
 
 def run(settings: PlanStage, *, flow: Path, thresholds: Path, act_heads: Path | None = None, out: Path) -> None:

@@ -18,6 +18,7 @@ from dpc.analysis.studies.planted import NATURAL
 from dpc.config.execution import Execution
 from dpc.config.slices import ExtractSaliencyStage, GenerateStage, ValidateStage, refuse_unfollowed
 from dpc.config.stages import stage
+from dpc.errors import DpcError
 from dpc.pipeline.generation import Job, generate_rows
 from dpc.pipeline.progress import log, progress
 from dpc.pipeline.stages.extract_saliency import longest_first, measure_rows
@@ -61,7 +62,10 @@ def run(
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     asked, answers = tables.read(questions, "questions"), tables.read(gold, "gold")
     bench = Bench(lm, settings, execution, _sampled(asked, settings), answers)
-    base_ND = soft_prompt.load(prompt, lm)
+    asked_under = soft_prompt.load(prompt, lm)
+    if not isinstance(asked_under, soft_prompt.Shared):
+        raise DpcError(f"{prompt}: found a prompt for each question; expected one for all, to plant harm in")
+    base_ND = asked_under.prompt_ND
     examples = _examples(lm, len(base_ND), asked, tables.read(tuning, "gold"))
     clean = bench.right("clean", base_ND)
     planted = [_plant(bench, base_ND, position, examples) for position in _positions(bench, base_ND, clean)]
@@ -186,13 +190,14 @@ class Bench:
 
     def _measured(self, prompt_ND: Tensor, made: pd.DataFrame) -> list[Instance]:
         from dpc.lm.batches import in_batches
+        from dpc.prompts.soft_prompt import Shared
 
         settings = self.settings
         stage = ExtractSaliencyStage(**{name: getattr(settings, name) for name in ExtractSaliencyStage.model_fields})
         rows = made.merge(self.asked[["problem_id", "prompt_text"]], on="problem_id", validate="one_to_one")
 
         def measure(batch: Any) -> list[dict[str, Any]]:
-            return measure_rows(self.lm, stage, prompt_ND, self.execution.checkpoint_activations, batch)
+            return measure_rows(self.lm, stage, Shared(prompt_ND), self.execution.checkpoint_activations, batch)
 
         batches = in_batches(longest_first(self.lm, rows), self.execution.batch_size.saliency, measure)
         table = pd.DataFrame([row for _, measured in batches for row in measured])

@@ -81,7 +81,7 @@ def _jobs(
     from dpc.lm.decoding import Request
     from dpc.prompts import soft_prompt
 
-    prompt_ND = soft_prompt.load(prompt, lm).cpu()  # thousands of edited prompts do not have to lie on the GPU
+    found = soft_prompt.load(prompt, lm, "cpu")  # thousands of edited prompts do not have to lie on the GPU
     mean_D = lm.vocabulary_VD.mean(0).cpu()
     text, split = (asked.set_index("problem_id")[column] for column in ("prompt_text", "split"))
     before = base.set_index("problem_id")["token_ids"]
@@ -89,11 +89,12 @@ def _jobs(
     for row in tables.rows(new):
         key, edit = row.problem_id, Edit.from_row(row)
         if row.edit_id not in edited:
-            edited[row.edit_id] = soft_prompt.corrupt(prompt_ND, edit, mean_D)
+            edited[row.edit_id] = found.under(edit, mean_D)
         if key not in encoded:
             encoded[key] = lm.encode(text[key])
         hidden = edit.masked if edit.mask == "attention" else ()
         draft = before[key].tolist()
-        request = Request(encoded[key], edited[row.edit_id], hidden, len(draft), group[row.edit_id], draft)
+        prompt_ND = edited[row.edit_id].of(encoded[key])
+        request = Request(encoded[key], prompt_ND, hidden, len(draft), group[row.edit_id], draft)
         jobs.append(Job(key, split[key], row.edit_id, request))
     return jobs

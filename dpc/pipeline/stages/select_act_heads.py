@@ -99,9 +99,9 @@ class _Work:
         from dpc.prompts import soft_prompt
 
         self.lm, self.layers, self.rows = lm, layers, execution.batch_size.act
-        prompt_ND = soft_prompt.load(prompt, lm)
-        self.vectors = len(prompt_ND)
-        self.scores: HeadScores = HeadScores(lm, layout_of(lm, settings.layout), prompt_ND, settings.act)
+        found = soft_prompt.load(prompt, lm)
+        self.vectors = found.vectors
+        self.scores: HeadScores = HeadScores(lm, layout_of(lm, settings.layout), found.rows, settings.act)
 
     def each(self, left: pd.DataFrame) -> Iterator[pd.DataFrame]:
         """Yield rows of table `act_scores`, batch by batch; all heads of a layer go through the model at once."""

@@ -73,8 +73,8 @@ def run(
         log.info("kept the prompt of step %d of %d", work.kept_step, work.step)
     soft_prompt.save(work.kept_ND, weights, adapter, str(model), lm, _tokens(work, given))
     looks = pd.DataFrame([vars(look) for look in work.looks])
-    about = {"device": str(lm.device), "examples": len(examples), "cost": work.cost.state(), "search": _trials(work)}
-    footer = provenance("tune_prompt", settings, model=model, **about)
+    spent: dict[str, Any] = {"cost": work.cost.state(), "search": _trials(work)}
+    footer = provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples), **spent)
     tables.write(history, "training", looks.assign(kept=looks["step"] == work.kept_step), footer)
     kept.remove()
 

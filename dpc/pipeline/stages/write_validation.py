@@ -15,9 +15,9 @@ from dpc.report import render
 from dpc.report.table_text import CELL
 from dpc.report.tables import validation_table
 from dpc.storage import tables
-from dpc.storage.provenance import provenance
+from dpc.storage.provenance import provenance, short
 
-STAGE = stage(version=5)
+STAGE = stage(version=6)
 
 
 def run(settings: ValidationStage, *, planted: list[Path], out: Path, folder: Path) -> None:
@@ -39,7 +39,7 @@ def run(settings: ValidationStage, *, planted: list[Path], out: Path, folder: Pa
     for row in tables.rows(table[table["is_default"]]):
         log.info("%s, %s: located %.3f, restored %.3f", row.kind, row.part, row.hit, row.restored_located)
     tables.write(out, "validation", table, provenance("write_validation", settings))
-    render.write(validation_table.validation(table, settings), folder)
+    render.write(validation_table.validation(table, settings), folder, short([out]))
 
 
 def _labelled(path: Path, recipe: str, seed: int, settings: ValidationStage) -> pd.DataFrame:

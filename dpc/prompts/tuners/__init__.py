@@ -26,6 +26,8 @@ class tuner:
 
     label: str
     """Its name for people."""
+    per_question: bool = False
+    """Whether each question has a prompt of its own."""
     searches: bool = False
     """Whether it looks for tokens (`search.Search`): of a recipe it reads `vectors`, the longest prompt, `layout` and
     `first_tokens`; all else it can be told is in `options`."""
@@ -46,7 +48,7 @@ class Tuning(Protocol):
     """Looks at the losses so far."""
     kept_step: int
     kept_ND: Tensor
-    """N x D, float32."""
+    """N x D, float32; of a tuner `per_question` K x M x D, see `dpc.prompts.routing`."""
 
     @property
     def cost(self) -> Cost:

@@ -7,6 +7,7 @@ it does comes from the form alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -31,9 +32,7 @@ def exchanged(examples: Sequence[Example], seed: int) -> list[Example]:
     """
     circle = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
     next_on_circle = dict(zip(circle, circle[1:] + circle[:1], strict=True))
-    return [
-        Example(example.question_ids, examples[next_on_circle[i]].rationale_ids) for i, example in enumerate(examples)
-    ]
+    return [replace(examples[next_on_circle[i]], question_ids=each.question_ids) for i, each in enumerate(examples)]
 
 
 class Tuning(prompt_tuning.Tuning):

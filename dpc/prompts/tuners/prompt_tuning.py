@@ -21,7 +21,7 @@ from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm.batches import in_batches
 from dpc.lm.examples import Example
-from dpc.lm.layout import Layout, right_padded, shared_prefix
+from dpc.lm.layout import Layout, RightPadded, right_padded, shared_prefix
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel
 from dpc.lm.saliency.tiled import Passage, before, behind, tiled
@@ -46,6 +46,11 @@ class Settings(kinds.Settings):
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Return the rate at `step` (from 0): linear warm-up, then linear fall to a tenth of the peak."""
     return recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup) * (1 - 0.9 * step / recipe.steps)
+
+
+def of_step(seed: int, step: int) -> torch.Generator:
+    """Return the source of what a tuner draws in one step: nothing of it has to be kept for a resume."""
+    return torch.Generator().manual_seed(1_000_003 * seed + step)
 
 
 class Objective:
@@ -74,7 +79,7 @@ class Objective:
         leaves = [state.detach().requires_grad_(True) for state in states]
 
         def of_part(part: Sequence[Example]) -> tuple[float, list[Tensor]]:
-            nll = self._nll(prompt_ND, leaves, part).sum()
+            nll = self._sum(prompt_ND, leaves, part, tokens / len(examples))
             return float(nll.detach()), [found.to(nll.dtype) for found in torch.autograd.grad(nll / tokens, leaves)]
 
         total, sums = 0.0, [torch.zeros(())] * len(leaves)
@@ -101,12 +106,27 @@ class Objective:
             yield found
 
     def _states(self, prompt_ND: Tensor) -> list[Tensor]:
-        """Return keys and values of `[BOS][prompt]` (1 x J x P x D), layer by layer, on a graph from the prompt on."""
-        prefix_PD = shared_prefix(self.lm, self.layout, [prompt_ND], [()])
-        return [states for given in before(self.lm, prefix_PD[None]) for states in given]
+        """Return what rows are given: keys and values of `[BOS][prompt]` (1 x J x P x D), layer by layer.
+
+        They are on a graph from the prompt on. Of prompts of their own (B x N x D) every row is given its own.
+        """
+        prompts = [prompt_ND] if prompt_ND.dim() == 2 else list(prompt_ND)
+        prefix_BPD = torch.stack([shared_prefix(self.lm, self.layout, [each_ND], [()]) for each_ND in prompts])
+        return [states for given in before(self.lm, prefix_BPD) for states in given]
+
+    def _sum(self, prompt_ND: Tensor, states: Sequence[Tensor], part: Sequence[Example], tokens: float) -> Tensor:
+        """Return a part's share of the loss, times all target tokens; `tokens` is their number per question."""
+        return self._nll(prompt_ND, states, part).sum()
 
     def _nll(self, prompt_ND: Tensor, states: Sequence[Tensor], part: Sequence[Example]) -> Tensor:
         """Return the NLL of every target token (K), on a graph that begins at the prefix's keys and values."""
+        laid, hidden_BSD = self._decoded(prompt_ND, states, part)
+        return torch.cat(rationale_nll(self.lm, laid, hidden_BSD, laid.question_start, self.limit))
+
+    def _decoded(
+        self, prompt_ND: Tensor, states: Sequence[Tensor], part: Sequence[Example]
+    ) -> tuple[RightPadded, Tensor]:
+        """Return a part laid out, and the decoder's outputs (B x S x D) from the question's first token on."""
         questions, rationales = [e.question_ids for e in part], [e.rationale_ids for e in part]
         laid = right_padded(self.lm, self.layout, prompt_ND.detach(), questions, rationales)
         first, length = laid.question_start, laid.embeds_BSD.shape[1]
@@ -117,8 +137,7 @@ class Objective:
             return Passage((states[2 * layer], states[2 * layer + 1]), rows)
 
         with lean_layers(self.lm), only_last_rows(self.lm, length - targets), tiled(self.lm, passage):
-            hidden_BSD = behind(self.lm, laid.embeds_BSD, first)
-        return torch.cat(rationale_nll(self.lm, laid, hidden_BSD, first, self.limit))
+            return laid, behind(self.lm, laid.embeds_BSD, first)
 
 
 class Batches:
@@ -166,14 +185,27 @@ class Tuning:
         rows: int,
     ):
         """`rows` questions go through the model at once; the recipe's batch size says how many make a step."""
-        self.recipe, self.steps, self.validation = recipe, recipe.steps, validation
+        self.recipe, self.steps, self.seed, self.validation = recipe, recipe.steps, seed, validation
         self.objective = Objective(lm, layout, recipe.first_tokens, rows)
         generator = torch.Generator().manual_seed(seed)
-        self.prompt_ND = soft_prompt.initial(lm, recipe, generator).requires_grad_(True)
-        self.optimiser = torch.optim.AdamW([self.prompt_ND], lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.learned = self.start(lm, generator).requires_grad_(True)
+        self.optimiser = torch.optim.AdamW([self.learned], lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self.batches = Batches(examples, recipe.batch_size, generator)
         self.step, self.recent, self.looks = 0, list[float](), list[Look]()
         self.kept_step, self.kept_ND = 0, self.prompt_ND.detach().clone()
+
+    def start(self, lm: LanguageModel, generator: torch.Generator) -> Tensor:
+        """Return what learns, in float32; for prompt tuning the prompt itself."""
+        return soft_prompt.initial(lm, self.recipe, generator)
+
+    @property
+    def prompt_ND(self) -> Tensor:
+        """Return the prompt (N x D), on a graph from what learns."""
+        return self.learned
+
+    def gradient(self, batch: Sequence[Example]) -> tuple[float, Tensor]:
+        """Return the loss on a batch in nats, and its gradient in what learns."""
+        return self.objective.gradient(self.learned, batch)
 
     @property
     def cost(self) -> Cost:
@@ -193,7 +225,7 @@ class Tuning:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
-        loss, self.prompt_ND.grad = self.objective.gradient(self.prompt_ND, self.batches.next())
+        loss, self.learned.grad = self.gradient(self.batches.next())
         self.recent.append(self._finite(loss, "tuning", self.step + 1))
         self.optimiser.step()
         self.step += 1
@@ -228,7 +260,7 @@ class Tuning:
         """Return all that the steps to come depend on, as tensors and as plain values."""
         moments = self.optimiser.state_dict()["state"][0]
         generator = self.batches.generator.get_state()
-        kept = {"prompt": self.prompt_ND.detach(), "kept": self.kept_ND, "generator": generator}
+        kept = {"prompt": self.learned.detach(), "kept": self.kept_ND, "generator": generator}
         values = {
             "step": self.step,
             "kept_step": self.kept_step,
@@ -244,7 +276,7 @@ class Tuning:
         moments = {name[5:]: moment for name, moment in tensors.items() if name.startswith("adam.")}
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": {0: moments}, "param_groups": groups})
-        self.prompt_ND.data.copy_(tensors["prompt"])
+        self.learned.data.copy_(tensors["prompt"])
         self.kept_ND.copy_(tensors["kept"])
         self.batches.generator.set_state(tensors["generator"])
         self.batches.waiting, self.recent = values["waiting"], values["recent"]

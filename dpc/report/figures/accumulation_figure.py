@@ -68,7 +68,7 @@ def _share_bars(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
         ("axes fraction", "data"),
         "offset points",
         va="center",
-        fontsize=6.5,
+        fontsize=7,
     )
     axes.set_ylabel("share (%)")
     axes.tick_params(labelbottom=False)

@@ -109,7 +109,7 @@ def _separation_panel(axes: Axes, instances: pd.DataFrame, findings: pd.DataFram
         values = rows["s_ifp"].dropna().to_numpy(float)
         ticks.append(f"{group}\n(n = {len(values)})")
         _box_and_points(axes, x, values, group, colour, marker)
-    if AT_CHANCE in finding(findings, "auc_s_ifp").note:
+    if finding(findings, "auc_s_ifp").at_chance:
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + 0.4 * (high - low))  # above the points, and above what stands for a missing group
         drawing.say(axes, AT_CHANCE.replace(": ", ":\n").replace(" is not", "\nis not"), 0.87)
@@ -172,7 +172,7 @@ def _caption(findings: pd.DataFrame, instances: pd.DataFrame, positions: pd.Data
     separation = instances[instances["in_separation"].astype(bool)].dropna(subset="s_ifp")
     right = int(separation["correct"].astype(bool).sum())
     unknown = int(correlation["accumulated"].isna().sum())
-    luck = f"S_IFP is {AT_CHANCE}. " if AT_CHANCE in finding(findings, "auc_s_ifp").note else ""
+    luck = f"S_IFP is {AT_CHANCE}. " if finding(findings, "auc_s_ifp").at_chance else ""
     return (
         "Look whether flow changes more often with accumulation than without, under every seed (a); whether S_IFP "
         "is larger in wrong answers and separates them better than mean NLL (b); whether wrong answers have more "

@@ -22,7 +22,7 @@ from dpc.storage.hashing import hash_order
 _Rows = dict[tuple[str, str], dict[Any, Any]]
 """Outcomes by `problem_id` and plan."""
 PLANS = ("no_prompt", "prompt_tuning", "dpc")
-_SIZE = 6.8  # points, rationales and questions
+_SIZE = 7.0  # points, rationales and questions
 _HEAD = 7.5  # points, titles
 _GAP = 0.16  # inches between columns
 
@@ -62,8 +62,8 @@ def cases(tables: Tables, settings: FiguresStage) -> Drawing:
 def verdicts(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Return right or wrong per question (rows) and plan of the page (columns); complete questions only."""
     rows = outcomes[outcomes["plan"].isin(PLANS)].drop_duplicates(["problem_id", "plan"])
-    right = rows["correct_lenient"].where(rows["plan"] == "no_prompt", rows["correct"])  # it was never told the form
-    rows = rows.assign(right=right)
+    right = [_counts_as_right(row["plan"], row) for row in rows.to_dict("records")]
+    rows = rows.assign(right=pd.Series(right, rows.index, dtype=bool))
     table = rows.pivot(index="problem_id", columns="plan", values="right").reindex(columns=list(PLANS))
     return table.dropna().astype(bool)
 
@@ -150,6 +150,7 @@ def draw(outcomes: pd.DataFrame, settings: FiguresStage) -> Drawing:
     page.y += 0.06
     lines = drawing.wrap(caption, WIDTH - 2 * MARGIN, drawing.CAPTION_SIZE)
     page.y = page.write(MARGIN, lines, drawing.CAPTION_SIZE, gid="caption")
+    page.y += drawing.line_height(drawing.CAPTION_SIZE)  # a line for `drawing.save`
     return Drawing(page.figure(), caption)
 
 
@@ -173,13 +174,12 @@ def _write_case(page: _Page, title: str, problem: str, table: _Rows, words: int)
 
 def _write_rationale(page: _Page, x: float, width: float, plan: str, row: dict[Any, Any], words: int) -> float:
     """Write one column of a case and return where it ends."""
-    right = bool(row["correct"])
-    colour = colours.RIGHT if right else colours.WRONG
+    is_right = _counts_as_right(plan, row)
+    colour = colours.RIGHT if is_right else colours.WRONG
     text_width = width - 0.1
     head = drawing.wrap(plan_label(plan), text_width, _HEAD, "bold")
     y = page.write(x + 0.1, head, _HEAD, "bold")
-    found = "no answer found" if pd.isna(row["extracted"]) else f"answer {row['extracted']}"
-    mark = drawing.wrap(cut(f"{'✓ right' if right else '✗ wrong'}: {found}", words), text_width, _SIZE, "bold")
+    mark = drawing.wrap(cut(_mark(row, is_right), words), text_width, _SIZE, "bold")
     y = page.write(x + 0.1, mark, _SIZE, "bold", colour, at=y) + 0.03
     if plan == "dpc" and not bool(row["fired"]):
         text, shade = "DPC did not fire: this is prompt tuning's rationale.", colours.GREY
@@ -188,6 +188,22 @@ def _write_rationale(page: _Page, x: float, width: float, plan: str, row: dict[A
     y = page.write(x + 0.1, drawing.wrap(text, text_width, _SIZE), _SIZE, color=shade, at=y)
     page.box(x, page.y + 0.03, 0.035, y + 0.03, colour)
     return y
+
+
+def _counts_as_right(plan: str, row: dict[Any, Any]) -> bool:
+    """Say whether an answer counts as right on this page: without a prompt it was never told the form."""
+    return bool(row["correct_lenient"] if plan == "no_prompt" else row["correct"])
+
+
+def _mark(row: dict[Any, Any], is_right: bool) -> str:
+    """Return what became of an answer, in both readings where they differ, and whether it was cut short."""
+    verdict = "✓ right" if is_right else "✗ wrong"
+    if bool(row["correct"]) != bool(row["correct_lenient"]):
+        verdict += ", read leniently" if is_right else ", though right if read leniently"
+    found = row["extracted_lenient"] if pd.isna(row["extracted"]) else row["extracted"]
+    answer = "no answer found" if pd.isna(found) else f"answer {found}"
+    form = ", not in the form asked for" * (pd.isna(row["extracted"]) and not pd.isna(found))
+    return f"{verdict}: {answer}{form}{'; cut short at max_new_tokens' * (row['stop_reason'] == 'length')}"
 
 
 def _caption(outcomes: pd.DataFrame, chosen: list[tuple[str, str]], settings: FiguresStage) -> str:
@@ -202,8 +218,9 @@ def _caption(outcomes: pd.DataFrame, chosen: list[tuple[str, str]], settings: Fi
     return (
         "Look for the first step that differs between the columns: there the prompt leads to a wrong step, and DPC "
         f"may correct it. Cases, {len(chosen)} of {len(table)} test questions. Rule: the kinds of case take turns; "
-        f"within a kind the order is by a hash of the question's id. Questions of each kind: {told}. {short}DPC "
-        f"fired on {fired} of {len(table)} questions. A text is cut after "
+        f"within a kind the order is by a hash of the question's id. Questions of each kind: {told}. An answer "
+        "without a prompt counts as read leniently, as the model was never told the form; all others count as read "
+        f"strictly. {short}DPC fired on {fired} of {len(table)} questions. A text is cut after "
         f"{captions.counted(settings.figures.max_case_tokens, 'word')} (figures.max_case_tokens, here words between "
-        f"spaces, not the model's tokens). {captions.method(settings)} {captions.run(settings, all_seeds=False)}"
+        f"spaces, not the model's tokens). {captions.run(settings, all_seeds=False)}"
     )

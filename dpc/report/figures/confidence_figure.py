@@ -39,7 +39,7 @@ def draw(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawing:
         for seed, table in enumerate(findings):
             _auc(axes, row, finding(table, name), seed, len(findings))
     axes.axvline(0.5, color=colours.GREY, linewidth=0.8, linestyle="--")
-    axes.annotate("chance", (0.5, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=6.5)
+    axes.annotate("chance", (0.5, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=7)
     axes.set_yticks(range(len(captions.SCORES)), [label for _, label in captions.SCORES])
     axes.set(xlabel="AUC for telling wrong answers from right ones", ylim=(len(captions.SCORES) - 0.5, -0.5))
     axes.set_xlim(min(0.3, axes.get_xlim()[0]), 1.0)

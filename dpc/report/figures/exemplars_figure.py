@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import Colormap, LogNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dpc.config.slices import FiguresStage
@@ -18,7 +19,9 @@ from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
 
-_MOST_TOKEN_LABELS = 30  # as many as can be read beside a map
+_MOST_TOKEN_LABELS = 24  # as many as can be read beside a map, at 7 points
+_MOST_CELLS = 256  # of a map, along each side: finer than print shows
+_COLOURS = 32  # of the scale: an image of few colours takes little room
 _DECADES = 5.0  # of the exemplars' colour scale
 
 
@@ -48,7 +51,7 @@ def band_maps(table: pd.DataFrame, shallow: Band | None, deep: Band | None) -> d
 
 def draw(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None, deep: Band | None) -> Drawing:
     """Draw the full saliency maps of a right and a wrong instance, over shallow and over deep layers."""
-    figure = drawing.new_figure(6.6)
+    figure = drawing.new_figure(7.0)
     panels = figure.subplots(2, 2, squeeze=False)
     maps = band_maps(table, shallow, deep)
     norm = _common_norm([np.asarray(row["saliency"], float) for row in maps.values()])
@@ -57,11 +60,11 @@ def draw(table: pd.DataFrame, settings: FiguresStage, shallow: Band | None, deep
         for j, band in enumerate(("shallow", "deep")):
             _exemplar_panel(panels[i, j], maps.get((role, band)), role, band, norm, has_tokens)
     if maps:
-        scale = ScalarMappable(norm)
+        scale = ScalarMappable(norm, _colours())
         bar = figure.colorbar(scale, ax=panels, shrink=0.5, pad=0.02, format=FuncFormatter(drawing.power_of_ten))
         bar.set_label("saliency (log scale)")
         bar.ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, position: ""))
-    return drawing.finish(figure, _caption(maps, settings), passes=2)
+    return drawing.finish(figure, _caption(maps, settings), passes=3)
 
 
 def _common_norm(maps: list[np.ndarray]) -> LogNorm:
@@ -77,10 +80,13 @@ def _exemplar_panel(axes: Axes, row: pd.Series | None, role: str, band: str, nor
         drawing.say(axes, f"no {role} instance at hand")
         return
     size = int(row["size"])
-    values = np.asarray(row["saliency"], float).reshape(size, size)
+    values = pooled(np.asarray(row["saliency"], float).reshape(size, size))
     # Above the diagonal nothing can flow: left white, so that "no flow" and "very little flow" differ.
     hidden = np.triu(np.ones_like(values, bool), 1)
-    axes.imshow(np.ma.masked_array(values, hidden), norm=norm, interpolation="nearest", rasterized=True)
+    end = len(values) * cell_side(size) - 0.5
+    edges = (-0.5, end, end, -0.5)
+    axes.imshow(np.ma.masked_array(values, hidden), norm=norm, cmap=_colours(), interpolation="none", extent=edges)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
     axes.spines[["left", "bottom", "top", "right"]].set_visible(False)
     _segments(axes, segments(row), size)
     if has_tokens:
@@ -89,6 +95,23 @@ def _exemplar_panel(axes: Axes, row: pd.Series | None, role: str, band: str, nor
         _position_labels(axes)
     layers = captions.layers_named(band, (row["first_layer"], row["last_layer"]))
     axes.set_title(f"{role.capitalize()} instance, {layers}", pad=15)
+
+
+def cell_side(size: int) -> int:
+    """Return how many tokens of a map of `size` tokens a cell of the picture has along each side."""
+    return -(-size // _MOST_CELLS)
+
+
+def pooled(values: np.ndarray) -> np.ndarray:
+    """Return a map with at most `_MOST_CELLS` cells a side: each is the largest value of a square of the map."""
+    side = cell_side(len(values))
+    room = -len(values) % side
+    squares = np.pad(values, (0, room)).reshape(-1, side, (len(values) + room) // side, side)
+    return np.asarray(squares.max(axis=(1, 3)))
+
+
+def _colours() -> Colormap:
+    return colormaps[rcParams["image.cmap"]].resampled(_COLOURS)
 
 
 def segments(row: pd.Series) -> list[tuple[str, int, int]]:
@@ -133,10 +156,9 @@ def _position_labels(axes: Axes) -> None:
 
 
 def _token_labels(axes: Axes, tokens: list[str], size: int) -> None:
-    points = min(5.5, 0.75 * 2.6 * drawing.POINTS / size)
     names = [drawing.clean(token)[:12] for token in tokens]
-    axes.set_xticks(range(size), names, rotation=90, fontsize=points)
-    axes.set_yticks(range(size), names, fontsize=points)
+    axes.set_xticks(range(size), names, rotation=90)
+    axes.set_yticks(range(size), names)
     axes.tick_params(length=1, pad=1)
     axes.set_xlabel("key token")
     axes.set_ylabel("query token")
@@ -149,11 +171,13 @@ def _caption(maps: dict[tuple[str, str], pd.Series], settings: FiguresStage) -> 
         shown.append(
             f"no {role} instance at hand" if row is None else f"{role}: {row['problem_id']}, {row['size']} tokens"
         )
+    side = max((cell_side(row["size"]) for row in maps.values()), default=1)
+    coarse = f"A cell is the largest value of up to {side} × {side} tokens. " if side > 1 else ""
     return (
         "Look for bright columns under p: prompt vectors that many tokens depend on. In the deep map of the wrong "
         "instance, look whether these columns are bright down to the last rows of r. Saliency of every query row on "
         "every key column, mean over the layers named (counted from 0), of one right and one wrong answer of prompt "
         f"tuning ({'; '.join(shown)}). Lines separate {'BOS, ' * ('BOS' in stretches)}prompt p, question q and "
-        f"rationale r; one colour scale, {_DECADES:g} decades below the largest value. {captions.saliency(settings)} "
-        f"First seed. {captions.run(settings, all_seeds=False)}"
+        f"rationale r; one colour scale, {_DECADES:g} decades below the largest value. {coarse}"
+        f"{captions.saliency(settings)} First seed. {captions.run(settings, all_seeds=False)}"
     )

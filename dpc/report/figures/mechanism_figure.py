@@ -86,7 +86,7 @@ def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
         if len(rows):
             axes.plot(
                 rows["flow_latter_before"], rows["flow_latter_after"], marker, color=colour, markersize=3, alpha=0.6,
-                markeredgewidth=0.8 if marker == "x" else 0, label=outcome,
+                markeredgewidth=0.8 if marker == "x" else 0, label=outcome, rasterized=True,
             )  # fmt: skip
     both = np.concatenate([fired["flow_latter_before"], fired["flow_latter_after"]])
     ends = (both.min() / 1.2, both.max() * 1.2)
@@ -96,7 +96,7 @@ def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
         axis.set_major_formatter(lambda value, position: f"{value:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="flow from the prompt, before", ylabel="after (below the line: it fell)")
-    axes.legend(loc="upper left", fontsize=6, handletextpad=0.2, borderpad=0.3)
+    axes.legend(loc="upper left", fontsize=7, handletextpad=0.2, borderpad=0.3)
 
 
 def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
@@ -114,9 +114,11 @@ def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
     )
     axes.set_yticks((0, 25, 50, 75, 100))
     axes.set_xticks(range(len(groups)), [name.replace(" ", "\n") for name in groups])
-    axes.tick_params(axis="x", labelsize=6.5)
+    axes.tick_params(axis="x", labelsize=7)
+    if falls["fell"].isna().all():
+        drawing.say(axes, "no fired question\nwas measured", 0.7)
     if plans:
-        axes.legend(loc="upper left", fontsize=6, ncols=1)
+        axes.legend(loc="upper left", fontsize=7, ncols=1)
 
 
 def _counts(axes: Axes, shown: pd.DataFrame) -> None:

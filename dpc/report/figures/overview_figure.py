@@ -14,12 +14,12 @@ from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
 from dpc.report.figures.plan_bars import caption as plans_caption
-from dpc.report.figures.plan_bars import plan_bars, pool_plans
+from dpc.report.figures.plan_bars import plan_bars, pool_plans, span
 
 
 @figure(
     category="1 Main results",
-    caption="Accuracy by plan, recipes side by side.",
+    caption="Accuracy by plan, read strictly and leniently, recipes side by side.",
     tables=("evaluation", "outcomes"),
     of="recipes",
 )
@@ -42,8 +42,9 @@ def draw(cells: Mapping[str, Sequence[pd.DataFrame]], accuracies: pd.DataFrame, 
     width = max(drawing.WIDTH, 1.8 + 2.0 * len(pooled))
     figure = drawing.new_figure(0.9 + 0.24 * max(3, len(names)), width)
     panels = figure.subplots(1, len(pooled), sharey=True, squeeze=False)[0]
+    ends = span(list(pooled.values()), settings)
     for axes, (recipe, table) in zip(panels, pooled.items(), strict=True):
-        plan_bars(axes, table, names, settings)
+        plan_bars(axes, table, names, settings, ends)
         axes.set_title(f"Recipe {recipe}", pad=14)
     panels[0].set_yticks(range(len(names)), map(plan_label, names))
-    return drawing.finish(figure, plans_caption(list(pooled.values()), settings))
+    return drawing.finish(figure, plans_caption(pooled, settings))

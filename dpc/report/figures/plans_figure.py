@@ -13,14 +13,14 @@ from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
 from dpc.report.figures.plan_bars import caption as plans_caption
-from dpc.report.figures.plan_bars import plan_bars, pool_plans
+from dpc.report.figures.plan_bars import plan_bars, pool_plans, span
 
 
 @figure(
     category="5 Interventions",
     caption=(
-        "Accuracy by plan on test questions: DPC beside its controls; hatched bars are upper bounds that look at "
-        "test gold."
+        "Accuracy by plan on test questions, read strictly and leniently: DPC beside its controls; white marks are "
+        "upper bounds that look at test gold."
     ),
     tables=("evaluation", "outcomes"),
 )
@@ -34,6 +34,6 @@ def draw(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame, settings
     pooled = pool_plans(evaluations, accuracies)
     figure = drawing.new_figure(0.7 + 0.24 * max(3, len(pooled)))
     axes = figure.add_subplot()
-    plan_bars(axes, pooled, list(pooled.index), settings)
+    plan_bars(axes, pooled, list(pooled.index), settings, span([pooled], settings))
     axes.set_yticks(range(len(pooled)), map(plan_label, pooled.index))
-    return drawing.finish(figure, plans_caption([pooled], settings))
+    return drawing.finish(figure, plans_caption({settings.recipes[0]: pooled}, settings))

@@ -123,6 +123,6 @@ def _caption(tables: pd.DataFrame, settings: ReportStage) -> str:
         "is chosen again for each pair, so a seed may never fire; in the other maps each seed keeps its R. A star: "
         "the answers of some fired questions are not known under these settings (the located vector was never "
         "masked); the gain is the fire rate times the mean over those that are known. A dash: under some seed none "
-        f"is known. The table of this name shows the best choices on test questions. {captions.method(settings)} "
+        f"is known. The table of this name shows the best choices on test questions. "
         f"{captions.run(settings)}"
     )

@@ -75,5 +75,5 @@ def _caption(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
         "Look whether a curve stays above 0 around its marker: a single peak may be luck; below 0 DPC breaks more "
         f"than it fixes. Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. "
         f"Large open markers: the R that was {rule}. Seeds that never fire, because no R has a gain: {never} of "
-        f"{len(curves)}. {captions.method(settings)} {captions.run(settings)}"
+        f"{len(curves)}. {captions.run(settings)}"
     )

@@ -119,5 +119,5 @@ def _caption(quality: pd.DataFrame, settings: ReportStage) -> str:
         "none where DPC never fires). Above: questions the prompt broke (right without it, wrong with it); below: "
         f"all questions that prompt tuning gets wrong. Different test questions: {', '.join(told)}; fewer than 30 "
         f"are too little data. Areas are means over seeds with {captions.level(settings)} intervals over questions, "
-        f"conditional on the seeds. {captions.method(settings)} {captions.run(settings)}"
+        f"conditional on the seeds. {captions.run(settings)}"
     )

@@ -98,6 +98,7 @@ def _text(numbers: pd.DataFrame, settings: TablesStage) -> pd.DataFrame:
     text["plan"] = numbers["plan"].map(lambda name: plan_text(str(name), settings))
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
     text[f"{captions.level(settings)} interval"] = spans(numbers, "low", "high")
+    text["read leniently (%)"] = numbers["accuracy_lenient"].map(percent)
     for name in ("fixed", "broken"):
         text[name] = [plain(value, 0) for value in numbers[name]]
     text["McNemar p per seed"] = numbers["mcnemar_p"].map(p_texts)
@@ -106,6 +107,7 @@ def _text(numbers: pd.DataFrame, settings: TablesStage) -> pd.DataFrame:
         text[f"precision / recall, {label} (%)"] = [
             _pair(*pair) for pair in zip(numbers[f"precision_{what}"], numbers[f"recall_{what}"], strict=True)
         ]
+    text["cut short"] = [plain(value, 0) for value in numbers["truncated"]]
     text["tokens"] = [plain(value, 1) for value in numbers["tokens"]]
     if numbers["published"].notna().any():
         text["published (%)"] = numbers["published"].map(percent)
@@ -123,13 +125,15 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
     return (
         f"Every plan on {captions.count_range(questions(numbers))} test questions per cell: accuracy (mean over "
         f"{captions.counted(len(settings.prompt_seeds), 'seed')}, {captions.level(settings)} interval over "
-        "questions, conditional on these seeds), questions fixed and broken against prompt tuning (sums over "
+        "questions, conditional on these seeds), accuracy read leniently (compare a model without a prompt by it: it "
+        "was never told the form of an answer), questions fixed and broken against prompt tuning (sums over "
         "seeds), exact McNemar p (one per seed, in the order of the seeds), share of questions on which the plan "
         "fires, precision and recall of firing, pooled over seeds, for questions that prompt tuning gets wrong and "
         "for those that the prompt broke (right without, wrong with it), and generated tokens per question, prompt "
         "tuning's own rationale included. Upper bounds look at test gold; their intervals are means over seeds. "
-        f"{_ineligible(numbers, settings)}{act}A dash: not defined, for example precision if nothing fires, or a "
-        f"plan without a trigger. {captions.method(settings)} {captions.run(settings)}"
+        f"{captions.CUT_SHORT} {_ineligible(numbers, settings)}{act}A dash: not defined, for "
+        "example precision if nothing fires, or a plan without a trigger. "
+        f"{captions.method(settings)} {captions.run(settings)}"
     )
 
 

@@ -24,26 +24,35 @@ from dpc.report.table_text import (
 
 
 @table(
-    category="1 Main results",
+    category="1 Claims",
     caption=(
         "Each claim of the paper, the test, the number with its intervals, and the verdict by a rule fixed "
         "beforehand (docs/claims.md)."
     ),
-    tables=("evidence", "outcomes", "mechanism"),
+    tables=("evidence", "outcomes", "mechanism", "thresholds"),
 )
 def claims(tables: Tables, settings: TablesStage) -> Table:
     """Return one row per cell and claim."""
-    cells = _cells(tables, settings)
-    return build(judging.judge_all(cells), settings, _planned(cells, settings))
+    return build(judged(tables, settings), settings, _planned(_cells(tables, settings), settings))
+
+
+def judged(tables: Tables, settings: TablesStage) -> pd.DataFrame:
+    """Return every claim's number and verdict, per cell, once for all that ask."""
+    return tables.once("claims", lambda: judging.judge_all(_cells(tables, settings)))
 
 
 def _cells(tables: Tables, settings: TablesStage) -> dict[tuple[str, ...], judging.Cell]:
     read = {name: tables.by_cell(name, LIGHT.get(name)) for name in ("evidence", "outcomes", "mechanism")}
-    if settings.act.mode == "released":  # for the record, nothing to beat
-        read["outcomes"] = {cell: rows[rows["plan"] != "act"] for cell, rows in read["outcomes"].items()}
-    level = settings.statistics.confidence
+    fitted, is_released = tables.by_cell("thresholds"), settings.act.mode == "released"
     return {
-        cell: judging.Cell(**{name: found[cell] for name, found in read.items()}, confidence=level, chance=chance)
+        cell: judging.Cell(
+            **{name: found[cell] for name, found in read.items()},
+            confidence=settings.statistics.confidence,
+            chance=chance,
+            right_cases=dict(zip(fitted[cell]["seed"], fitted[cell]["right_cases"].astype(int), strict=True)),
+            min_cases=settings.significance.min_cases,
+            left_out={"act": "act.mode is released: ACT ran for the record only"} if is_released else {},
+        )
         for cell, chance in tables.chances().items()
     }
 
@@ -60,7 +69,7 @@ def build(claims: pd.DataFrame, settings: TablesStage, planned: dict[str, float]
     numbers = claims.reset_index(drop=True)
     text = numbers[CELL].astype(str)
     text["claim"] = [f"({key}) {says}" for key, says in zip(numbers["claim"], numbers["says"], strict=True)]
-    text["verdict"] = [value or DASH for value in numbers["verdict"]]
+    text["verdict"] = numbers["verdict"]
     text["test"] = numbers["test"]
     text["value"] = [bracketed(*row) for row in numbers[["value", "low", "high"]].itertuples(index=False)]
     text["over seeds"] = [ranged(*row) for row in numbers[["seed_low", "seed_high"]].itertuples(index=False)]
@@ -82,6 +91,7 @@ def _caption(settings: TablesStage, planned: dict[str, float]) -> str:
         "intervals are on the claimed side, with p corrected by Holm over the cells of this table. Too little data: "
         "fewer than 30 questions of the kind a claim is about, or it holds over questions but not yet over seeds. "
         "Detectable: the smallest gain, in points, that would be supported with 80 % probability, over questions "
-        f"and over seeds; {shows}. A dash: not run, or does not apply; for detectable: one seed, or no answer "
-        f"changed. {captions.method(settings)} {captions.run(settings)}"
+        f"and over seeds; {shows}. Not judged: a plan was not run, nothing can be estimated, or DPC or ACT is "
+        "prompt tuning by construction; the last column says which. A dash: no number; for detectable also one seed, "
+        f"or no answer changed. {captions.method(settings)} {captions.run(settings)}"
     )

@@ -35,7 +35,7 @@ def findings(tables: Tables, settings: TablesStage) -> Table:
 
 def build(findings: pd.DataFrame, settings: TablesStage) -> Table:
     """Return the numbers of the two analyses per cell: a column per seed; the CSV has a row per seed."""
-    columns = [*CELL, "seed", "name", "value", "low", "high", "p", "n", "note"]
+    columns = [*CELL, "seed", "name", "value", "low", "high", "p", "n", "at_chance", "note"]
     numbers = findings[columns].reset_index(drop=True)
     order = [*captions.FINDINGS, *dict.fromkeys(numbers["name"])]
     present = [name for name in dict.fromkeys(order) if (numbers["name"] == name).any()]
@@ -67,7 +67,7 @@ def _finding_text(rows: pd.DataFrame, name: str) -> str:
     text = captions.interval(found.value, found.low, found.high)
     if found.known and not math.isnan(found.p):
         text += f", {captions.p_value(found.p)}"
-    if name.startswith("auc_") and found.note:
-        return f"{text} ({found.note})"
-    luck = f"; {AT_CHANCE}" if AT_CHANCE in found.note else ""
-    return f"{text}{luck}" if found.n is None else f"{text} (n = {found.n}{luck})"
+    count = "" if found.n is None else f"n = {found.n}"
+    told = [found.note if name.startswith("auc_") else count, AT_CHANCE if found.at_chance else ""]
+    inside = "; ".join(filter(None, told))
+    return f"{text} ({inside})" if inside else text

@@ -11,12 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from dpc.analysis.studies.outcomes import BASELINE, UNCHANGED
+from dpc.analysis.studies.outcomes import BASELINE
 from dpc.config.slices import TablesStage
 from dpc.plans.declaration import label as plan_label
 from dpc.report import captions
-from dpc.report.cells import Cell, Tables
+from dpc.report.captions import DASH
+from dpc.report.cells import ACCURACIES, Cell, Tables
 from dpc.report.exhibits import table
+from dpc.report.figures.plan_bars import METHODS
 from dpc.report.published import (
     ACT_NOT_APPLIED,
     TEST_ROWS,
@@ -30,12 +32,14 @@ from dpc.report.table_text import (
     Table,
     named_cells,
     percent,
+    percents,
     points,
     questions,
     spans,
 )
 
-METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
+IDLE = {"act": "no head confirmed", "dpc": "never fires"}
+"""What is said of a method that fires on no question."""
 
 
 @table(
@@ -47,8 +51,8 @@ METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
 )
 def main(tables: Tables, settings: TablesStage) -> Table:
     """Return accuracy of the methods, per cell."""
-    notes = tables.labelled("evaluation")
-    unchanged = notes[(notes["plan"] == BASELINE) & notes["note"].fillna("").str.contains(UNCHANGED, regex=False)]
+    summaries = tables.labelled("evaluation")
+    unchanged = summaries[summaries["unchanged"].astype(bool)]
     return build(tables.accuracies(), settings, Counter(map(tuple, unchanged[CELL].to_numpy())))
 
 
@@ -76,13 +80,16 @@ def build(accuracies: pd.DataFrame, settings: TablesStage, unchanged: Mapping[Ce
     seeds = len(settings.prompt_seeds)
     cells_of = map(tuple, numbers[CELL].to_numpy())
     text["method"] = [
-        _method(plan, fired, unchanged.get(cell, 0), seeds)
-        for plan, fired, cell in zip(numbers["plan"], numbers["fired"], cells_of, strict=True)
+        method(plan, idle, unchanged.get(cell, 0), seeds)
+        for plan, idle, cell in zip(numbers["plan"], numbers["idle"], cells_of, strict=True)
     ]
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
     text[f"{captions.level(settings)} interval"] = spans(numbers, "low", "high")
     text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
-    text["read leniently (%)"] = numbers["lenient"].map(percent)
+    text["read leniently (%)"] = [
+        percents(*row) for row in numbers[["lenient", "lenient_low", "lenient_high"]].itertuples(index=False)
+    ]
+    text["cut short"] = [_cut(*row) for row in numbers[["cut", "answers"]].itertuples(index=False)]
     text["published (%)"] = [
         f"{percent(value)} (not applied)" if _not_applied(model, plan) and not math.isnan(value) else percent(value)
         for model, plan, value in zip(numbers["model"], numbers["plan"], numbers["published"], strict=True)
@@ -90,16 +97,14 @@ def build(accuracies: pd.DataFrame, settings: TablesStage, unchanged: Mapping[Ce
     text["ours − published (points)"] = [
         points(*row) for row in zip(*(numbers[f"difference{end}"] for end in ("", "_low", "_high")), strict=True)
     ]
-    numbers = numbers.drop(columns="fired")
     return Table("main", "Accuracy of the methods", numbers, text, _caption(numbers, settings))
 
 
 def _row(cell: tuple[str, str, str], plan: str, ours: dict[Any, Any] | None, known: Published | None) -> dict[str, Any]:
-    columns = ("questions", "accuracy", "low", "high", "seed_low", "seed_high", "lenient", "fired")
     return {
         **dict(zip(CELL, cell, strict=True)),
         "plan": plan,
-        **{column: math.nan if ours is None else ours[column] for column in columns},
+        **{column: math.nan if ours is None else ours[column] for column in ACCURACIES},
         "published": known.accuracy / 100 if known else math.nan,
         "source": f"{known.source}{'; ACT not applied' * _not_applied(cell[0], plan)}" if known else "",
     }
@@ -110,15 +115,18 @@ def _not_applied(model: str, plan: str) -> bool:
     return plan == "act" and model.lower() in ACT_NOT_APPLIED
 
 
-def _method(plan: str, fired: float, unchanged: int, seeds: int) -> str:
-    """Name a method; ACT in which no head was confirmed says that it is prompt tuning, a prompt if it does nothing."""
+def method(plan: str, idle: float, unchanged: int, seeds: int) -> str:
+    """Name a method; one that is prompt tuning under `idle` seeds says so, and a prompt that does nothing."""
     label = plan_label(plan)
     if plan == BASELINE and unchanged:
         return f"{label} (changes no answer{_in_seeds(unchanged, seeds)})"
-    if plan != "act" or math.isnan(captions.real(fired)) or fired == 1:
+    if plan not in IDLE or math.isnan(captions.real(idle)) or not idle:
         return label
-    without = seeds - round(fired * seeds)
-    return f"{label} (no head confirmed{_in_seeds(without, seeds)}: prompt tuning)"
+    return f"{label} ({IDLE[plan]}{_in_seeds(int(idle), seeds)}: prompt tuning)"
+
+
+def _cut(cut: float, answers: float) -> str:
+    return DASH if math.isnan(captions.real(answers)) else f"{cut:.0f} of {answers:.0f}"
 
 
 def _in_seeds(some: int, seeds: int) -> str:
@@ -142,7 +150,8 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         f"{captions.counted(cells, 'cell')}, mean over {captions.counted(len(settings.prompt_seeds), 'seed')}. The "
         f"{captions.level(settings)} interval is over questions, conditional on these seeds: each question counts "
         "with its mean over seeds. Read leniently: if there is no answer in the form that the task asks for, the "
-        f"last text that could be one counts; a model without a prompt does not know that form. {beside}{note}. "
+        "last text that could be one counts. A model without a prompt does not know that form: compare it with the "
+        f"others as read leniently. {captions.CUT_SHORT} {beside}{note}. "
         f"{_other_test_sets(numbers)}A dash under accuracy: not run; under published and difference: nothing was "
         f"published. {captions.method(settings)} {captions.run(settings)}"
     )
