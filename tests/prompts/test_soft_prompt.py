@@ -157,7 +157,7 @@ def test_a_discrete_prompt_is_its_tokens_for_us_and_vectors_for_peft(tmp_path: P
     soft_prompt.save(soft_prompt.spelled(lm, ids), weights, config, "somewhere/model", lm, said)
     before = weights.read_bytes()
     assert adapter_files.tokens(weights) == said
-    assert torch.equal(soft_prompt.load(weights, lm), lm.embedding.weight[list(ids)])
+    assert torch.equal(soft_prompt.load(weights, lm).of([3]), lm.embedding.weight[list(ids)])
     PeftModel.from_pretrained(lm.model, tmp_path)
     soft_prompt.save(soft_prompt.spelled(tiny.model(), ids), weights, config, "somewhere/model", lm, said)
     assert weights.read_bytes() == before
