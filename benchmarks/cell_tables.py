@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors.numpy import save_file
 
 from dpc.prompts.edits import BASE
-from dpc.storage import tables
+from dpc.storage import adapter_files, tables
 
 PIECE, STEP_TOKENS, QUESTION_TOKENS = 32, 40, 100
 RIGHT, MENDED, BROKEN, OTHER = 0.35, 0.15, 0.08, 0.1
@@ -184,6 +185,25 @@ def write_planted(path: Path, size: Size, rules: Iterable[str], positions: int, 
     for column in ("clean_correct", "planted_correct", "true_correct", "located_correct"):
         rows[column] = draw.random(len(rows)) < RIGHT
     tables.write(path, "planted", rows.assign(true_correct=rows["true_correct"].where(rows["position"] >= 0)), {})
+
+
+def write_prompt(folder: Path, history: Path, size: Size) -> None:
+    """Write the adapter of a discrete prompt, and table `training` of a search that tried 1,000 prompts."""
+    folder.mkdir()
+    ids, text = list(range(size.vectors)), "word " * size.vectors
+    vectors = {adapter_files.KEY: np.zeros((size.vectors, 8), np.float32)}
+    save_file(vectors, folder / adapter_files.WEIGHTS, adapter_files.Tokens(tuple(ids), text).metadata())
+    config = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": size.vectors}
+    (folder / adapter_files.CONFIG).write_text(json.dumps(config))
+    tried = {"token_ids": ids, "text": text, "score": 1.0, "passes": 200, "seconds": 1.0}
+    footer = {
+        "settings": {"layout": "bos_first", "recipe": {"tuner": "random_text"}},
+        "cost": {"passes": 200_000, "gradients": 0, "tokens": 40_000_000, "is_known": True},
+        "search": [{"step": step, **tried} for step in range(1000)],
+    }
+    looks = [{"step": step, "loss": 1.0, "validation_loss": 1.0, "learning_rate": 0.0, "kept": step == 0}
+             for step in range(1000)]  # fmt: skip
+    tables.write(history, "training", pd.DataFrame(looks), footer)
 
 
 def write_exemplars(path: Path, size: Size, chosen: pd.DataFrame) -> None:

@@ -35,7 +35,7 @@ from dpc.pipeline import cost, cpu_cost
 from dpc.plans.registry import edits_of
 from dpc.prompts.edits import ACT, BASE, UNPROMPTED
 from dpc.report import exhibits
-from dpc.storage import tables
+from dpc.storage import adapter_files, tables
 from dpc.tasks.splits import NAMES as SPLITS
 
 ROOT = Path(__file__).parents[1]
@@ -176,6 +176,7 @@ def study(bench: Bench) -> None:
     """Run every CPU stage of the cell in the order of the work, and write what GPU stages make in between."""
     at, run = bench.at, bench.run
     questions(bench)
+    prompted(bench)
     study_plans = {"plans": ["always", "static_candidates"]}
     run("read_flow", saliency=at("saliency"), generations=at("base"), out=at("flow"))
     base = [bench.grade("base", split) for split in ("calibration", "test")]
@@ -223,6 +224,18 @@ def questions(bench: Bench) -> None:
     shots = {"format": bench.config.formats["plain_4_shot"]}
     bench.run("render_questions", "render_questions", shots, model=folder, problems=asked["questions"],
               tuning=folder / "tuning.parquet", questions=folder / "rendered.parquet")  # fmt: skip
+
+
+def prompted(bench: Bench) -> None:
+    """Describe a prompt whose tuner tried many."""
+    folder, history = bench.folder / "prompt", bench.folder / "training.parquet"
+    made.write_prompt(folder, history, bench.size)
+    files: dict[str, Any] = {
+        "weights": folder / adapter_files.WEIGHTS,
+        "adapter": folder / adapter_files.CONFIG,
+        "history": history,
+    }
+    bench.run("describe_prompt", **files, prompts=bench.at("prompts"), search=bench.at("search"))
 
 
 def validation(bench: Bench) -> None:

@@ -241,6 +241,10 @@ def _check_options(what: str, folder: str, module: str, options: dict[str, Any])
         raise ValueError(f"`options` of {what}: {one_line(error, settings, options)}") from None
 
 
+READ_BY_SEARCHES = {"tuner", "options", "adapter", "vectors", "layout", "first_tokens"}
+"""What a tuner that looks for tokens reads of a recipe: steps, rates and the like are its own."""
+
+
 class Recipe(Settings):
     """How a soft prompt is tuned (D2), or where one lies that is brought in."""
 
@@ -283,6 +287,14 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _options_are_the_tuners(self) -> Recipe:
         _check_options(f"tuner {self.tuner}", "prompts/tuners", self.tuner, self.options)
+        return self
+
+    @model_validator(mode="after")
+    def _a_search_is_set_in_its_options(self) -> Recipe:
+        searches = declared("prompts/tuners", "tuner")[self.tuner].values.get("searches")
+        unread = sorted(self.model_fields_set - READ_BY_SEARCHES) if searches else []
+        if unread:
+            raise ValueError(f"tuner {self.tuner} does not read `{unread[0]}`: remove it, what it can set is `options`")
         return self
 
     @model_validator(mode="after")

@@ -151,6 +151,9 @@ _SEVERAL = Field(min_length=1, json_schema_extra={"uniqueItems": True})
 Names = Annotated[list[str], _SEVERAL, AfterValidator(_distinct)]
 Seeds = Annotated[list[int], _SEVERAL, AfterValidator(_distinct)]
 Plans = Annotated[list[PlanName], _SEVERAL, AfterValidator(_distinct)]
+CausalTests = Annotated[
+    list[Literal["mask", "dose", "knock_out", "path", "divergence", "sink"]], AfterValidator(_distinct)
+]
 MeasuredPlans = Annotated[list[PlanName], AfterValidator(_distinct)]
 Oracles = Annotated[list[OracleName], AfterValidator(_distinct)]
 

@@ -1,4 +1,4 @@
-"""Settings of methods beside DPC: attention calibration, prompts read as text."""
+"""Settings of methods beside DPC: attention calibration, prompts read as text, interventions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dpc.config.kinds import AsNumber, Count, Layers, Name, Positive, Settings, Share
+from dpc.config.kinds import AsNumber, CausalTests, Count, Layers, Name, Positive, Settings, Share
 
 
 class Act(Settings):
@@ -41,3 +41,14 @@ class Interpretability(Settings):
     """A written prompt, whose perplexity stands beside."""
     reader: Name | None = None
     """Another model of `models` that reads the text as well; null for none."""
+
+
+class Causal(Settings):
+    """Interventions on stored rationales (docs/methods.md, "Causal evidence"): does the flow do the harm?"""
+
+    rows: Count = 100
+    """Test questions of every cell, the first by hash and the same under every prompt; and as many, at most, of those
+    that the prompt broke, for the tests about these."""
+    tests: CausalTests = ["mask", "dose", "knock_out", "path", "divergence", "sink"]
+    """Which tests are made; none: `[]`. Each vector masked, doses of a vector, attention cut, the states of another
+    seed's prompt, the token where answers with and without the prompt part, a neutral token at position 0."""

@@ -32,7 +32,7 @@ from dpc.config.kinds import (
     Share,
 )
 from dpc.config.messages import broken_text, did_you_mean, one_line
-from dpc.config.methods import Act, Interpretability
+from dpc.config.methods import Act, Causal, Interpretability
 from dpc.config.planted import Validation
 from dpc.errors import DpcError
 
@@ -248,6 +248,7 @@ class Config(Settings):
     sensitivity: Sensitivity = Sensitivity()
     variants: Variants = Variants()
     interpretability: Interpretability = Interpretability()
+    causal: Causal = Causal()
     figures: Figures = Figures()
     explorer: Explorer = Explorer()
     execution: Execution = Execution()

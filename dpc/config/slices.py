@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from dpc.config.catalogue import BuiltinModel, Format, Model, Recipe, Splits
 from dpc.config.kinds import AnyTask, Bos, Columns, Layout, Only, Settings
-from dpc.config.methods import Act, Interpretability
+from dpc.config.methods import Act, Causal, Interpretability
 from dpc.config.planted import Planting
 from dpc.config.settings import (
     Controls,
@@ -76,6 +76,10 @@ class TunePromptStage(OnModel):
     recipe: Annotated[Recipe, Only(*(name for name in Recipe.model_fields if name not in ("adapter", "layout")))]
     """An adapter is given as a folder, and the layout above is the recipe's where it has one."""
     seed: int
+
+
+class DescribePromptStage(Settings):
+    """Say what a prompt is and has cost; all that is told stands in its files."""
 
 
 class GenerateStage(OnModel):
@@ -258,6 +262,15 @@ class ExtractCorruptedStage(ExtractSaliencyStage):
     """Measure saliency again under the corrupted prompts of some plans."""
 
     mechanism: Mechanism
+
+
+class InterveneStage(GenerateStage):
+    """Intervene on a sample of stored rationales."""
+
+    trigger_if_affected: Annotated[Trigger, Only("kappa", "baseline", "granularity", "min_tokens")] | None
+    """As `OnLocated` is given it: the located vector is asked for, and not whether DPC fires."""
+    flow: Annotated[Flow, Only("shallow_layers", "deep_layers")]
+    causal: Causal
 
 
 class MechanismStage(Settings):

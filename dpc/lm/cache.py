@@ -93,12 +93,16 @@ class Past:
         self.filled = 0
         self.cache = Cache(layers=[_RoomyLayer(self) for _ in range(lm.model.config.num_hidden_layers)])
 
-    def begin_with(self, prefix: Past) -> None:
-        """Let every row begin with the columns of `prefix`, which has one row."""
-        self._go_to(slice(0, len(self.mask_BS)), slice(0, prefix.filled), prefix.filled)
-        for layer, first in zip(self.cache.layers, prefix.cache.layers, strict=True):
-            rows = len(self.mask_BS)
-            layer.update(first.keys.expand(rows, -1, -1, -1), first.values.expand(rows, -1, -1, -1))
+    def states(self) -> list[tuple[Tensor, Tensor]]:
+        """Return every layer's keys and values (B, J, S, D) of the columns that the last pass has seen."""
+        return [(layer.keys, layer.values) for layer in self.cache.layers]
+
+    def begin_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Let rows begin with columns whose keys and values are known: each with its own, or all with the one row's."""
+        rows, columns = len(self.mask_BS), states[0][0].shape[2]
+        self._go_to(slice(0, rows), slice(0, columns), columns)
+        for layer, (keys, values) in zip(self.cache.layers, states, strict=True):
+            layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
 
     def fill(self, rows: slice, first: Sequence[int], count: int) -> dict[str, Any]:
         """Return what the model has to know to fill `count` columns of each of `rows`, from column first[r] on.

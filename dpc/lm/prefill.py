@@ -57,7 +57,7 @@ def begin(lm: LanguageModel, batch: LeftPadded, prefix_KD: Tensor, new_tokens: i
     if shared:
         prefix = Past(lm, batch.mask_BS[:1, :shared], batch.position_ids_BS[:1, :shared], shared)
         lm.model.get_decoder()(inputs_embeds=prefix_KD[None], **prefix.fill(slice(0, 1), [0], shared))
-        past.begin_with(prefix)
+        past.begin_with(prefix.states())
     return past
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dpc.config.catalogue import Dataset, Model
+from dpc.config.catalogue import Dataset, Model, Recipe
+from dpc.config.declared import declared, settings_of
 from dpc.config.messages import first_line
 from dpc.config.settings import Config
 from dpc.config.stages import RULES
@@ -106,7 +107,7 @@ def work(config: Config, rule: str, place: Place) -> Work:
     rows = _rows(config, rule, dataset, vectors, str(place.part))
     if rule == "tune_prompt":
         recipe = config.recipes[str(place.recipe)]
-        rows = dataset.splits.validation if recipe.adapter else recipe.steps * recipe.batch_size
+        rows = dataset.splits.validation if recipe.adapter else _tuned(recipe, dataset)
         return Work(rows, rows * sequence)
     if rule == "plant_harm":
         how = config.validation.planting
@@ -115,6 +116,14 @@ def work(config: Config, rule: str, place: Place) -> Work:
     if rule == "select_act_heads":
         return Work(rows, round(rows * sequence * layers_of(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
     return Work(rows, rows * (sequence if RATES[rule] == "saliency" else rationale))
+
+
+def _tuned(recipe: Recipe, dataset: Dataset) -> int:
+    """Return how many sequences a tuner puts through the model at most."""
+    if declared("prompts/tuners", "tuner")[recipe.tuner].values.get("searches"):
+        options = settings_of("prompts/tuners", recipe.tuner).model_validate(recipe.options)
+        return int(options.passes(dataset.splits.validation))
+    return recipe.steps * recipe.batch_size
 
 
 def _rationale(config: Config, place: Place) -> int:
@@ -128,6 +137,7 @@ def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) 
         "regenerate": _edits(config, dataset, vectors, part),
         "extract_corrupted": _measured(config) * test_rows(dataset),
         "extract_exemplars": EXEMPLARS,
+        "intervene": _passes(config, vectors) * min(config.causal.rows, test_rows(dataset)),
         "extract_variants": VARIANTS * min(config.variants.rows, splits.calibration),
         "generate_act": test_rows(dataset),
         "score_options": 2 * len(dataset.options.get("labels", ())) * test_rows(dataset),
@@ -136,6 +146,12 @@ def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) 
         "plant_harm": (1 + how.positions) * 2 * how.questions * 4,  # the answer, and about three masks
     }
     return counts.get(rule, splits.calibration + test_rows(dataset))
+
+
+def _passes(config: Config, vectors: int) -> int:
+    """Return how many rationales `intervene` goes through for each question, a backward pass counted as two."""
+    passes = {"mask": vectors + 5, "dose": 31, "knock_out": 20, "path": 8, "divergence": 2, "sink": 12}
+    return sum(passes[test] for test in config.causal.tests)
 
 
 def _measured(config: Config) -> int:
@@ -238,7 +254,7 @@ def grid(config: Config) -> Iterator[tuple[str, Place, int]]:
     """
     act = ("select_act_heads", "generate_act") if "act_heads" in config.needs else ()
     options = ("score_options",) if config.scores_options else ()
-    measured = ("extract_saliency", "extract_corrupted", "extract_variants", "measure_prompt")
+    measured = ("extract_saliency", "extract_corrupted", "extract_variants", "measure_prompt", "intervene")
     rules = ("tune_prompt", "generate_base", *measured, *act, *options)
     for model, dataset, recipe, seeds in cells(config):
         place = Place(model, dataset, recipe)

@@ -133,6 +133,7 @@ def _explored(cell: Cell) -> Need:
 
 
 NEEDS: dict[str, Callable[[Cell], Need]] = {
+    "describe_prompt": lambda cell: Need(20, 1),
     "read_flow": _scanning(),
     "run_study": _scanning(lambda cell: cell.sampled),
     "sweep_choices": _scanning(lambda cell: cell.calibration),

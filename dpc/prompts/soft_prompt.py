@@ -22,7 +22,7 @@ from dpc.lm.models import LanguageModel
 from dpc.prompts import routing
 from dpc.prompts.edits import NEAREST, Edit
 from dpc.storage import adapter_files
-from dpc.storage.adapter_files import KEY
+from dpc.storage.adapter_files import KEY, Tokens
 from dpc.storage.files import atomic
 
 PROMPTS, ROUTER = "prompts", "router"
@@ -122,10 +122,19 @@ def initial(lm: LanguageModel, recipe: Recipe, generator: torch.Generator) -> Te
     return weight_VD[ordinary[drawn_N]].clone().to(lm.device)
 
 
-def save(prompt: Tensor, weights: Path, config: Path, model_path: str, lm: LanguageModel) -> None:
+def spelled(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
+    """Return the vectors of a discrete prompt (N x D, float32): just what the model reads for these tokens."""
+    with torch.no_grad():
+        return lm.embedding(torch.tensor(list(ids), dtype=torch.long, device=lm.device)).float()
+
+
+def save(
+    prompt: Tensor, weights: Path, config: Path, model_path: str, lm: LanguageModel, tokens: Tokens | None = None
+) -> None:
     """Write a prompt (N x D) as a prompt-tuning adapter that `peft.PeftModel.from_pretrained` reads.
 
-    A mixture (K x M x D) is of a kind that PEFT has not: it refuses the file by its `peft_type`.
+    A mixture (K x M x D) is of a kind that PEFT has not: it refuses the file by its `peft_type`. `tokens` says what a
+    discrete prompt is made of; `adapter_files.tokens` reads it back.
     """
     model, kept = lm.model.config, prompt.detach().float().cpu()
     is_mixture = kept.dim() == 3
@@ -143,7 +152,8 @@ def save(prompt: Tensor, weights: Path, config: Path, model_path: str, lm: Langu
         "prompt_tuning_init": "RANDOM",
     }
     with atomic(weights) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        metadata = tokens.metadata() if tokens else None
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
     with atomic(config) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 

@@ -163,7 +163,7 @@ def _texts(text: pd.DataFrame) -> list[bool]:
     """Say which columns are words, and so stand to the left: names up to the first column of numbers."""
     words = {
         "model", "dataset", "recipe", "method", "plan", "finding", "claim", "test", "verdict", "why", "target", "split",
-        "reading", "note", "saliency measured",
+        "reading", "note", "saliency measured", "tuner", "prompt",
     }  # fmt: skip
     return [name in words for name in text.columns]
 

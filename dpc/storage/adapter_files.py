@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, KEY = "adapter_config.json", "adapter_model.safetensors", "prompt_embeddings"
 WRITE = "write the folder of a PEFT prompt-tuning adapter"
 MEND = "correct it, or copy the adapter again"
+TOKENS = "tokens"
+"""Entry of the header of the weights that holds the tokens of a discrete prompt; PEFT reads past it."""
 
 
 class _Config(Foreign):
@@ -45,6 +49,16 @@ def config(folder: Path) -> _Config:
     if kind != "PROMPT_TUNING":
         raise DpcError(f"{file}: peft_type is {kind!r}; expected PROMPT_TUNING: vectors before the question, no more")
     return typed(_Config, raw, file, MEND)
+
+
+def is_shared(folder: Path) -> bool:
+    """Return whether the prompt that `tune_prompt` left in `folder` is one for all questions, and no mixture."""
+    return read_map(folder / CONFIG, "PEFT's adapter config").get("peft_type") == "PROMPT_TUNING"
+
+
+def length(folder: Path) -> int:
+    """Return how many vectors of the prompt in `folder` stand in the input, a mixture's too."""
+    return int(read_map(folder / CONFIG, "PEFT's adapter config")["num_virtual_tokens"])
 
 
 @readable()
@@ -98,6 +112,43 @@ def vectors(folder: Path) -> np.ndarray:
     if not np.isfinite(numbers).all():
         raise DpcError(f"{file}: `{KEY}` holds a number that is not finite in float32; tune the prompt again")
     return numbers.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a prompt says whose vectors are embeddings of tokens."""
+
+    ids: tuple[int, ...]
+    """One for each vector."""
+    text: str
+    """As the model's tokenizer writes them; encoded again it may be cut into other tokens."""
+
+    def metadata(self) -> dict[str, str]:
+        """Return what stands in the header of the adapter's weights: one entry, whose bytes have one order."""
+        return {TOKENS: json.dumps(asdict(self), sort_keys=True)}
+
+
+def tokens(weights: Path) -> Tokens | None:
+    """Return the tokens of the prompt in the file `weights`; None where its vectors are no tokens (a soft prompt).
+
+    Raises DpcError where the file is not whole, or its tokens are not those of its vectors.
+    """
+    from safetensors import safe_open
+
+    header(weights)  # refuses what is not whole
+    with safe_open(weights, "np") as content:
+        raw = (content.metadata() or {}).get(TOKENS)
+    if raw is None:
+        return None
+    entry = _prompt(weights)
+    try:
+        found = json.loads(raw)
+        ids, text = tuple(map(int, found["ids"])), str(found["text"])
+    except (ValueError, TypeError, KeyError):
+        raise DpcError(f"{weights}: `{TOKENS}` is {raw[:40]!r}, expected ids and text; tune the prompt again") from None
+    if len(ids) != entry.shape[0]:
+        raise DpcError(f"{weights}: found {len(ids)} tokens for {entry.shape[0]} vectors; tune the prompt again")
+    return Tokens(ids, text)
 
 
 def stranger(folder: Path, model: Path, hub: str | None = None) -> str | None:

@@ -9,7 +9,7 @@ _INTS, _FLOATS, _NUMBERS = pa.list_(pa.int32()), pa.list_(pa.float32()), pa.list
 
 PLANTED_MEASURES = (
     "clean", "planted", "masked", "restored_true", "hit", "hit_harmed", "restored_located", "fire_rate", "fire_harmed",
-    "clean_hit", "random_hit",
+    "clean_hit", "random_hit", "mask_first", "dose_rank", "harm_gone", "harm_gone_late",
 )  # fmt: skip
 """What planted harm is summed up by, each with the bounds of its interval."""
 
@@ -60,6 +60,29 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "steps": _I,
     },
     "training": {"step": _I, "loss": _F, "validation_loss": _F, "learning_rate": _F, "kept": _B},
+    "prompts": {
+        "tuner": _S,
+        "order": _S,
+        "vectors": _I,
+        "token_ids": _INTS,
+        "text": _S,
+        "tuned_steps": _I,
+        "kept_step": _I,
+        "start_loss": _F,
+        "validation_loss": _F,
+        "passes": _F,
+        "gradients": _F,
+        "tokens": _F,
+    },
+    "search": {
+        "step": _I,
+        "token_ids": _INTS,
+        "text": _S,
+        "score": _F,
+        "kept": _B,
+        "passes": _F,
+        "seconds": _F,
+    },
     "generations": _GENERATION,
     "saliency": {
         "problem_id": _S,
@@ -274,6 +297,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "correct_after": _B,
         **{f"{name}_{when}": _F for when in ("before", "after") for name in ("flow_latter", "s_ifp", "nll")},
     },
+    "causal": {"problem_id": _S, "test": _S, "target": _S, "value": _F},
+    "interventions": {"problem_id": _S, "test": pa.list_(_S), "target": pa.list_(_S), "value": _NUMBERS, "batch": _I},
     "planted": {
         "problem_id": _S,
         "split": _S,
@@ -288,6 +313,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "true_correct": pa.bool_(),
         "located_correct": _B,
     },
+    "planted_causal": {"problem_id": _S, "position": _I, "test": _S, "target": _S, "value": _F},
     "validation": {
         **dict.fromkeys(("model", "dataset", "recipe", "part", "kind", "rule"), _S),
         "is_default": _B,

@@ -34,6 +34,9 @@ TABLES = {
     "gold": Rows("problems/DATASET/gold/SPLIT.parquet", "question of the split", "The only tables with gold answers "
                  "and rationales."),
     "training": Rows(f"{SEED}/training.parquet", "look at the tuning loss"),
+    "prompts": Rows(f"{SEED}/prompts.parquet", "prompt", "What a prompt is, says and has cost."),
+    "search": Rows(f"{SEED}/search.parquet", "prompt that a tuner tried", "Without rows for tuners that look for no "
+                   "tokens. RLPrompt's are its greedy prompts: those it samples are not kept."),
     "generations": Rows(f"{SEED}/generations/", "question", "Prompt tuning's answers. Answers without a prompt are "
                         "in `MODEL/DATASET/unprompted/`, ACT's in `act_generations/`, with the same columns."),
     "regenerations": Rows(f"{SEED}/regenerations/PART/", "question and edit", "Answers under edited prompts. "
@@ -75,12 +78,18 @@ TABLES = {
                       "rationale under the corrupted prompt."),
     "mechanism": Rows(f"{SEED}/mechanism/mechanism.parquet", "test question and measured plan", "Readings before "
                       "and after corruption; those after are null where the plan did not fire."),
+    "causal": Rows(f"{SEED}/causal.parquet", "question, test and target", "What interventions on stored rationales "
+                   "find (docs/methods.md). One test's targets of a question are its curve."),
+    "interventions": Rows(f"{SEED}/store/causal/", "question", "Finished rows of table `causal`, until that is "
+                          "written."),
     "outcomes": Rows(f"{SEED}/evaluation/outcomes.parquet", "test question and plan (and candidate)",
                      "What each plan answers."),
     "evaluation": Rows(f"{SEED}/evaluation/evaluation.parquet", "plan", "Fixed and broken questions are counted "
                        "against prompt tuning."),
     "planted": Rows(f"{SEED}/planted.parquet", "question, position and rule of locating", "Harm planted in one "
                     "vector (`snakemake validate`)."),
+    "planted_causal": Rows(f"{SEED}/planted_causal.parquet", "question, position, test and target", "Interventions "
+                           "under planted harm."),
     "validation": Rows("tables/validation.parquet", "cell, part, kind of harm and rule of locating", "Means over "
                        "prompts."),
 }  # fmt: skip
@@ -110,6 +119,27 @@ MEANINGS = {
     "loss": Meaning("mean loss on the tuning split since the last look", MEAN_NATS),
     "validation_loss": Meaning("loss on the validation split", MEAN_NATS),
     "learning_rate": Meaning("learning rate at that step"),
+    "prompts.tuner": Meaning("how the prompt was made: a file of `dpc/prompts/tuners`"),
+    "prompts.order": Meaning("where it stands: `bos_first` is [BOS, prompt, question], `prompt_first` [prompt, BOS, "
+                             "question]"),
+    "prompts.vectors": Meaning("vectors of the prompt"),
+    "prompts.token_ids": Meaning("the tokens whose embeddings the vectors are; empty where they are none"),
+    "prompts.text": Meaning("these tokens as text; null where there are none"),
+    "prompts.tuned_steps": Meaning("steps done", "steps"),
+    "prompts.kept_step": Meaning("step whose prompt is kept", "steps"),
+    "prompts.start_loss": Meaning("validation loss of the prompt the search began with; null where none was "
+                                  "looked at", MEAN_NATS),
+    "prompts.validation_loss": Meaning("validation loss of the prompt that is kept", MEAN_NATS),
+    "passes": Meaning("sequences that had gone through the model, read or generated, validation included; null for a "
+                      "prompt that was made before they were counted"),
+    "gradients": Meaning("of `passes`: with a backward pass behind"),
+    "prompts.tokens": Meaning("positions of these sequences", "tokens"),
+    "search.token_ids": Meaning("tokens of the prompt that was tried"),
+    "search.text": Meaning("the same as text"),
+    "search.score": Meaning("what the tuner chooses by at this point: the validation loss; of GReaTer's candidates its "
+                            "own score. Lower is better"),
+    "search.kept": Meaning("this is the prompt that the tuner ended with"),
+    "search.seconds": Meaning("time that had gone by", "s"),
     # answers
     "token_ids": Meaning("generated tokens, with the end mark"),
     "text": Meaning("generated text"),
@@ -299,7 +329,21 @@ MEANINGS = {
     "fire_harmed": Meaning("share of wrong answers that the trigger fires on", SHARE),
     "clean_hit": Meaning("share of answers that locate the same vector without harm", SHARE),
     "random_hit": Meaning("share of answers for which a vector drawn at random is the one located without harm", SHARE),
+    "mask_first": Meaning("share of prompts in which masking the planted vector adds more loss than masking any other",
+                          SHARE),
+    "dose_rank": Meaning("Spearman's correlation of the harm's dose with accuracy, mean over prompts",
+                         "−1 to 1"),
+    "harm_gone": Meaning("share of the lost accuracy that is back where no row sees the planted vector", "ratio"),
+    "harm_gone_late": Meaning("the same where the rows of the latter half alone do not see it", "ratio"),
+    # interventions
+    "test": Meaning("what is done or measured; docs/methods.md lists the tests"),
+    "target": Meaning("what it is done to: a vector, a dose (`located:0.5`), layers and columns (`deep:prompt`)"),
     # where a table means something of its own
+    "causal.value": Meaning("what the test finds: a change of loss, log P, 1 for right and 0 for wrong"),
+    "planted_causal.value": Meaning("what the test finds, as in table `causal`"),
+    "interventions.test": Meaning("of each row of table `causal`: its test"),
+    "interventions.target": Meaning("its target"),
+    "interventions.value": Meaning("its value"),
     "training.kept": Meaning("the prompt of this step is the one that is kept"),
     "interpretability.token_ids": Meaning("nearest tokens, or the reference's own", "[N]"),
     "interpretability.text": Meaning("these tokens as the tokenizer writes them"),

@@ -13,7 +13,7 @@ import pytest
 
 from dpc.analysis.readings import flow, reading
 from dpc.analysis.stats.verdicts import NOT_JUDGED, NOT_SUPPORTED, SUPPORTED, TOO_LITTLE
-from dpc.analysis.studies import claims
+from dpc.analysis.studies import causal, claims
 from dpc.analysis.studies import trigger_quality as trigger
 from dpc.config.methods import Act
 from dpc.config.settings import Flow, Locate, Sample, Trigger
@@ -108,7 +108,7 @@ def cell(draw: np.random.Generator, gain: float = 0.0, separation: float = 0.0, 
             pd.DataFrame({"problem_id": ids, "plan": name, "candidate": -1, "fired": True, "correct": right})
             for name, right in plans.items()
         ]))  # fmt: skip
-    found["mechanism"] = [tables.empty("mechanism")] * len(SEEDS)
+    found |= {name: [tables.empty(name)] * len(SEEDS) for name in ("mechanism", "causal", "thresholds")}
     return {
         name: pd.concat([t.assign(seed=s) for s, t in zip(SEEDS, parts, strict=True)]) for name, parts in found.items()
     }
@@ -271,8 +271,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
     chosen = settings(TablesStage, recipes=["good", "bad"])
     files: dict[str, list[Path]] = {
-        name: []
-        for name in ("evidence", "outcomes", "mechanism", "sensitivity", "variants", "thresholds", "interpretability")
+        name: [] for name in ("evidence", "outcomes", "mechanism", "causal", "thresholds", "sensitivity", "variants")
     }
     for recipe, effects in (("good", {"gain": 0.3, "separation": 1.0}), ("bad", {"questions": 40})):
         made = cell(np.random.default_rng(2), **effects)
@@ -284,8 +283,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / f"sensitivity-{recipe}-{seed}.parquet"
             files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
             files["variants"].append(compared_in(folder / f"variants-{recipe}-{seed}"))
-            files["thresholds"].append(table(folder / f"fitted-{recipe}-{seed}", "thresholds", threshold_rows()))
-        files["interpretability"] += read_in(folder / f"interpretability-{recipe}")
+        files.setdefault("interpretability", []).extend(read_in(folder / f"interpretability-{recipe}"))
     write_tables(TABLES, Tables(all_of(files), chosen), folder / "tables")
     own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
     draw_figures(FIGURES, Tables(all_of(own), settings(recipes=["good"])), folder / "figures")
@@ -306,7 +304,8 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
     head = (written / "tables" / "claims.md").read_text().split("\n")[2]
     assert "| claim | verdict |" in head
     numbers = pd.read_csv(written / "tables" / "claims.csv")
-    assert len(numbers) == 2 * len(claims.CLAIMS) + 1  # i2 compares the prompts of both recipes
+    # i2 compares the prompts of both recipes
+    assert len(numbers) == 2 * len((*claims.CLAIMS, *causal.CLAIMS)) + 1
     assert numbers.set_index(["recipe", "claim"]).loc[("good", "e"), "verdict"] == SUPPORTED
 
 

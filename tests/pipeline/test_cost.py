@@ -179,7 +179,7 @@ def test_the_estimate_counts_every_cell_of_the_grid() -> None:
     assert lines["tune_prompt"].jobs == 27
     assert lines["generate_base"].jobs == 27
     assert lines["select_act_heads"].jobs == 27
-    assert lines["extract_variants"].jobs == 27
+    assert lines["extract_variants"].jobs == lines["intervene"].jobs == 27
     assert "select_act_heads" not in estimate.lines(paper("study.plans", ["prompt_tuning", "dpc"]))
     assert lines["tune_prompt"].hours == pytest.approx(
         sum(

@@ -49,10 +49,10 @@ FITTED = {**TESTED, "fit_thresholds": 4, "gather_evidence": 4, "compare_variants
 BOUNDED = {"plan_oracles": 4, "regenerate": 4, "grade_answers": 4, **GRADED}
 TRIED = {**FITTED, "plan_calibration": 4, "measure_prompt": 4, "regenerate": 12, "grade_answers": 12}
 """Candidates for one static mask."""
-ANALYSED = {**PLANNED, "read_flow": 4, "run_study": 4}
+ANALYSED = {**PLANNED, "read_flow": 4, "run_study": 4, "intervene": 4}
 MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, "extract_variants": 4, **ANALYSED}
 GENERATED = {"generate_base": 4, "generate_act": 4, "choose_exemplars": 2, **MEASURED, "grade_answers": 28}
-PROMPTED = {"tune_prompt": 4, **CALIBRATED, **GENERATED}
+PROMPTED = {"tune_prompt": 4, "describe_prompt": 4, **CALIBRATED, **GENERATED}
 UNPROMPTED = {"generate_unprompted": 1, "grade_unprompted": 2}
 RENDERED = {"render_questions": 1, **UNPROMPTED, **PROMPTED}
 ALL_BUT_MODEL = {"load_problems": 1, **UNPROMPTED, **PROMPTED}
@@ -111,6 +111,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ),
     ("interpretability.draws", 7, {"measure_prompt": 4, "draw_overview": 1, **TABLES}),
     ("variants.rows", 7, {"extract_variants": 4, "compare_variants": 4, **TABLES}),
+    ("causal.rows", 7, {"intervene": 4, "draw_figures": 2, **TABLES}),
     ("validation.planting.steps", 7, {}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
     ("saliency.band", [0, 1], {rule: count for rule, count in MEASURED.items() if rule != "extract_exemplars"}),
@@ -128,8 +129,8 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("explorer.cases", 20, {**PAGES, "all": 1}),
     ("figures.position_bins", 5, {"run_study": 4, "draw_figures": 2, **TABLES}),
     ("study.name", "again", {**FIGURES, **TABLES, **EXPLORED}),
-    # a seed less: pooled figures and tables only
-    ("study.prompt_seeds", [0], {**FIGURES, **TABLES, **INDEX}),
+    # a seed less: pooled figures and tables, and what takes states of another seed's prompt
+    ("study.prompt_seeds", [0], {"intervene": 2, **FIGURES, **TABLES, **INDEX}),
     # how the work is done is no part of a result
     ("execution.batch_size.generate", 7, {}),
     ("execution.batch_size.saliency", 2, {}),
@@ -232,7 +233,8 @@ REPORTED = {"run_study", "gather_evidence", "sweep_choices"}
 
 def test_verdicts_reach_only_what_may_see_them(jobs: list[tuple[str, str, str]]) -> None:
     assert readers(jobs, "/verdicts/calibration") == {"fit_thresholds", "compare_variants", *REPORTED}
-    assert readers(jobs, "/verdicts/test") == {"plan_oracles", "choose_exemplars", "evaluate", *REPORTED}
+    assert readers(jobs, "/verdicts/test") == {"plan_oracles", "choose_exemplars", "evaluate", "intervene", *REPORTED}
     report = {"draw_figures", "write_tables", "write_explorer"}
     assert readers(jobs, "/study/e") | readers(jobs, "/study/s") <= report
+    assert readers(jobs, "/causal.parquet") <= report
     assert readers(jobs, "/plans/oracles") == {"regenerate", "evaluate", "write_explorer"}

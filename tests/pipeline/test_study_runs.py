@@ -210,7 +210,7 @@ def test_the_same_config_twice_gives_the_same_tables_and_figure_bytes(study: Wor
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, second[name], check_exact=True)
     assert figures(study) == figures(again)
-    assert len(figures(study)) == 43
+    assert len(figures(study)) == 51
     for name in ("main.csv", "ablation.tex", "findings.md", "claims.csv"):
         paths = [w.folder / "results/tables" / name for w in (study, again)]
         assert paths[0].read_text() == paths[1].read_text()

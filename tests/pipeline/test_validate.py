@@ -112,6 +112,19 @@ def rows(seed: int, position: int, split: str, located_at: list[int], **correct:
     )
 
 
+def tried(table: pd.DataFrame, first: int = 2, every: float = 1.0) -> pd.DataFrame:
+    """Table `planted_causal`: masking vector `first` costs most, and accuracy falls with the dose."""
+    found = []
+    for (seed, position, part), _ in table.groupby(["seed", "position", "part"]):
+        values = [("mask", str(j), float(j == first)) for j in range(4)]
+        values += [("harm_right", str(dose), 1.0 - dose / 2) for dose in (0.0, 0.5, 1.0, 1.5)]
+        values += [("cut_right", "every", every), ("cut_right", "late", 0.5)]
+        rows = pd.DataFrame(values, columns=["test", "target", "value"])
+        about = {"problem_id": "test 0", "seed": seed, "position": position, "part": part, "is_planted": True}
+        found.append(rows.assign(**about))
+    return pd.concat(found, ignore_index=True)
+
+
 HARMED = [False, False, True, True]
 
 
@@ -130,7 +143,7 @@ def test_the_summary_equals_hand_arithmetic() -> None:
             ),
         ]
     )
-    found = summary(table, "rationale", Trigger(grid=[0.5]), 0.95)
+    found = summary(table, tried(table), "rationale", Trigger(grid=[0.5]), 0.95)
     assert len(found) == 1
     row = found.iloc[0]
     assert (row["cells"], row["prompts"], row["questions"], row["is_default"]) == (2, 1, 8, True)
@@ -140,6 +153,8 @@ def test_the_summary_equals_hand_arithmetic() -> None:
         "hit_harmed": (1 / 2 + 1) / 2, "restored_located": 3 / 4, "clean_hit": (1 / 4 + 0) / 2,
         # at 2, R = 0.5 gains on calibration and fires on the two harmed; at 0 it gains nothing and never fires
         "fire_rate": (1 / 2 + 0) / 2, "fire_harmed": (1 + 0) / 2,
+        # masking vector 2 costs most at both places; half of the lost half is back
+        "mask_first": 1 / 2, "dose_rank": -1.0, "harm_gone": 1.0, "harm_gone_late": 0.0,
     }  # fmt: skip
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     assert math.isnan(row["hit_low"])  # one prompt says nothing of another
@@ -152,7 +167,7 @@ def test_a_prompt_counts_once_however_many_places_it_has() -> None:
         [rows(seed, -1, "test", [1] * 4) for seed in (0, 1)]
         + [rows(seed, at, split, found) for seed, at, found in cells for split in ("calibration", "test")]
     )
-    row = summary(table, "rationale", Trigger(grid=[0.5]), 0.95).iloc[0]
+    row = summary(table, tried(table), "rationale", Trigger(grid=[0.5]), 0.95).iloc[0]
     expected = mean_interval([1.0, 0.5], 0.95)
     assert (row["cells"], row["prompts"], row["hit"]) == (3, 2, 0.75)
     assert (row["hit_low"], row["hit_high"]) == (max(expected.low, 0), 1)
@@ -176,7 +191,7 @@ def test_intervals_of_planted_harm_cover_where_places_of_a_prompt_are_alike() ->
 
 def test_natural_harm_has_no_true_place() -> None:
     table = rows(0, -1, "calibration", [2, 2, 2, 2], planted=HARMED, located=[True, True, False, True])
-    row = summary(table.assign(is_planted=False), "rationale", Trigger(grid=[0.5]), 0.95).iloc[0]
+    row = summary(table.assign(is_planted=False), tried(table), "rationale", Trigger(grid=[0.5]), 0.95).iloc[0]
     assert (row["kind"], row["planted"], row["masked"]) == ("natural", 0.5, 0.75)
     assert math.isnan(row["hit"])
     assert math.isnan(row["restored_true"])
@@ -185,7 +200,10 @@ def test_natural_harm_has_no_true_place() -> None:
 def test_a_fixed_share_fires_as_it_says_whatever_would_be_fitted() -> None:
     table = rows(0, 2, "calibration", [2, 2, 2, 2], planted=HARMED)
     table = pd.concat([table, rows(0, -1, "calibration", [1] * 4)])
-    found = {share: summary(table, "rationale", Trigger(grid=[0.5], share=share), 0.95) for share in (0.1, 0.5, 0.9)}
+    found = {
+        share: summary(table, tried(table), "rationale", Trigger(grid=[0.5], share=share), 0.95)
+        for share in (0.1, 0.5, 0.9)
+    }
     assert {share: one["fire_rate"].iloc[0] for share, one in found.items()} == {0.1: 1.0, 0.5: 0.5, 0.9: 0.0}
 
 
@@ -199,7 +217,7 @@ def stage_settings(**changes: Any) -> ValidationStage:
 
 
 def test_the_caption_says_where_splits_are_cut_from_test_rows() -> None:
-    numbers = summary(rows(0, -1, "test", [1] * 4), "rationale", Trigger(), 0.95)
+    numbers = summary(rows(0, -1, "test", [1] * 4), tried(rows(0, -1, "test", [1] * 4)), "rationale", Trigger(), 0.95)
     for cut, said in (([], False), (["other"], False), (["d"], True)):
         made = validation_table.validation(
             numbers.assign(model="m", dataset="d", recipe="r"), stage_settings(cut_from_test=cut)
@@ -215,8 +233,10 @@ def test_where_nothing_could_be_planted_the_table_is_empty_and_the_log_says_so(
     files = [tmp_path / f"{seed}.parquet" for seed in (3, 0)]
     for file in files:
         tables.write(file, "planted", asked, {})
+        tables.write(file.with_suffix(".causal"), "planted_causal", tables.empty("planted_causal"), {})
     with caplog.at_level("WARNING"):
-        validation.run(stage, planted=files, out=tmp_path / "validation.parquet", folder=tmp_path)
+        causal = [file.with_suffix(".causal") for file in files]
+        validation.run(stage, planted=files, causal=causal, out=tmp_path / "validation.parquet", folder=tmp_path)
     assert "no harm was planted" in caplog.text
     assert tables.read(tmp_path / "validation.parquet", "validation").empty
     assert (tmp_path / "validation.html").stat().st_size > 0

@@ -146,3 +146,30 @@ def test_an_adapter_of_another_width_or_none_is_refused(tmp_path: Path) -> None:
     weights.write_bytes(b"broken")
     with pytest.raises(DpcError, match="found no prompt-tuning adapter"):
         soft_prompt.load(weights, lm)
+
+
+def test_a_discrete_prompt_is_its_tokens_for_us_and_vectors_for_peft(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    lm, ids = tiny.model(), (5, 9, 30)
+    weights, config = tmp_path / adapter_files.WEIGHTS, tmp_path / adapter_files.CONFIG
+    said = adapter_files.Tokens(ids, lm.decode(list(ids)))
+    soft_prompt.save(soft_prompt.spelled(lm, ids), weights, config, "somewhere/model", lm, said)
+    before = weights.read_bytes()
+    assert adapter_files.tokens(weights) == said
+    assert torch.equal(soft_prompt.load(weights, lm).of([3]), lm.embedding.weight[list(ids)])
+    PeftModel.from_pretrained(lm.model, tmp_path)
+    soft_prompt.save(soft_prompt.spelled(tiny.model(), ids), weights, config, "somewhere/model", lm, said)
+    assert weights.read_bytes() == before
+    soft_prompt.save(drawn(3), weights, config, "somewhere/model", lm)
+    assert adapter_files.tokens(weights) is None
+
+
+@pytest.mark.parametrize("said", ['{"ids": [5], "text": ""}', '{"ids": [5, 9, "a"]}', "[5, 9, 30]", "no JSON"])
+def test_tokens_that_are_not_those_of_the_vectors_are_refused(said: str, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    weights = tmp_path / adapter_files.WEIGHTS
+    save_file({adapter_files.KEY: drawn(3)}, weights, {adapter_files.TOKENS: said})
+    with pytest.raises(DpcError, match=r"tune the prompt again$"):
+        adapter_files.tokens(weights)

@@ -47,6 +47,7 @@ from tests.support.report_samples import (
     layer_rows,
     outcome_rows,
     position_rows,
+    prompt_rows,
     settings,
     table,
 )
@@ -336,9 +337,11 @@ def test_the_overview_puts_recipes_side_by_side(tmp_path):
     files = [table(tmp_path / f"{n}.parquet", "evaluation", evaluation_rows(rng)) for n in range(4)]
     drawn = [table(tmp_path / f"{n}.outcomes", "outcomes", outcome_rows(rng)) for n in range(4)]
     read = [table(tmp_path / f"{n}.read", "interpretability", interpretability_rows(rng)) for n in range(4)]
-    overview_stage.run(chosen, tables=[*files, *drawn, *read], folder=tmp_path / "out")
-    names = {f"{name}.{end}" for name in ("overview", "readability") for end in ("pdf", "svg", "txt")}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    made = [table(tmp_path / f"{n}.prompts", "prompts", prompt_rows(n < 2)) for n in range(4)]
+    overview_stage.run(chosen, tables=[*files, *drawn, *read, *made], folder=tmp_path / "out")
+    figures = {f"{name}.{e}" for name in ("overview", "readability") for e in ("pdf", "svg", "txt")}
+    pages = {f"{name}.{e}" for name in ("tuners", "texts") for e in ("html", "csv", "md", "tex")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == figures | pages
     assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
 
 
@@ -390,19 +393,3 @@ def test_both_readings_and_answers_cut_short_stand_in_the_figure():
     shown = [share for row in rows[["low", "high"]].to_numpy() for share in 100 * row]
     low, high = axes.get_xlim()
     assert low < min(0.0, *shown) <= max(24.0, *shown) < high < max(24.0, *shown) + 12  # no axis to 100 for nothing
-
-
-def test_accuracy_of_options_stands_beside_chance():
-    rows = [evaluation_rows(np.random.default_rng(0))]
-    for datasets, wanted in ((["aqua"], [20.0]), (["gsm8k"], [])):
-        drawn = plans_figure.draw(rows, accuracy_rows(rows), settings(prompt_seeds=[0], datasets=datasets))
-        lines = [line for axes in drawn.figure.axes for line in axes.lines if line.get_gid() == "chance"]
-        assert [line.get_xdata()[0] for line in lines] == pytest.approx(wanted)
-        assert ("Dashed line: 20 %, what guessing reaches." in drawn.caption) == bool(wanted)
-
-
-def test_vectors_are_located_in_answers_too_short_to_be_an_instance():
-    """Labels are one token: no instance of the accumulation study, and a located vector all the same."""
-    drawn = accumulation_figure.draw(tables.empty("accumulation"), pd.Series([0, 1, 1]), settings())
-    assert "Top:" not in drawn.caption
-    assert "mean over 0 test instances" in drawn.caption

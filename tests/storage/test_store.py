@@ -27,7 +27,7 @@ from tests.support.workflow import Workflow
 
 STORED = (
     "unprompted", "generate_base", "select_act_heads", "extract_saliency", "extract_corrupted", "extract_variants",
-    "regenerate",
+    "intervene", "regenerate",
 )  # fmt: skip
 pytestmark = pytest.mark.usefixtures("still_clocks")
 

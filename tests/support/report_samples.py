@@ -68,6 +68,17 @@ def table(path, name, rows):
     return path
 
 
+def prompt_rows(is_text, **changed):
+    """Return table `prompts` of a discrete prompt, or of a soft one made before costs were counted."""
+    row = {
+        "tuner": "pez" if is_text else "prompt_tuning", "order": "bos_first", "vectors": 3,
+        "token_ids": [5, 9, 30] if is_text else [], "text": "step by_100% {step}" if is_text else None,
+        "tuned_steps": 40, "kept_step": 20, "start_loss": 0.5 if is_text else math.nan, "validation_loss": 0.25,
+        **dict.fromkeys(("passes", "gradients", "tokens"), 3000.0 if is_text else math.nan),
+    }  # fmt: skip
+    return pd.DataFrame([row | changed])
+
+
 def outcome_rows(rng, questions=40, real=False, fired=0.3, oracle=True, plans=PLANS):
     rows = []
     truth = {plan: rng.random(questions) < p for plan, p in zip(plans, rng.uniform(0.4, 0.8, len(plans)), strict=True)}

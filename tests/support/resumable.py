@@ -19,6 +19,11 @@ LM = {"dtype": "float32", "layout": "bos_first"}
 GENERATE = {**LM, "task": "arithmetic", "max_new_tokens": 6, "stop": []}
 RECIPE = {"vectors": 4, "steps": 8, "batch_size": 4, "learning_rate": 0.05, "validate_every": 3}
 ACT = {"tau": 0.05, "min_rows": 2}
+CAUSAL = {
+    "trigger_if_affected": None,
+    "flow": {"shallow_layers": [0, 1], "deep_layers": [1, 2]},
+    "causal": {"rows": QUESTIONS},
+}
 EDITS = [Edit((j,), gamma=10.0) for j in range(3)]
 
 
@@ -57,6 +62,7 @@ def commands(made: Path, out: Path, save_every: float = 0, **changed: Any) -> di
         "select_act_heads": ("select_act_heads", {**LM, "act": ACT}, [prompt, *splits, store("scores"), *selected]),
         "generate_act": ("generate_act", {**GENERATE, "act": ACT}, [prompt, heads, f"--base={base}", *shard("act")]),
         "extract_corrupted": ("extract_corrupted", measured | again, [prompt, plans, edits, *stored("corrupted")]),
+        "intervene": ("intervene", GENERATE | CAUSAL, [prompt, *answered(made), *stored("causal")]),
         "regenerate": ("regenerate", GENERATE, [prompt, f"--base={base}", plans, "--made", *shard("edits")]),
     }
     return {
@@ -76,6 +82,17 @@ def tuned(made: Path, out: Path) -> list[str]:
         f"--adapter={out}/prompt.json",
         f"--history={out}/h.parquet",
     ]
+
+
+def answered(made: Path) -> list[str]:
+    """Return the flags of `intervene` that name tables of answers."""
+    free, seen = f"--unprompted={made}/unprompted.parquet", [f"--{name}={made}/{name}.parquet" for name in VERDICTS]
+    return [f"--other={made}/prompt.safetensors", f"--flow={made}/flow.parquet", free, *seen,
+            f"--generations={made}/generations.parquet"]  # fmt: skip
+
+
+VERDICTS = ("base", "alone")
+"""On answers with and without the prompt."""
 
 
 def earlier_plans(command: list[str]) -> list[str]:
@@ -98,13 +115,31 @@ def make(folder: Path) -> None:
         ["load_problems", f"--settings={json.dumps(settings)}", *flags],
         lines["tune_prompt"],
         lines["generate_base"],
+        lines["unprompted"],
     ):
         assert main(line) == 0
+    _write_verdicts(folder)
     asked = list(tables.read(folder / "generations.parquet", "generations")["problem_id"])
     _write_plans(folder / "earlier.parquet", asked[:9], EDITS[:1])
     _write_plans(folder / "plans.parquet", asked[:11], EDITS)
     write_heads(folder, [(0, 1), (2, 3)])
     assert main(lines["regenerate"]) == 0
+
+
+def _write_verdicts(folder: Path) -> None:
+    """Write table `flow` and verdicts: every second answer is right without the prompt, none with it. All are test."""
+    made = tables.read(folder / "generations.parquet", "generations")
+    nothing = dict.fromkeys(tables.SCHEMAS["flow"], 0) | {"step_of_token": [0], "token_flow": [0.0], "band": None}
+    rows = [
+        nothing | {"problem_id": key, "split": "test", "answered": True, "vectors": RECIPE["vectors"],
+                   "rationale_tokens": len(ids), "former": len(ids) // 2, "column_saliency": [0.1, 0.4, 0.3, 0.2]}
+        for key, ids in zip(made["problem_id"], made["token_ids"], strict=True)
+    ]  # fmt: skip
+    tables.write(folder / "flow.parquet", "flow", pd.DataFrame(rows), {})
+    about = {"steps": 1, "answer": "7", "grader": "1", "edit_id": "base", "correct": False}
+    test = made[["problem_id"]].assign(split="test", **about)
+    for name, right in zip(VERDICTS, (False, test.index % 2 == 0), strict=True):
+        tables.write(folder / f"{name}.parquet", "verdicts", test.assign(correct_lenient=right), {})
 
 
 def write_heads(folder: Path, heads: list[tuple[int, int]]) -> None:

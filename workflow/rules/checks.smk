@@ -1,13 +1,20 @@
 # What would fail after hours is refused when the configuration is read, or where its jobs are planned.
 
 
-def planted_cells(wildcards):
-    """Planted harm of every prompt. Settings it would not follow are refused where it is asked for, and only there."""
-    try:
-        check.check_validation(CONFIG)
-    except DpcError as error:
-        raise refusal(error) from None
-    return cell_files("planted.parquet", recipes=VALIDATED, seeds=VALIDATION_SEEDS)
+def planted_cells(name):
+    """A function of the wildcards: this table of every prompt that harm is looked for in.
+
+    Settings that planted harm would not follow are refused where it is asked for, and only there.
+    """
+
+    def of(wildcards):
+        try:
+            check.check_validation(CONFIG)
+        except DpcError as error:
+            raise refusal(error) from None
+        return cell_files(name, recipes=VALIDATED, seeds=VALIDATION_SEEDS)
+
+    return of
 
 
 def validated_splits(wildcards):

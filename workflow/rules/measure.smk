@@ -168,3 +168,37 @@ rule measure_prompt:
         '"$DPC_PYTHON" -m dpc measure_prompt --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
         "--generations {input.generations:q} --plans {input.plans:q} --out {output:q} {params.reader:q} --log {log:q}"
+
+
+rule intervene:
+    input:
+        model=model_ready,
+        questions=questions_of,
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+        other=other_prompt,
+        flow=f"{CELL}/flow.parquet",
+        generations=shards_of("generations"),
+        unprompted=shards_of("unprompted"),
+        base=f"{CELL}/verdicts/test/base.parquet",
+        alone=f"{R}/{{model}}/{{dataset}}/verdicts/test.parquet",
+    output:
+        f"{CELL}/causal.parquet",
+    log:
+        f"{R}/logs/intervene/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/intervene/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        **torch_job("intervene"),
+    params:
+        settings=settings("intervene"),
+        version=VERSIONS["intervene"],
+        model=model_folder,
+        store=store(CELL, "causal"),
+    shell:
+        '"$DPC_PYTHON" -m dpc intervene --settings {params.settings:q} --execution "$DPC_EXECUTION" '
+        "--model {params.model:q} --prompt {input.prompt:q} --other {input.other:q} --questions {input.questions:q} "
+        "--flow {input.flow:q} --generations {input.generations:q} --unprompted {input.unprompted:q} "
+        "--base {input.base:q} --alone {input.alone:q} --store {params.store:q} --out {output:q} --log {log:q}"

@@ -54,6 +54,13 @@ def questions_of(wildcards):
     return f"{R}/{wildcards.model if own else 'problems'}/{wildcards.dataset}/questions.parquet"
 
 
+def other_prompt(wildcards):
+    """The prompt of the study's first other seed, so that a further seed changes nothing; none where there is one."""
+    others = [seed for seed in STUDY.prompt_seeds if seed != int(wildcards.seed)]
+    cell = dict(wildcards.items())
+    return [f"{CELL}/prompt/adapter_model.safetensors".format(**cell | {"seed": seed}) for seed in others[:1]]
+
+
 def adapter_folders(wildcards):
     """The folder of the adapter that is brought in instead of tuning a prompt, or none."""
     pattern = CONFIG.recipes[wildcards.recipe].adapter

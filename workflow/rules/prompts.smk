@@ -1,4 +1,4 @@
-# One soft prompt for each model, dataset, recipe and seed.
+# One prompt for each model, dataset, recipe and seed, and what it says.
 
 
 rule tune_prompt:
@@ -32,3 +32,28 @@ rule tune_prompt:
         "--model {params.model:q} --questions {input.questions:q} --tuning {input.tuning:q} "
         "--validation {input.validation:q} --checkpoint {params.checkpoint:q} --weights {output.weights:q} "
         "--adapter {output.adapter:q} --history {output.history:q} {params.given:q} --log {log:q}"
+
+
+rule describe_prompt:
+    input:
+        weights=f"{CELL}/prompt/adapter_model.safetensors",
+        adapter=f"{CELL}/prompt/adapter_config.json",
+        history=f"{CELL}/training.parquet",
+    output:
+        prompts=f"{CELL}/prompts.parquet",
+        search=f"{CELL}/search.parquet",
+    log:
+        f"{R}/logs/describe_prompt/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/describe_prompt/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **cpu_job("describe_prompt"),
+    params:
+        settings=settings("describe_prompt"),
+        version=VERSIONS["describe_prompt"],
+    shell:
+        '"$DPC_PYTHON" -m dpc describe_prompt --settings {params.settings:q} --weights {input.weights:q} '
+        "--adapter {input.adapter:q} --history {input.history:q} --prompts {output.prompts:q} "
+        "--search {output.search:q} --log {log:q}"

@@ -14,11 +14,13 @@ localrules:
     thresholds,
     evaluation,
     evidence,
+    tuners,
     figures,
     tables,
     explorer,
     mechanism,
     interpretability,
+    causal,
     validate,
     check,
     estimate,
@@ -97,6 +99,22 @@ rule interpretability:
         cell_files("interpretability.parquet"),
 
 
+rule causal:
+    input:
+        cell_files("causal.parquet"),
+
+
+# How the prompts of all recipes compare, without figures and tables of the whole study: few stages run up to there.
+rule tuners:
+    input:
+        expand(
+            f"{R}/figures/{{model}}/{{dataset}}/{{name}}.html",
+            model=STUDY.models,
+            dataset=STUDY.datasets,
+            name=exhibits.of("recipes", exhibits.TABLES),
+        ),
+
+
 rule figures:
     input:
         expand(
@@ -117,6 +135,7 @@ rule figures:
 rule tables:
     input:
         expand(f"{R}/tables/{{name}}.html", name=exhibits.of("study", exhibits.TABLES)),
+        rules.tuners.input,
 
 
 rule explorer:

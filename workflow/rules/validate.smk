@@ -14,7 +14,8 @@ rule plant_harm:
         tuning=f"{R}/problems/{{dataset}}/gold/tuning.parquet",
         gold=lambda w: expand(f"{R}/problems/{w.dataset}/gold/{{split}}.parquet", split=validated_splits(w)),
     output:
-        f"{CELL}/planted.parquet",
+        planted=f"{CELL}/planted.parquet",
+        causal=f"{CELL}/planted_causal.parquet",
     log:
         f"{R}/logs/plant_harm/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
     benchmark:
@@ -35,12 +36,14 @@ rule plant_harm:
     shell:
         '"$DPC_PYTHON" -m dpc plant_harm --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
-        "--tuning {input.tuning:q} --gold {input.gold:q} --out {output:q} --log {log:q}"
+        "--tuning {input.tuning:q} --gold {input.gold:q} --out {output.planted:q} --causal {output.causal:q} "
+        "--log {log:q}"
 
 
 rule write_validation:
     input:
-        planted_cells,
+        planted=planted_cells("planted.parquet"),
+        causal=planted_cells("planted_causal.parquet"),
     output:
         exhibits_in(f"{R}/tables", "validation", recipe="all", dataset="all", model="all"),
         table=f"{R}/tables/validation.parquet",
@@ -55,5 +58,5 @@ rule write_validation:
         version=VERSIONS["write_validation"],
         folder=lambda w, output: Path(output[0]).parent,
     shell:
-        '"$DPC_PYTHON" -m dpc write_validation --settings {params.settings:q} --planted {input:q} --out {output.table:q} '
+        '"$DPC_PYTHON" -m dpc write_validation --settings {params.settings:q} --planted {input.planted:q} --causal {input.causal:q} --out {output.table:q} '
         "--folder {params.folder:q} --log {log:q}"

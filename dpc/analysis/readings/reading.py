@@ -175,6 +175,11 @@ def _reading(row: Any, trigger: Trigger | None, locate: Locate, baseline: Baseli
     }
 
 
+def received_saliency(row: Any, trigger: Trigger | None) -> Floats:
+    """Return c_N of a row of table `flow`; locating needs the trigger where affected tokens alone receive."""
+    return column_saliency_of(row, affected_tokens(TokenFlow.of_row(row), trigger)[0] if trigger else UNKNOWN)
+
+
 def column_saliency_of(row: Any, affected_T: NDArray[np.bool_]) -> Floats:
     """Return c_N of a row of table `flow`.
 

@@ -7,7 +7,7 @@ says both in plain words. Every number is a mean over prompt seeds on test quest
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -18,6 +18,7 @@ from dpc.analysis.stats.pooled import FISHER, LOGIT, Pooled, Scale, pool
 from dpc.analysis.stats.verdicts import Verdict
 from dpc.analysis.studies import readability
 from dpc.analysis.studies.confounds import GIVEN, partial, usable
+from dpc.storage import tables
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Cell:
     evidence: pd.DataFrame
     outcomes: pd.DataFrame
     mechanism: pd.DataFrame
+    causal: pd.DataFrame = field(default_factory=lambda: tables.empty("causal"))
+    thresholds: pd.DataFrame = field(default_factory=lambda: tables.empty("thresholds"))
     confidence: float = 0.95
     chance: float = 0.0
     """Accuracy that guessing reaches."""
@@ -280,13 +283,13 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def judge_all(cells: dict[tuple[str, ...], Cell]) -> pd.DataFrame:
+def judge_all(cells: dict[tuple[str, ...], Cell], claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
     """Return one row per cell and claim: columns model, dataset, recipe and `COLUMNS`.
 
     Holm corrects a claim's p over the cells. Values of claims shown as a ratio are exponentials, gains are in points;
     what is `Unjudged` has no number.
     """
-    rows = [row for claim in CLAIMS for row in _judged(claim, cells)]
+    rows = [row for claim in claims for row in _judged(claim, cells)]
     table = pd.DataFrame(rows, columns=["model", "dataset", "recipe", *COLUMNS])
     place = {cell: number for number, cell in enumerate(cells)}
     order = [place[cell] for cell in table[["model", "dataset", "recipe"]].itertuples(index=False, name=None)]

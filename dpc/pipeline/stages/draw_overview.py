@@ -1,4 +1,4 @@
-"""Draw the figures that compare the recipes of one model and dataset."""
+"""Draw the figures and write the tables that compare the recipes of one model and dataset."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ STAGE = stage(version=7)
 
 
 def run(settings: ReportStage, *, tables: list[Path], folder: Path) -> None:
-    """Write `folder`/NAME.pdf, .svg and .txt (the caption); `settings` names one model and one dataset."""
+    """Write every figure and table of this scope into `folder`; `settings` names one model and one dataset."""
     make("recipes", tables, settings, folder)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dpc.lm.examples import Example
     from dpc.lm.models import LanguageModel
 
-STAGE = stage(version=6, rate="generate", saves=False)
+STAGE = stage(version=7, rate="generate", saves=False)
 
 SPARED = 0.95
 """Share of the accuracy that must be left without a vector that harm may stand in for."""
@@ -49,9 +49,12 @@ def run(
     tuning: Path,
     gold: list[Path],
     out: Path,
+    causal: Path,
     execution: Execution,
 ) -> None:
     """Write table `planted`: one row per question, position (-1: nothing planted) and rule of locating.
+
+    Beside it table `planted_causal`: what interventions on the same rationales find.
 
     `tuning` is the gold that harm is optimised on, `gold` that of the splits that are answered.
     """
@@ -69,14 +72,19 @@ def run(
     examples = _examples(lm, len(base_ND), asked, tables.read(tuning, "gold"))
     clean = bench.right("clean", base_ND)
     planted = [_plant(bench, base_ND, position, examples) for position in _positions(bench, base_ND, clean)]
-    found = []
+    found, tried = [], []
     with progress(1 + len(planted), "validate", "prompt") as bar:
         for position, prompt_ND in [(NATURAL, base_ND), *planted]:
-            found.append(bench.located(prompt_ND, position).assign(clean_correct=lambda t: t["problem_id"].map(clean)))
+            made = bench.answers([("planted", prompt_ND, (), bench.question_ids)])
+            rows = bench.located(prompt_ND, position, made)
+            found.append(rows.assign(clean_correct=lambda t: t["problem_id"].map(clean)))
+            tried.append(intervened(bench, base_ND, prompt_ND, position, made))
             bar.add(1)
     table = pd.concat(found, ignore_index=True)
     log.info("accuracy by position: %s", table.groupby("position")["planted_correct"].mean().round(3).to_dict())
-    tables.write(out, "planted", table, provenance("plant_harm", settings, model=model, device=str(lm.device)))
+    about = provenance("plant_harm", settings, model=model, device=str(lm.device))
+    tables.write(causal, "planted_causal", pd.concat(tried, ignore_index=True), about)
+    tables.write(out, "planted", table, about)
 
 
 def _sampled(asked: pd.DataFrame, settings: ValidateStage) -> pd.DataFrame:
@@ -165,9 +173,8 @@ class Bench:
         """Return which questions are answered right under a prompt."""
         return self.answers([(name, prompt_ND, (), self.question_ids)]).set_index("problem_id")["correct"]
 
-    def located(self, prompt_ND: Tensor, position: int) -> pd.DataFrame:
-        """Return the rows of table `planted` for one prompt, `clean_correct` aside."""
-        made = self.answers([("planted", prompt_ND, (), self.question_ids)])
+    def located(self, prompt_ND: Tensor, position: int, made: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of table `planted` for one prompt and its graded answers, `clean_correct` aside."""
         instances, lengths = self._measured(prompt_ND, made), prompt_ND.float().norm(dim=1).cpu().numpy()
         settings = self.settings
         found = locating.located(instances, lengths, settings.flow, settings.trigger)
@@ -214,3 +221,95 @@ class Bench:
         wanted = [(str(j), *self.masked(prompt_ND, int(j)), keys) for j, keys in asked.items()]
         graded = self.answers(wanted).assign(located=lambda t: t["edit_id"].astype(int))
         return graded.set_index(["problem_id", "located"])["correct"]
+
+
+def intervened(bench: Bench, base_ND: Tensor, prompt_ND: Tensor, position: int, made: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of table `planted_causal` for one prompt: each vector masked, and the harmful one's dose and cut.
+
+    On test questions, or on those of calibration where no others are answered. Without a harmful vector: masks alone.
+    """
+    own = made[made["split"] == ("test" if "test" in bench.settings.splits else "calibration")]
+    rows = [("mask", str(j), effect_B) for j, effect_B in enumerate(_effects(bench, prompt_ND, own))]
+    if position != NATURAL:
+        import torch
+
+        keys = list(own["problem_id"])
+        for test, zero_D in (("dose_right", torch.zeros_like(base_ND[position])), ("harm_right", base_ND[position])):
+            rows.append((test, "1", list(own["correct"])))
+            rows += [(test, f"{dose:g}", right) for dose, right in _doses(bench, prompt_ND, position, zero_D, keys)]
+        rows += [("cut_right", "every", _right(bench, [("every", prompt_ND, (position,), keys)], keys))]
+        rows += [("cut_right", "late", _cut_late(bench, prompt_ND, position, own))]
+    return pd.concat(
+        pd.DataFrame({"problem_id": list(own["problem_id"]), "test": test, "target": target, "value": list(values)})
+        for test, target, values in rows
+    ).assign(position=position).astype({"value": float})  # fmt: skip
+
+
+def _effects(bench: Bench, prompt_ND: Tensor, own: pd.DataFrame) -> list[list[float]]:
+    """Return, for each vector, what masking it adds to the mean NLL of each rationale."""
+    from dpc.lm.batches import in_batches
+    from dpc.lm.causal.heads import head_of
+    from dpc.lm.causal.passes import Body, token_nll
+    from dpc.lm.layout import layout_of
+
+    layout, records = layout_of(bench.lm, bench.settings.layout), list(tables.rows(own))
+
+    def losses(edited_ND: Tensor) -> list[float]:
+        def work(rows: Any) -> list[float]:
+            body = Body([bench.question_ids[row.problem_id] for row in rows], [list(row.token_ids) for row in rows])
+            return [float(nll.mean()) for nll in token_nll(bench.lm, head_of(bench.lm, layout, edited_ND[None]), body)]
+
+        return [x for _, found in in_batches(records, bench.execution.batch_size.saliency, work) for x in found]
+
+    base = losses(prompt_ND)
+    return [
+        [x - y for x, y in zip(losses(bench.masked(prompt_ND, j)[0]), base, strict=True)]
+        for j in range(len(prompt_ND))
+    ]  # fmt: skip
+
+
+def _right(bench: Bench, wanted: list[Any], keys: list[str]) -> list[float]:
+    return list(bench.answers(wanted).set_index("problem_id").loc[keys, "correct"].astype(float))
+
+
+def _doses(
+    bench: Bench, prompt_ND: Tensor, position: int, zero_D: Tensor, keys: list[str]
+) -> Iterable[tuple[float, list[float]]]:
+    """Yield what is right between `zero_D` (dose 0) and the harmful vector (dose 1) and beyond.
+
+    From 0 the vector keeps its direction, and normalisation takes most of the dose away; from the vector that worked,
+    it is the harm that grows.
+    """
+    from dpc.lm.causal.interventions import DOSES
+
+    for dose in DOSES:
+        edited_ND = prompt_ND.clone()
+        edited_ND[position] = zero_D + dose * (prompt_ND[position] - zero_D)
+        yield dose, _right(bench, [(f"{dose:g}", edited_ND, (), keys)], keys)
+
+
+def _cut_late(bench: Bench, prompt_ND: Tensor, position: int, own: pd.DataFrame) -> list[float]:
+    """Return whether each answer is right if the rows of its latter half do not see the harmful vector."""
+    from dpc.lm.batches import in_batches
+    from dpc.lm.causal.continuing import Begun, continued
+    from dpc.lm.decoding import Limits, finish
+    from dpc.lm.layout import layout_of
+
+    settings, task, gold = bench.settings, get_task(bench.settings.task), bench.gold.set_index("problem_id")["answer"]
+    layout, limits = layout_of(bench.lm, settings.layout), Limits(settings.max_new_tokens, tuple(settings.stop))
+    column, layers = layout.prompt_start() + position, range(bench.lm.model.config.num_hidden_layers)
+
+    def work(rows: Any) -> list[float]:
+        begun = [
+            Begun(bench.question_ids[row.problem_id], list(row.token_ids)[: len(row.token_ids) // 2], [column])
+            for row in rows
+        ]
+        said = continued(bench.lm, layout, prompt_ND, begun, limits, layers)
+        texts = [finish(bench.lm, ids, limits, 0.0).text for ids in said]
+        return [
+            float(task.grade(task.extract(text)[0], gold[row.problem_id]))
+            for row, text in zip(rows, texts, strict=True)
+        ]
+
+    batches = in_batches(list(tables.rows(own)), bench.execution.batch_size.generate, work)
+    return [x for _, found in batches for x in found]

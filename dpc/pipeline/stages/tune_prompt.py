@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,8 +11,8 @@ from dpc.config.execution import Execution
 from dpc.config.slices import TunePromptStage
 from dpc.config.stages import stage
 from dpc.pipeline.progress import log, progress
-from dpc.storage import tables
-from dpc.storage.adapter_files import stranger
+from dpc.storage import adapter_files, tables
+from dpc.storage.adapter_files import WEIGHTS, Tokens, stranger
 from dpc.storage.interrupt import interruptible, stopped
 from dpc.storage.provenance import provenance
 from dpc.storage.store import context
@@ -71,11 +71,28 @@ def run(
         kept.resume(work)
         _finish(work, kept)
         log.info("kept the prompt of step %d of %d", work.kept_step, work.step)
-    soft_prompt.save(work.kept_ND, weights, adapter, str(model), lm)
+    soft_prompt.save(work.kept_ND, weights, adapter, str(model), lm, _tokens(work, given))
     looks = pd.DataFrame([vars(look) for look in work.looks])
-    footer = provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples))
+    spent: dict[str, Any] = {"cost": work.cost.state(), "search": _trials(work)}
+    footer = provenance("tune_prompt", settings, model=model, device=str(lm.device), examples=len(examples), **spent)
     tables.write(history, "training", looks.assign(kept=looks["step"] == work.kept_step), footer)
     kept.remove()
+
+
+def _tokens(work: Tuning, given: Path | None) -> Tokens | None:
+    """Return what a discrete prompt says, found here or brought in."""
+    from dpc.prompts.tuners.search import Search
+
+    if given is not None:
+        return adapter_files.tokens(given / WEIGHTS)
+    return work.tokens if isinstance(work, Search) else None
+
+
+def _trials(work: Tuning) -> list[dict[str, Any]]:
+    """Return the prompts that were tried, for `describe_prompt`: a file of their own would make old runs run again."""
+    from dpc.prompts.tuners.search import Search
+
+    return [vars(trial) for trial in work.trials] if isinstance(work, Search) else []
 
 
 def _look_at(

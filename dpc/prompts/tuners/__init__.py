@@ -16,6 +16,7 @@ from dpc.config.declared import declared
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dpc.prompts.tuners.cost import Cost
     from dpc.prompts.tuners.looks import Look
 
 
@@ -27,6 +28,9 @@ class tuner:
     """Its name for people."""
     per_question: bool = False
     """Whether each question has a prompt of its own."""
+    searches: bool = False
+    """Whether it looks for tokens (`search.Search`): of a recipe it reads `vectors`, the longest prompt, `layout` and
+    `first_tokens`; all else it can be told is in `options`."""
 
 
 TUNERS: dict[str, tuner] = {name: tuner(**each.values) for name, each in declared("prompts/tuners", "tuner").items()}
@@ -45,6 +49,10 @@ class Tuning(Protocol):
     kept_step: int
     kept_ND: Tensor
     """N x D, float32; of a tuner `per_question` K x M x D, see `dpc.prompts.routing`."""
+
+    @property
+    def cost(self) -> Cost:
+        """What has gone through the model so far."""
 
     @property
     def is_over(self) -> bool:

@@ -152,6 +152,7 @@ class Tuning(prompt_tuning.Tuning):
         self.objective = Objective(lm, layout, recipe.first_tokens, rows, options)
         drawn = torch.randperm(len(examples), generator=of_step(seed, 0))[: options.bank].tolist()
         self.bank = Bank(lm, layout, [examples[i] for i in drawn], rows)
+        self.objective.cost.add(len(drawn), sum(map(len, self.bank.examples)))
 
     def gradient(self, batch: Sequence[Example]) -> tuple[float, Tensor]:
         """Return the loss on a batch in nats, and its gradient in the prompt."""

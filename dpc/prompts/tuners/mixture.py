@@ -43,11 +43,13 @@ class Objective(prompt_tuning.Objective):
     @torch.no_grad()
     def value(self, prompt_ND: Tensor, examples: Sequence[Example]) -> float:
         """Return the mean over all target tokens, in nats; `prompt_ND` is a mixture (K x M x D)."""
+        self._count(prompt_ND, examples)
         parts = self._in_parts(examples, lambda part: float(self._of(prompt_ND, part).sum()))
         return sum(parts) / self._tokens(examples)
 
     def gradient(self, prompt_ND: Tensor, examples: Sequence[Example]) -> tuple[float, Tensor]:
         """Return the mean over all target tokens, in nats, and its gradient in the mixture (K x M x D)."""
+        self._count(prompt_ND, examples, gradient=True)
         tokens = self._tokens(examples)
 
         def of_part(part: Sequence[Example]) -> tuple[float, Tensor]:
@@ -58,6 +60,11 @@ class Objective(prompt_tuning.Objective):
         for nll, found_KMD in self._in_parts(examples, of_part):
             total, slope_KMD = total + nll, slope_KMD + found_KMD
         return total / tokens, slope_KMD
+
+    def _count(self, prompt_ND: Tensor, examples: Sequence[Example], gradient: bool = False) -> None:
+        """Count the pass; each question has its own prompt in front, and the router's row is no vector of it."""
+        front = len(examples) * self.layout.question_start(prompt_ND.shape[-2] - 1)
+        self.cost.add(len(examples), front + sum(map(len, examples)), gradient)
 
     def _of(self, mixture_KMD: Tensor, part: Sequence[Example]) -> Tensor:
         """Return the NLL of every target token, each question under its own prompt."""

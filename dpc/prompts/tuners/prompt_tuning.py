@@ -28,6 +28,7 @@ from dpc.lm.saliency.tiled import Passage, before, behind, tiled
 from dpc.lm.sparing import lean_layers, only_last_rows, rows_within
 from dpc.prompts import soft_prompt
 from dpc.prompts.tuners import tuner
+from dpc.prompts.tuners.cost import Cost
 from dpc.prompts.tuners.looks import Look
 
 Result = TypeVar("Result")
@@ -61,16 +62,19 @@ class Objective:
 
     def __init__(self, lm: LanguageModel, layout: Layout, limit: int | None, rows: int):
         self.lm, self.layout, self.limit, self.rows = lm, layout, limit, rows
+        self.cost = Cost()
 
     @torch.no_grad()
     def value(self, prompt_ND: Tensor, examples: Sequence[Example]) -> float:
         """Return the mean over all target tokens, in nats."""
+        self._count(prompt_ND, examples)
         states = self._states(prompt_ND)
         parts = self._in_parts(examples, lambda part: float(self._nll(prompt_ND, states, part).sum()))
         return sum(parts) / self._tokens(examples)
 
     def gradient(self, prompt_ND: Tensor, examples: Sequence[Example]) -> tuple[float, Tensor]:
         """Return the mean over all target tokens, in nats, and its gradient in the prompt."""
+        self._count(prompt_ND, examples, gradient=True)
         states, tokens = self._states(prompt_ND), self._tokens(examples)
         leaves = [state.detach().requires_grad_(True) for state in states]
 
@@ -83,6 +87,10 @@ class Objective:
             total, sums = total + nll, [a + b for a, b in zip(sums, found, strict=True)]
         sums = [a.to(state) for a, state in zip(sums, states, strict=True)]
         return total / tokens, torch.autograd.grad(states, [prompt_ND], sums)[0]
+
+    def _count(self, prompt_ND: Tensor, examples: Sequence[Example], gradient: bool = False) -> None:
+        prefix = self.layout.question_start(prompt_ND.shape[-2])
+        self.cost.add(len(examples), prefix + sum(map(len, examples)), gradient)
 
     def _tokens(self, examples: Sequence[Example]) -> int:
         return sum(len(e.rationale_ids[: self.limit]) for e in examples)
@@ -200,6 +208,11 @@ class Tuning:
         return self.objective.gradient(self.learned, batch)
 
     @property
+    def cost(self) -> Cost:
+        """Return what has gone through the model so far."""
+        return self.objective.cost
+
+    @property
     def is_over(self) -> bool:
         """Return whether all steps are done, or too many looks found no improvement."""
         stale = self.step - self.kept_step >= self.recipe.patience * self.recipe.validate_every
@@ -254,6 +267,7 @@ class Tuning:
             "waiting": self.batches.waiting,
             "recent": self.recent,
             "looks": [vars(look) for look in self.looks],
+            "cost": self.cost.state(),
         }
         return kept | {f"adam.{name}": moment for name, moment in moments.items()}, values
 
@@ -268,3 +282,4 @@ class Tuning:
         self.batches.waiting, self.recent = values["waiting"], values["recent"]
         self.step, self.kept_step = values["step"], values["kept_step"]
         self.looks = [Look(**look) for look in values["looks"]]
+        self.cost.take_up(values.get("cost"))

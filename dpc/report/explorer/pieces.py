@@ -29,7 +29,12 @@ def pieces(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[str]:
 
 
 def nearest(tokenizer: Tokenizer, model: Path, prompt: Path) -> list[list[str]]:
-    """Return the `NEAREST` tokens of each vector of the adapter in `prompt`, by cosine similarity."""
+    """Return the `NEAREST` tokens of each vector of the adapter in `prompt`, by cosine similarity.
+
+    None for the vectors of a mixture: which of its prompts they are differs from question to question.
+    """
+    if not adapter_files.is_shared(prompt):
+        return [[]] * adapter_files.length(prompt)
     prompt_ND = _unit(adapter_files.vectors(prompt))
     known = tokenizer.get_vocab_size()
     likeness_NV = np.concatenate([prompt_ND @ _unit(rows_VD).T for rows_VD in weight_files.embedding(model)], axis=1)

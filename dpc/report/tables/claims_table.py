@@ -7,12 +7,13 @@ import math
 import pandas as pd
 
 from dpc.analysis.stats.power import planned_detectable
+from dpc.analysis.studies import causal
 from dpc.analysis.studies import claims as judging
 from dpc.config.slices import TablesStage
 from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.cells import LIGHT, Tables
-from dpc.report.exhibits import table
+from dpc.report.exhibits import TABLES, table
 from dpc.report.prompts import prompts
 from dpc.report.table_text import (
     CELL,
@@ -30,7 +31,7 @@ from dpc.report.table_text import (
         "Each claim of the paper, the test, the number with its intervals, and the verdict by a rule fixed "
         "beforehand (docs/claims.md)."
     ),
-    tables=("evidence", "outcomes", "mechanism", "thresholds", "interpretability"),
+    tables=("evidence", "outcomes", "mechanism", "causal", "thresholds", "interpretability"),
 )
 def claims(tables: Tables, settings: TablesStage) -> Table:
     """Return one row per cell and claim."""
@@ -43,14 +44,15 @@ def judged(tables: Tables, settings: TablesStage) -> pd.DataFrame:
 
 
 def _judge(tables: Tables, settings: TablesStage) -> pd.DataFrame:
-    of_cells = judging.judge_all(_cells(tables, settings))
+    of_cells = judging.judge_all(_cells(tables, settings), (*judging.CLAIMS, *causal.CLAIMS))
     of_prompts = judging.judge_prompts(prompts(tables), settings.statistics.confidence)
     return pd.concat([of_cells, of_prompts], ignore_index=True)
 
 
 def _cells(tables: Tables, settings: TablesStage) -> dict[tuple[str, ...], judging.Cell]:
-    read = {name: tables.by_cell(name, LIGHT.get(name)) for name in ("evidence", "outcomes", "mechanism")}
-    fitted, is_released = tables.by_cell("thresholds"), settings.act.mode == "released"
+    of_cells = [name for name in TABLES["claims"].tables if name != "interpretability"]  # that is of prompts
+    read = {name: tables.by_cell(name, LIGHT.get(name)) for name in of_cells}
+    fitted, is_released = read["thresholds"], settings.act.mode == "released"
     return {
         cell: judging.Cell(
             **{name: found[cell] for name, found in read.items()},

@@ -31,6 +31,10 @@ _COLUMNS = {
     "restored_located": "restored by masking the located vector (% of as tuned)",
     "clean_hit": "same place located without harm (%)",
     "random_hit": "random place located without harm (%)",
+    "mask_first": "masking the true vector costs the most loss (% of prompts)",
+    "dose_rank": "accuracy against the dose of harm (Spearman × 100)",
+    "harm_gone": "lost accuracy back where no row sees it (%)",
+    "harm_gone_late": "the same, rows of the latter half only (%)",
     "fire_rate": "fires (%)",
     "fire_harmed": "fires on wrong answers (%)",
 }

@@ -1,0 +1,111 @@
+"""How the prompts of all recipes compare: accuracy, cost, and what Dynamic Prompt Corruption adds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from dpc.analysis.stats import pooled
+from dpc.config.declared import declared
+from dpc.config.slices import ReportStage
+from dpc.report import captions
+from dpc.report.captions import DASH
+from dpc.report.cells import LIGHT, Tables
+from dpc.report.exhibits import table
+from dpc.report.table_text import CELL, Table, named_cells, percent, plain, points, questions, spans
+
+GAINS = {"help": ("prompt_tuning", "no_prompt"), "dpc": ("dpc", "prompt_tuning")}
+"""Differences of accuracy: the prompt's own effect, and that of DPC on it."""
+
+
+@table(
+    category="1 Main results",
+    caption="Every way to make a prompt: accuracy, what the prompt and DPC change, and cost in forward passes.",
+    tables=("outcomes", "prompts"),
+    of="recipes",
+)
+def tuners(tables: Tables, settings: ReportStage) -> Table:
+    """Return a row per recipe of a model and dataset."""
+    accuracies = tables.accuracies()
+    shown = accuracies[accuracies["plan"] == "prompt_tuning"].drop(columns="plan")
+    outcomes = tables.by_cell("outcomes", LIGHT["outcomes"])
+    rows = [
+        {**dict(zip(CELL, cell, strict=True)), **_made(made), **_gains(outcomes[cell], settings)}
+        for cell, made in tables.by_cell("prompts").items()
+    ]
+    return build(pd.DataFrame(rows).merge(shown, on=CELL, validate="one_to_one"), settings)
+
+
+def tuner_label(name: str) -> str:
+    """Return what readers call a tuner, as its file declares it."""
+    return str(declared("prompts/tuners", "tuner")[name].values["label"])
+
+
+def _made(prompts: pd.DataFrame) -> dict[str, Any]:
+    """Return how a recipe's prompts were made; of numbers the mean over seeds."""
+    numbers = ("vectors", "start_loss", "validation_loss", "passes", "gradients", "tokens")
+    means = {name: prompts[name].mean(skipna=False) for name in numbers}
+    return {"tuner": prompts["tuner"].iloc[0], "discrete": bool(prompts["text"].notna().all()), **means}
+
+
+def _gains(outcomes: pd.DataFrame, settings: ReportStage) -> dict[str, float]:
+    found = dict[str, float]()
+    for name, (plan, before) in GAINS.items():
+        pair = [
+            outcomes[outcomes["plan"] == each].set_index(["seed", "problem_id"])["correct"] for each in (plan, before)
+        ]
+        gain = (pair[0].astype(float) - pair[1].astype(float)).reset_index() if all(map(len, pair)) else None
+        value = low = high = math.nan
+        if gain is not None:
+            answer = pooled.pool(pooled.mean, gain["seed"], gain["problem_id"], gain["correct"],
+                                 confidence=settings.statistics.confidence)  # fmt: skip
+            value, low, high = answer.value, answer.low, answer.high
+        found |= {f"{name}_gain": value, f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
+    """Return the table for readers; `numbers` has a row per recipe."""
+    text = named_cells(numbers)
+    text["tuner"] = numbers["tuner"].map(tuner_label)
+    kinds = zip(numbers["vectors"], numbers["discrete"], strict=True)
+    text["prompt"] = [f"{plain(count, 0)} {'tokens' if is_text else 'vectors'}" for count, is_text in kinds]
+    text["accuracy (%)"] = numbers["accuracy"].map(percent)
+    text[f"{captions.level(settings)} interval"] = spans(numbers, "low", "high")
+    text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
+    for name, head in (("help", "prompt − no prompt (points)"), ("dpc", "DPC − prompt (points)")):
+        parts = (numbers[f"{name}_{end}"] for end in ("gain", "low", "high"))
+        text[head] = [_gain(*row) for row in zip(*parts, strict=True)]
+    text["validation loss"] = numbers["validation_loss"].map(lambda value: plain(value, 3))
+    text["at its start"] = numbers["start_loss"].map(lambda value: plain(value, 3))
+    for name, head in (
+        ("passes", "forward passes"),
+        ("gradients", "with a backward pass"),
+        ("tokens", "tokens (1,000)"),
+    ):
+        values = numbers[name] / (1000 if name == "tokens" else 1)
+        text[head] = [DASH if math.isnan(value) else f"{value:,.0f}" for value in values]
+    return Table("tuners", "Ways to make a prompt", numbers, text, _caption(numbers, settings))
+
+
+def _gain(value: float, low: float, high: float) -> str:
+    """Write a gain in points; where no answer changed there is no interval."""
+    return points(value, low, high) if value or math.isnan(value) else "+0.0"
+
+
+def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
+    adapted = "; GReaTer and RLPrompt are adaptations (docs/methods.md)" * any(
+        name in ("greater", "rlprompt") for name in numbers["tuner"]
+    )
+    return (
+        f"Accuracy in % on {captions.count_range(questions(numbers))} test questions, mean over "
+        f"{captions.counted(len(settings.prompt_seeds), 'seed')}{adapted}. The {captions.level(settings)} intervals "
+        "are over questions, conditional on these seeds, those of differences by pairs of answers (+0.0 without one: "
+        "no answer changed). Validation loss: nats per token of gold rationales, of the prompt that is kept and of the "
+        "one a search began with. Forward passes: sequences that went through the model while the prompt was made, "
+        "read or generated, validation included; means over seeds. A dash: not run, not looked at, or made before "
+        "costs were counted. "
+        f"{captions.run(settings)}"
+    )

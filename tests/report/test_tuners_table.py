@@ -1,0 +1,62 @@
+"""The tables that compare ways to make a prompt: accuracy, gains and costs by hand, texts, dashes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dpc.report.cells import Tables
+from dpc.report.tables.texts_table import texts
+from dpc.report.tables.tuners_table import tuners
+from tests.support.report_samples import outcome_rows, prompt_rows, settings, table
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> tuple[Tables, pd.DataFrame]:
+    """Two recipes, two seeds: a discrete prompt, and a soft one whose costs are not known."""
+    rng = np.random.default_rng(3)
+    outcomes = [outcome_rows(rng) for _ in range(4)]
+    files = [table(tmp_path / f"{n}.outcomes", "outcomes", rows) for n, rows in enumerate(outcomes)]
+    files += [
+        table(tmp_path / f"{n}.prompts", "prompts", prompt_rows(n < 2, validation_loss=0.1 * n)) for n in range(4)
+    ]
+    chosen = settings(recipes=["hard", "soft"], prompt_seeds=[0, 1])
+    return Tables(files, chosen), pd.concat([rows.assign(recipe=n // 2) for n, rows in enumerate(outcomes)])
+
+
+def test_accuracy_gains_and_costs_are_means_over_seeds(found: tuple[Tables, pd.DataFrame]) -> None:
+    made = tuners(found[0], found[0].settings)
+    means = found[1].groupby(["recipe", "plan"])["correct"].mean()
+    for place, row in enumerate(made.numbers.itertuples()):
+        assert row.accuracy == pytest.approx(means[place, "prompt_tuning"])
+        assert row.dpc_gain == pytest.approx(means[place, "dpc"] - means[place, "prompt_tuning"])
+        assert row.help_gain == pytest.approx(means[place, "prompt_tuning"] - means[place, "no_prompt"])
+        assert row.dpc_low <= row.dpc_gain <= row.dpc_high
+    assert made.numbers["validation_loss"].tolist() == pytest.approx([0.05, 0.25])
+    assert made.text["forward passes"].tolist() == ["3,000", "–"]
+    assert made.text["at its start"].tolist() == ["0.500", "–"]
+    assert made.text["prompt"].tolist() == ["3 tokens", "3 vectors"]
+    assert made.text["tuner"].tolist() == ["PEZ", "Prompt tuning"]
+
+
+def test_prompts_of_tokens_are_shown_as_text_and_no_others(found: tuple[Tables, pd.DataFrame]) -> None:
+    made = texts(found[0], found[0].settings)
+    assert made.text["prompt"].tolist() == ["“step by_100% {step}”"] * 2
+    assert made.numbers["seed"].tolist() == [0, 1]
+    assert made.caption.startswith("2 prompts made of tokens")
+
+
+def test_a_study_without_discrete_prompts_or_dpc_has_both_tables(tmp_path: Path) -> None:
+    rows = outcome_rows(np.random.default_rng(3), plans=["no_prompt", "prompt_tuning"], oracle=False)
+    files = [
+        table(tmp_path / "0.outcomes", "outcomes", rows),
+        table(tmp_path / "0.prompts", "prompts", prompt_rows(False)),
+    ]
+    one = Tables(files, settings(prompt_seeds=[0]))
+    assert tuners(one, one.settings).text["DPC − prompt (points)"].tolist() == ["–"]
+    assert math.isnan(tuners(one, one.settings).numbers["dpc_gain"].iloc[0])
+    assert texts(one, one.settings).text.empty
