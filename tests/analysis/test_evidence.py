@@ -276,7 +276,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / f"sensitivity-{recipe}-{seed}.parquet"
             files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
             files["variants"].append(compared_in(folder / f"variants-{recipe}-{seed}"))
-            files["thresholds"].append(table(folder / f"fitted-{recipe}-{seed}", "thresholds", threshold_rows()))
     write_tables(TABLES, Tables(all_of(files), chosen), folder / "tables")
     own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
     draw_figures(FIGURES, Tables(all_of(own), settings(recipes=["good"])), folder / "figures")
