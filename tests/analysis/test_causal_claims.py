@@ -55,9 +55,8 @@ def simulated(draw: Draw, questions: int, effect: float, unlike: float = 0.0) ->
     parts.append(long("divergence", "prompted", (draw.normal(size=shape) + difficulty + moved > 0) * 1.0))
     flow = np.exp(draw.normal(size=shape) + moved * wrong)
     share = 0.4 + 0.2 * draw.random(shape)  # within the window around R
-    after = np.where(
-        draw.random(shape) < 0.4 + 0.3 * moved * (share > 0.5), ~wrong ^ (draw.random(shape) < 0.5), ~wrong
-    )
+    mended = draw.random(shape) < 0.4 + 0.5 * moved * (share > 0.5)
+    after = mended | (~wrong & (draw.random(shape) < 0.7))
     key = {"seed": parts[0]["seed"], "problem_id": parts[0]["problem_id"], "correct": ~wrong.ravel()}
     evidence = pd.DataFrame(
         {
@@ -71,14 +70,15 @@ def simulated(draw: Draw, questions: int, effect: float, unlike: float = 0.0) ->
 
 
 def values(cell: Cell, claims: tuple[Claim, ...] = CLAIMS) -> dict[str, pooled.Pooled]:
-    return {claim.key: found.pooled for claim in claims if (found := claim.measure(cell))}
+    found = {claim.key: claim.measure(cell) for claim in claims}
+    return {key: one.pooled for key, one in found.items() if isinstance(one, Found)}
 
 
 def test_effects_are_found_and_their_absence_is_not() -> None:
     draw = np.random.default_rng(3)
-    table = judge_all({("m", "d", "r"): simulated(draw, 400, 0.5)}, CLAIMS).set_index("claim")
+    table = judge_all({("m", "d", "r"): simulated(draw, 400, 1.0)}, CLAIMS).set_index("claim")
     found = set(table.index[table["verdict"] == SUPPORTED])
-    assert found >= {"j1", "j2", "j3", "j4", "j6a", "j6b", "j8a"}
+    assert found >= {"j1", "j2", "j3", "j4", "j5", "j6a", "j6b", "j7", "j8a"}
     assert table.loc["j8b", "reason"] == "other way round"
     assert math.isclose(table.loc["j8a", "value"] + table.loc["j8b", "value"], 1)
     without = judge_all({("m", "d", "r"): simulated(draw, 400, 0.0)}, CLAIMS).set_index("claim")
