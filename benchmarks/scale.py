@@ -29,7 +29,7 @@ from benchmarks.scale_page import Row
 from dpc.analysis.readings.locating import NORM, RULES
 from dpc.analysis.studies.saliency_variants import measurements
 from dpc.config.settings import Config, load_config
-from dpc.config.slices import slice_for
+from dpc.config.told import slice_for
 from dpc.errors import DpcError
 from dpc.pipeline import cost, cpu_cost
 from dpc.plans.registry import edits_of

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from dpc.config.declared import declared, settings_of
 from dpc.config.kinds import (
+    AnyTask,
     AsNumber,
     Bos,
     Columns,
@@ -20,6 +21,7 @@ from dpc.config.kinds import (
     Folder,
     Layout,
     Name,
+    OwnTask,
     Positive,
     Settings,
     Share,
@@ -169,6 +171,8 @@ class Dataset(Settings):
 
     task: TaskName
     """How rows are read, answers extracted and graded."""
+    options: dict[str, Any] = {}
+    """What this task alone is told of the rows; its file says what."""
     files: Files | None = None
     """Local files."""
     columns: Columns = {}
@@ -202,8 +206,19 @@ class Dataset(Settings):
             raise ValueError(f"how many test rows task `{self.task}` has is not known: set `splits.test`")
         if "{question}" not in self.template:
             raise ValueError("`template` must contain {question}")
+        if facts[self.task].get("takes_options"):
+            _check_options(f"task {self.task}", "tasks", self.task, self.options)
+        elif self.options:
+            raise ValueError(f"task `{self.task}` is told nothing of its rows: remove `options`")
+        if self.options and self.columns:
+            raise ValueError(f"`options` of task {self.task} name the fields of its rows: remove `columns`")
         self._columns_are_the_tasks(tuple(facts[self.task].get("row", ())))
         return self
+
+    @property
+    def own_task(self) -> AnyTask:
+        """Return the task with what it is told of the rows; its name alone where there is nothing to tell."""
+        return OwnTask(name=self.task, options=self.options) if self.options else self.task
 
     def _columns_are_the_tasks(self, fields: tuple[str, ...]) -> None:
         """Refuse a name that the task does not know, and one column for two fields."""
@@ -215,6 +230,15 @@ class Dataset(Settings):
                 raise ValueError(f"`columns` gives {self.columns[name]!r} for two fields; write another for {name!r}")
         if self.columns and self.generate is not None:
             raise ValueError("`columns` goes with rows of files, and `generate` makes its own; remove it")
+
+
+def _check_options(what: str, folder: str, module: str, options: dict[str, Any]) -> None:
+    """Raise ValueError, one line, unless `options` are what the file's closed model `Settings` takes."""
+    settings = settings_of(folder, module)
+    try:
+        settings.model_validate(options)
+    except ValidationError as error:
+        raise ValueError(f"`options` of {what}: {one_line(error, settings, options)}") from None
 
 
 READ_BY_SEARCHES = {"tuner", "options", "adapter", "vectors", "layout", "first_tokens"}
@@ -262,12 +286,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _options_are_the_tuners(self) -> Recipe:
-        settings = settings_of("prompts/tuners", self.tuner)
-        try:
-            settings.model_validate(self.options)
-        except ValidationError as error:
-            fault = one_line(error, settings, self.options)
-            raise ValueError(f"`options` of tuner {self.tuner}: {fault}") from None
+        _check_options(f"tuner {self.tuner}", "prompts/tuners", self.tuner, self.options)
         return self
 
     @model_validator(mode="after")

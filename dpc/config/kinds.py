@@ -129,6 +129,19 @@ else:  # a type checker knows no choices that are read from files
     _TESTED = [name for name, values in _PLANS.items() if "test" in values.get("splits", ("test",))]
     PlanName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] != "oracle")]
     OracleName = Literal[tuple(name for name in _TESTED if _PLANS[name]["kind"] == "oracle")]
+
+
+class OwnTask(Settings):
+    """A task that is told more than its name: what `datasets.NAME.options` says of the rows."""
+
+    name: TaskName
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+AnyTask = TaskName | OwnTask
 Bos = Literal["auto"] | bool
 """Whether a beginning mark stands in front of every sequence; `auto` asks the tokenizer."""
 Layout = Literal["bos_first", "prompt_first"]

@@ -1,4 +1,4 @@
-"""Settings of methods beside DPC: attention calibration."""
+"""Settings of methods beside DPC: attention calibration, prompts read as text, interventions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dpc.config.kinds import AsNumber, Count, Layers, Positive, Settings, Share
+from dpc.config.kinds import AsNumber, CausalTests, Count, Layers, Name, Positive, Settings, Share
 
 
 class Act(Settings):
@@ -28,3 +28,27 @@ class Act(Settings):
     """Columns averaged over fewer rows are no sinks (`prefill_sets`)."""
     standard_errors: Annotated[float, Field(ge=0), AsNumber] = 2.0
     """A head is kept, and the union confirmed, where the mean gain exceeds so many of its standard errors."""
+
+
+class Interpretability(Settings):
+    """What a prompt says: its nearest tokens beside a written instruction and random tokens."""
+
+    questions: Count = 50
+    """Test questions, the first by hash, on whose answers outputs under prompt and nearest tokens are compared."""
+    draws: Count = 20
+    """Random prompts of as many tokens, whose perplexity stands beside."""
+    instruction: str = "Solve the problem step by step, and give the final answer at the end."
+    """A written prompt, whose perplexity stands beside."""
+    reader: Name | None = None
+    """Another model of `models` that reads the text as well; null for none."""
+
+
+class Causal(Settings):
+    """Interventions on stored rationales (docs/methods.md, "Causal evidence"): does the flow do the harm?"""
+
+    rows: Count = 100
+    """Test questions of every cell, the first by hash and the same under every prompt; and as many, at most, of those
+    that the prompt broke, for the tests about these."""
+    tests: CausalTests = ["mask", "dose", "knock_out", "path", "divergence", "sink"]
+    """Which tests are made; none: `[]`. Each vector masked, doses of a vector, attention cut, the states of another
+    seed's prompt, the token where answers with and without the prompt part, a neutral token at position 0."""

@@ -14,8 +14,8 @@ from dpc.config.catalogue import Dataset, Format, Model, Recipe
 from dpc.config.declared import declared
 from dpc.config.execution import Cluster, Execution, Shards
 from dpc.config.kinds import (
+    AnyTask,
     AsNumber,
-    CausalTests,
     Count,
     Layers,
     Layout,
@@ -32,7 +32,8 @@ from dpc.config.kinds import (
     Share,
 )
 from dpc.config.messages import broken_text, did_you_mean, one_line
-from dpc.config.methods import Act
+from dpc.config.methods import Act, Causal, Interpretability
+from dpc.config.planted import Validation
 from dpc.errors import DpcError
 
 
@@ -160,42 +161,6 @@ class Controls(Settings):
     """Wrong test questions on which the token oracle tries every vector."""
 
 
-class Planting(Settings):
-    """How harm is planted: one vector that lets rationales begin well and go wrong."""
-
-    positions: Count = 3
-    """Places it is put at, one at a time, drawn for every prompt from those whose own vector it can spare."""
-    questions: Count = 100
-    """Questions of each split that are answered."""
-    steps: Count = 120
-    """Of the optimiser."""
-    batch_size: Count = 24
-    """Questions per step."""
-    rate: Positive = 0.1
-    """Of Adam, in root mean squares of the prompt's entries."""
-
-
-class Validation(Settings):
-    """Planted harm, `snakemake validate`: is it found where it is known to be?"""
-
-    recipe: Name
-    """Recipe of the working prompts that harm is planted in."""
-    harmful_recipe: Name | None = None
-    """Recipe of prompts that do harm by themselves, or null."""
-    choosing_seeds: Seeds = [3, 4, 5]
-    """Prompts on which rules of locating are compared, on calibration questions."""
-    held_out_seeds: Seeds = [0, 1, 2]
-    """Prompts on which the chosen rule is reported, on test questions."""
-    planting: Planting = Planting()
-    """How harm is planted."""
-
-    @model_validator(mode="after")
-    def _held_out(self) -> Validation:
-        if both := set(self.choosing_seeds) & set(self.held_out_seeds):
-            raise ValueError(f"validation.held_out_seeds: seed {min(both)} is one of choosing_seeds; write another")
-        return self
-
-
 class Mechanism(Settings):
     """Saliency measured again after corruption."""
 
@@ -234,17 +199,6 @@ class Variants(Settings):
 
     rows: Count = 100
     """Calibration questions per cell, the first by hash; each is measured once in every way."""
-
-
-class Causal(Settings):
-    """Interventions on stored rationales (docs/methods.md, "Causal evidence"): does the flow do the harm?"""
-
-    rows: Count = 100
-    """Test questions of every cell, the first by hash and the same under every prompt; and as many, at most, of those
-    that the prompt broke, for the tests about these."""
-    tests: CausalTests = ["mask", "dose", "knock_out", "path", "divergence", "sink"]
-    """Which tests are made; none: `[]`. Each vector masked, doses of a vector, attention cut, the states of another
-    seed's prompt, the token where answers with and without the prompt part, a neutral token at position 0."""
 
 
 class Figures(Settings):
@@ -293,6 +247,7 @@ class Config(Settings):
     statistics: Statistics = Statistics()
     sensitivity: Sensitivity = Sensitivity()
     variants: Variants = Variants()
+    interpretability: Interpretability = Interpretability()
     causal: Causal = Causal()
     figures: Figures = Figures()
     explorer: Explorer = Explorer()
@@ -313,9 +268,20 @@ class Config(Settings):
         return {need for name in names for need in known[name].values.get("needs", ())}
 
     @property
-    def tasks(self) -> dict[str, str]:
+    def scores_options(self) -> bool:
+        """Return whether some plan that runs answers by the likelihood of labelled options."""
+        return any(declared("plans", "plan")[name].values.get("answers") == "options" for name in self.study.plans)
+
+    @property
+    def reader(self) -> Model | None:
+        """Return the other model that reads prompts as text."""
+        name = self.interpretability.reader
+        return None if name is None else self.models[name]
+
+    @property
+    def tasks(self) -> dict[str, AnyTask]:
         """Return the task of every dataset that runs."""
-        return {name: self.datasets[name].task for name in self.study.datasets}
+        return {name: self.datasets[name].own_task for name in self.study.datasets}
 
     @property
     def layouts(self) -> dict[str, Layout]:
@@ -360,7 +326,13 @@ class Config(Settings):
                 "locate.receivers: affected needs trigger.baseline: former; the others are fitted on calibration, "
                 "after its vectors are located"
             )
+        reader = self.interpretability.reader
+        if reader is not None and reader not in self.models:
+            raise ValueError(
+                f"interpretability.reader names {reader!r}, which is not in `models`{did_you_mean(reader, self.models)}"
+            )
         self._act_has_questions()
+        self._options_are_there()
         if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:
             raise ValueError("locate.receivers: affected needs saliency.band equal to flow.shallow_layers")
         return self
@@ -384,6 +356,14 @@ class Config(Settings):
                 raise ValueError(
                     f"study.plans names act, whose heads are selected on questions of their own: set `act_select` and "
                     f"`act_confirm` of datasets.{name}.splits to 2 at least"
+                )
+
+    def _options_are_there(self) -> None:
+        for name in self.study.datasets if self.scores_options else ():
+            if not self.datasets[name].options:
+                raise ValueError(
+                    f"study.plans scores options, which datasets.{name} of task {self.datasets[name].task} has not: "
+                    "leave likelihood and likelihood_no_prompt out"
                 )
 
     @model_validator(mode="after")

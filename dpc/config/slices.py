@@ -8,16 +8,13 @@ stage and fails where it is told a key that it does not read. Batch sizes, devic
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal, cast, get_type_hints
+from typing import Annotated, Literal
 
-from dpc.config.catalogue import BuiltinModel, Format, Recipe, Splits
-from dpc.config.declared import PACKAGE
-from dpc.config.kinds import Bos, Columns, Layout, Only, Settings, TaskName
-from dpc.config.methods import Act
+from dpc.config.catalogue import BuiltinModel, Format, Model, Recipe, Splits
+from dpc.config.kinds import AnyTask, Bos, Columns, Layout, Only, Settings
+from dpc.config.methods import Act, Causal, Interpretability
+from dpc.config.planted import Planting
 from dpc.config.settings import (
-    Causal,
-    Config,
     Controls,
     Corrupt,
     Explorer,
@@ -25,7 +22,6 @@ from dpc.config.settings import (
     Flow,
     Locate,
     Mechanism,
-    Planting,
     Saliency,
     Sample,
     Sensitivity,
@@ -34,7 +30,6 @@ from dpc.config.settings import (
     Trigger,
     Variants,
 )
-from dpc.config.stages import DECLARED
 from dpc.errors import DpcError
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -53,7 +48,7 @@ class ProblemsStage(Settings):
     """Read rows, cut splits, render questions."""
 
     dataset: str
-    task: TaskName
+    task: AnyTask
     generate: int | None
     splits: Splits
     template: str
@@ -91,7 +86,7 @@ class GenerateStage(OnModel):
     """Generate rationales, with the base prompt, without one, or under edits."""
 
     layout: Layout
-    task: TaskName
+    task: AnyTask
     max_new_tokens: int
     stop: list[str]
 
@@ -109,11 +104,27 @@ class GenerateActStage(GenerateStage):
     act: Annotated[Act, Only("beta", "threshold", "tau", "alpha", "mode", "min_rows")]
 
 
+class ScoreOptionsStage(OnModel):
+    """Score labelled options by likelihood."""
+
+    layout: Layout
+    task: AnyTask
+
+
+class MeasurePromptStage(OnModel):
+    """Read a prompt as text."""
+
+    layout: Layout
+    interpretability: Annotated[Interpretability, Only("questions", "draws", "instruction")]
+    reader: Annotated[Model, Only("dtype", "attention", "bos")] | None
+    """How the other model is loaded that reads the text; its folder is an input."""
+
+
 class ExtractExemplarsStage(OnModel):
     """Keep the full maps of a few instances."""
 
     layout: Layout
-    task: TaskName
+    task: AnyTask
     saliency: Annotated[Saliency, Only("head_reduce", "loss_span")]
 
 
@@ -133,7 +144,7 @@ class ReadFlowStage(Settings):
 class GradeAnswersStage(Settings):
     """Grade answers against gold."""
 
-    task: TaskName
+    task: AnyTask
 
 
 class ChooseExemplarsStage(Settings):
@@ -151,7 +162,7 @@ class OnLocated(Settings):
 class StudyStage(OnLocated):
     """The correlation study and the S_IFP analysis."""
 
-    task: TaskName
+    task: AnyTask
     flow: Annotated[Flow, Only("deep_layers")]
     sample: Sample
     significance: Significance
@@ -201,7 +212,7 @@ class ValidateStage(OnModel):
     """Plant harm in one prompt and look for it."""
 
     layout: Layout
-    task: TaskName
+    task: AnyTask
     max_new_tokens: int
     stop: list[str]
     saliency: Saliency
@@ -321,7 +332,7 @@ class ReportStage(Settings):
     """What captions and tables say about the run they show."""
 
     study: str
-    tasks: dict[str, TaskName]
+    tasks: dict[str, AnyTask]
     """Task by dataset."""
     cut_from_test: list[str]
     """Datasets whose splits are all cut from their test rows."""
@@ -380,48 +391,3 @@ class ExplorerIndexStage(Settings):
     datasets: list[str]
     recipes: list[str]
     prompt_seeds: list[int]
-
-
-def _told(name: str) -> type[Settings]:
-    """Return what the stage's `run` takes as `settings`, read from its text."""
-    file = PACKAGE / "pipeline" / "stages" / f"{name}.py"
-    found = re.search(r"^def run\(\s*settings: (\w+),", file.read_text(), re.MULTILINE)
-    if not found:
-        raise DpcError(f"{file}: found no `def run(settings: NAME, ...`; expected a class of dpc/config/slices.py")
-    return cast(type[Settings], globals()[found[1]])
-
-
-STAGES: dict[str, type[Settings]] = {name: _told(name) for name in DECLARED}
-"""Every stage, with what it is told."""
-
-
-def slice_for(stage: str, config: Config, **wanted: object) -> str:
-    """Return the settings of `stage` as canonical JSON.
-
-    A field is taken from `wanted` if it is there, else from the chosen model, dataset or recipe (`wanted` names them
-    as `model_name` and `dataset_name`), else from `config.study`, the top of `config`, its figures or its validation.
-    Files are inputs of the rule, not settings, so that moving a file reruns what reads it.
-    """
-    kind = STAGES[stage]
-    sources: list[object] = [config.validation, config.figures, config, config.study]
-    if "model_name" in wanted:
-        sources.append(config.models[str(wanted["model_name"])])
-    if "dataset_name" in wanted:
-        sources.append(config.datasets[str(wanted["dataset_name"])])
-    recipe = wanted.get("recipe")
-    if isinstance(recipe, Recipe) and recipe.layout:
-        wanted["layout"] = recipe.layout
-    values = {}
-    for field in get_type_hints(kind):
-        if field in kind.model_fields:
-            values[field] = _lookup(field, wanted, sources)
-    return kind.model_validate(values).model_dump_json()
-
-
-def _lookup(field: str, wanted: dict[str, object], sources: list[object]) -> object:
-    if field in wanted:
-        return wanted[field]
-    for source in reversed(sources):
-        if hasattr(source, field):
-            return getattr(source, field)
-    raise KeyError(field)

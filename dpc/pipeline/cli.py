@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 
 from dpc.config.execution import Execution
 from dpc.config.messages import QUIET, did_you_mean, one_line
-from dpc.config.slices import STAGES
+from dpc.config.told import STAGES
 from dpc.errors import DpcError
 from dpc.storage import attempts
 from dpc.storage.claim import Claim

@@ -140,6 +140,8 @@ def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) 
         "intervene": _passes(config, vectors) * min(config.causal.rows, test_rows(dataset)),
         "extract_variants": VARIANTS * min(config.variants.rows, splits.calibration),
         "generate_act": test_rows(dataset),
+        "score_options": 2 * len(dataset.options.get("labels", ())) * test_rows(dataset),
+        "measure_prompt": 2 * config.interpretability.questions,
         "select_act_heads": splits.act_select,
         "plant_harm": (1 + how.positions) * 2 * how.questions * 4,  # the answer, and about three masks
     }
@@ -156,7 +158,9 @@ def _measured(config: Config) -> int:
     """Return how many plans are measured again after corruption: those that run and edit the prompt."""
     if config.corrupt.mask == "attention":
         return 0
-    return sum(PLANS[name].answers != "none" for name in set(config.mechanism.plans) & set(config.study.plans))
+    return sum(
+        PLANS[name].answers not in ("none", "options") for name in set(config.mechanism.plans) & set(config.study.plans)
+    )
 
 
 def layers_of(billions: float) -> float:
@@ -185,6 +189,7 @@ def _answers(config: Config, dataset: Dataset, vectors: int, part: str) -> dict[
     rows = calibration if part == "calibration" else test_rows(dataset)
     return {
         "none": 0,
+        "options": 0,
         "own": rows,
         "located": 0 if "always" in config.study.plans else rows,
         "every_vector": controls.oracle_questions * vectors,
@@ -248,8 +253,9 @@ def grid(config: Config) -> Iterator[tuple[str, Place, int]]:
     Planted harm is no part of the study: `snakemake validate` is asked for apart.
     """
     act = ("select_act_heads", "generate_act") if "act_heads" in config.needs else ()
-    measured = ("extract_saliency", "extract_corrupted", "extract_variants", "intervene")
-    rules = ("tune_prompt", "generate_base", *measured, *act)
+    options = ("score_options",) if config.scores_options else ()
+    measured = ("extract_saliency", "extract_corrupted", "extract_variants", "measure_prompt", "intervene")
+    rules = ("tune_prompt", "generate_base", *measured, *act, *options)
     for model, dataset, recipe, seeds in cells(config):
         place = Place(model, dataset, recipe)
         if recipe == config.study.recipes[0]:
@@ -264,7 +270,7 @@ def grid(config: Config) -> Iterator[tuple[str, Place, int]]:
 def output_gb(config: Config, rule: str, place: Place) -> float:
     """Return the size of what a rule writes in one cell, and leaves in its store: saliency, texts and token ids."""
     done = work(config, rule, place)
-    if rule in ("tune_prompt", "select_act_heads"):
+    if rule in ("tune_prompt", "select_act_heads", "score_options", "measure_prompt"):
         return 0.01
     if RATES[rule] != "saliency":
         return done.rows * _rationale(config, place) * TOKEN_BYTES * (2 if rule == "regenerate" else 1) / 1e9

@@ -34,7 +34,7 @@ def files_of(name: str, dataset: Dataset) -> tuple[list[Path], list[Path]]:
 def cut(config: Config, name: str) -> Cut:
     """Return the splits of a dataset whose rows are files. Raises DpcError for what `load_problems` would refuse."""
     dataset = config.datasets[name]
-    return read_splits(dataset.task, *files_of(name, dataset), dataset.splits, name, dataset.columns)[0]
+    return read_splits(dataset.own_task, *files_of(name, dataset), dataset.splits, name, dataset.columns)[0]
 
 
 def used(config: Config) -> list[str]:

@@ -22,9 +22,10 @@ class plan:
     """Its name in figures and tables."""
     kind: Literal["method", "control", "trigger", "corruption", "oracle"]
     """Where it stands among the plans; only an `oracle` may look at gold: it is an upper bound, and called so."""
-    answers: Literal["none", "own", "located", "every_vector", "candidates"] = "own"
-    """What it asks to be generated, for the cost: nothing; one answer a question; some of what `always` asks for; one
-    for each vector of a sample of wrong questions; one for each candidate of a sample of calibration questions."""
+    answers: Literal["none", "options", "own", "located", "every_vector", "candidates"] = "own"
+    """What it asks for, for the cost: nothing; labels to be scored; one answer a question; some of what `always` asks
+    for; one for each vector of a sample of wrong questions; one for each candidate of a sample of calibration
+    questions."""
     passes: Literal[1, 2] = 2
     """Generations a question costs: 1 where it is decided without a first rationale."""
     is_drawn: bool = False

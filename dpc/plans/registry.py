@@ -17,7 +17,7 @@ from dpc.config.messages import did_you_mean
 from dpc.config.settings import Controls, Corrupt, Trigger
 from dpc.errors import DpcError
 from dpc.plans.declaration import Part, of
-from dpc.prompts.edits import ACT, UNPROMPTED
+from dpc.prompts.edits import READY
 
 
 @dataclass(frozen=True)
@@ -65,5 +65,5 @@ def make(names: Iterable[str], part: Part, inputs: Inputs) -> pd.DataFrame:
 
 def edits_of(plans: pd.DataFrame) -> pd.DataFrame:
     """Return what has to be generated: fired rows, unique by question and content, but those that come ready."""
-    wanted = plans[plans["fired"] & ~plans["edit_id"].isin([UNPROMPTED, ACT])]
+    wanted = plans[plans["fired"] & ~plans["edit_id"].isin(READY)]
     return wanted.drop_duplicates(["problem_id", "edit_id"]).reset_index(drop=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
+
+from dpc.errors import DpcError
 
 BASE = "base"
 """edit_id of prompt tuning's own generation."""
@@ -13,6 +16,13 @@ UNPROMPTED = "unprompted"
 """edit_id of the generation without a soft prompt."""
 ACT = "act"
 """edit_id of the generation with attention calibration."""
+LIKELIHOOD, LIKELIHOOD_UNPROMPTED = "likelihood", "likelihood_unprompted"
+"""edit_ids of the likeliest of labelled options, with the soft prompt and without one."""
+READY = (UNPROMPTED, ACT, LIKELIHOOD, LIKELIHOOD_UNPROMPTED)
+"""edit_ids of answers that other stages than `regenerate` make, beside prompt tuning's own."""
+NEAREST = "nearest_token"
+"""Mask that makes every vector its nearest token's embedding."""
+MASKS = ("scale", "vocabulary_mean", "attention", NEAREST)
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,8 @@ class Edit:
     masked: tuple[int, ...] = ()
     """Vectors that are masked."""
     mask: str = "scale"
-    """`scale`: multiply by `mask_value`; `vocabulary_mean`: replace; `attention`: hide the position."""
+    """`scale`: multiply by `mask_value`; `vocabulary_mean`: replace; `attention`: hide the position;
+    `nearest_token`: replace every vector, whatever `masked` says."""
     mask_value: float = 0.0
     """Factor of `scale`."""
     gamma: float = 0.0
@@ -38,6 +49,8 @@ class Edit:
     """-1 for the smallest entries; else the seed that draws as many at random."""
 
     def __post_init__(self) -> None:
+        if self.mask not in MASKS:
+            raise DpcError(f"edit has mask {str(self.mask)[:40]!r}; expected {', '.join(MASKS)}")
         # equal numbers, whoever made them, must be written the same: 10 is 10.0, -0.0 is 0.0, numpy's are Python's
         object.__setattr__(self, "masked", tuple(int(j) for j in self.masked))
         object.__setattr__(self, "gamma_seed", int(self.gamma_seed))
@@ -56,5 +69,6 @@ class Edit:
 
     @staticmethod
     def from_row(row: Any) -> Edit:
-        """Read the edit back from a row of the `plans` table."""
-        return Edit(**{field.name: getattr(row, field.name) for field in fields(Edit)})
+        """Read the edit back from a row of the `plans` table: a tuple, or a Series, whose `mask` is a method."""
+        read = partial(getattr, row) if isinstance(row, tuple) else row.__getitem__
+        return Edit(**{field.name: read(field.name) for field in fields(Edit)})

@@ -6,7 +6,7 @@ Axes: B question, K prompt of a mixture, M its vectors and the router's row, N p
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,13 +20,15 @@ from dpc.config.catalogue import Recipe
 from dpc.errors import DpcError
 from dpc.lm.models import LanguageModel
 from dpc.prompts import routing
-from dpc.prompts.edits import Edit
+from dpc.prompts.edits import NEAREST, Edit
 from dpc.storage import adapter_files
 from dpc.storage.adapter_files import KEY, Tokens
 from dpc.storage.files import atomic
 
 PROMPTS, ROUTER = "prompts", "router"
 """Names in the file of a mixture: K x N x D, and K x D."""
+PutIn = Callable[[Tensor, Edit], Tensor]
+"""What an edit that replaces vectors of a prompt puts in, see `nearest.replacements`."""
 
 
 class SoftPrompt(Protocol):
@@ -42,7 +44,7 @@ class SoftPrompt(Protocol):
     def rows(self, questions: Sequence[Sequence[int]]) -> Tensor:
         """Return the prompt of all these questions (N x D), or where each has its own, all of them (B x N x D)."""
 
-    def under(self, edit: Edit, mean_D: Tensor) -> SoftPrompt:
+    def under(self, edit: Edit, put_in: PutIn) -> SoftPrompt:
         """Return what the questions are asked under once `edit` has been done, see `corrupt`."""
 
 
@@ -65,9 +67,9 @@ class Shared:
         """Return the prompt (N x D)."""
         return self.prompt_ND
 
-    def under(self, edit: Edit, mean_D: Tensor) -> Shared:
+    def under(self, edit: Edit, put_in: PutIn) -> Shared:
         """Return the corrupted prompt."""
-        return Shared(corrupt(self.prompt_ND, edit, mean_D))
+        return Shared(corrupt(self.prompt_ND, edit, put_in(self.prompt_ND, edit)))
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Mixture:
     lm: LanguageModel
     device: str | torch.device
     """Where prompts are wanted."""
-    edited: tuple[Edit, Tensor] | None = None
-    """What is done to each prompt, and the vocabulary's mean embedding (D)."""
+    edited: tuple[Edit, PutIn] | None = None
+    """What is done to each prompt."""
 
     @property
     def vectors(self) -> int:
@@ -94,15 +96,18 @@ class Mixture:
         """Return a question's prompt (N x D), in the model's dtype."""
         (own_ND,) = routing.chosen(self.mixture_KMD, routing.means(self.lm, [question_ids]).cpu())
         own_ND = own_ND.to(device=self.device, dtype=self.lm.embedding.weight.dtype)
-        return corrupt(own_ND, *self.edited) if self.edited else own_ND
+        if self.edited is None:
+            return own_ND
+        edit, put_in = self.edited
+        return corrupt(own_ND, edit, put_in(own_ND, edit))
 
     def rows(self, questions: Sequence[Sequence[int]]) -> Tensor:
         """Return each question's prompt (B x N x D)."""
         return torch.stack([self.of(ids) for ids in questions])
 
-    def under(self, edit: Edit, mean_D: Tensor) -> Mixture:
+    def under(self, edit: Edit, put_in: PutIn) -> Mixture:
         """Return the mixture whose prompts are corrupted, each after it was chosen."""
-        return replace(self, edited=(edit, mean_D))
+        return replace(self, edited=(edit, put_in))
 
 
 def initial(lm: LanguageModel, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -187,11 +192,11 @@ def _fitting(prompt: Tensor, place: Path, lm: LanguageModel) -> Tensor:
     return prompt
 
 
-def corrupt(prompt_ND: Tensor, edit: Edit, mean_D: Tensor) -> Tensor:
+def corrupt(prompt_ND: Tensor, edit: Edit, replacement: Tensor) -> Tensor:
     """Return the prompt under `edit` (docs/methods.md, step 5): reduce gamma's entries, then mask.
 
-    `mean_D` is the vocabulary's mean embedding. Entries are counted as floor(gamma/100 x competing entries). Raises
-    DpcError if a masked vector does not exist.
+    `replacement` is what masks that replace put in (`nearest.replacements`). Entries are counted as
+    floor(gamma/100 x competing entries). Raises DpcError if a masked vector does not exist.
     """
     if any(not 0 <= j < len(prompt_ND) for j in edit.masked):
         raise DpcError(f"edit masks vector {list(edit.masked)}, but the prompt has {len(prompt_ND)} vectors")
@@ -199,7 +204,9 @@ def corrupt(prompt_ND: Tensor, edit: Edit, mean_D: Tensor) -> Tensor:
     edited_ND[_reduced(prompt_ND, edit)] *= edit.gamma_scale
     masked = list(edit.masked)
     if edit.mask == "vocabulary_mean":
-        edited_ND[masked] = mean_D.to(edited_ND)
+        edited_ND[masked] = replacement.to(edited_ND)
+    elif edit.mask == NEAREST:
+        edited_ND = replacement.to(edited_ND)
     elif edit.mask == "scale":
         edited_ND[masked] *= edit.mask_value
     return edited_ND

@@ -14,5 +14,6 @@ OTHER_PLANS = SKY
 
 
 def series_look(number: int) -> tuple[str, str]:
-    """Return colour and marker of series `number` (a seed, a plan); they begin again after the last."""
-    return SEED_COLOURS[number % len(SEED_COLOURS)], SEED_MARKERS[number % len(SEED_MARKERS)]
+    """Return colour and marker of series `number` (a seed, a plan); after the last, colours come with other markers."""
+    again, place = divmod(number, len(SEED_COLOURS))
+    return SEED_COLOURS[place], SEED_MARKERS[(place + again) % len(SEED_MARKERS)]

@@ -57,6 +57,12 @@ PUBLISHED: tuple[Published, ...] = (
     Published("llama3-8b", "math", "always", 34.2, "review"),
 )
 
+BOOLQ_NLL = {100: (2.82, 6.12, 5.15), 20: (2.49, 5.64, 6.45), 5: (2.60, 6.18, 8.09)}
+"""By length: natural text, a soft prompt's nearest tokens, PEZ, on BoolQ ("Towards Interpretable Soft Prompts"). The
+paper calls the column perplexity; very likely it is the mean NLL in nats."""
+SST2_ACCURACY = {5: (0.81, 0.71, 0.50), 15: (0.78, 0.69, 0.50)}
+"""By length: RLPrompt with distilGPT-2 on SST-2, where perplexity weighs 0, .01, or alone (same paper)."""
+
 
 def not_run(models: list[str], datasets: list[str]) -> list[tuple[str, str]]:
     """Return the paper's models and datasets that are not among those of a study, where any of its cells is."""

@@ -54,6 +54,11 @@ TABLES = {
     "act_scores": Rows(f"{SEED}/act/scores.parquet", "question of the split that selects heads"),
     "act_heads": Rows(f"{SEED}/act/heads.parquet", "attention head that is tried", "Layer −1, head −1: all "
                       "kept heads together, on the split that confirms."),
+    "options": Rows(f"{SEED}/options/scores.parquet", "test question, with the prompt and without", "How likely "
+                    "each label is; where `study.plans` has `likelihood`. The likeliest ones are in "
+                    "`options/answers.parquet`, with the columns of `generations`."),
+    "interpretability": Rows(f"{SEED}/interpretability.parquet", "prompt read as text", "The prompt's nearest tokens; "
+                             "those under each edit of DPC's corruption on calibration; references."),
     "thresholds": Rows(f"{SEED}/thresholds.parquet", "cell", "All that is fitted on calibration questions."),
     "threshold_curve": Rows(f"{SEED}/threshold_curve.parquet", "value of R", "How R was chosen, on calibration."),
     "evidence": Rows(f"{SEED}/study/evidence.parquet", "calibration or test question", "Readings of prompt tuning's "
@@ -94,7 +99,8 @@ MEANINGS = {
     # what a row is about
     "problem_id": Meaning("hash of the normalised question; the same in all tables"),
     "split": Meaning("tuning, validation, calibration, act_select, act_confirm or test"),
-    "edit_id": Meaning("hash of the edit of the prompt; `base`: none, `unprompted`: no prompt, `act`: ACT"),
+    "edit_id": Meaning("hash of the edit of the prompt; `base`: none, `unprompted`: no prompt, `act`: ACT; "
+                       "`likelihood`, `likelihood_unprompted`: the likeliest label"),
     "plan": Meaning("name of the plan"),
     "candidate": Meaning("the vector tried, by plans that try several; else −1"),
     "variant": Meaning("way to measure saliency"),
@@ -137,7 +143,7 @@ MEANINGS = {
     # answers
     "token_ids": Meaning("generated tokens, with the end mark"),
     "text": Meaning("generated text"),
-    "stop_reason": Meaning("why generation ended: end, stop_text or length"),
+    "stop_reason": Meaning("why generation ended: end, stop_text or length; option: a label was scored"),
     "extracted": Meaning("answer behind the answer mark; null: there is none"),
     "extracted_lenient": Meaning("that answer, or else the last text that could be one"),
     "seconds": Meaning("wall-clock time of its batch, divided by the batch's rows", "s"),
@@ -212,7 +218,7 @@ MEANINGS = {
     # decisions
     "fired": Meaning("the plan fires; if not, prompt tuning's answer stands"),
     "masked": Meaning("vectors that are masked, from 0"),
-    "mask": Meaning("scale, vocabulary_mean or attention (D16)"),
+    "mask": Meaning("scale, vocabulary_mean or attention (D16); nearest_token in plan `projected`"),
     "mask_value": Meaning("factor of the masked vectors under `scale`", "factor"),
     "gamma": Meaning("entries that are reduced (D17)", "%"),
     "gamma_scale": Meaning("factor of the reduced entries", "factor"),
@@ -243,6 +249,25 @@ MEANINGS = {
                     "none is", "−1 to 1"),
     "se": Meaning("standard error of the gain", MEAN_NATS),
     "confirmed": Meaning("kept, and confirmed on the second split: the head is switched on"),
+    # prompts as text
+    "labels": Meaning("labels in the order of `options.labels`"),
+    "label_tokens": Meaning("tokens of each label", "tokens"),
+    "log_likelihood": Meaning("log p of each label behind the question, summed over its tokens", NATS),
+    "likeliest": Meaning("label of the largest log-likelihood"),
+    "prompt": Meaning("own: the cell's prompt; corrupted: under an edit of plan `always`; instruction: "
+                      "`interpretability.instruction`; random: tokens drawn"),
+    "changed": Meaning("vectors whose nearest token is another one under the edit; null without one", "vectors"),
+    "words": Meaning("text of each token", "[N]"),
+    "distance": Meaning("squared Euclidean distance of a vector to its nearest token, mean over vectors"),
+    "distance_relative": Meaning("that, divided by the median squared distance of a token to the next token", "ratio"),
+    "cosine_distance": Meaning("1 − the largest cosine of a vector with a token, mean over vectors", "0 to 2"),
+    "reader_nll": Meaning("the same under `interpretability.reader`, on the text; null without one", MEAN_NATS),
+    "asked": Meaning("test questions on which outputs are compared; null for all but the own prompt"),
+    "output_raw": Meaning("mean squared change of the logits where vectors become their nearest tokens, for each of "
+                          "these questions"),
+    "output_centred": Meaning("the same once the logits of every position have mean 0"),
+    "output_kl": Meaning("KL divergence of the next-token distributions, prompt to nearest tokens", MEAN_NATS),
+    "output_agreement": Meaning("share of positions whose likeliest token stays", SHARE),
     # sweeps and variants
     "sweep": Meaning("threshold, deep, shallow or edit"),
     "row": Meaning("value of the sweep's first choice"),
@@ -320,6 +345,11 @@ MEANINGS = {
     "interventions.target": Meaning("its target"),
     "interventions.value": Meaning("its value"),
     "training.kept": Meaning("the prompt of this step is the one that is kept"),
+    "interpretability.token_ids": Meaning("nearest tokens, or the reference's own", "[N]"),
+    "interpretability.text": Meaning("these tokens as the tokenizer writes them"),
+    "interpretability.nll": Meaning("mean negative log-likelihood of these tokens under the task's model; its "
+                                    "exponential is the perplexity", MEAN_NATS),
+    "interpretability.questions": Meaning("calibration questions that the edit is planned for", "questions"),
     "act_heads.kept": Meaning("the gain exceeds `act.standard_errors` standard errors"),
     "act_heads.gain": Meaning("how much the NLL of the gold rationale falls, mean over questions", MEAN_NATS),
     "evidence.fired": Meaning("DPC fires at the cell's R"),

@@ -34,6 +34,8 @@ class Facts:
     """Whether the answer mark stands in a gold rationale once; no for MATH, whose last box counts."""
     adds_mark: bool = False
     """Whether the task puts the answer behind a mark that the rows do not have."""
+    takes_options: bool = False
+    """Whether it is told how rows look: it has `Settings` of `datasets.NAME.options`, and `with_options` of them."""
     asked_in: str = "question"
     """The field of a row that holds the question."""
     row: dict[str, Any] = field(default_factory=dict)
@@ -79,6 +81,13 @@ class GeneratedTask(Task, Protocol):
 
     def generate_problems(self, seed: int, count: int) -> list[tuple[str, Problem]]:
         """Return so many different problems, each with where it came from; the same for the same seed."""
+
+
+class OptionsTask(Task, Protocol):
+    """A task that declares `takes_options`."""
+
+    labels: tuple[str, ...]
+    """The words that answer every question."""
 
 
 AT_CHANCE = "not interpretable: accuracy is not above chance"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpc.config.catalogue import Splits
+from dpc.config.kinds import AnyTask
 from dpc.errors import DpcError
 from dpc.tasks import get_task
 from dpc.tasks.base import Problem, Task
@@ -16,7 +17,7 @@ Cut = dict[str, list[Question]]
 
 
 def read_splits(
-    task: str, train: list[Path], test: list[Path], sizes: Splits, dataset: str, columns: Columns | None = None
+    task: AnyTask, train: list[Path], test: list[Path], sizes: Splits, dataset: str, columns: Columns | None = None
 ) -> tuple[Cut, list[str]]:
     """Return the splits of the rows in `train` and `test`, and notes on them, as `cut_splits` does.
 

@@ -28,12 +28,12 @@ def text_of(row: Row, name: str, example: str) -> str:
 
     Raises DpcError where there is none, or it is no text: what was found, and `example` of what to write.
     """
-    return _text(_value(row, name), f"field {name!r}", example)
+    return _text(value_of(row, name), f"field {name!r}", example)
 
 
 def texts_of(row: Row, name: str, expected: str, example: str) -> list[str]:
     """Return the items of field `name`, a list of texts; raises as `text_of` does, and where it is no list."""
-    found = _value(row, name)
+    found = value_of(row, name)
     if not isinstance(found, list):
         raise DpcError(f"field {name!r} is {_kind(found)}; expected {expected}")
     return [_text(item, f"field {name!r}, item {number},", example) for number, item in enumerate(found, start=1)]
@@ -56,7 +56,8 @@ def shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_NUMBER else f"{text[: _LONGEST_NUMBER - 1]}…"
 
 
-def _value(row: Row, name: str) -> Any:
+def value_of(row: Row, name: str) -> Any:
+    """Return field `name` as it is. Raises DpcError where there is none: the names that are there."""
     if name not in row:
         raise DpcError(f"no field {name!r}; found {names_of(row)}")
     return row[name]

@@ -29,7 +29,7 @@ from tests.analysis.test_sensitivity import swept
 from tests.analysis.test_variants import compared
 from tests.support.derived import flow_of, readings_of, verdicts_of
 from tests.support.legible import assert_legible
-from tests.support.report_samples import all_of, settings, table, threshold_rows
+from tests.support.report_samples import all_of, interpretability_rows, settings, table, threshold_rows
 from tests.support.saliency_rows import (
     Places,
     flow_maps,
@@ -254,6 +254,13 @@ def compared_in(folder: Path) -> Path:
     return folder / "out.parquet"
 
 
+def read_in(folder: Path) -> list[Path]:
+    """Write table `interpretability` of one cell's seeds into a new folder."""
+    folder.mkdir()
+    rows = {seed: interpretability_rows(np.random.default_rng(seed)) for seed in SEEDS}
+    return [table(folder / f"{seed}.parquet", "interpretability", rows[seed]) for seed in SEEDS]
+
+
 TABLES = ("claims", "trigger", "confounds", "sensitivity", "variants")
 FIGURES = ("trigger", "confounds", "sensitivity")
 
@@ -276,6 +283,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / f"sensitivity-{recipe}-{seed}.parquet"
             files["sensitivity"].append(table(path, "sensitivity", swept(fires=recipe == "good")))
             files["variants"].append(compared_in(folder / f"variants-{recipe}-{seed}"))
+        files.setdefault("interpretability", []).extend(read_in(folder / f"interpretability-{recipe}"))
     write_tables(TABLES, Tables(all_of(files), chosen), folder / "tables")
     own = {name: files[name][:3] for name in ("evidence", "sensitivity")}
     draw_figures(FIGURES, Tables(all_of(own), settings(recipes=["good"])), folder / "figures")
@@ -296,7 +304,8 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
     head = (written / "tables" / "claims.md").read_text().split("\n")[2]
     assert "| claim | verdict |" in head
     numbers = pd.read_csv(written / "tables" / "claims.csv")
-    assert len(numbers) == 2 * len((*claims.CLAIMS, *causal.CLAIMS))
+    # i2 compares the prompts of both recipes
+    assert len(numbers) == 2 * len((*claims.CLAIMS, *causal.CLAIMS)) + 1
     assert numbers.set_index(["recipe", "claim"]).loc[("good", "e"), "verdict"] == SUPPORTED
 
 
@@ -316,6 +325,7 @@ def test_the_published_function_is_nothing_to_beat(tmp_path: Path, mode: str, re
     }
     files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
     files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
+    files["interpretability"] = read_in(tmp_path / "interpretability")
     files["thresholds"] = [table(tmp_path / f"fitted-{s}", "thresholds", threshold_rows()) for s in SEEDS]
     chosen = settings(TablesStage, recipes=["good"], act=Act(mode=mode))
     write_tables(["claims"], Tables(all_of(files), chosen), tmp_path / "tables")
@@ -341,6 +351,7 @@ def test_tables_and_figures_say_where_right_answers_may_be_luck(tmp_path: Path, 
     }
     files["sensitivity"] = [table(tmp_path / f"sensitivity-{s}.parquet", "sensitivity", swept()) for s in SEEDS]
     files["variants"] = [compared_in(tmp_path / f"variants-{s}") for s in SEEDS]
+    files["interpretability"] = read_in(tmp_path / "interpretability")
     files["thresholds"] = [table(tmp_path / f"fitted-{s}", "thresholds", threshold_rows()) for s in SEEDS]
     own = {name: files[name] for name in ("evidence", "sensitivity")}
     names = {"recipes": ["good"], "datasets": [dataset]}

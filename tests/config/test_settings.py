@@ -10,8 +10,8 @@ import yaml
 
 from dpc.config.kinds import PlanName
 from dpc.config.settings import Config, load_config
-from dpc.config.slices import STAGES, slice_for
 from dpc.config.stages import VERSIONS
+from dpc.config.told import STAGES, slice_for
 from dpc.errors import DpcError
 from tests.support import config_tree as tree
 from tests.support.reach import BASE, BEFORE, OTHER, PAGE, page, told
@@ -220,12 +220,12 @@ def test_numbers_may_be_written_as_powers_of_ten(key: str) -> None:
 
 INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
-    "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id", "datasets.*.hub.revision",
-    "datasets.*.hub.train", "datasets.*.hub.test", "datasets.*.columns", "recipes.*.tuner",
+    "datasets.*.options", "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id",
+    "datasets.*.hub.revision", "datasets.*.hub.train", "datasets.*.hub.test", "datasets.*.columns", "recipes.*.tuner",
     "recipes.*.options", "execution.engine",
 }  # fmt: skip
-"""Files are inputs of a rule; the task is changed above with the rows it reads; no tuner has options of its
-own; an engine goes with its python."""
+"""Files are inputs of a rule; a task is changed above with the rows it reads; options of tasks and tuners are tried
+with them; an engine goes with its python."""
 
 
 @pytest.mark.parametrize("key", OTHER)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dpc.config.slices import STAGES
+from dpc.config.told import STAGES
 from dpc.pipeline.cli import main
 from tests.support.paths import ROOT
 

@@ -39,6 +39,7 @@ PLANNED = {
     "gather_evidence": 4,
     "plan_sweep": 4,
     "compare_variants": 4,
+    "measure_prompt": 4,
     **TESTED,
     "regenerate": 16,
     "grade_answers": 16,
@@ -46,7 +47,7 @@ PLANNED = {
 FITTED = {**TESTED, "fit_thresholds": 4, "gather_evidence": 4, "compare_variants": 4}
 """Neither calibration's edits nor the oracles' depend on when DPC fires."""
 BOUNDED = {"plan_oracles": 4, "regenerate": 4, "grade_answers": 4, **GRADED}
-TRIED = {**FITTED, "plan_calibration": 4, "regenerate": 12, "grade_answers": 12}
+TRIED = {**FITTED, "plan_calibration": 4, "measure_prompt": 4, "regenerate": 12, "grade_answers": 12}
 """Candidates for one static mask."""
 ANALYSED = {**PLANNED, "read_flow": 4, "run_study": 4, "intervene": 4}
 MEASURED = {"extract_saliency": 4, "extract_exemplars": 2, "extract_variants": 4, **ANALYSED}
@@ -108,6 +109,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
         ["dpc"],
         {"extract_corrupted": 4, "compare_flows": 4, "draw_figures": 2, **TABLES},
     ),
+    ("interpretability.draws", 7, {"measure_prompt": 4, "draw_overview": 1, **TABLES}),
     ("variants.rows", 7, {"extract_variants": 4, "compare_variants": 4, **TABLES}),
     ("causal.rows", 7, {"intervene": 4, "draw_figures": 2, **TABLES}),
     ("validation.planting.steps", 7, {}),

@@ -15,7 +15,7 @@ from dpc.analysis.readings.locating import NORM, RULES, located
 from dpc.analysis.stats.statistics import mean_interval
 from dpc.analysis.studies import planted
 from dpc.analysis.studies.planted import summary
-from dpc.config import settings
+from dpc.config.planted import Planting as Told
 from dpc.config.settings import Flow, Locate, Statistics, Trigger, load_config
 from dpc.config.slices import ValidationStage
 from dpc.errors import DpcError
@@ -210,7 +210,7 @@ def test_a_fixed_share_fires_as_it_says_whatever_would_be_fitted() -> None:
 def stage_settings(**changes: Any) -> ValidationStage:
     values: dict[str, Any] = {
         "study": "s", "models": ["m"], "datasets": ["d"], "cut_from_test": [], "recipe": "r", "harmful_recipe": None,
-        "choosing_seeds": [3], "held_out_seeds": [0], "planting": settings.Planting(), "locate": Locate(),
+        "choosing_seeds": [3], "held_out_seeds": [0], "planting": Told(), "locate": Locate(),
         "trigger": Trigger(), "statistics": Statistics(),
     }  # fmt: skip
     return ValidationStage(**values | changes)

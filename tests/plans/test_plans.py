@@ -19,7 +19,7 @@ from dpc.errors import DpcError
 from dpc.plans import declaration
 from dpc.plans import registry as plans
 from dpc.plans.registry import Inputs
-from dpc.prompts.edits import ACT, BASE, UNPROMPTED, Edit
+from dpc.prompts.edits import ACT, BASE, READY, UNPROMPTED, Edit
 from dpc.storage import tables
 from dpc.storage.hashing import hash_order
 
@@ -75,7 +75,8 @@ def test_every_plan_belongs_to_the_parts_it_declares() -> None:
     assert set(EVERY) == set(declaration.PLANS)
     assert set(ORACLES) == {"oracle_trigger", "oracle_token"}
     assert list(CALIBRATION) == ["always", "static_candidates"]
-    assert {"no_prompt", "prompt_tuning", "act", "static_mask"} == declaration.ONE_PASS
+    scored = {"likelihood", "likelihood_no_prompt"}
+    assert {"no_prompt", "prompt_tuning", "act", "static_mask", "projected", *scored} == declaration.ONE_PASS
 
 
 def test_candidates_for_a_static_mask_are_planned_where_it_runs() -> None:
@@ -85,8 +86,9 @@ def test_candidates_for_a_static_mask_are_planned_where_it_runs() -> None:
 
 def test_tables_show_plans_kind_by_kind() -> None:
     assert list(PLANS) == [
-        "no_prompt", "prompt_tuning", "act", "dpc", "random_corruption", "random_trigger", "random_token",
-        "first_vector", "entropy_trigger", "nll_trigger", "attention_trigger", "always", "mask_only", "gamma_only",
+        "no_prompt", "prompt_tuning", "act", "dpc", "likelihood", "likelihood_no_prompt", "random_corruption",
+        "random_trigger", "random_token", "first_vector", "projected",
+        "entropy_trigger", "nll_trigger", "attention_trigger", "always", "mask_only", "gamma_only",
         "identity", "static_mask",
     ]  # fmt: skip
     assert [name for name in declaration.PLANS if name.startswith("oracle")] == list(declaration.PLANS)[-2:]
@@ -253,6 +255,18 @@ def test_act_is_everybodys_answer_where_heads_are_confirmed_and_nobodys_otherwis
     assert len(plans.edits_of(off)) == 0
 
 
+def test_the_text_of_a_prompt_is_one_edit_for_everybody_and_looks_at_nothing() -> None:
+    assert edits_by("projected", inputs()) == {f"q{k}": Edit(mask="nearest_token") for k in range(7)}
+
+
+@pytest.mark.parametrize("name", ["likelihood", "likelihood_no_prompt"])
+def test_the_likeliest_label_comes_ready(name: str) -> None:
+    table = plans.make([name], "test", inputs())
+    assert table["fired"].all()
+    assert set(table["edit_id"]) <= set(READY)
+    assert plans.edits_of(table).empty
+
+
 def test_static_mask_is_one_edit_for_everybody_or_nobody() -> None:
     found = edits_by("static_mask", inputs(static_vector=3))
     assert set(found) == set(inputs().readings["problem_id"])
@@ -313,16 +327,16 @@ def test_edits_are_unique_by_content_and_prompted() -> None:
     table = plans.make(list(PLANS), "test", inputs())
     found = plans.edits_of(table)
     assert not found.duplicated(["problem_id", "edit_id"]).any()
-    assert not {BASE, UNPROMPTED} & set(found["edit_id"])
+    assert not {BASE, *READY} & set(found["edit_id"])
     assert found["fired"].all()
-    wanted = table[table["fired"] & (table["plan"] != "no_prompt")]
+    wanted = table[table["fired"] & ~table["plan"].isin(["no_prompt", "likelihood", "likelihood_no_prompt"])]
     assert set(zip(found["problem_id"], found["edit_id"], strict=True)) == set(
         zip(wanted["problem_id"], wanted["edit_id"], strict=True)
     )
     # always 7 with dpc's and the random trigger's among them, 3 each of mask, gamma and random corruption; identity
     # all 6 that are eligible; static masks vector 1 for 7, always does so for q4; the first vector adds q2 and q4,
-    # another q2, q4 and q6
-    assert len(found) == 7 + 3 * 3 + 6 + 6 + 2 + 3
+    # another q2, q4 and q6; nearest tokens 7
+    assert len(found) == 7 + 3 * 3 + 6 + 6 + 2 + 3 + 7
     assert plans.edits_of(table[table["plan"].isin(["prompt_tuning", "no_prompt"])]).empty
 
 
@@ -331,16 +345,25 @@ def test_edits_survive_the_plans_table(tmp_path: Path) -> None:
     tables.write(tmp_path / "plans.parquet", "plans", table, {})
     back = tables.read(tmp_path / "plans.parquet", "plans")
     assert back["plan"].tolist() == [name for name in PLANS for _ in range(7)]
-    for row in tables.rows(back[back["fired"] & (back["edit_id"] != UNPROMPTED)]):
+    for row in tables.rows(back[back["fired"] & ~back["edit_id"].isin(READY)]):
         assert Edit.from_row(row).edit_id == row.edit_id
     assert set(back.loc[back["plan"] == "no_prompt", "edit_id"]) == {UNPROMPTED}
+
+
+def test_an_edit_is_read_back_from_a_row_in_either_form() -> None:
+    """A Series has a method `mask`: read as an attribute, the mask would be lost, and nothing masked."""
+    edit = Edit((3, 1), "vocabulary_mean", 0.5, 10.0, 0.2, "all", 7)
+    table = pd.DataFrame([edit.columns()])
+    assert [Edit.from_row(row) for row in (table.iloc[0], next(tables.rows(table)))] == [edit, edit]
+    with pytest.raises(DpcError, match="edit has mask 'hide'; expected scale, vocabulary_mean, attention, nearest_to"):
+        Edit((1,), "hide")
 
 
 NUMBERS = st.floats(-100, 100)
 EDITS = st.builds(
     Edit,
     masked=st.lists(st.integers(0, 99), max_size=3).map(tuple),
-    mask=st.sampled_from(["scale", "vocabulary_mean", "attention"]),
+    mask=st.sampled_from(["scale", "vocabulary_mean", "attention", "nearest_token"]),
     mask_value=NUMBERS,
     gamma=st.floats(0, 100),
     gamma_scale=NUMBERS,

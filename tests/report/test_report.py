@@ -43,6 +43,7 @@ from tests.support.report_samples import (
     evidence_rows,
     exemplar_rows,
     finding_rows,
+    interpretability_rows,
     layer_rows,
     outcome_rows,
     position_rows,
@@ -335,13 +336,12 @@ def test_the_overview_puts_recipes_side_by_side(tmp_path):
     rng = np.random.default_rng(1)
     files = [table(tmp_path / f"{n}.parquet", "evaluation", evaluation_rows(rng)) for n in range(4)]
     drawn = [table(tmp_path / f"{n}.outcomes", "outcomes", outcome_rows(rng)) for n in range(4)]
+    read = [table(tmp_path / f"{n}.read", "interpretability", interpretability_rows(rng)) for n in range(4)]
     made = [table(tmp_path / f"{n}.prompts", "prompts", prompt_rows(n < 2)) for n in range(4)]
-    overview_stage.run(chosen, tables=[*files, *drawn, *made], folder=tmp_path / "out")
+    overview_stage.run(chosen, tables=[*files, *drawn, *read, *made], folder=tmp_path / "out")
+    figures = {f"{name}.{e}" for name in ("overview", "readability") for e in ("pdf", "svg", "txt")}
     pages = {f"{name}.{e}" for name in ("tuners", "texts") for e in ("html", "csv", "md", "tex")}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *(f"overview.{e}" for e in ("pdf", "svg", "txt")),
-        *pages,
-    }
+    assert {path.name for path in (tmp_path / "out").iterdir()} == figures | pages
     assert "recipes good, over" in (tmp_path / "out" / "overview.txt").read_text()
 
 
@@ -393,12 +393,3 @@ def test_both_readings_and_answers_cut_short_stand_in_the_figure():
     shown = [share for row in rows[["low", "high"]].to_numpy() for share in 100 * row]
     low, high = axes.get_xlim()
     assert low < min(0.0, *shown) <= max(24.0, *shown) < high < max(24.0, *shown) + 12  # no axis to 100 for nothing
-
-
-def test_accuracy_of_options_stands_beside_chance():
-    rows = [evaluation_rows(np.random.default_rng(0))]
-    for datasets, wanted in ((["aqua"], [20.0]), (["gsm8k"], [])):
-        drawn = plans_figure.draw(rows, accuracy_rows(rows), settings(prompt_seeds=[0], datasets=datasets))
-        lines = [line for axes in drawn.figure.axes for line in axes.lines if line.get_gid() == "chance"]
-        assert [line.get_xdata()[0] for line in lines] == pytest.approx(wanted)
-        assert ("Dashed line: 20 %, what guessing reaches." in drawn.caption) == bool(wanted)

@@ -22,6 +22,16 @@ from tests.support.small_studies import PLANS, QUESTIONS, SEEDS, STUDIES, made
 
 GAINS = {"e": "prompt_tuning", "f1": "always", "f2": "random_trigger", "f3": "random_token", "f4": "random_corruption",
          "g": "act"}  # fmt: skip
+CAUSAL = {
+    "j1": "not run: causal.tests has no mask",
+    "j2": "not run: causal.tests has no dose",
+    "j3": "not run: causal.tests has no knock_out",
+    "j4": "not estimable: the prompt broke no question, or causal.tests has no path, or there is no second seed",
+    "j5": "not estimable: the prompt broke no question, or causal.tests has no divergence",
+    "j6a": "not estimable: no test answer has these readings",
+    "j6b": "not estimable: no test answer has these readings",
+    "j7": "not estimable: no seed has an R with corrupted answers on both sides",
+}
 METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
 Read = tuple[Tables, dict[str, pd.DataFrame]]
 
@@ -46,6 +56,7 @@ def unjudged(frames: dict[str, pd.DataFrame]) -> dict[str, str]:
     never, headless = idle(frames, "dpc") == len(SEEDS), idle(frames, "act") == len(SEEDS)
     fired = dict.fromkeys([*GAINS, "h"], "DPC never fired: it is prompt tuning") if never else {}
     run = {claim: f"not run: study.plans has no {over}" for claim, over in GAINS.items() if over not in PLANS}
+    run |= {"i1": "not run: study.plans has no projected", **CAUSAL}
     head = {"g": "no head confirmed: ACT is prompt tuning"} if headless and not never else {}
     cases = {"a2": "not estimable: 4 of 30 right calibration cases"} if len(few(frames)) == len(SEEDS) else {}
     return {**fired, **run, **head, **cases}

@@ -58,7 +58,8 @@ def _collect(node: Any, path: tuple[str, ...], leaves: dict[str, list[int]]) -> 
     for key, value in node.value:
         is_name = len(path) == 1 and path[0] in CATALOGUES
         here = (*path, "*" if is_name else key.value)
-        if isinstance(value, yaml.MappingNode) and value.value:
+        is_told = here[-1] == "options"  # one key to the model: a tuner's or task's own file says what is in it
+        if isinstance(value, yaml.MappingNode) and value.value and not is_told:
             _collect(value, here, leaves)
         else:
             leaves.setdefault(".".join(here), []).append(key.start_mark.line)

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from dpc.config.settings import load_config
-from dpc.config.slices import STAGES, slice_for
+from dpc.config.told import STAGES, slice_for
 from tests.support import config_tree as tree
 from tests.support.paths import ROOT
 from tests.support.workflow import nested, overlay
@@ -132,6 +132,12 @@ OTHER: dict[str, Any] = {
     "sensitivity.layers": ["all"],
     "sensitivity.gammas": [7.0],
     "sensitivity.mask_values": [0.7],
+    "interpretability.questions": 7,
+    "interpretability.draws": 7,
+    "interpretability.instruction": "draft :",
+    "interpretability.reader": "builtin",
+    "causal.rows": 7,
+    "causal.tests": ["mask"],
     "figures.cases": 4,
     "figures.position_bins": 7,
     "figures.max_case_tokens": 7,

@@ -281,6 +281,35 @@ def exemplar_rows(rng, size=30, vectors=8, roles=("right", "wrong"), order=("BOS
     return pd.DataFrame(rows, columns=list(tables.SCHEMAS["exemplars"]))
 
 
+def interpretability_rows(rng, vectors=8, nll=10.0, questions=40, corrupted=2, draws=5, reader=False):
+    """What a prompt says; its text has about this mean NLL."""
+    tokens = " ".join(f"word{n}" for n in rng.integers(0, 999, vectors))
+    kinds = ["own", *["corrupted"] * corrupted, "instruction", *["random"] * draws]
+    own = {"asked": [f"toy-{n:04d}" for n in range(questions)]}
+    own |= {f"output_{name}": list(rng.random(questions)) for name in ("raw", "centred", "kl", "agreement")}
+    measures = {"distance": 1.5, "distance_relative": 0.8, "cosine_distance": 0.3}
+    rows = []
+    for kind in kinds:
+        is_read = kind in ("own", "corrupted")
+        rows.append(
+            {
+                "prompt": kind,
+                "masked": [1] if kind == "corrupted" else None,
+                "questions": 20 if kind == "corrupted" else None,
+                "changed": 1 if kind == "corrupted" else None,
+                "token_ids": list(range(vectors)),
+                "words": tokens.split(),
+                "text": "Think step by step." if kind == "instruction" else tokens,
+                **dict.fromkeys(measures, math.nan),
+                **(measures if is_read else {}),
+                "nll": 2.5 if kind == "instruction" else nll + rng.normal(0, 0.3),
+                "reader_nll": nll + 1 if reader else math.nan,
+                **(own if kind == "own" else dict.fromkeys(own)),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(tables.SCHEMAS["interpretability"]))
+
+
 def cell_files(folder, seeds=3, real=False, layers=6, vectors=8, size=30, bad=False):
     """Write a cell's tables, one set per seed; `bad`: nothing fires, no wrong instance, nothing estimable."""
     names = "outcomes", "evaluation", "evidence", "layers", "accumulation", "positions", "findings", "curves"

@@ -15,11 +15,11 @@ from dpc.config.slices import TablesStage
 from dpc.plans.declaration import ONE_PASS
 from dpc.report.cells import Tables
 from dpc.storage import tables
-from tests.support.report_samples import evidence_rows, outcome, settings, table, threshold_rows
+from tests.support.report_samples import evidence_rows, interpretability_rows, outcome, settings, table, threshold_rows
 
 SEEDS, QUESTIONS = (0, 1, 2), 32
 PLANS = ("no_prompt", "prompt_tuning", "act", "dpc", "always", "random_trigger", "random_token", "identity")
-"""Without `random_corruption`: claim f4 is not run."""
+"""Without `random_corruption` and `projected`: claims f4 and i1 are not run, nor are the interventions of j1 to j5."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ def made(study: Study, folder: Path) -> tuple[Tables, dict[str, pd.DataFrame]]:
             "evaluation": summary,
             "evidence": evidence(study, seed),
             "mechanism": mechanism(answers),
+            "causal": tables.empty("causal"),
             "thresholds": threshold_rows(0.3 if seed in study.dpc else None, study.right_cases[seed]),
+            "interpretability": interpretability_rows(np.random.default_rng(seed)),
         }
         for name, rows in made.items():
             files.append(table(folder / f"{name}{seed}.parquet", name, rows))

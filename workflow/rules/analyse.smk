@@ -83,12 +83,13 @@ rule evaluate:
         unprompted=shards_of("unprompted"),
         generations=shards_of("generations"),
         act=shards_of("act_generations") if ACT else [],
+        options=f"{CELL}/options/answers.parquet" if OPTIONS else [],
         regenerations=shards_of("regenerations", *EVALUATED),
         questions=f"{R}/problems/{{dataset}}/questions.parquet",
         flow=f"{CELL}/flow.parquet",
         verdicts=[
             f"{R}/{{model}}/{{dataset}}/verdicts/test.parquet",
-            *verdicts("test", "base", *(["act"] if ACT else []), *EVALUATED),
+            *verdicts("test", "base", *(["act"] if ACT else []), *(["options"] if OPTIONS else []), *EVALUATED),
         ],
     output:
         outcomes=f"{CELL}/evaluation/outcomes.parquet",
@@ -107,6 +108,7 @@ rule evaluate:
     shell:
         '"$DPC_PYTHON" -m dpc evaluate --settings {params.settings:q} --plans {input.plans:q} '
         "--unprompted {input.unprompted:q} --generations {input.generations:q} --act {input.act:q} "
+        "--options {input.options:q} "
         "--regenerations {input.regenerations:q} --verdicts {input.verdicts:q} "
         "--questions {input.questions:q} --flow {input.flow:q} --outcomes {output.outcomes:q} --out {output.summary:q} "
         "--log {log:q}"

@@ -19,7 +19,7 @@ from dpc.config.yaml_files import set_at
 from dpc.errors import DpcError
 from dpc.storage.json_files import readable
 from dpc.config.settings import load_config
-from dpc.config.slices import slice_for
+from dpc.config.told import slice_for
 from dpc.tasks.splits import NAMES as SPLITS
 from dpc.config.stages import RULES, VERSIONS
 from dpc.plans.declaration import on_calibration
@@ -48,6 +48,7 @@ R = STUDY.results
 CELL = f"{R}/{{model}}/{{dataset}}/{{recipe}}/seed{{seed}}"
 PARTS = cost.parts(CONFIG)
 ACT = "act_heads" in CONFIG.needs
+OPTIONS = CONFIG.scores_options
 ENVIRONMENT = "../../envs/dpc.yaml"
 
 # Results that were made elsewhere are touched where weights and rows need not be: nothing reads them.
@@ -70,7 +71,7 @@ wildcard_constraints:
     recipe="|".join(CONFIG.recipes),
     seed="|".join(map(str, {*STUDY.prompt_seeds, *CONFIG.validation.choosing_seeds, *CONFIG.validation.held_out_seeds})),
     part="|".join(PARTS),
-    answers="|".join(["base", "act", *PARTS]),
+    answers="|".join(["base", "act", "options", *PARTS]),
     split="calibration|test",
     shard=r"\d+",
     shards=r"\d+",

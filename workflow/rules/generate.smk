@@ -115,6 +115,33 @@ rule generate_act:
         "--shards {wildcards.shards} --out {output:q} --log {log:q}"
 
 
+rule score_options:
+    input:
+        model=model_ready,
+        questions=questions_of,
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+    output:
+        scores=f"{CELL}/options/scores.parquet",
+        answers=f"{CELL}/options/answers.parquet",
+    log:
+        f"{R}/logs/score_options/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/score_options/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        **torch_job("score_options"),
+    params:
+        settings=settings("score_options"),
+        version=VERSIONS["score_options"],
+        model=model_folder,
+    shell:
+        '"$DPC_PYTHON" -m dpc score_options --settings {params.settings:q} --execution "$DPC_EXECUTION" '
+        "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
+        "--scores {output.scores:q} --out {output.answers:q} --log {log:q}"
+
+
 rule regenerate:
     input:
         model=model_ready,

@@ -1,5 +1,5 @@
 # Saliency: reduced for every question, in full for two; in other ways on some calibration questions, whose gold alone is
-# read; under corrupted prompts where a plan fired.
+# read; under corrupted prompts where a plan fired. What the prompt says as text.
 
 
 rule extract_saliency:
@@ -138,6 +138,36 @@ rule extract_corrupted:
         '"$DPC_PYTHON" -m dpc extract_corrupted --settings {params.settings:q} --execution "$DPC_EXECUTION" '
         "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} --plans {input.plans:q} "
         "--regenerations {input.regenerations:q} --store {params.store:q} --out {output:q} --log {log:q}"
+
+
+rule measure_prompt:
+    input:
+        model=model_ready,
+        questions=questions_of,
+        prompt=f"{CELL}/prompt/adapter_model.safetensors",
+        generations=shards_of("generations"),
+        plans=f"{CELL}/plans/calibration.parquet",
+        reader=reader_ready,
+    output:
+        f"{CELL}/interpretability.parquet",
+    log:
+        f"{R}/logs/measure_prompt/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.log",
+    benchmark:
+        f"{R}/benchmarks/measure_prompt/{{model}}.{{dataset}}.{{recipe}}.seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.execution.threads
+    resources:
+        **torch_job("measure_prompt"),
+    params:
+        settings=settings("measure_prompt"),
+        version=VERSIONS["measure_prompt"],
+        model=model_folder,
+        reader=lambda w: [f"--reader={folder}" for folder in reader_folders()],
+    shell:
+        '"$DPC_PYTHON" -m dpc measure_prompt --settings {params.settings:q} --execution "$DPC_EXECUTION" '
+        "--model {params.model:q} --prompt {input.prompt:q} --questions {input.questions:q} "
+        "--generations {input.generations:q} --plans {input.plans:q} --out {output:q} {params.reader:q} --log {log:q}"
 
 
 rule intervene:

@@ -25,6 +25,18 @@ def model_ready(wildcards):
     return given(file) if CONFIG.models[wildcards.model].path else file
 
 
+def reader_folders():
+    """The folder of the other model that reads prompts as text, or none."""
+    name = CONFIG.interpretability.reader
+    return [model_folder(SimpleNamespace(model=name))] if name else []
+
+
+def reader_ready(wildcards):
+    """The file whose presence means that this folder is complete, or none."""
+    name = CONFIG.interpretability.reader
+    return model_ready(SimpleNamespace(model=name)) if name else []
+
+
 def dataset_files(wildcards, pool):
     """The files that hold the training or the test rows of a dataset."""
     dataset = CONFIG.datasets[wildcards.dataset]
@@ -89,7 +101,7 @@ def shards_of(folder, *parts):
 
 
 def verdicts(split, *names):
-    """The verdicts of a cell on these answers: `base` (prompt tuning's), `act`, or a part's regenerations."""
+    """The verdicts of a cell on these answers: `base` (prompt tuning's), `act`, `options`, or a part's regenerations."""
     return [f"{CELL}/verdicts/{split}/{name}.parquet" for name in names]
 
 
@@ -97,7 +109,9 @@ BASE_VERDICTS = [*verdicts("calibration", "base"), *verdicts("test", "base")]
 
 
 def answers_of(wildcards):
-    """The shard files of the answers that are graded."""
+    """The files of the answers that are graded."""
+    if wildcards.answers == "options":
+        return [f"{CELL}/options/answers.parquet".format(**wildcards)]
     folder = {"base": "generations", "act": "act_generations"}.get(wildcards.answers)
     return (shards_of(folder) if folder else shards_of("regenerations", wildcards.answers))(wildcards)
 

@@ -19,6 +19,7 @@ localrules:
     tables,
     explorer,
     mechanism,
+    interpretability,
     causal,
     validate,
     check,
@@ -91,6 +92,11 @@ rule evidence:
 rule mechanism:
     input:
         cell_files("mechanism/mechanism.parquet"),
+
+
+rule interpretability:
+    input:
+        cell_files("interpretability.parquet"),
 
 
 rule causal:

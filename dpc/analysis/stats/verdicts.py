@@ -44,18 +44,20 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def judge(found: Pooled, positives: int, corrected_p: float, confidence: float, null: float = 0.0) -> Verdict:
-    """Judge the claim that `found` exceeds `null` by the rule of this module."""
+def judge(
+    found: Pooled, positives: int, corrected_p: float, confidence: float, null: float = 0.0, unit: str = "questions"
+) -> Verdict:
+    """Judge the claim that `found` exceeds `null` by the rule of this module; `unit` is what it was asked of."""
     if positives < POSITIVES:
-        return Verdict(TOO_LITTLE, f"{positives} questions of the kind it is about, {POSITIVES} needed")
+        return Verdict(TOO_LITTLE, f"{positives} {unit} of the kind it is about, {POSITIVES} needed")
     if math.isnan(found.low):
-        return Verdict(TOO_LITTLE, "no interval over questions")
+        return Verdict(TOO_LITTLE, f"no interval over {unit}")
     if not (found.value > null and corrected_p < 1 - confidence):
-        return Verdict(NOT_SUPPORTED, "other way round" if found.high < null else "no clear difference over questions")
+        return Verdict(NOT_SUPPORTED, "other way round" if found.high < null else f"no clear difference over {unit}")
     if len(found.by_seed) < 2:
         return Verdict(TOO_LITTLE, "one seed says nothing about another")
     if math.isnan(found.seed_low):
         return Verdict(TOO_LITTLE, "no interval over seeds: the value lies on the edge of its scale")
     if not found.seed_low > null:
         return Verdict(TOO_LITTLE, f"holds for these {len(found.by_seed)} seeds; another one may differ")
-    return Verdict(SUPPORTED, "over questions and over seeds")
+    return Verdict(SUPPORTED, f"over {unit} and over seeds")

@@ -16,6 +16,7 @@ from dpc.analysis.stats import pooled, power, verdicts
 from dpc.analysis.stats.chance import is_luck
 from dpc.analysis.stats.pooled import FISHER, LOGIT, Pooled, Scale, pool
 from dpc.analysis.stats.verdicts import Verdict
+from dpc.analysis.studies import readability
 from dpc.analysis.studies.confounds import GIVEN, partial, usable
 from dpc.storage import tables
 
@@ -172,38 +173,40 @@ def strongest_layers(cell: Cell) -> Found:
     return _of_sample(cell, "band_log_ratio")
 
 
-def gain(over: str) -> Callable[[Cell], Found | Unjudged]:
-    """Return the test of DPC against plan `over`, paired by seed and question.
+def gain(over: str, plan: str = "dpc") -> Callable[[Cell], Found | Unjudged]:
+    """Return the test of a plan, DPC, against plan `over`, paired by seed and question.
 
     It is about the questions that either plan gets wrong: nothing else can change. Seeds under which ACT fires on no
     question (no head was confirmed) are left out where it is ACT that DPC is held against: prompt tuning stands there.
     """
 
     def measure(cell: Cell) -> Found | Unjudged:
-        if nothing := _incomparable(cell, over):
+        if nothing := _incomparable(cell, plan, over):
             return nothing
-        single, note = cell.outcomes[cell.outcomes["candidate"] < 0], _idle(cell.outcomes, "dpc", "DPC never fired")
+        single, note = cell.outcomes[cell.outcomes["candidate"] < 0], ""
+        if plan == "dpc":
+            note = _idle(cell.outcomes, plan, "DPC never fired")
         if over == "act":
             note = "; ".join(filter(None, [note, _idle(single, over, "left out, as no head was confirmed:")]))
             single = single[single["seed"].isin(_applied(single, over))]
         keys = ["seed", "problem_id"]
-        plans = {name: single[single["plan"] == name].set_index(keys)["correct"].astype(bool) for name in ("dpc", over)}
+        plans = {name: single[single["plan"] == name].set_index(keys)["correct"].astype(bool) for name in (plan, over)}
         paired = pd.concat(plans, axis=1, join="inner").reset_index()
-        made = pooled.gain(paired["dpc"], paired[over], paired["seed"], paired["problem_id"], cell.confidence)
-        open_ = paired[~(paired["dpc"] & paired[over])]
+        made = pooled.gain(paired[plan], paired[over], paired["seed"], paired["problem_id"], cell.confidence)
+        open_ = paired[~(paired[plan] & paired[over])]
         return Found(made, _counted(open_), note)
 
     return measure
 
 
-def _incomparable(cell: Cell, over: str) -> Unjudged | None:
-    """Return why DPC cannot be held against `over`; None where it can."""
+def _incomparable(cell: Cell, plan: str, over: str) -> Unjudged | None:
+    """Return why `plan` cannot be held against `over`; None where it can."""
     if over in cell.left_out:
         return Unjudged(cell.left_out[over])
-    missing = [name for name in ("dpc", over) if not (cell.outcomes["plan"] == name).any()]
+    missing = [name for name in (plan, over) if not (cell.outcomes["plan"] == name).any()]
     if missing:
         return Unjudged(f"not run: study.plans has no {' and no '.join(missing)}")
-    if not _applied(cell.outcomes, "dpc"):
+    if plan == "dpc" and not _applied(cell.outcomes, plan):
         return NEVER_FIRED
     return NO_HEAD if over == "act" and not _applied(cell.outcomes, over) else None
 
@@ -264,7 +267,16 @@ CLAIMS: tuple[Claim, ...] = (
     _gain("g", "DPC beats ACT", "act", "ACT"),
     Claim("h", "the flow falls after corruption", "flow before corruption to flow after it, fired questions", flow_fell,
           shown="ratio"),
+    Claim("i1", "a prompt that is text answers worse", "accuracy of prompt tuning − its nearest tokens, points",
+          gain(readability.PROJECTED, "prompt_tuning"), shown="points"),
 )  # fmt: skip
+SCRUTABILITY = Claim(
+    "i2", "the better a prompt answers, the less it is text",
+    "Spearman over prompts, NLL of nearest tokens and accuracy", lambda cell: Unjudged("compares prompts"),
+    published="SST-2: .81 to .50",
+)  # fmt: skip
+"""Compares the prompts of all recipes, not the questions of a cell: `judge_prompts` measures it."""
+ALL_RECIPES = "all"
 COLUMNS = [
     "claim", "says", "test", "value", "low", "high", "seed_low", "seed_high", "p", "p_holm", "positives", "questions",
     "detectable", "published", "verdict", "reason",
@@ -282,6 +294,26 @@ def judge_all(cells: dict[tuple[str, ...], Cell], claims: Sequence[Claim] = CLAI
     place = {cell: number for number, cell in enumerate(cells)}
     order = [place[cell] for cell in table[["model", "dataset", "recipe"]].itertuples(index=False, name=None)]
     return table.iloc[pd.Series(order).argsort(kind="stable")].reset_index(drop=True)
+
+
+def judge_prompts(prompts: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Return one row per model and dataset as `judge_all` does: claim i2, over the prompts of all recipes and seeds.
+
+    `prompts` has a row per prompt, see `readability.prompts`.
+    """
+    groups = {
+        (str(model), str(data)): rows for (model, data), rows in prompts.groupby(["model", "dataset"], sort=False)
+    }
+    found = {pair: readability.scrutability(rows, confidence) for pair, rows in groups.items()}
+    corrected, rows = verdicts.holm([one.p for one in found.values()]), []
+    for (pair, one), p in zip(found.items(), corrected, strict=True):
+        count = len(groups[pair].dropna(subset=["nll", "accuracy"]))
+        judged = verdicts.judge(one, count, p, confidence, unit="prompts")
+        about = {name: getattr(SCRUTABILITY, name) for name in ("says", "test", "published")}
+        numbers = _numbers(SCRUTABILITY, Found(one, count), p, math.nan) | {"questions": math.nan}
+        cell = dict(zip(("model", "dataset", "recipe"), (*pair, ALL_RECIPES), strict=True))
+        rows.append({**cell, "claim": SCRUTABILITY.key, **about, **numbers, **vars(judged)})
+    return pd.DataFrame(rows, columns=["model", "dataset", "recipe", *COLUMNS])
 
 
 def _measured(claim: Claim, cell: Cell) -> Found | Unjudged:

@@ -19,7 +19,7 @@ import pandas as pd
 from dpc.analysis.stats.statistics import mcnemar, proportion
 from dpc.config.settings import Statistics
 from dpc.errors import DpcError
-from dpc.prompts.edits import ACT, BASE, UNPROMPTED
+from dpc.prompts.edits import ACT, BASE, LIKELIHOOD, LIKELIHOOD_UNPROMPTED, UNPROMPTED
 from dpc.storage import tables
 from dpc.tasks.base import Task
 
@@ -32,6 +32,7 @@ STAGES_OWN = ("ineligible", "memory_gb", "unchanged")
 """Columns of table `evaluation` that do not come from outcomes."""
 _KEY = ["problem_id", "edit_id"]
 _MAKER = {BASE: "generate_base", UNPROMPTED: "generate_unprompted", ACT: "generate_act"}
+_MAKER |= dict.fromkeys((LIKELIHOOD, LIKELIHOOD_UNPROMPTED), "score_options")
 
 
 def grade(generations: pd.DataFrame, gold: pd.DataFrame, task: Task) -> pd.DataFrame:

@@ -48,6 +48,8 @@ def check_plans(names: Collection[str], cell: Cell) -> None:
             raise DpcError(f"plan {name} {why}; expected plans of {', '.join(of('test'))}")
         if "act_heads" in PLANS[name].needs and cell.act_heads is None:
             raise DpcError(f"{cell.folder}: found no act/heads.parquet, which plan {name} needs; add it to study.plans")
+        if PLANS[name].answers == "options":
+            raise DpcError(f"plan {name} scores options, which a study alone does; leave it out of --plans")
         is_fitted = any(each.serves == name for each in of("calibration").values())
         if is_fitted and name not in cell.planning.plans:
             raise DpcError(f"plan {name} is fitted on calibration, which this cell did without; add it to study.plans")

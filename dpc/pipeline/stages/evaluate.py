@@ -12,7 +12,7 @@ from dpc.config.slices import EvaluateStage
 from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.plans.declaration import ONE_PASS, PLANS, TRIGGERED
-from dpc.prompts.edits import ACT, BASE, UNPROMPTED
+from dpc.prompts.edits import ACT, BASE, LIKELIHOOD, LIKELIHOOD_UNPROMPTED, UNPROMPTED
 from dpc.storage import tables
 from dpc.storage.provenance import provenance
 
@@ -28,6 +28,7 @@ def run(
     unprompted: list[Path],
     generations: list[Path],
     act: list[Path],
+    options: list[Path],
     regenerations: list[Path],
     verdicts: list[Path],
     questions: Path,
@@ -40,7 +41,10 @@ def run(
     Raises DpcError if an answer has no verdict.
     """
     made = pd.concat(
-        [tables.read([*unprompted, *generations, *act], "generations"), tables.read(regenerations, "regenerations")]
+        [
+            tables.read([*unprompted, *generations, *act, *options], "generations"),
+            tables.read(regenerations, "regenerations"),
+        ]
     )
     store = made[made["split"] == "test"].drop_duplicates(["problem_id", "edit_id"], ignore_index=True)
     store = evaluation.judged(store, tables.read(verdicts, "verdicts"))
@@ -48,6 +52,7 @@ def run(
     measured = tables.read(flow, "flow", ["problem_id", "seconds_trigger", "seconds_location"])
     results = evaluation.outcomes(planned, store, asked[asked["split"] == "test"], measured, ONE_PASS, TRIGGERED)
     files = {UNPROMPTED: unprompted, BASE: generations, ACT: act, EDITED: regenerations}
+    files |= dict.fromkeys((LIKELIHOOD, LIKELIHOOD_UNPROMPTED), options)
     summary = evaluation.evaluate(results, settings.statistics, ONE_PASS)
     summary = summary.assign(
         ineligible=_ineligible(settings, store), memory_gb=_memory_gb(summary, planned, files, flow)

@@ -20,7 +20,7 @@ from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.storage.store import Store, context
 
-STAGE = stage(version=6, rate="saliency")
+STAGE = stage(version=7, rate="saliency")
 
 
 def run(
@@ -46,14 +46,14 @@ def run(
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
         from dpc.lm import models
         from dpc.lm.batches import in_batches
-        from dpc.prompts import soft_prompt
+        from dpc.prompts import nearest, soft_prompt
 
         lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
-        base, mean_D = soft_prompt.load(prompt, lm), lm.vocabulary_VD.mean(0)
+        base, put_in = soft_prompt.load(prompt, lm), nearest.replacements(lm)
         stage = ExtractSaliencyStage(**{name: getattr(settings, name) for name in ExtractSaliencyStage.model_fields})
         with progress(len(left), "saliency", "question") as bar:
             for edit_id, group in left.groupby("edit_id"):  # a batch shares its edit
-                edited = base.under(Edit.from_row(group.iloc[0]), mean_D)
+                edited = base.under(Edit.from_row(group.iloc[0]), put_in)
 
                 def measure(batch: Any, edited: Any = edited) -> list[dict[str, Any]]:
                     return measure_rows(lm, stage, edited, execution.checkpoint_activations, batch)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from dpc.config.execution import Execution
-from dpc.config.kinds import Layers
+from dpc.config.kinds import AnyTask, Layers
 from dpc.config.layers import layer_range
 from dpc.config.slices import ExtractExemplarsStage, ExtractSaliencyStage
 from dpc.config.stages import stage
@@ -162,13 +162,13 @@ def lay_out(lm: LanguageModel, settings: ExtractExemplarsStage, prompt: SoftProm
     return right_padded(lm, layout_of(lm, settings.layout), prompt.rows(questions), questions, rationales)
 
 
-def steps_of(lm: LanguageModel, task_name: str, token_ids: list[int]) -> list[int]:
+def steps_of(lm: LanguageModel, task: AnyTask, token_ids: list[int]) -> list[int]:
     """Return the number of each token's reasoning step, from 0; a step ends with the task's STEP_END.
 
     A step end may reach into the next tokens (`.$ ` over `.`, `$` and ` Then`): it belongs to the token it begins in.
     Steps without a word of their own (blank lines) count to the step before them.
     """
-    end = get_task(task_name).STEP_END
+    end = get_task(task).STEP_END
     steps, step, is_open = [], 0, False
     for place, token in enumerate(token_ids):
         text = lm.decode([token])

@@ -13,6 +13,7 @@ import pandas as pd
 
 from dpc.analysis.readings.reading import received_saliency
 from dpc.config.execution import Execution
+from dpc.config.kinds import AnyTask
 from dpc.config.layers import layer_range
 from dpc.config.slices import InterveneStage
 from dpc.config.stages import stage
@@ -177,7 +178,7 @@ def case_of(lm: LanguageModel, settings: InterveneStage, row: Any) -> Case:
 
 
 def behind_mark(
-    lm: LanguageModel, task: str, ids: Sequence[int], text: str, extracted: str | None, answer: str
+    lm: LanguageModel, task: AnyTask, ids: Sequence[int], text: str, extracted: str | None, answer: str
 ) -> tuple[int | None, tuple[int, ...]]:
     """Return how many tokens stand before the answer, and the gold answer's tokens in its place; None without a mark.
 

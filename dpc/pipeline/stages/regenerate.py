@@ -79,17 +79,17 @@ def _jobs(
     lm: LanguageModel, new: pd.DataFrame, group: dict[str, int], prompt: Path, asked: pd.DataFrame, base: pd.DataFrame
 ) -> list[Job]:
     from dpc.lm.decoding import Request
-    from dpc.prompts import soft_prompt
+    from dpc.prompts import nearest, soft_prompt
 
     found = soft_prompt.load(prompt, lm, "cpu")  # thousands of edited prompts do not have to lie on the GPU
-    mean_D = lm.vocabulary_VD.mean(0).cpu()
+    put_in = nearest.replacements(lm)
     text, split = (asked.set_index("problem_id")[column] for column in ("prompt_text", "split"))
     before = base.set_index("problem_id")["token_ids"]
     edited, encoded, jobs = {}, {}, []
     for row in tables.rows(new):
         key, edit = row.problem_id, Edit.from_row(row)
         if row.edit_id not in edited:
-            edited[row.edit_id] = found.under(edit, mean_D)
+            edited[row.edit_id] = found.under(edit, put_in)
         if key not in encoded:
             encoded[key] = lm.encode(text[key])
         hidden = edit.masked if edit.mask == "attention" else ()

@@ -116,7 +116,7 @@ def _caption(table: pd.DataFrame, located: pd.Series, settings: FiguresStage, sh
 
 
 def _located_sentence(located: pd.Series, vectors: int) -> str:
-    if located.empty:
+    if located.empty or not vectors:  # answers may all be too short to be an instance, and locate a vector still
         return ""
     found = spread(located, vectors)
     return (

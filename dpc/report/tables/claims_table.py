@@ -14,6 +14,7 @@ from dpc.report import captions
 from dpc.report.captions import DASH
 from dpc.report.cells import LIGHT, Tables
 from dpc.report.exhibits import TABLES, table
+from dpc.report.prompts import prompts
 from dpc.report.table_text import (
     CELL,
     Table,
@@ -30,7 +31,7 @@ from dpc.report.table_text import (
         "Each claim of the paper, the test, the number with its intervals, and the verdict by a rule fixed "
         "beforehand (docs/claims.md)."
     ),
-    tables=("evidence", "outcomes", "mechanism", "causal", "thresholds"),
+    tables=("evidence", "outcomes", "mechanism", "causal", "thresholds", "interpretability"),
 )
 def claims(tables: Tables, settings: TablesStage) -> Table:
     """Return one row per cell and claim."""
@@ -38,13 +39,19 @@ def claims(tables: Tables, settings: TablesStage) -> Table:
 
 
 def judged(tables: Tables, settings: TablesStage) -> pd.DataFrame:
-    """Return every claim's number and verdict, per cell, once for all that ask."""
-    every = (*judging.CLAIMS, *causal.CLAIMS)
-    return tables.once("claims", lambda: judging.judge_all(_cells(tables, settings), every))
+    """Return every claim's number and verdict, per cell, and of all prompts together, once for all that ask."""
+    return tables.once("claims", lambda: _judge(tables, settings))
+
+
+def _judge(tables: Tables, settings: TablesStage) -> pd.DataFrame:
+    of_cells = judging.judge_all(_cells(tables, settings), (*judging.CLAIMS, *causal.CLAIMS))
+    of_prompts = judging.judge_prompts(prompts(tables), settings.statistics.confidence)
+    return pd.concat([of_cells, of_prompts], ignore_index=True)
 
 
 def _cells(tables: Tables, settings: TablesStage) -> dict[tuple[str, ...], judging.Cell]:
-    read = {name: tables.by_cell(name, LIGHT.get(name)) for name in TABLES["claims"].tables}
+    of_cells = [name for name in TABLES["claims"].tables if name != "interpretability"]  # that is of prompts
+    read = {name: tables.by_cell(name, LIGHT.get(name)) for name in of_cells}
     fitted, is_released = read["thresholds"], settings.act.mode == "released"
     return {
         cell: judging.Cell(
