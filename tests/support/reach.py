@@ -126,6 +126,8 @@ OTHER: dict[str, Any] = {
     "validation.planting.batch_size": 7,
     "validation.planting.rate": 7,
     "variants.rows": 7,
+    "causal.rows": 7,
+    "causal.tests": ["mask"],
     "sensitivity.kappas": [7.0],
     "sensitivity.layers": ["all"],
     "sensitivity.gammas": [7.0],
