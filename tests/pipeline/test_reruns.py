@@ -100,7 +100,8 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("controls.seed", 1, TESTED),
     ("sensitivity.kappas", [1.0, 4.0], {"sweep_choices": 4, "draw_figures": 2, **TABLES}),
     ("sensitivity.gammas", [50.0], SWEPT),
-    ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TESTED),
+    ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always", "static_mask"], TESTED),
+    ("study.plans", ["no_prompt", "prompt_tuning", "dpc", "always"], TRIED),  # no candidates for a static mask
     # new GPU work
     ("act.tau", 0.2, ACTED),
     ("act.mode", "released", ACTED),

@@ -136,8 +136,6 @@ OTHER: dict[str, Any] = {
     "interpretability.draws": 7,
     "interpretability.instruction": "draft :",
     "interpretability.reader": "builtin",
-    "causal.rows": 7,
-    "causal.tests": ["mask"],
     "figures.cases": 4,
     "figures.position_bins": 7,
     "figures.max_case_tokens": 7,
