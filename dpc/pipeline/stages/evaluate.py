@@ -57,18 +57,23 @@ def run(
     summary = summary.assign(
         ineligible=_ineligible(settings, store), memory_gb=_memory_gb(summary, planned, files, flow)
     )
+    summary = _noted(summary, results, store)
+    about = provenance("evaluate", settings)
+    tables.write(outcomes, "outcomes", results, about)
+    tables.write(out, "evaluation", summary, about)
+
+
+def _noted(summary: pd.DataFrame, results: pd.DataFrame, store: pd.DataFrame) -> pd.DataFrame:
+    """Return the summary with what has to be said beside a plan's numbers, and log it."""
     tried = results.loc[results["candidate"] >= 0, "plan"]  # their notes say how many candidates
     is_told = summary["plan"].map(lambda name: PLANS[name].is_oracle) & ~summary["plan"].isin(tried)
     summary.loc[is_told, "note"] = "upper bound: looks at test gold"
     is_unchanged = evaluation.is_unchanged(store)
-    summary["unchanged"] = (summary["plan"] == evaluation.BASELINE) & is_unchanged
     if is_unchanged:
         log.warning("the prompt changes no answer: all are the model's own, token for token")
     for row in tables.rows(summary):
         log.info("%s: accuracy %.4f, fixed %s, broken %s", row.plan, row.accuracy, row.fixed, row.broken)
-    about = provenance("evaluate", settings)
-    tables.write(outcomes, "outcomes", results, about)
-    tables.write(out, "evaluation", summary, about)
+    return summary.assign(unchanged=(summary["plan"] == evaluation.BASELINE) & is_unchanged)
 
 
 def _memory_gb(summary: pd.DataFrame, planned: pd.DataFrame, files: dict[str, list[Path]], flow: Path) -> list[float]:

@@ -57,9 +57,8 @@ def run(
     from dpc.prompts.tuners.checkpoint import Checkpoint
 
     read = _read(questions, {"tuning": tuning, "validation": validation})
-    kept = Checkpoint(
-        checkpoint, context("tune_prompt", settings, model, None, read[READ]), execution.save_every_seconds
-    )
+    made_with = context("tune_prompt", settings, model, None, read[READ])
+    kept = Checkpoint(checkpoint, made_with, execution.save_every_seconds)
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     examples, held_out = (_examples(lm, settings, read[read["split"] == part]) for part in ("tuning", "validation"))
     order, rows = layout_of(lm, settings.layout), execution.batch_size.tune

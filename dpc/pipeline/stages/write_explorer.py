@@ -46,8 +46,7 @@ def run(
     whose weights are `prompt`. Raises DpcError if an answer is missing.
     """
     tokenizer = tokenizer_files.words(model)
-    facts = tables.read(evidence, "evidence")
-    facts = facts[facts["split"] == "test"]
+    facts = tables.read(evidence, "evidence").query("split == 'test'")
     given = tables.read([*unprompted, *generations, *act], "generations", _ANSWER)
     made = [given, tables.read(regenerations, "regenerations", _ANSWER)]
     known = cases.answers(tables.read(outcomes, "outcomes"), tables.read(plans, "plans"), made)
@@ -65,8 +64,8 @@ def run(
         "texts": page.packed_texts(list(cases.texts(kept, facts, known, tokenizer))),
         "numbers": [numbers[problem] for problem in kept],
     }
-    name = f"{settings.model} · {settings.dataset} · {settings.recipe} · seed {settings.seed}"
-    text = page.html(f"{name} · {settings.study}", data)
+    parts = (settings.model, settings.dataset, settings.recipe, f"seed {settings.seed}", settings.study)
+    text = page.html(" · ".join(map(str, parts)), data)
     with atomic(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     log.info("%d of %d test questions, %.2f MB", len(kept), len(problems), len(text.encode()) / 1e6)
