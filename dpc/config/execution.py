@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dpc.config.kinds import AsNumber, Count, FileName, Positive, Settings
+from dpc.config.rates import CpuRates, Rates
 
 
 class BatchSizes(Settings):
@@ -50,28 +51,6 @@ class Shards(Settings):
     """Of `generate_unprompted`, `generate_base`, `generate_act` and `regenerate`."""
     saliency: Count | Literal["auto"] = "auto"
     """Of `extract_saliency`."""
-
-
-class Rates(Settings):
-    """Tokens per second on one card, times the model's parameters in billions: measure yours, see `docs/cluster.md`."""
-
-    generate: Positive = 8000
-    """New tokens of batched generation."""
-    saliency: Positive = 12000
-    """Tokens of question, prompt and rationale, forward and backward."""
-    tune: Positive = 12000
-    """Tokens of tuning examples, forward and backward."""
-
-
-class CpuRates(Rates):
-    """The same on one core, where `execution.device` is cpu."""
-
-    generate: Positive = 40
-    """New tokens of batched generation."""
-    saliency: Positive = 80
-    """Tokens of question, prompt and rationale, forward and backward."""
-    tune: Positive = 80
-    """Tokens of tuning examples, forward and backward."""
 
 
 class Cluster(Settings):

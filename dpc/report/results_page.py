@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from dpc.report.captions import FINDINGS
 from dpc.report.exhibits import FIGURES, TABLES, Exhibit
+from dpc.report.phrases import FINDINGS
 from dpc.storage import meanings
 from dpc.storage.columns import SCHEMAS
 

@@ -19,7 +19,7 @@ from dpc.config.methods import Act
 from dpc.config.settings import Flow, Locate, Sample, Trigger
 from dpc.config.slices import EvidenceStage, TablesStage
 from dpc.pipeline.stages import gather_evidence as evidence_stage
-from dpc.report import captions
+from dpc.report import phrases
 from dpc.report.cells import Tables
 from dpc.report.making import draw_figures, write_tables
 from dpc.report.tables import trigger_table
@@ -291,7 +291,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
-    for name, phrases in {
+    for name, expected in {
         "claims": ["Look at the verdict", "supported", "too little data", "not run:", "toy", "1.36", "Holm"],
         "trigger": ["Look for precision", "test − calibration", "too little data"],
         "sensitivity": ["Look for gains", "configured and best", "never"],
@@ -299,7 +299,7 @@ def test_tables_say_what_to_look_for_and_give_verdicts(written: Path) -> None:
         "confounds": ["Look for correlations", "given NLL, length, steps", "position 1 behind BOS"],
     }.items():
         page = (written / "tables" / f"{name}.html").read_text()
-        assert [phrase for phrase in phrases if phrase not in page] == []
+        assert [phrase for phrase in expected if phrase not in page] == []
         assert (written / "tables" / f"{name}.tex").read_text().startswith("% needs")
     head = (written / "tables" / "claims.md").read_text().split("\n")[2]
     assert "| claim | verdict |" in head
@@ -382,5 +382,5 @@ def test_nothing_overlaps(questions: int) -> None:
 def test_every_reading_and_target_has_a_name() -> None:
     from dpc.analysis.studies.confounds import READINGS
 
-    assert set(captions.READINGS) == set(READINGS)
+    assert set(phrases.READINGS) == set(READINGS)
     assert set(trigger_table.MEASURES) == set(trigger.MEASURES)

@@ -36,6 +36,8 @@ SUBMISSION = re.compile(
     re.DOTALL,
 )
 """What Snakemake's executor says of a job that never was one: Slurm refused it, or the executor itself did."""
+KILLED = "the stage's process was killed; the usual reason is memory"
+"""What is said where it runs beside others that had torch loaded (`warm.py`)."""
 MOST = 10
 """So many failed jobs are named one by one."""
 

@@ -31,6 +31,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dpc.pipeline.cluster.causes import KILLED
 from dpc.storage.offline import OFFLINE
 
 VARIABLE = "DPC_WARM"
@@ -64,7 +65,7 @@ def run_there(path: str, argv: list[str]) -> int | None:
         with contextlib.suppress(OSError):
             if status := answers.readline():
                 return int(status) if int(status) >= 0 else 128 - int(status)
-    print("error: the stage's process was killed; the usual reason is memory", file=sys.stderr)
+    print(f"error: {KILLED}", file=sys.stderr)
     return 128 + signal.SIGKILL
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
 from dpc.config.slices import ReportStage
-from dpc.report import captions, colours, drawing
+from dpc.report import colours, drawing, phrases
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -103,8 +103,8 @@ def _colours(grid: np.ndarray, measure: str) -> dict[str, Any]:
 
 def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str, columns: int) -> None:
     value = row[measure]
-    text = captions.DASH if np.isnan(value) else f"{100 * value:z.{int(measure == 'gain')}f}".replace("-", "−")
-    text = captions.starred(text, row["known"]) if measure == "gain" else text
+    text = phrases.DASH if np.isnan(value) else f"{100 * value:z.{int(measure == 'gain')}f}".replace("-", "−")
+    text = phrases.starred(text, row["known"]) if measure == "gain" else text
     size = 5.4 if columns > 6 else 6.5
     axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colours.BLACK)
     if row["configured"]:
@@ -114,15 +114,15 @@ def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str, columns
 
 def _caption(tables: pd.DataFrame, settings: ReportStage) -> str:
     rows = tables[tables["split"] == "calibration"]
-    counts = captions.count_range([int(count) for count in rows["questions"]])
+    counts = phrases.count_range([int(count) for count in rows["questions"]])
     return (
         "Look for maps of one colour: there the choice hardly matters. A single cell with a "
         "gain may be luck. Each cell is one pair of settings, all others as configured (black frames: the "
         f"configured pair, under some seed), on calibration questions ({counts} per seed), means over "
-        f"{captions.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R "
+        f"{phrases.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R "
         "is chosen again for each pair, so a seed may never fire; in the other maps each seed keeps its R. A star: "
         "the answers of some fired questions are not known under these settings (the located vector was never "
         "masked); the gain is the fire rate times the mean over those that are known. A dash: under some seed none "
         f"is known. The table of this name shows the best choices on test questions. "
-        f"{captions.run(settings)}"
+        f"{phrases.run(settings)}"
     )

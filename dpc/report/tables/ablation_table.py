@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from dpc.config.slices import TablesStage
-from dpc.report import captions
-from dpc.report.captions import DASH
+from dpc.report import phrases
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
+from dpc.report.phrases import DASH
 from dpc.report.published import (
     published,
 )
@@ -97,7 +97,7 @@ def _text(numbers: pd.DataFrame, settings: TablesStage) -> pd.DataFrame:
     text = named_cells(numbers)
     text["plan"] = numbers["plan"].map(lambda name: plan_text(str(name), settings))
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
-    text[f"{captions.level(settings)} interval"] = spans(numbers, "low", "high")
+    text[f"{phrases.level(settings)} interval"] = spans(numbers, "low", "high")
     text["read leniently (%)"] = numbers["accuracy_lenient"].map(percent)
     for name in ("fixed", "broken"):
         text[name] = [plain(value, 0) for value in numbers[name]]
@@ -123,24 +123,24 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
     act = "ACT fires on every question if heads were confirmed, else on none. "
     act = act if (numbers["plan"] == "act").any() else ""
     return (
-        f"Every plan on {captions.count_range(questions(numbers))} test questions per cell: accuracy (mean over "
-        f"{captions.counted(len(settings.prompt_seeds), 'seed')}, {captions.level(settings)} interval over "
+        f"Every plan on {phrases.count_range(questions(numbers))} test questions per cell: accuracy (mean over "
+        f"{phrases.counted(len(settings.prompt_seeds), 'seed')}, {phrases.level(settings)} interval over "
         "questions, conditional on these seeds), accuracy read leniently (compare a model without a prompt by it: it "
         "was never told the form of an answer), questions fixed and broken against prompt tuning (sums over "
         "seeds), exact McNemar p (one per seed, in the order of the seeds), share of questions on which the plan "
         "fires, precision and recall of firing, pooled over seeds, for questions that prompt tuning gets wrong and "
         "for those that the prompt broke (right without, wrong with it), and generated tokens per question, prompt "
         "tuning's own rationale included. Upper bounds look at test gold; their intervals are means over seeds. "
-        f"{captions.CUT_SHORT} {_ineligible(numbers, settings)}{act}A dash: not defined, for "
+        f"{phrases.CUT_SHORT} {_ineligible(numbers, settings)}{act}A dash: not defined, for "
         "example precision if nothing fires, or a plan without a trigger. "
-        f"{captions.method(settings)} {captions.run(settings)}"
+        f"{phrases.method(settings)} {phrases.run(settings)}"
     )
 
 
 def _ineligible(numbers: pd.DataFrame, settings: TablesStage) -> str:
     """Return the sentence that counts the rationales on which DPC never fires (D27)."""
-    counts = captions.count_range([int(count) for count in numbers["ineligible"].dropna()])
-    asked = captions.count_range([count * len(settings.prompt_seeds) for count in questions(numbers)])
+    counts = phrases.count_range([int(count) for count in numbers["ineligible"].dropna()])
+    asked = phrases.count_range([count * len(settings.prompt_seeds) for count in questions(numbers)])
     return (
         f"No answer, or fewer than {settings.trigger.min_tokens} tokens: {counts} of the {asked} rationales per cell "
         "(all seeds; by cell in the CSV, as ineligible); DPC, the simpler triggers and the random ones never fire "

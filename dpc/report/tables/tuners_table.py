@@ -10,10 +10,10 @@ import pandas as pd
 from dpc.analysis.stats import pooled
 from dpc.config.declared import declared
 from dpc.config.slices import ReportStage
-from dpc.report import captions
-from dpc.report.captions import DASH
+from dpc.report import phrases
 from dpc.report.cells import LIGHT, Tables
 from dpc.report.exhibits import table
+from dpc.report.phrases import DASH
 from dpc.report.table_text import CELL, Table, named_cells, percent, plain, points, questions, spans
 
 GAINS = {"help": ("prompt_tuning", "no_prompt"), "dpc": ("dpc", "prompt_tuning")}
@@ -73,7 +73,7 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     kinds = zip(numbers["vectors"], numbers["discrete"], strict=True)
     text["prompt"] = [f"{plain(count, 0)} {'tokens' if is_text else 'vectors'}" for count, is_text in kinds]
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
-    text[f"{captions.level(settings)} interval"] = spans(numbers, "low", "high")
+    text[f"{phrases.level(settings)} interval"] = spans(numbers, "low", "high")
     text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
     for name, head in (("help", "prompt − no prompt (points)"), ("dpc", "DPC − prompt (points)")):
         parts = (numbers[f"{name}_{end}"] for end in ("gain", "low", "high"))
@@ -100,12 +100,12 @@ def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
         name in ("greater", "rlprompt") for name in numbers["tuner"]
     )
     return (
-        f"Accuracy in % on {captions.count_range(questions(numbers))} test questions, mean over "
-        f"{captions.counted(len(settings.prompt_seeds), 'seed')}{adapted}. The {captions.level(settings)} intervals "
+        f"Accuracy in % on {phrases.count_range(questions(numbers))} test questions, mean over "
+        f"{phrases.counted(len(settings.prompt_seeds), 'seed')}{adapted}. The {phrases.level(settings)} intervals "
         "are over questions, conditional on these seeds, those of differences by pairs of answers (+0.0 without one: "
         "no answer changed). Validation loss: nats per token of gold rationales, of the prompt that is kept and of the "
         "one a search began with. Forward passes: sequences that went through the model while the prompt was made, "
         "read or generated, validation included; means over seeds. A dash: not run, not looked at, or made before "
         "costs were counted. "
-        f"{captions.run(settings)}"
+        f"{phrases.run(settings)}"
     )
