@@ -92,8 +92,12 @@ def is_alone(words: Sequence[str]) -> bool:
 
 
 def is_quiet(words: Sequence[str]) -> bool:
-    """Whether the terminal shows one line a stage: unless Snakemake's own output was asked for."""
-    return not _has(words, _OTHER_OUTPUT)
+    """Whether the terminal shows one line a stage: unless Snakemake's own output was asked for.
+
+    A report by itself is Snakemake's own work; one after a run is no reason to show the run otherwise.
+    """
+    is_run = "--report-after-run" in words
+    return not _has([word for word in words if not (is_run and word.startswith("--report"))], _OTHER_OUTPUT)
 
 
 def _has(words: Sequence[str], options: tuple[str, ...]) -> bool:

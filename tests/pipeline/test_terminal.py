@@ -14,7 +14,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from dpc.config.messages import QUIET
 from dpc.config.settings import load_config
-from dpc.pipeline import last_run, terminal
+from dpc.pipeline import command_line, last_run, terminal
 from dpc.pipeline.terminal.reasons import why
 from dpc.pipeline.terminal.watch import Watch
 from tests.support import config_tree as tree
@@ -170,6 +170,21 @@ def test_snakemakes_own_words_are_left_out_and_ours_are_one_line(monkeypatch: py
         "MissingRuleException:", "No rule to produce x",
         "note: results/a was made with a.yaml",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "quiet"),
+    [
+        ("--configfile mine.yaml --cores all", True),
+        ("--configfile mine.yaml --report-after-run --report r.html", True),  # what `make study` types
+        ("--configfile mine.yaml --report r.html", False),
+        ("--cores 2 --verbose", False),
+        ("-n -q rules", False),
+        ("figures -p", False),
+    ],
+)
+def test_snakemakes_own_output_is_there_where_it_is_asked_for(words: str, quiet: bool) -> None:
+    assert command_line.is_quiet(words.split()) == quiet
 
 
 def test_a_dry_run_says_what_would_run_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
