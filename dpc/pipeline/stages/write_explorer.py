@@ -50,9 +50,8 @@ def run(
     given = tables.read([*unprompted, *generations, *act], "generations", _ANSWER)
     made = [given, tables.read(regenerations, "regenerations", _ANSWER)]
     known = cases.answers(tables.read(outcomes, "outcomes"), tables.read(plans, "plans"), made)
-    problems = cases.order(facts, known)
+    fitted, problems = tables.read(thresholds, "thresholds").iloc[0], cases.order(facts, known)
     kept = problems[: settings.explorer.cases]
-    fitted = tables.read(thresholds, "thresholds").iloc[0]
     numbers = _numbers(settings, saliency, flow, kept, fitted)
     data = {
         "about": {
