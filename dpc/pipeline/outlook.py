@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dpc.analysis.stats.power import PLANNED_CHANGE, POWER, planned_detectable
 from dpc.config.settings import Config
 from dpc.pipeline import cost
 from dpc.pipeline.check_models import folder_of
@@ -51,6 +50,8 @@ def _seeds(config: Config) -> Iterator[str]:
 
 def _gains(config: Config) -> Iterator[str]:
     """Say how small a gain may be, by the rule of the claims table."""
+    from dpc.analysis.stats.power import PLANNED_CHANGE, POWER, planned_detectable  # numpy: not with the Snakefile
+
     study, level = config.study, config.statistics.confidence
     cells = len(study.models) * len(study.datasets) * len(study.recipes)
     for name in study.datasets:

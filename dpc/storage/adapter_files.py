@@ -51,9 +51,9 @@ def config(folder: Path) -> _Config:
     return typed(_Config, raw, file, MEND)
 
 
-def is_shared(folder: Path) -> bool:
-    """Return whether the prompt that `tune_prompt` left in `folder` is one for all questions, and no mixture."""
-    return read_map(folder / CONFIG, "PEFT's adapter config").get("peft_type") == "PROMPT_TUNING"
+def is_shared(weights: Path) -> bool:
+    """Return whether the prompt in a file that `tune_prompt` wrote is one for all questions, and no mixture."""
+    return KEY in header(weights)
 
 
 def length(folder: Path) -> int:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.long
 
 GPU_RULES = {
     "tune_prompt", "generate_unprompted", "generate_base", "regenerate", "extract_saliency", "extract_exemplars",
-    "extract_corrupted", "extract_variants", "select_act_heads", "generate_act", "measure_prompt",
+    "extract_corrupted", "extract_variants", "select_act_heads", "generate_act", "measure_prompt", "intervene",
 }  # fmt: skip
 MOST_SECONDS = 10
 """Of CPU time to plan the paper's grid, on a quiet core (`tests.support.workflow.slowness`)."""

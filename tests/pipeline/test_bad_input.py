@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dpc.pipeline.cli import main
+from dpc.storage.attempts import SUFFIX
 from dpc.storage.claim import Claim
 from tests.support import config_tree, model_folders
 from tests.support.workflow import Workflow, nested, overlay
@@ -45,9 +46,10 @@ def rows(label: str, count: int) -> list[str]:
 
 
 def files(folder: Path) -> set[str]:
-    """Return what lies in a folder, hidden and temporary files included, Snakemake's own and logs aside."""
+    """Return what lies in a folder, hidden and temporary files included, Snakemake's own, logs and attempts aside."""
     names = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
-    return {name for name in names if not name.startswith(".snakemake/") and "log" not in name}
+    kept = {name for name in names if not name.startswith(".snakemake/") and "log" not in name}
+    return {name for name in kept if not name.endswith(SUFFIX)}
 
 
 # What the workflow refuses before the first job, or the first job refuses.

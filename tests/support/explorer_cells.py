@@ -219,10 +219,10 @@ def _outcome(row: Any, said: dict[str, Any], ids: dict[str, Any], about: list[di
     edit = {"no_prompt": UNPROMPTED, "prompt_tuning": BASE}.get(row.plan, "edited" if row.fired else BASE)
     known = about[number]
     right = {UNPROMPTED: known["unprompted"], BASE: known["base"], "edited": known["dpc"]}[edit]
-    texts = said[row.problem_id]
+    texts, read = said[row.problem_id], _answer(right, number)
     return {
         "problem_id": row.problem_id, "plan": row.plan, "candidate": -1, "fired": row.fired, "correct": right,
-        "correct_lenient": right, "answer": "34", "extracted": _answer(right, number), "text": texts[edit],
+        "correct_lenient": right, "answer": "34", "extracted": read, "extracted_lenient": read, "text": texts[edit],
         "question": texts["question"], "stop_reason": "length" if edit == "edited" else "end",
         "tokens": len(ids[row.problem_id][edit]), "seconds": 0.1, **dict.fromkeys(COSTS, 0.0),
         "tokens_regeneration": 0, "grader": "1",

@@ -58,7 +58,7 @@ def run(
     without the prompt. Finished batches lie in `store` until the table is written.
     """
     rows = _sampled(settings, flow, questions, (generations, base), (unprompted, alone))
-    is_shared = adapter_files.is_shared(prompt.parent)
+    is_shared = adapter_files.is_shared(prompt)
     if not is_shared:
         log.warning("each question has a prompt of its own: nothing is intervened on")
     rows = rows.assign(other=_other(other)) if settings.causal.tests and is_shared else rows.head(0)

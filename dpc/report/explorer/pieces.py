@@ -33,7 +33,7 @@ def nearest(tokenizer: Tokenizer, model: Path, prompt: Path) -> list[list[str]]:
 
     None for the vectors of a mixture: which of its prompts they are differs from question to question.
     """
-    if not adapter_files.is_shared(prompt):
+    if not adapter_files.is_shared(prompt / adapter_files.WEIGHTS):
         return [[]] * adapter_files.length(prompt)
     prompt_ND = _unit(adapter_files.vectors(prompt))
     known = tokenizer.get_vocab_size()

@@ -89,7 +89,7 @@ def _map(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     for row in rows.to_dict("records"):
-        _cell(axes, across.index(row["column"]), names.index(row["row"]), row, measure, len(across))
+        _cell(axes, across.index(row["column"]), names.index(row["row"]), row, measure)
 
 
 def _colours(grid: np.ndarray, measure: str) -> dict[str, Any]:
@@ -101,12 +101,11 @@ def _colours(grid: np.ndarray, measure: str) -> dict[str, Any]:
     return {"cmap": "PuOr", "norm": TwoSlopeNorm(0, -2 * reach, 2 * reach)}
 
 
-def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str, columns: int) -> None:
+def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str) -> None:
     value = row[measure]
     text = phrases.DASH if np.isnan(value) else f"{100 * value:z.{int(measure == 'gain')}f}".replace("-", "−")
     text = phrases.starred(text, row["known"]) if measure == "gain" else text
-    size = 5.4 if columns > 6 else 6.5
-    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colours.BLACK)
+    axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colours.BLACK)
     if row["configured"]:
         frame = Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, edgecolor=colours.BLACK, linewidth=1.1)
         axes.add_patch(frame)
