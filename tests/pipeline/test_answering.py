@@ -53,7 +53,7 @@ def logged(log: Path) -> dict[str, int]:
 
 
 def test_every_plan_answers_held_questions_as_the_study_did(cell: Path, mine: Path, tmp_path: Path) -> None:
-    out, plans = tmp_path / "answers.jsonl", [name for name in of("test") if "options" not in PLANS[name].needs]
+    out, plans = tmp_path / "answers.jsonl", [name for name in of("test") if PLANS[name].answers != "options"]
     assert answered.answer(cell, mine, out, *plans) == 0
     assert len(answered.lines(out)) == 50 * len(plans)
     assert answered.differences(cell, out) == []
