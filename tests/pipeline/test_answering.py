@@ -24,10 +24,11 @@ from tests.support.paths import ROOT
 from tests.support.workflow import SMALLEST, Workflow, overlay
 
 pytestmark = pytest.mark.long
+ANSWERING = [name for name in of("test") if PLANS[name].answers != "options"]
 CHANGED = {
     "trigger": {"share": 0.15},
     "datasets": {"arithmetic": {"splits": {"test": 50}}},
-    "study": {"oracles": []},
+    "study": {"oracles": [], "plans": ANSWERING},
     "recipes": {"well_tuned": {"learning_rate": 0.3, "vectors": 8}},
     "locate": {"masked_vectors": 2},
 }
@@ -53,7 +54,7 @@ def logged(log: Path) -> dict[str, int]:
 
 
 def test_every_plan_answers_held_questions_as_the_study_did(cell: Path, mine: Path, tmp_path: Path) -> None:
-    out, plans = tmp_path / "answers.jsonl", [name for name in of("test") if PLANS[name].answers != "options"]
+    out, plans = tmp_path / "answers.jsonl", ANSWERING
     assert answered.answer(cell, mine, out, *plans) == 0
     assert len(answered.lines(out)) == 50 * len(plans)
     assert answered.differences(cell, out) == []
