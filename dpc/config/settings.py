@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from dpc.config.catalogue import Dataset, Format, Model, Recipe
 from dpc.config.declared import declared
 from dpc.config.execution import Cluster, Execution, Shards
+from dpc.config.harm import Validation
 from dpc.config.kinds import (
     AnyTask,
     AsNumber,
@@ -33,7 +34,6 @@ from dpc.config.kinds import (
 )
 from dpc.config.messages import broken_text, did_you_mean, one_line
 from dpc.config.methods import Act, Causal, Interpretability
-from dpc.config.planted import Validation
 from dpc.errors import DpcError
 
 

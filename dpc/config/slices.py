@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from dpc.config.catalogue import BuiltinModel, Format, Model, Recipe, Splits
+from dpc.config.harm import Planting
 from dpc.config.kinds import AnyTask, Bos, Columns, Layout, Only, Settings
 from dpc.config.methods import Act, Causal, Interpretability
-from dpc.config.planted import Planting
 from dpc.config.settings import (
     Controls,
     Corrupt,

@@ -14,9 +14,9 @@ from dpc.analysis.stats.statistics import seed_mean
 from dpc.config.layers import layer_range
 from dpc.config.slices import ReportStage
 from dpc.errors import DpcError
-from dpc.report import phrases
-from dpc.report.phrases import Band
+from dpc.report import wording
 from dpc.report.table_text import CELL
+from dpc.report.wording import Band
 from dpc.storage import provenance, tables
 from dpc.tasks import get_task
 
@@ -129,7 +129,7 @@ class Tables:
     def luck(self) -> str:
         """Return a sentence on the cells where right answers may be luck, by table `evidence`; nothing without such."""
         found, level = self.by_cell("evidence"), self.settings.statistics.confidence
-        return phrases.luck([cell for cell, chance in self.chances().items() if is_luck(found[cell], chance, level)])
+        return wording.luck([cell for cell, chance in self.chances().items() if is_luck(found[cell], chance, level)])
 
 
 def bands(found: Tables, settings: ReportStage) -> tuple[Band | None, Band | None]:

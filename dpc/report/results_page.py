@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from dpc.report.exhibits import FIGURES, TABLES, Exhibit
-from dpc.report.phrases import FINDINGS
+from dpc.report.wording import FINDINGS
 from dpc.storage import meanings
 from dpc.storage.columns import SCHEMAS
 

@@ -12,14 +12,14 @@ from dpc.analysis.stats import verdicts
 from dpc.analysis.studies.outcomes import BASELINE
 from dpc.config.slices import TablesStage
 from dpc.plans.declaration import label as plan_label
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import LIGHT, Cell, Tables
 from dpc.report.exhibits import TABLES
 from dpc.report.figures.plan_bars import METHODS
-from dpc.report.phrases import DASH
 from dpc.report.table_text import CELL, bracketed, percent
 from dpc.report.tables.claims_table import judged
 from dpc.report.tables.main_table import IDLE
+from dpc.report.wording import DASH
 
 MOST_LINES = 25
 _MOST_CELLS, _MOST_WARNINGS, _WIDTH = 9, 4, 120
@@ -54,9 +54,9 @@ def _short(line: str, most: int = 2 * _WIDTH) -> str:
 
 def _head(shares: pd.DataFrame, settings: TablesStage) -> str:
     cells = len(settings.models) * len(settings.datasets) * len(settings.recipes)
-    asked = phrases.count_range([int(count) for count in shares["questions"].dropna()])
-    seeds = phrases.counted(len(settings.prompt_seeds), "prompt seed")
-    return f"Study {settings.study}: {phrases.counted(cells, 'cell')}, {seeds}, {asked} test questions a cell."
+    asked = wording.count_range([int(count) for count in shares["questions"].dropna()])
+    seeds = wording.counted(len(settings.prompt_seeds), "prompt seed")
+    return f"Study {settings.study}: {wording.counted(cells, 'cell')}, {seeds}, {asked} test questions a cell."
 
 
 def _accuracies(shares: pd.DataFrame, claims: pd.DataFrame, settings: TablesStage) -> Iterator[str]:
@@ -71,7 +71,7 @@ def _accuracies(shares: pd.DataFrame, claims: pd.DataFrame, settings: TablesStag
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
     if len(cells) > _MOST_CELLS:
-        yield f"… and {phrases.counted(len(cells) - _MOST_CELLS, 'cell')} more: table main"
+        yield f"… and {wording.counted(len(cells) - _MOST_CELLS, 'cell')} more: table main"
 
 
 _Rows = dict[tuple[str, ...], dict[Any, Any]]
@@ -119,7 +119,7 @@ def _never(shares: pd.DataFrame, settings: TablesStage) -> Iterator[str]:
     for plan, words in IDLE.items():
         rows = shares[(shares["plan"] == plan) & (shares["idle"] > 0)]
         counts = [
-            f"under {idle} of {phrases.counted(seeds, 'seed')}{_where(map(tuple, own[CELL].to_numpy()), settings)}"
+            f"under {idle} of {wording.counted(seeds, 'seed')}{_where(map(tuple, own[CELL].to_numpy()), settings)}"
             for idle, own in rows.groupby("idle", sort=True)
         ]
         told += [f"{plan_label(plan)}: {words} {', '.join(counts)}"] if counts else []
@@ -157,7 +157,7 @@ def _warnings(tables: Tables, shares: pd.DataFrame, settings: TablesStage) -> It
     shown = found if len(found) <= _MOST_WARNINGS else found[: _MOST_WARNINGS - 1]
     yield from (f"Warning: {text}" for text in shown)
     if len(shown) < len(found):
-        yield f"… and {phrases.counted(len(found) - len(shown), 'warning')} more: tables main and claims"
+        yield f"… and {wording.counted(len(found) - len(shown), 'warning')} more: tables main and claims"
 
 
 def _of_seeds(settings: TablesStage) -> Iterator[str]:
@@ -170,7 +170,7 @@ def _of_prompts(tables: Tables, shares: pd.DataFrame, settings: TablesStage) -> 
     same = made[made["unchanged"].astype(bool)]
     if len(same):
         cells = dict.fromkeys(same[CELL].itertuples(index=False, name=None))
-        yield f"a prompt changes no answer under {phrases.counted(len(same), 'seed')}{_where(cells, settings)}."
+        yield f"a prompt changes no answer under {wording.counted(len(same), 'seed')}{_where(cells, settings)}."
     lenient = shares.pivot(index=CELL, columns="plan", values="lenient").reindex(columns=["no_prompt", BASELINE])
     lower = lenient[lenient[BASELINE] < lenient["no_prompt"]]
     if len(lower):

@@ -19,7 +19,7 @@ from dpc.config.methods import Act
 from dpc.config.settings import Flow, Locate, Sample, Trigger
 from dpc.config.slices import EvidenceStage, TablesStage
 from dpc.pipeline.stages import gather_evidence as evidence_stage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.making import draw_figures, write_tables
 from dpc.report.tables import trigger_table
@@ -382,5 +382,5 @@ def test_nothing_overlaps(questions: int) -> None:
 def test_every_reading_and_target_has_a_name() -> None:
     from dpc.analysis.studies.confounds import READINGS
 
-    assert set(phrases.READINGS) == set(READINGS)
+    assert set(wording.READINGS) == set(READINGS)
     assert set(trigger_table.MEASURES) == set(trigger.MEASURES)

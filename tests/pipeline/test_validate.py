@@ -15,7 +15,7 @@ from dpc.analysis.readings.locating import NORM, RULES, located
 from dpc.analysis.stats.statistics import mean_interval
 from dpc.analysis.studies import planted
 from dpc.analysis.studies.planted import summary
-from dpc.config.planted import Planting as Told
+from dpc.config.harm import Planting as Told
 from dpc.config.settings import Flow, Locate, Statistics, Trigger, load_config
 from dpc.config.slices import ValidationStage
 from dpc.errors import DpcError

@@ -10,7 +10,7 @@ from dpc.analysis.studies import trigger_quality as trigger
 from dpc.analysis.studies.outcomes import evaluate
 from dpc.config.methods import Act
 from dpc.config.slices import TablesStage
-from dpc.report import phrases, published, render, table_text
+from dpc.report import published, render, table_text, wording
 from dpc.report.cells import ACCURACIES, Tables
 from dpc.report.making import write_tables
 from dpc.report.tables import ablation_table, findings_table, main_table
@@ -135,7 +135,7 @@ def test_differences_are_points_with_signs():
 
 
 def test_nothing_is_minus_zero():
-    assert table_text.plain(-0.0004, 3) == phrases.number(-0.0004, 3) == "0.000"
+    assert table_text.plain(-0.0004, 3) == wording.number(-0.0004, 3) == "0.000"
     assert table_text.plain(-0.0006, 3) == "−0.001"
     assert table_text.points(-0.0001, -0.02, 0.0004) == "+0.0 [−2.0, 0.0]"
 

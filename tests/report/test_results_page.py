@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from dpc.report import results_page
-from dpc.report.phrases import FINDINGS
+from dpc.report.wording import FINDINGS
 from dpc.storage import meanings
 from dpc.storage.columns import SCHEMAS
 from tests.support.paths import ROOT

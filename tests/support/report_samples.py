@@ -12,7 +12,7 @@ from dpc.config.methods import Act
 from dpc.config.settings import Corrupt, Figures, Flow, Locate, Saliency, Significance, Statistics, Trigger
 from dpc.config.slices import FiguresStage
 from dpc.plans.declaration import of
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.storage import tables
 
 FIGURES = ["cases", "layers", "accumulation", "exemplars", "analysis", "confidence", "thresholds", "plans"]
@@ -234,7 +234,7 @@ def position_rows(rng, bins=10, groups=("right", "wrong")):
 
 def finding_rows(rng, known=True):
     rows = []
-    for name in phrases.FINDINGS:
+    for name in wording.FINDINGS:
         value = float(rng.uniform(0.55, 0.8)) if known else math.nan
         ends = (value - 0.1, value + 0.1)
         p, note = (0.02, "") if known else (math.nan, "not estimable: 3 right calibration cases")

@@ -16,8 +16,8 @@ from dpc.config.declared import declared
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dpc.prompts.tuners.cost import Cost
     from dpc.prompts.tuners.looks import Look
+    from dpc.prompts.tuners.spent import Cost
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ from dpc.lm.saliency.tiled import Passage, before, behind, tiled
 from dpc.lm.sparing import lean_layers, only_last_rows, rows_within
 from dpc.prompts import soft_prompt
 from dpc.prompts.tuners import tuner
-from dpc.prompts.tuners.cost import Cost
 from dpc.prompts.tuners.looks import Look
+from dpc.prompts.tuners.spent import Cost
 
 Result = TypeVar("Result")
 POOL = 8

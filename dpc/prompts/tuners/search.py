@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,9 @@ from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, shared_prefix
 from dpc.lm.models import LanguageModel
 from dpc.prompts import soft_prompt
-from dpc.prompts.tuners.cost import Cost
 from dpc.prompts.tuners.looks import Look
 from dpc.prompts.tuners.prompt_tuning import Objective
+from dpc.prompts.tuners.spent import Cost
 from dpc.storage.adapter_files import Tokens
 
 
@@ -42,7 +43,7 @@ class Trial:
     """Time that had gone by."""
 
 
-class Search:
+class Search(ABC):
     """A search: `try_out` scores a prompt on the validation questions, and the best one is kept, ties to the later.
 
     A tuner defines `_step`, and for a resume `_own` and `_take_up`: tensors and plain values that are its own.
@@ -102,8 +103,9 @@ class Search:
         self.seconds += time.perf_counter() - started
         return loss
 
+    @abstractmethod
     def _step(self) -> float:
-        raise NotImplementedError
+        """Do a step and return its loss."""
 
     def try_out(self, token_ids: Sequence[int], rate: float = 0.0, step: int | None = None) -> float:
         """Return the prompt's validation loss, note it, and keep the prompt if none before was better."""
@@ -197,5 +199,5 @@ class Search:
     def _own(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {}, {}
 
-    def _take_up(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        pass
+    def _take_up(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:  # noqa: B027  # none of its own
+        """Go on from what `_own` returned; a search may have nothing of its own."""

@@ -8,11 +8,11 @@ from matplotlib.ticker import MaxNLocator
 
 from dpc.analysis.studies.location import spread
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
-from dpc.report.phrases import Band
+from dpc.report.wording import Band
 
 
 @figure(
@@ -72,7 +72,7 @@ def _share_bars(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
     )
     axes.set_ylabel("share (%)")
     axes.tick_params(labelbottom=False)
-    where = "all layers" if shallow is None else phrases.layers_named("shallow", shallow)
+    where = "all layers" if shallow is None else wording.layers_named("shallow", shallow)
     axes.set_title(f"Mean over {where}")
 
 
@@ -104,14 +104,14 @@ def _share_map(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
 def _caption(table: pd.DataFrame, located: pd.Series, settings: FiguresStage, shallow: Band | None) -> str:
     count = int(table["instances"].max()) if len(table) else 0
     vectors = table["vector"].nunique()
-    band = phrases.layer_setting(settings.flow.shallow_layers, shallow)
+    band = wording.layer_setting(settings.flow.shallow_layers, shallow)
     return (
         "Look for a bar far above the dashed line that is bright in many layers: one vector has much of the "
         f"saliency. Share of each of the {vectors} prompt vectors in the prompt's saliency c_j, mean over {count} "
         f"test instances. Vectors and layers are counted from 0; shallow layers: {band}. The dashed line is the "
-        f"share of each vector if all had the same. {_located_sentence(located, vectors)}{phrases.saliency(settings)} "
+        f"share of each vector if all had the same. {_located_sentence(located, vectors)}{wording.saliency(settings)} "
         "First seed. "
-        f"{phrases.run(settings, all_seeds=False)}"
+        f"{wording.run(settings, all_seeds=False)}"
     )
 
 

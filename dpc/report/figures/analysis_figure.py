@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
-from dpc.report.phrases import Finding, finding
+from dpc.report.wording import Finding, finding
 from dpc.tasks.base import AT_CHANCE
 
 _GROUPS = (("right", colours.RIGHT, "o", "-"), ("wrong", colours.WRONG, "s", "--"))
@@ -55,13 +55,13 @@ def _change_panel(axes: Axes, findings: Sequence[pd.DataFrame], settings: Figure
     notes = [
         _first_seed(settings),
         f"φ {_short(finding(findings[0], 'phi'))}",
-        f"Fisher {phrases.p_value(finding(findings[0], 'fisher').p)}",
+        f"Fisher {wording.p_value(finding(findings[0], 'fisher').p)}",
         *([f"markers: seeds {_seed_marks(settings)}"] if 1 < len(findings) < 5 else []),
     ]
     drawing.heading(axes, "a  Flow change", notes, _NOTES)
     for x, name in enumerate(names):
         if not any(finding(table, name).known for table in findings):
-            axes.text(x, 0.5, phrases.NOT_ESTIMABLE.replace(" ", "\n"), ha="center", va="center", style="italic")
+            axes.text(x, 0.5, wording.NOT_ESTIMABLE.replace(" ", "\n"), ha="center", va="center", style="italic")
         for seed, table in enumerate(findings):
             _point(axes, x, finding(table, name), seed, len(findings))
     axes.set(xlim=(-0.6, 1.6), ylim=(-0.03, 1.03), ylabel="share of instances whose flow changed")
@@ -75,7 +75,7 @@ def _first_seed(settings: FiguresStage) -> str:
 
 
 def _short(found: Finding) -> str:
-    return phrases.interval(found.value, found.low, found.high)
+    return wording.interval(found.value, found.low, found.high)
 
 
 def _point(axes: Axes, x: float, found: Finding, seed: int, seeds: int) -> None:
@@ -98,7 +98,7 @@ def _seed_marks(settings: FiguresStage) -> str:
 def _separation_panel(axes: Axes, instances: pd.DataFrame, findings: pd.DataFrame, settings: FiguresStage) -> None:
     notes = [
         _first_seed(settings),
-        *(f"AUC {label} {_short(finding(findings, name))}" for name, label in phrases.SCORES),
+        *(f"AUC {label} {_short(finding(findings, name))}" for name, label in wording.SCORES),
     ]
     drawing.heading(axes, "b  S_IFP of right and wrong", notes, _NOTES)
     right = instances["correct"].astype(bool)
@@ -183,10 +183,10 @@ def _caption(findings: pd.DataFrame, instances: pd.DataFrame, positions: pd.Data
         "median; whiskers: the farthest points within 1.5 heights of the box; AUC above 0.5: larger when wrong. p "
         "is the prompt, latter r the latter half of the rationale, NLL the model's own uncertainty. (c) Saliency "
         "from the prompt along the rationale, deep layers "
-        f"({phrases.layer_setting(settings.flow.deep_layers, None)}), in {settings.figures.position_bins} bins "
+        f"({wording.layer_setting(settings.flow.deep_layers, None)}), in {settings.figures.position_bins} bins "
         f"({_groups(positions)}); bands are intervals, wrong / right: ratio of flows; the dotted line separates "
         "former and latter half. Panels b and c and the numbers above the panels show seed "
-        f"{settings.prompt_seeds[0]}; intervals are {phrases.level(settings)}. {luck}{phrases.run(settings)}"
+        f"{settings.prompt_seeds[0]}; intervals are {wording.level(settings)}. {luck}{wording.run(settings)}"
     )
 
 

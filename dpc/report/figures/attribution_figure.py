@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from dpc.analysis.stats.statistics import mean_interval
 from dpc.analysis.studies.causal import MEASURES, agreement, wide
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -103,7 +103,7 @@ def _rows(axes: Axes, labels: list[str], x: str, title: str) -> None:
 
 def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
     count = int(causal.loc[causal["test"] == "mask", "problem_id"].nunique())
-    asked, level = phrases.counted(count, "test question"), phrases.level(settings)
+    asked, level = wording.counted(count, "test question"), wording.level(settings)
     return (
         "Which measure says what a vector does? a: each prompt vector is set to 0 in turn; the effect is what that "
         "adds to the mean loss of the model's own rationale. Within a question, vectors are ranked by the effect and "
@@ -113,5 +113,5 @@ def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
         "are means over the shallow layers; gradient × input is |v · dL/dv|. b: attention to the prompt's first vector "
         "in the shallow layers, over the mean of all vectors, by what stands in front of the question; the token is a "
         "neutral one, the mean of all embeddings. A first vector that stands far above 1 only where it is at position "
-        f"0 is a sink there, whatever it says. {phrases.run(settings)}"
+        f"0 is a sink there, whatever it says. {wording.run(settings)}"
     )

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from dpc.config.slices import FiguresStage
 from dpc.plans.declaration import label as plan_label
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import MARGIN, WIDTH, Drawing
 from dpc.report.exhibits import figure
@@ -221,6 +221,6 @@ def _caption(outcomes: pd.DataFrame, chosen: list[tuple[str, str]], settings: Fi
         f"within a kind the order is by a hash of the question's id. Questions of each kind: {told}. An answer "
         "without a prompt counts as read leniently, as the model was never told the form; all others count as read "
         f"strictly. {short}DPC fired on {fired} of {len(table)} questions. A text is cut after "
-        f"{phrases.counted(settings.figures.max_case_tokens, 'word')} (figures.max_case_tokens, here words between "
-        f"spaces, not the model's tokens). {phrases.run(settings, all_seeds=False)}"
+        f"{wording.counted(settings.figures.max_case_tokens, 'word')} (figures.max_case_tokens, here words between "
+        f"spaces, not the model's tokens). {wording.run(settings, all_seeds=False)}"
     )

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
-from dpc.report.phrases import Finding, finding
+from dpc.report.wording import Finding, finding
 
 
 @figure(
@@ -31,17 +31,17 @@ def confidence(tables: Tables, settings: FiguresStage) -> Drawing:
 
 def draw(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawing:
     """Draw how well S_IFP, raw flow and plain NLL tell wrong answers from right ones, per seed."""
-    figure = drawing.new_figure(0.9 + 0.14 * len(phrases.SCORES) * max(3, len(findings)))
+    figure = drawing.new_figure(0.9 + 0.14 * len(wording.SCORES) * max(3, len(findings)))
     axes = figure.add_subplot()
-    for row, (name, _) in enumerate(phrases.SCORES):
+    for row, (name, _) in enumerate(wording.SCORES):
         if not any(finding(table, name).known for table in findings):
-            axes.text(0.5, row, f" {phrases.NOT_ESTIMABLE}", va="center", style="italic", color=colours.GREY)
+            axes.text(0.5, row, f" {wording.NOT_ESTIMABLE}", va="center", style="italic", color=colours.GREY)
         for seed, table in enumerate(findings):
             _auc(axes, row, finding(table, name), seed, len(findings))
     axes.axvline(0.5, color=colours.GREY, linewidth=0.8, linestyle="--")
     axes.annotate("chance", (0.5, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=7)
-    axes.set_yticks(range(len(phrases.SCORES)), [label for _, label in phrases.SCORES])
-    axes.set(xlabel="AUC for telling wrong answers from right ones", ylim=(len(phrases.SCORES) - 0.5, -0.5))
+    axes.set_yticks(range(len(wording.SCORES)), [label for _, label in wording.SCORES])
+    axes.set(xlabel="AUC for telling wrong answers from right ones", ylim=(len(wording.SCORES) - 0.5, -0.5))
     axes.set_xlim(min(0.3, axes.get_xlim()[0]), 1.0)
     _seed_legend(axes, settings)
     return drawing.finish(figure, _caption(findings, settings))
@@ -66,12 +66,12 @@ def _seed_legend(axes: Axes, settings: FiguresStage) -> None:
 
 def _caption(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
     counts = [
-        found.n for table in findings for name, _ in phrases.SCORES if (found := finding(table, name)).n is not None
+        found.n for table in findings for name, _ in wording.SCORES if (found := finding(table, name)).n is not None
     ]
     return (
         "How well three scores separate wrong from right answers of prompt tuning: area under the ROC curve over "
-        f"{phrases.count_range(counts)} test instances per seed, with {phrases.level(settings)} intervals; 0.5 is "
+        f"{wording.count_range(counts)} test instances per seed, with {wording.level(settings)} intervals; 0.5 is "
         "chance. S_IFP is the share of the prompt in the deep flow to the latter half, raw flow is its numerator, "
         "and mean NLL, the model's own confidence, needs no saliency: S_IFP adds something only if it does better. "
-        f"{phrases.run(settings)}"
+        f"{wording.run(settings)}"
     )

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from dpc.analysis.studies import confounds as measuring
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -41,9 +41,9 @@ def draw(table: pd.DataFrame, settings: FiguresStage, luck: str = "") -> Drawing
         axes.plot([], [], marker, color=colour, markersize=5, label=label)
     for y, row in enumerate(table.to_dict("records")):
         if np.isnan(row["raw"]):
-            axes.text(0, y, f" {phrases.NOT_ESTIMABLE}", va="center", style="italic", color=colours.GREY)
+            axes.text(0, y, f" {wording.NOT_ESTIMABLE}", va="center", style="italic", color=colours.GREY)
     axes.axvline(0, color=colours.GREY, linewidth=0.8, linestyle="--")
-    axes.set_yticks(range(len(table)), [phrases.READINGS[name] for name in table["reading"]])
+    axes.set_yticks(range(len(table)), [wording.READINGS[name] for name in table["reading"]])
     axes.set(xlabel="rank correlation with a wrong answer", ylim=(len(table) - 0.5, -0.5))
     axes.set_xlim(min(-0.3, axes.get_xlim()[0]), max(0.3, axes.get_xlim()[1]))
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -65,7 +65,7 @@ def _caption(table: pd.DataFrame, settings: FiguresStage) -> str:
         "Is it more than confidence? Look at the squares: a reading says something of its own about errors only where "
         "its square lies clear of 0. Rank correlation with a wrong answer, alone and freed of the model's mean NLL, "
         f"the rationale's length and the question's steps: {questions} test questions, {wrong} of them wrong under "
-        f"some seed; means over seeds, {phrases.level(settings)} intervals over questions, conditional on the seeds. "
-        f"The prompt's first vector, at {phrases.first_vector(settings)}, is located in {share} of the rationales. "
-        f"{phrases.saliency(settings)} {phrases.run(settings)}"
+        f"some seed; means over seeds, {wording.level(settings)} intervals over questions, conditional on the seeds. "
+        f"The prompt's first vector, at {wording.first_vector(settings)}, is located in {share} of the rationales. "
+        f"{wording.saliency(settings)} {wording.run(settings)}"
     )

@@ -13,11 +13,11 @@ from matplotlib.colors import Colormap, LogNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
-from dpc.report.phrases import Band
+from dpc.report.wording import Band
 
 _MOST_TOKEN_LABELS = 24  # as many as can be read beside a map, at 7 points
 _MOST_CELLS = 256  # of a map, along each side: finer than print shows
@@ -93,7 +93,7 @@ def _exemplar_panel(axes: Axes, row: pd.Series | None, role: str, band: str, nor
         _token_labels(axes, list(row["tokens"]), size)
     else:
         _position_labels(axes)
-    layers = phrases.layers_named(band, (row["first_layer"], row["last_layer"]))
+    layers = wording.layers_named(band, (row["first_layer"], row["last_layer"]))
     axes.set_title(f"{role.capitalize()} instance, {layers}", pad=15)
 
 
@@ -179,5 +179,5 @@ def _caption(maps: dict[tuple[str, str], pd.Series], settings: FiguresStage) -> 
         "every key column, mean over the layers named (counted from 0), of one right and one wrong answer of prompt "
         f"tuning ({'; '.join(shown)}). Lines separate {'BOS, ' * ('BOS' in stretches)}prompt p, question q and "
         f"rationale r; one colour scale, {_DECADES:g} decades below the largest value. {coarse}"
-        f"{phrases.saliency(settings)} First seed. {phrases.run(settings, all_seeds=False)}"
+        f"{wording.saliency(settings)} First seed. {wording.run(settings, all_seeds=False)}"
     )

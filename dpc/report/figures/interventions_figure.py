@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from dpc.analysis.studies.causal import KEY, recovered, wide
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -127,7 +127,7 @@ def _accuracy(axes: Axes, right: pd.DataFrame) -> None:
 
 def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
     asked = {test: int(causal.loc[causal["test"] == test, "problem_id"].nunique()) for test in ("dose_loss", "path")}
-    dosed, broken = (phrases.counted(asked[test], "question") for test in asked)
+    dosed, broken = (wording.counted(asked[test], "question") for test in asked)
     return (
         "Does the flow do the harm? Lines and bars: means over seeds and questions; dots: single seeds. "
         f"a, b: on {dosed} of the test split, the located vector is scaled, or another one, or the located one is "
@@ -138,5 +138,5 @@ def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
         "answer's text, given without a prompt, less that of the wrong one; shown is how far it rises if the prompt's "
         "keys and values come from another seed's prompt in these layers alone. e: the first token at which both "
         "answers part is forced: how many go right under the prompt with the other token, and how many go wrong "
-        f"without it. Shallow, deep: flow.shallow_layers, flow.deep_layers. {phrases.run(settings)}"
+        f"without it. Shallow, deep: flow.shallow_layers, flow.deep_layers. {wording.run(settings)}"
     )

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables, bands
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
-from dpc.report.phrases import Band
+from dpc.report.wording import Band
 
 # block, label, colour, line style, opacity: the prompt's flows stand out, the others are for comparison
 _BLOCKS = (
@@ -55,7 +55,7 @@ def draw(
         _layer_line(axes, pooled[pooled["block"] == block], label, colour, style, opacity)
     for band, name, tint in ((shallow, "shallow", "#F3F3F3"), (deep, "deep", "#E4E4E4")):
         if band is not None:
-            drawing.mark_band(axes, band, phrases.layers_named(name, band), tint)
+            drawing.mark_band(axes, band, wording.layers_named(name, band), tint)
     _finish_layer_axes(axes, pooled)
     return drawing.finish(figure, _caption(tables, settings))
 
@@ -99,8 +99,8 @@ def _caption(tables: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
     return (
         "Look for layers where a coloured line (from the prompt) is above the grey ones: there a prompt token "
         "counts more than a text token. Mean saliency per pair of tokens, by layer (layers counted from 0), over "
-        f"{phrases.count_range(counts)} test instances of the correlation study per seed. Lines are means over "
-        f"{phrases.counted(len(tables), 'seed')}; bands are the mean over seeds of each seed's "
-        f"{phrases.level(settings)} interval. A mean of 0 is not drawn: in the last layer, rows of the question do "
-        f"not affect the loss. {phrases.saliency(settings)} {phrases.run(settings)}"
+        f"{wording.count_range(counts)} test instances of the correlation study per seed. Lines are means over "
+        f"{wording.counted(len(tables), 'seed')}; bands are the mean over seeds of each seed's "
+        f"{wording.level(settings)} interval. A mean of 0 is not drawn: in the last layer, rows of the question do "
+        f"not affect the loss. {wording.saliency(settings)} {wording.run(settings)}"
     )

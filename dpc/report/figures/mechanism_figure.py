@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 from dpc.analysis.studies.flow_change import fired_rows, goes_with_repair, summary
 from dpc.config.slices import ReportStage
 from dpc.plans.declaration import label as plan_label
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -147,7 +147,7 @@ def _caption(repair: pd.DataFrame, plans: list[str], settings: ReportStage) -> s
     found = repair[repair["plan"].isin(plans[:1])].set_index("reading")
     found = found[found["auc"].notna()]
     areas = "; ".join(
-        f"{label} {phrases.interval(found.loc[name, 'auc'], found.loc[name, 'low'], found.loc[name, 'high'])}"
+        f"{label} {wording.interval(found.loc[name, 'auc'], found.loc[name, 'low'], found.loc[name, 'high'])}"
         for name, label in _READINGS.items()
         if name in found.index
     )
@@ -162,9 +162,9 @@ def _caption(repair: pd.DataFrame, plans: list[str], settings: ReportStage) -> s
         "Does corruption reduce the flow from the prompt to the latter half of the rationale, and is the fall "
         f"larger in repaired answers? (a) Raw flow of fired questions under {first}, before and under the corrupted "
         "prompt, each on the rationale generated there, deep layers "
-        f"({phrases.layer_setting(settings.flow.deep_layers, None)}). (b) Share of fired questions whose flow fell, "
+        f"({wording.layer_setting(settings.flow.deep_layers, None)}). (b) Share of fired questions whose flow fell, "
         "by what became of the answer. If the paper is right, the share is larger for repaired answers than for "
         "those still wrong, and larger for the plan than for its random control. (c) Questions, once per seed, by "
-        f"whether {first} fired and whether prompt tuning was wrong. {goes}{phrases.level(settings)} intervals over "
-        f"questions, conditional on the seeds, under however many of them a question fired. {phrases.run(settings)}"
+        f"whether {first} fired and whether prompt tuning was wrong. {goes}{wording.level(settings)} intervals over "
+        f"questions, conditional on the seeds, under however many of them a question fired. {wording.run(settings)}"
     )

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from dpc.config.slices import ReportStage
 from dpc.plans.declaration import PLANS, in_order
 from dpc.plans.declaration import label as plan_label
-from dpc.report import colours, phrases
+from dpc.report import colours, wording
 
 METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
 IDLE_MARK = "†"
@@ -44,7 +44,7 @@ def pool_plans(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame) ->
 
 def span(pooled: Sequence[pd.DataFrame], settings: ReportStage) -> tuple[float, float]:
     """Return the ends of an accuracy axis, in percent, that fits all marks of these tables and the line of chance."""
-    chance = phrases.chance(settings)
+    chance = wording.chance(settings)
     shown = [*([chance] if chance > 0 else [])]
     for table in pooled:
         shown += table[["accuracy", "low", "high", "lenient"]].to_numpy(float).ravel().tolist()
@@ -69,7 +69,7 @@ def plan_bars(
     if "prompt_tuning" in rows:
         axes.axvline(100 * rows["prompt_tuning"]["accuracy"], color=colours.BLACK, linewidth=0.7, linestyle=":")
     axes.annotate("strict / lenient", (1, 1), (4, 2), "axes fraction", "offset points", fontsize=7)
-    chance = phrases.chance(settings)
+    chance = wording.chance(settings)
     if chance > 0:
         axes.axvline(100 * chance, color=colours.RED, linewidth=0.9, linestyle="--", gid="chance")
         axes.annotate("chance", (100 * chance, 1), (0, 2), ("data", "axes fraction"), "offset points",
@@ -108,7 +108,7 @@ def _idle_note(pooled: Mapping[str, pd.DataFrame]) -> str:
         for name, row in table.iterrows():
             if is_idle(str(name), int(row["idle"])):
                 what = "no head confirmed" if name == "act" else "no question fires"
-                where = f"{what} under {row['idle']} of {phrases.counted(len(row['seeds']), 'seed')}"
+                where = f"{what} under {row['idle']} of {wording.counted(len(row['seeds']), 'seed')}"
                 groups.setdefault(where, []).append(plan_label(str(name)))
         of = f" ({recipe})" * (len(pooled) > 1)
         told += [f"{', '.join(names)}: {where}{of}" for where, names in groups.items()]
@@ -132,7 +132,7 @@ def caption(pooled: Mapping[str, pd.DataFrame], settings: ReportStage) -> str:
     """Return the caption of marks by plan; `pooled` is by recipe."""
     counts = [int(count) for table in pooled.values() for count in table["questions"].dropna()]
     oracle = any(PLANS[str(name)].is_oracle for table in pooled.values() for name in table.index)
-    chance = phrases.chance(settings)
+    chance = wording.chance(settings)
     line = f"Dashed line: {100 * chance:g} %, what guessing reaches. " if chance > 0 else ""
     note = (
         "White, purple edge: an oracle that looks at test gold, an upper bound and no method (with several tries per "
@@ -140,11 +140,11 @@ def caption(pooled: Mapping[str, pd.DataFrame], settings: ReportStage) -> str:
     )
     return (
         "Look for DPC's mark to the right of the dotted line (prompt tuning). If a control matches DPC, the gain "
-        f"cannot be credited to DPC. Accuracy by plan on {phrases.count_range(counts)} test questions. Filled: read "
-        f"strictly, mean over {phrases.counted(len(settings.prompt_seeds), 'seed')}; grey ticks: seeds; whiskers: "
-        f"{phrases.level(settings)} interval over questions, conditional on these seeds, as in the main table. Orange "
+        f"cannot be credited to DPC. Accuracy by plan on {wording.count_range(counts)} test questions. Filled: read "
+        f"strictly, mean over {wording.counted(len(settings.prompt_seeds), 'seed')}; grey ticks: seeds; whiskers: "
+        f"{wording.level(settings)} interval over questions, conditional on these seeds, as in the main table. Orange "
         "diamonds: read leniently (the last text that could be an answer counts). A model without a prompt was never "
         "told the form of an answer: compare it by its diamond. DPC's gains are paired, question by question: they are "
         f"in the claims table, not in the distance of whiskers. {_idle_note(pooled)}{cut_note(pooled)}{line}"
-        f"{note * oracle}{phrases.run(settings)}"
+        f"{note * oracle}{wording.run(settings)}"
     )

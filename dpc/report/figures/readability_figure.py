@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from dpc.analysis.studies.readability import INSTRUCTION, RANDOM
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import LIGHT, Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -76,5 +76,5 @@ def _caption(tuned: pd.DataFrame, settings: FiguresStage) -> str:
         "prompt, one seed of a recipe; its vectors are read as their nearest tokens, which can be arbitrary text. "
         f"{projected}Vertical lines: mean perplexity of the written instruction, and of as many random tokens (grey: "
         "lowest to highest). The claims table judges the correlation (i2) and what is lost as text (i1). "
-        f"{phrases.run(settings)}"
+        f"{wording.run(settings)}"
     )

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
 from dpc.config.slices import ReportStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -103,8 +103,8 @@ def _colours(grid: np.ndarray, measure: str) -> dict[str, Any]:
 
 def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str) -> None:
     value = row[measure]
-    text = phrases.DASH if np.isnan(value) else f"{100 * value:z.{int(measure == 'gain')}f}".replace("-", "−")
-    text = phrases.starred(text, row["known"]) if measure == "gain" else text
+    text = wording.DASH if np.isnan(value) else f"{100 * value:z.{int(measure == 'gain')}f}".replace("-", "−")
+    text = wording.starred(text, row["known"]) if measure == "gain" else text
     axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colours.BLACK)
     if row["configured"]:
         frame = Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, edgecolor=colours.BLACK, linewidth=1.1)
@@ -113,15 +113,15 @@ def _cell(axes: Axes, x: int, y: int, row: dict[Any, Any], measure: str) -> None
 
 def _caption(tables: pd.DataFrame, settings: ReportStage) -> str:
     rows = tables[tables["split"] == "calibration"]
-    counts = phrases.count_range([int(count) for count in rows["questions"]])
+    counts = wording.count_range([int(count) for count in rows["questions"]])
     return (
         "Look for maps of one colour: there the choice hardly matters. A single cell with a "
         "gain may be luck. Each cell is one pair of settings, all others as configured (black frames: the "
         f"configured pair, under some seed), on calibration questions ({counts} per seed), means over "
-        f"{phrases.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R "
+        f"{wording.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R "
         "is chosen again for each pair, so a seed may never fire; in the other maps each seed keeps its R. A star: "
         "the answers of some fired questions are not known under these settings (the located vector was never "
         "masked); the gain is the fire rate times the mean over those that are known. A dash: under some seed none "
         f"is known. The table of this name shows the best choices on test questions. "
-        f"{phrases.run(settings)}"
+        f"{wording.run(settings)}"
     )

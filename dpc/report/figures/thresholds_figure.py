@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from dpc.config.slices import FiguresStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -70,10 +70,10 @@ def _caption(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
     never = sum(chosen(curve, settings) is None for curve in curves)
     trigger = settings.trigger
     rule = "chosen" if trigger.share == "fitted" else f"set in advance (R = {trigger.share:g})"
-    tried = phrases.count_range([len(curve) for curve in curves])
+    tried = wording.count_range([len(curve) for curve in curves])
     return (
         "Look whether a curve stays above 0 around its marker: a single peak may be luck; below 0 DPC breaks more "
         f"than it fixes. Fixed minus broken calibration questions if DPC fired above R, for {tried} values of R. "
         f"Large open markers: the R that was {rule}. Seeds that never fire, because no R has a gain: {never} of "
-        f"{len(curves)}. {phrases.run(settings)}"
+        f"{len(curves)}. {wording.run(settings)}"
     )

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from dpc.analysis.studies import trigger_quality
 from dpc.config.slices import ReportStage
-from dpc.report import colours, drawing, phrases
+from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
@@ -79,8 +79,8 @@ def _measure(quality: pd.DataFrame, target: str, measure: str, split: str = "tes
 def _area(quality: pd.DataFrame, target: str, measure: str) -> str:
     found = _measure(quality, target, measure)
     if found is None or found["note"]:
-        return "too little data" if found is not None else phrases.NOT_ESTIMABLE
-    return f"area {phrases.interval(found['value'], found['low'], found['high'])}"
+        return "too little data" if found is not None else wording.NOT_ESTIMABLE
+    return f"area {wording.interval(found['value'], found['low'], found['high'])}"
 
 
 def _chance(axes: Axes, curves: pd.DataFrame, kind: str, settings: ReportStage) -> None:
@@ -118,6 +118,6 @@ def _caption(quality: pd.DataFrame, settings: ReportStage) -> str:
         "are not eligible. Markers show each seed's R (filled on test, open on calibration, where R was chosen; "
         "none where DPC never fires). Above: questions the prompt broke (right without it, wrong with it); below: "
         f"all questions that prompt tuning gets wrong. Different test questions: {', '.join(told)}; fewer than 30 "
-        f"are too little data. Areas are means over seeds with {phrases.level(settings)} intervals over questions, "
-        f"conditional on the seeds. {phrases.run(settings)}"
+        f"are too little data. Areas are means over seeds with {wording.level(settings)} intervals over questions, "
+        f"conditional on the seeds. {wording.run(settings)}"
     )

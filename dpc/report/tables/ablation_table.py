@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 
 from dpc.config.slices import TablesStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
-from dpc.report.phrases import DASH
 from dpc.report.published import (
     published,
 )
@@ -26,6 +25,7 @@ from dpc.report.table_text import (
     spans,
 )
 from dpc.report.tables.by_plan import by_plan, plan_text
+from dpc.report.wording import DASH
 
 
 @table(
@@ -97,7 +97,7 @@ def _text(numbers: pd.DataFrame, settings: TablesStage) -> pd.DataFrame:
     text = named_cells(numbers)
     text["plan"] = numbers["plan"].map(lambda name: plan_text(str(name), settings))
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
-    text[f"{phrases.level(settings)} interval"] = spans(numbers, "low", "high")
+    text[f"{wording.level(settings)} interval"] = spans(numbers, "low", "high")
     text["read leniently (%)"] = numbers["accuracy_lenient"].map(percent)
     for name in ("fixed", "broken"):
         text[name] = [plain(value, 0) for value in numbers[name]]
@@ -123,24 +123,24 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
     act = "ACT fires on every question if heads were confirmed, else on none. "
     act = act if (numbers["plan"] == "act").any() else ""
     return (
-        f"Every plan on {phrases.count_range(questions(numbers))} test questions per cell: accuracy (mean over "
-        f"{phrases.counted(len(settings.prompt_seeds), 'seed')}, {phrases.level(settings)} interval over "
+        f"Every plan on {wording.count_range(questions(numbers))} test questions per cell: accuracy (mean over "
+        f"{wording.counted(len(settings.prompt_seeds), 'seed')}, {wording.level(settings)} interval over "
         "questions, conditional on these seeds), accuracy read leniently (compare a model without a prompt by it: it "
         "was never told the form of an answer), questions fixed and broken against prompt tuning (sums over "
         "seeds), exact McNemar p (one per seed, in the order of the seeds), share of questions on which the plan "
         "fires, precision and recall of firing, pooled over seeds, for questions that prompt tuning gets wrong and "
         "for those that the prompt broke (right without, wrong with it), and generated tokens per question, prompt "
         "tuning's own rationale included. Upper bounds look at test gold; their intervals are means over seeds. "
-        f"{phrases.CUT_SHORT} {_ineligible(numbers, settings)}{act}A dash: not defined, for "
+        f"{wording.CUT_SHORT} {_ineligible(numbers, settings)}{act}A dash: not defined, for "
         "example precision if nothing fires, or a plan without a trigger. "
-        f"{phrases.method(settings)} {phrases.run(settings)}"
+        f"{wording.method(settings)} {wording.run(settings)}"
     )
 
 
 def _ineligible(numbers: pd.DataFrame, settings: TablesStage) -> str:
     """Return the sentence that counts the rationales on which DPC never fires (D27)."""
-    counts = phrases.count_range([int(count) for count in numbers["ineligible"].dropna()])
-    asked = phrases.count_range([count * len(settings.prompt_seeds) for count in questions(numbers)])
+    counts = wording.count_range([int(count) for count in numbers["ineligible"].dropna()])
+    asked = wording.count_range([count * len(settings.prompt_seeds) for count in questions(numbers)])
     return (
         f"No answer, or fewer than {settings.trigger.min_tokens} tokens: {counts} of the {asked} rationales per cell "
         "(all seeds; by cell in the CSV, as ineligible); DPC, the simpler triggers and the random ones never fire "

@@ -10,10 +10,9 @@ from dpc.analysis.stats.power import planned_detectable
 from dpc.analysis.studies import causal
 from dpc.analysis.studies import claims as judging
 from dpc.config.slices import TablesStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import LIGHT, Tables
 from dpc.report.exhibits import TABLES, table
-from dpc.report.phrases import DASH
 from dpc.report.prompts import prompts
 from dpc.report.table_text import (
     CELL,
@@ -23,6 +22,7 @@ from dpc.report.table_text import (
     plain,
     ranged,
 )
+from dpc.report.wording import DASH
 
 
 @table(
@@ -90,17 +90,17 @@ def build(claims: pd.DataFrame, settings: TablesStage, planned: dict[str, float]
 
 
 def _caption(settings: TablesStage, planned: dict[str, float]) -> str:
-    level = phrases.level(settings)
+    level = wording.level(settings)
     found = ", ".join(f"{name} {100 * gain:.1f}" for name, gain in planned.items() if not math.isnan(gain))
     shows = f"if every seed changed one answer in ten: {found}" if found else "so few seeds or questions support none"
     return (
         "Look at the verdict: a rule that was fixed beforehand gives it (docs/claims.md). Value: mean over "
-        f"{phrases.counted(len(settings.prompt_seeds), 'seed')}, its {level} interval over questions, conditional "
+        f"{wording.counted(len(settings.prompt_seeds), 'seed')}, its {level} interval over questions, conditional "
         "on these seeds; over seeds: Student's t interval on the seeds' values, for another seed. Supported: both "
         "intervals are on the claimed side, with p corrected by Holm over the cells of this table. Too little data: "
         "fewer than 30 questions of the kind a claim is about, or it holds over questions but not yet over seeds. "
         "Detectable: the smallest gain, in points, that would be supported with 80 % probability, over questions "
         f"and over seeds; {shows}. Not judged: a plan was not run, nothing can be estimated, or DPC or ACT is "
         "prompt tuning by construction; the last column says which. A dash: no number; for detectable also one seed, "
-        f"or no answer changed. {phrases.method(settings)} {phrases.run(settings)}"
+        f"or no answer changed. {wording.method(settings)} {wording.run(settings)}"
     )

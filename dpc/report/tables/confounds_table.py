@@ -6,10 +6,9 @@ import pandas as pd
 
 from dpc.analysis.studies import confounds as measuring
 from dpc.config.slices import TablesStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
-from dpc.report.phrases import DASH
 from dpc.report.table_text import (
     CELL,
     Table,
@@ -18,6 +17,7 @@ from dpc.report.table_text import (
     percents,
     ranged,
 )
+from dpc.report.wording import DASH
 
 
 @table(
@@ -39,7 +39,7 @@ def build(confounds: pd.DataFrame, settings: TablesStage, luck: str = "") -> Tab
     """Return, per cell and reading, how it goes with error, alone and given confidence, length and steps."""
     numbers = confounds.reset_index(drop=True)
     text = numbers[CELL].astype(str)
-    text["reading"] = numbers["reading"].map(phrases.READINGS)
+    text["reading"] = numbers["reading"].map(wording.READINGS)
     for column, label in (("raw", "alone"), ("partial", "given NLL, length, steps")):
         rows = numbers[[column, f"{column}_low", f"{column}_high"]].itertuples(index=False)
         text[label] = [bracketed(*row) for row in rows]
@@ -58,8 +58,8 @@ def _caption(settings: TablesStage) -> str:
         "Look for correlations that differ from 0 given the confounds. A correlation that vanishes there was only "
         "the model's confidence, the rationale's length or the question's size. Rank correlation (Spearman's) of "
         "each reading with error over the test questions, alone and given mean NLL, rationale length in tokens and "
-        f"steps of the gold rationale, with {phrases.level(settings)} intervals over questions, conditional on the "
+        f"steps of the gold rationale, with {wording.level(settings)} intervals over questions, conditional on the "
         "seeds, and a t interval over seeds. Likelihood ratio: logistic models of error with and without the "
-        f"reading, one p per seed. The prompt's first vector is at {phrases.first_vector(settings)}. "
-        f"{phrases.saliency(settings)} {phrases.run(settings)}"
+        f"reading, one p per seed. The prompt's first vector is at {wording.first_vector(settings)}. "
+        f"{wording.saliency(settings)} {wording.run(settings)}"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dpc.config.slices import TablesStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
 from dpc.report.table_text import (
@@ -40,8 +40,8 @@ def build(evaluations: pd.DataFrame, settings: TablesStage) -> Table:
     for name, (shown, digits) in SHOWN.items():
         text[shown] = [plain(value, digits) for value in numbers[name]]
     caption = (
-        f"Per question, means over {phrases.counted(len(settings.prompt_seeds), 'seed')} and "
-        f"{phrases.count_range(questions(numbers))} test questions. Tokens: generated, and of these in a second "
+        f"Per question, means over {wording.counted(len(settings.prompt_seeds), 'seed')} and "
+        f"{wording.count_range(questions(numbers))} test questions. Tokens: generated, and of these in a second "
         "answer. Seconds: in all; generation (the first answer, or the only one); trigger (saliency of every "
         "question's first answer, until all deep layers are read: a plan that never fires pays for it too); location "
         "(the rest of saliency, down to the shallow layers, where the plan fires; all of it for a plan without a "
@@ -50,7 +50,7 @@ def build(evaluations: pd.DataFrame, settings: TablesStage) -> Table:
         "are a batch's wall-clock time divided by its rows. Memory: the largest peak of the jobs that made a plan's "
         "answers, in GB, of the card where there is one. Seconds and memory depend on hardware and batch size and "
         "differ between runs. "
-        f"{phrases.run(settings)}"
+        f"{wording.run(settings)}"
     )
     return Table("cost", "Cost of the plans", numbers, text, caption)
 

@@ -8,10 +8,9 @@ import math
 import pandas as pd
 
 from dpc.config.slices import TablesStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
-from dpc.report.phrases import DASH
 from dpc.report.published import (
     FLOW_RIGHT,
     FLOW_WRONG,
@@ -20,6 +19,7 @@ from dpc.report.table_text import (
     CELL,
     Table,
 )
+from dpc.report.wording import DASH
 from dpc.tasks.base import AT_CHANCE
 
 
@@ -37,7 +37,7 @@ def build(findings: pd.DataFrame, settings: TablesStage) -> Table:
     """Return the numbers of the two analyses per cell: a column per seed; the CSV has a row per seed."""
     columns = [*CELL, "seed", "name", "value", "low", "high", "p", "n", "at_chance", "note"]
     numbers = findings[columns].reset_index(drop=True)
-    order = [*phrases.FINDINGS, *dict.fromkeys(numbers["name"])]
+    order = [*wording.FINDINGS, *dict.fromkeys(numbers["name"])]
     present = [name for name in dict.fromkeys(order) if (numbers["name"] == name).any()]
     rows = []
     for cell in itertools.product(settings.models, settings.datasets, settings.recipes):
@@ -45,28 +45,28 @@ def build(findings: pd.DataFrame, settings: TablesStage) -> Table:
         rows += [_finding_row(here, cell, name, settings) for name in present]
     text = pd.DataFrame(rows, columns=[*CELL, "finding", *(f"seed {seed}" for seed in settings.prompt_seeds)])
     caption = (
-        f"Numbers of the two analyses, with {phrases.level(settings)} intervals in brackets; n: test instances. The "
+        f"Numbers of the two analyses, with {wording.level(settings)} intervals in brackets; n: test instances. The "
         "limits of accumulation and flow change come from right calibration cases; too few of them: not estimable. "
         "AUC above 0.5: larger when the answer is wrong. In the paper's figure the flow ratio, wrong to right, is "
-        f"about {FLOW_WRONG / FLOW_RIGHT:.2f}. {phrases.saliency(settings)} {phrases.run(settings)}"
+        f"about {FLOW_WRONG / FLOW_RIGHT:.2f}. {wording.saliency(settings)} {wording.run(settings)}"
     )
     return Table("findings", "The two analyses", numbers, text, caption)
 
 
 def _finding_row(here: pd.DataFrame, cell: tuple[str, str, str], name: str, settings: TablesStage) -> list[str]:
     told = [_finding_text(here[here["seed"] == seed], name) for seed in settings.prompt_seeds]
-    return [*cell, phrases.FINDINGS.get(name, name), *told]
+    return [*cell, wording.FINDINGS.get(name, name), *told]
 
 
 def _finding_text(rows: pd.DataFrame, name: str) -> str:
     if not (rows["name"] == name).any():
         return DASH
-    found = phrases.finding(rows, name)
+    found = wording.finding(rows, name)
     if name == "fisher":
-        return phrases.p_value(phrases.finding(rows, "fisher").p)
-    text = phrases.interval(found.value, found.low, found.high)
+        return wording.p_value(wording.finding(rows, "fisher").p)
+    text = wording.interval(found.value, found.low, found.high)
     if found.known and not math.isnan(found.p):
-        text += f", {phrases.p_value(found.p)}"
+        text += f", {wording.p_value(found.p)}"
     count = "" if found.n is None else f"n = {found.n}"
     told = [found.note if name.startswith("auc_") else count, AT_CHANCE if found.at_chance else ""]
     inside = "; ".join(filter(None, told))

@@ -8,12 +8,12 @@ import pandas as pd
 
 from dpc.analysis.studies import readability
 from dpc.config.slices import TablesStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import LIGHT, Tables
 from dpc.report.exhibits import table
-from dpc.report.phrases import DASH
 from dpc.report.published import BOOLQ_NLL
 from dpc.report.table_text import CELL, Table, bracketed, percent, plain, points
+from dpc.report.wording import DASH
 
 KINDS = {
     readability.OWN: "prompt",
@@ -72,7 +72,7 @@ def _exp(nll: float) -> float:
 
 
 def _perplexity(nll: float, low: float, high: float) -> str:
-    value, least, most = (phrases.real(_exp(each)) for each in (nll, low, high))
+    value, least, most = (wording.real(_exp(each)) for each in (nll, low, high))
     if math.isnan(value):
         return DASH
     return f"{value:,.0f}" if low == high else f"{value:,.0f} ({least:,.0f} to {most:,.0f})"
@@ -86,10 +86,10 @@ def _caption(settings: TablesStage) -> str:
         "whether that text answers as well: accuracy lost is prompt tuning's minus that under the nearest tokens' "
         "embeddings, paired by question and seed (a dash: plan projected did not run). KL of outputs: mean divergence, "
         "in nats, of next-token distributions on the model's own answers; same next token: how often the likeliest "
-        f"stays. Brackets: {phrases.level(settings)} intervals over questions, conditional on the seeds. Perplexity: "
+        f"stays. Brackets: {wording.level(settings)} intervals over questions, conditional on the seeds. Perplexity: "
         "of the text under the task's model, geometric mean, lowest to highest. Corrupted by DPC: the prompt under the "
         "edits that calibration questions ask for, each counted as often, the commonest shown; vectors changed have "
         "another nearest token. Nearest tokens of a soft prompt can be arbitrary: where their perplexity is that of "
         "random tokens and the text answers otherwise than the prompt, it says nothing about what the prompt does. "
-        f"Published mean NLL on BoolQ, natural, soft, PEZ: {known}. {phrases.run(settings)}"
+        f"Published mean NLL on BoolQ, natural, soft, PEZ: {known}. {wording.run(settings)}"
     )

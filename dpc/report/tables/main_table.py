@@ -14,11 +14,10 @@ import pandas as pd
 from dpc.analysis.studies.outcomes import BASELINE
 from dpc.config.slices import TablesStage
 from dpc.plans.declaration import label as plan_label
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import ACCURACIES, Cell, Tables
 from dpc.report.exhibits import table
 from dpc.report.figures.plan_bars import METHODS
-from dpc.report.phrases import DASH
 from dpc.report.published import (
     ACT_NOT_APPLIED,
     TEST_ROWS,
@@ -37,6 +36,7 @@ from dpc.report.table_text import (
     questions,
     spans,
 )
+from dpc.report.wording import DASH
 
 IDLE = {"act": "no head confirmed", "dpc": "never fires"}
 """What is said of a method that fires on no question."""
@@ -84,7 +84,7 @@ def build(accuracies: pd.DataFrame, settings: TablesStage, unchanged: Mapping[Ce
         for plan, idle, cell in zip(numbers["plan"], numbers["idle"], cells_of, strict=True)
     ]
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
-    text[f"{phrases.level(settings)} interval"] = spans(numbers, "low", "high")
+    text[f"{wording.level(settings)} interval"] = spans(numbers, "low", "high")
     text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
     text["read leniently (%)"] = [
         percents(*row) for row in numbers[["lenient", "lenient_low", "lenient_high"]].itertuples(index=False)
@@ -120,13 +120,13 @@ def method(plan: str, idle: float, unchanged: int, seeds: int) -> str:
     label = plan_label(plan)
     if plan == BASELINE and unchanged:
         return f"{label} (changes no answer{_in_seeds(unchanged, seeds)})"
-    if plan not in IDLE or math.isnan(phrases.real(idle)) or not idle:
+    if plan not in IDLE or math.isnan(wording.real(idle)) or not idle:
         return label
     return f"{label} ({IDLE[plan]}{_in_seeds(int(idle), seeds)}: prompt tuning)"
 
 
 def _cut(cut: float, answers: float) -> str:
-    return DASH if math.isnan(phrases.real(answers)) else f"{cut:.0f} of {answers:.0f}"
+    return DASH if math.isnan(wording.real(answers)) else f"{cut:.0f} of {answers:.0f}"
 
 
 def _in_seeds(some: int, seeds: int) -> str:
@@ -146,14 +146,14 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
     mistral = any(model.lower() in ACT_NOT_APPLIED for model in settings.models) and shown
     note = " (for Mistral-7B the published ACT row equals prompt tuning: ACT was not applied)" if mistral else ""
     return (
-        f"Accuracy in % on {phrases.count_range(questions(numbers))} test questions per cell, "
-        f"{phrases.counted(cells, 'cell')}, mean over {phrases.counted(len(settings.prompt_seeds), 'seed')}. The "
-        f"{phrases.level(settings)} interval is over questions, conditional on these seeds: each question counts "
+        f"Accuracy in % on {wording.count_range(questions(numbers))} test questions per cell, "
+        f"{wording.counted(cells, 'cell')}, mean over {wording.counted(len(settings.prompt_seeds), 'seed')}. The "
+        f"{wording.level(settings)} interval is over questions, conditional on these seeds: each question counts "
         "with its mean over seeds. Read leniently: if there is no answer in the form that the task asks for, the "
         "last text that could be one counts. A model without a prompt does not know that form: compare it with the "
-        f"others as read leniently. {phrases.CUT_SHORT} {beside}{note}. "
+        f"others as read leniently. {wording.CUT_SHORT} {beside}{note}. "
         f"{_other_test_sets(numbers)}A dash under accuracy: not run; under published and difference: nothing was "
-        f"published. {phrases.method(settings)} {phrases.run(settings)}"
+        f"published. {wording.method(settings)} {wording.run(settings)}"
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from dpc.analysis.studies.flow_change import summary
 from dpc.config.slices import ReportStage
 from dpc.plans.declaration import label as plan_label
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
 from dpc.report.table_text import (
@@ -43,7 +43,7 @@ def build(falls: pd.DataFrame, settings: ReportStage) -> Table:
     text["finding"] = numbers["outcome"]
     text["fired"] = numbers["fired"].astype(str)
     text["flow fell (%)"] = numbers["fell"].map(percent)
-    text[f"{phrases.level(settings)} interval"] = [
+    text[f"{wording.level(settings)} interval"] = [
         span(*pair) for pair in zip(numbers["low"], numbers["high"], strict=True)
     ]
     text["flow, before / after"] = numbers["ratio"].map(lambda value: plain(value, 2))
@@ -54,6 +54,6 @@ def build(falls: pd.DataFrame, settings: ReportStage) -> Table:
         "prompt, by what became of the answer. A ratio above 1, or a difference above 0, is a fall. Both are "
         "medians over fired questions, each once per seed; intervals are over questions, conditional on the seeds. "
         "Look whether the flow fell, and further in repaired answers than in those still wrong. A dash: no such "
-        f"question. {phrases.run(settings)}"
+        f"question. {wording.run(settings)}"
     )
     return Table("mechanism", "Flow before and after corruption", numbers, text, caption)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dpc.config.slices import TablesStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
 from dpc.report.table_text import (
@@ -48,7 +48,7 @@ def build(rows: pd.DataFrame, settings: TablesStage) -> Table:
     for split, end in (("calibration", ""), ("test", "_test")):
         text[f"fires, {split} (%)"] = wide[f"fire_rate{end}"].map(percent)
         gains = zip(wide[f"gain{end}"], wide[f"known{end}"], strict=True)
-        text[f"gain, {split} (points)"] = [phrases.starred(percent(gain), known) for gain, known in gains]
+        text[f"gain, {split} (points)"] = [wording.starred(percent(gain), known) for gain, known in gains]
     return Table("sensitivity", "How much depends on each choice?", numbers, text, _caption(settings))
 
 
@@ -63,6 +63,6 @@ def _caption(settings: TablesStage) -> str:
         "shallow layers and receivers; edit: Γ and mask) the configured choice and the one with the largest gain "
         "over prompt tuning on calibration, among those whose answers are all known; both once on test. A star: "
         "some answers were not generated; the gain is the fire rate times the mean over the fired questions whose "
-        f"answer is known. A dash: none of them is known. The CSV has every choice. {phrases.method(settings)} "
-        f"{phrases.run(settings)}"
+        f"answer is known. A dash: none of them is known. The CSV has every choice. {wording.method(settings)} "
+        f"{wording.run(settings)}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dpc.config.slices import ReportStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
 from dpc.report.table_text import CELL, Table, named_cells, plain
@@ -33,10 +33,10 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     text["prompt"] = [f"“{said}”" for said in numbers["text"]]
     for name, head in (("validation_loss", "validation loss"), ("start_loss", "at its start")):
         text[head] = [plain(value, 3) for value in numbers[name]]
-    found = phrases.counted(len(numbers), "prompt") if len(numbers) else "No prompt"
+    found = wording.counted(len(numbers), "prompt") if len(numbers) else "No prompt"
     caption = (
         f"{found} made of tokens, as the model's tokenizer writes them; encoded again a text may be cut into other "
         "tokens. Validation loss: nats per token of gold rationales, of the prompt and of the one its search began "
-        f"with (a dash: it looked at one prompt alone). {phrases.run(settings)}"
+        f"with (a dash: it looked at one prompt alone). {wording.run(settings)}"
     )
     return Table("texts", "What discrete prompts say", numbers, text, caption)

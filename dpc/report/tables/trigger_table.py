@@ -6,16 +6,16 @@ import pandas as pd
 
 from dpc.analysis.studies import trigger_quality
 from dpc.config.slices import TablesStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
-from dpc.report.phrases import DASH
 from dpc.report.table_text import (
     CELL,
     Table,
     bracketed,
     percents,
 )
+from dpc.report.wording import DASH
 
 TARGETS = {"broken": "the prompt broke it", "wrong": "wrong"}
 MEASURES = {
@@ -76,6 +76,6 @@ def _caption(settings: TablesStage) -> str:
         "that fires more counts more, as in precision. For the areas under the ROC and the precision-recall curve, "
         "eligible questions are ranked by their share of affected tokens; those without an answer, or too short, "
         "are not eligible. Positives are different questions; fewer than 30 are too little data. "
-        f"{phrases.level(settings)} intervals over questions, conditional on the seeds. R was chosen on "
-        f"calibration, so its figures are too good. {phrases.method(settings)} {phrases.run(settings)}"
+        f"{wording.level(settings)} intervals over questions, conditional on the seeds. R was chosen on "
+        f"calibration, so its figures are too good. {wording.method(settings)} {wording.run(settings)}"
     )

@@ -10,11 +10,11 @@ import pandas as pd
 from dpc.analysis.stats import pooled
 from dpc.config.declared import declared
 from dpc.config.slices import ReportStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import LIGHT, Tables
 from dpc.report.exhibits import table
-from dpc.report.phrases import DASH
 from dpc.report.table_text import CELL, Table, named_cells, percent, plain, points, questions, spans
+from dpc.report.wording import DASH
 
 GAINS = {"help": ("prompt_tuning", "no_prompt"), "dpc": ("dpc", "prompt_tuning")}
 """Differences of accuracy: the prompt's own effect, and that of DPC on it."""
@@ -73,7 +73,7 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     kinds = zip(numbers["vectors"], numbers["discrete"], strict=True)
     text["prompt"] = [f"{plain(count, 0)} {'tokens' if is_text else 'vectors'}" for count, is_text in kinds]
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
-    text[f"{phrases.level(settings)} interval"] = spans(numbers, "low", "high")
+    text[f"{wording.level(settings)} interval"] = spans(numbers, "low", "high")
     text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
     for name, head in (("help", "prompt − no prompt (points)"), ("dpc", "DPC − prompt (points)")):
         parts = (numbers[f"{name}_{end}"] for end in ("gain", "low", "high"))
@@ -100,12 +100,12 @@ def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
         name in ("greater", "rlprompt") for name in numbers["tuner"]
     )
     return (
-        f"Accuracy in % on {phrases.count_range(questions(numbers))} test questions, mean over "
-        f"{phrases.counted(len(settings.prompt_seeds), 'seed')}{adapted}. The {phrases.level(settings)} intervals "
+        f"Accuracy in % on {wording.count_range(questions(numbers))} test questions, mean over "
+        f"{wording.counted(len(settings.prompt_seeds), 'seed')}{adapted}. The {wording.level(settings)} intervals "
         "are over questions, conditional on these seeds, those of differences by pairs of answers (+0.0 without one: "
         "no answer changed). Validation loss: nats per token of gold rationales, of the prompt that is kept and of the "
         "one a search began with. Forward passes: sequences that went through the model while the prompt was made, "
         "read or generated, validation included; means over seeds. A dash: not run, not looked at, or made before "
         "costs were counted. "
-        f"{phrases.run(settings)}"
+        f"{wording.run(settings)}"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dpc.config.slices import ValidationStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.exhibits import table
 from dpc.report.table_text import CELL, Table, percent
 
@@ -74,12 +74,12 @@ def _with_interval(row: dict[Any, Any], name: str) -> str:
 def _prompts(numbers: pd.DataFrame) -> str:
     """Return on how many prompts the rows of each part rest: `choosing 2, held out 3`."""
     counts = numbers.groupby("part", sort=False)["prompts"]
-    ranges = {part: phrases.count_range(own.astype(int).tolist()) for part, own in counts}
+    ranges = {part: wording.count_range(own.astype(int).tolist()) for part, own in counts}
     return ", ".join(f"{str(part).replace('_', ' ')} {count}" for part, count in ranges.items()) or "none"
 
 
 def _caption(numbers: pd.DataFrame, settings: ValidationStage) -> str:
-    chance = percent(numbers["chance"].mean()) if len(numbers) else phrases.DASH
+    chance = percent(numbers["chance"].mean()) if len(numbers) else wording.DASH
     how = settings.planting
     natural = "Natural harm: prompts that do harm by themselves; no vector is known to cause it. "
     return (
@@ -94,5 +94,5 @@ def _caption(numbers: pd.DataFrame, settings: ValidationStage) -> str:
         "mean over positions. They say what another prompt would give; with one prompt there is none. R is fitted "
         "on each planted prompt's calibration questions. "
         f"{natural if (numbers['kind'] == 'natural').any() else ''}Study "
-        f"{settings.study}.{phrases.cut_note(settings.datasets, settings.cut_from_test)}"
+        f"{settings.study}.{wording.cut_note(settings.datasets, settings.cut_from_test)}"
     )

@@ -8,16 +8,16 @@ import pandas as pd
 
 from dpc.analysis.studies import saliency_variants
 from dpc.config.slices import TablesStage
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.cells import Tables
 from dpc.report.exhibits import table
-from dpc.report.phrases import DASH
 from dpc.report.table_text import (
     CELL,
     Table,
     bracketed,
     percents,
 )
+from dpc.report.wording import DASH
 
 WAYS = {
     "configured": "as configured",
@@ -53,7 +53,7 @@ def build(summary: pd.DataFrame, settings: TablesStage) -> Table:
     text["R by seed"] = numbers["shares"]
     text["fires (%)"] = _bounded(numbers, "fire_rate", percents)
     gains = zip(_bounded(numbers, "gain", percents), numbers["outcomes"], strict=True)
-    text["gain (points)"] = [phrases.starred(gain, known) for gain, known in gains]
+    text["gain (points)"] = [wording.starred(gain, known) for gain, known in gains]
     text["R chosen again"] = numbers["shares_anew"]
     text["fires at it (%)"] = _bounded(numbers, "fire_rate_anew", percents)
     for label, name in (("same decision (%)", "same_decision"), ("same vector (%)", "same_vector")):
@@ -71,7 +71,7 @@ def _bounded(numbers: pd.DataFrame, name: str, write: Callable[..., str]) -> pd.
 
 
 def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
-    questions = phrases.count_range(numbers["questions"].astype(int).tolist())
+    questions = wording.count_range(numbers["questions"].astype(int).tolist())
     return (
         "Look for rows with other decisions or vectors: there DPC depends on a choice that the paper leaves open. "
         f"{questions} calibration questions per cell, the first by hash, are measured once in every way; each row "
@@ -85,6 +85,6 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         "unknown). Same decision and same vector: as configured, question by question, decisions under the seeds "
         "that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. "
         "AUC: how often S_IFP is larger in a wrong answer than in a right one; fewer than 30 different questions of "
-        f"either kind are too little data. {phrases.level(settings)} intervals over questions, conditional on the "
-        f"seeds. As configured: {phrases.saliency(settings)} {phrases.method(settings)} {phrases.run(settings)}"
+        f"either kind are too little data. {wording.level(settings)} intervals over questions, conditional on the "
+        f"seeds. As configured: {wording.saliency(settings)} {wording.method(settings)} {wording.run(settings)}"
     )

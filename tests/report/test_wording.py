@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dpc.config.settings import Corrupt, Flow, Locate, Trigger
-from dpc.report import phrases
+from dpc.report import wording
 from dpc.report.exhibits import FIGURES, TABLES
 from dpc.storage.tables import SCHEMAS
 from tests.support.paths import ROOT
@@ -17,7 +17,7 @@ REPORT = ROOT / "workflow/report"
 
 
 def test_captions_say_in_words_what_dpc_does():
-    assert phrases.method(settings()) == (
+    assert wording.method(settings()) == (
         "DPC fires on an answer if more than a share R of the latter half's tokens get more flow from the prompt "
         "than κ = 1 times the former half's mean (flow: saliency per token, deep layers; R: per seed, chosen on "
         "calibration for most answers fixed minus broken; never below 4 tokens or without an answer). It multiplies "
@@ -53,7 +53,7 @@ def test_captions_say_in_words_what_dpc_does():
     ],
 )
 def test_captions_stay_true_for_other_settings(changes, said, unsaid):
-    caption = phrases.method(settings(**changes))
+    caption = wording.method(settings(**changes))
     assert [phrase for phrase in said if phrase not in caption] == []
     assert [phrase for phrase in unsaid if phrase in caption] == []
     assert "Other than" not in caption
@@ -64,7 +64,7 @@ def test_captions_say_what_is_set_otherwise_than_by_default():
         flow=Flow(shallow_layers=[1, 2], deep_layers="all", halves="steps"),
         locate=Locate(receivers="rationale", masked_vectors=3),
     )
-    assert phrases.method(changed).endswith(
+    assert wording.method(changed).endswith(
         " Other than the defaults: flow.shallow_layers [1, 2], flow.deep_layers all, flow.halves steps, "
         "locate.receivers rationale."
     )
@@ -72,16 +72,16 @@ def test_captions_say_what_is_set_otherwise_than_by_default():
 
 def test_a_caption_names_the_layout_of_each_recipe_where_they_differ():
     same = settings(recipes=["good", "over"])
-    assert phrases.layout(same) == "[BOS if any, prompt, question]"
+    assert wording.layout(same) == "[BOS if any, prompt, question]"
     mixed = settings(recipes=["good", "over"], layouts={"good": "bos_first", "over": "prompt_first"})
-    assert phrases.layout(mixed) == "[BOS if any, prompt, question] (good), [prompt, BOS if any, question] (over)"
-    assert phrases.first_vector(mixed) == "position 1 behind BOS, 0 without one (good), position 0 (over)"
+    assert wording.layout(mixed) == "[BOS if any, prompt, question] (good), [prompt, BOS if any, question] (over)"
+    assert wording.first_vector(mixed) == "position 1 behind BOS, 0 without one (good), position 0 (over)"
 
 
 def test_every_caption_says_that_splits_were_cut_from_test_rows():
     note = "All splits of aqua are cut from its test rows, by hash."
     for cut, is_said in (([], False), (["aqua", "math"], True)):
-        assert (note in phrases.run(settings(datasets=["gsm8k", "aqua"], cut_from_test=cut))) == is_said
+        assert (note in wording.run(settings(datasets=["gsm8k", "aqua"], cut_from_test=cut))) == is_said
 
 
 def test_the_short_captions_of_the_report_render(tmp_path):
