@@ -20,27 +20,37 @@ STUDY = overlay(
     {
         "trigger": {"share": 0.0},
         "formats": {"one": {"template": "Q : {question} A :", "shots": 1}},
-        "datasets": {"arithmetic": {"formats": {"builtin": "one"}}},
+        "datasets": {
+            "arithmetic": {"formats": {"builtin": "one"}},
+            "own": {
+                "task": "gsm8k", "files": {"train": "train.jsonl", "test": "test.jsonl"}, "template": "{question}",
+                "columns": {"question": "asked"},
+                "splits": {"calibration": 1, "validation": 1, "act_select": 2, "act_confirm": 2, "on_overlap": "drop"},
+            },
+        },
         "validation": {
             "recipe": "well_tuned", "harmful_recipe": None, "choosing_seeds": [1], "held_out_seeds": [0],
             "planting": {"positions": 1, "questions": 4, "steps": 2, "batch_size": 4},
         },
     },
 )  # fmt: skip
-"""Every stage has work: DPC fires, questions have a format of their own, harm is planted."""
+"""Every stage has work: DPC fires, questions have a format of their own, harm is planted, rows are read from files."""
+ASKED = {"train.jsonl": "ABCDEFGH", "test.jsonl": "HI"}
+"""Questions by file, a letter each; one is in both."""
 ELSEWHERE = {
-    "load_problems": ["splits.on_overlap"],  # read where training questions are test questions
     "render_questions": ["bos"],  # read where there is a chat template
     "tune_prompt": ["recipe.keep", "recipe.options"],  # read after a look that is no better; by tuners that have some
 }
 """Keys that this study gives no cause to read; tests of their own do."""
 
 
-@pytest.mark.xfail(
-    strict=True, reason="captions no longer say how DPC was set, and slices of figures still hold those keys"
-)
 def test_every_stage_reads_every_key_that_it_is_told(tmp_path: Path) -> None:
-    Workflow(tmp_path, STUDY).run("all", "validate")
+    for name, asked in ASKED.items():
+        rows = [{"asked": question, "answer": "So it is\n#### 1"} for question in asked]
+        (tmp_path / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    study = Workflow(tmp_path, STUDY)
+    study.run("all", "validate")
+    study.run("results/problems/own/questions.parquet", change={"study": {"datasets": ["own"]}})
     command = [sys.executable, "-m", "tests.support.told", str(tmp_path)]
     environment = {**ONE_THREAD, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
