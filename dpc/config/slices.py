@@ -329,7 +329,7 @@ class VariantsStage(Settings):
 
 
 class ReportStage(Settings):
-    """What captions and tables say about the run they show."""
+    """What captions say of the run that is shown."""
 
     study: str
     tasks: dict[str, AnyTask]
@@ -342,10 +342,6 @@ class ReportStage(Settings):
     prompt_seeds: list[int]
     layouts: dict[str, Layout]
     """Order of the input by recipe."""
-    flow: Flow
-    trigger: Trigger
-    locate: Locate
-    corrupt: Corrupt
     statistics: Annotated[Statistics, Only("confidence")]
 
 
@@ -358,12 +354,18 @@ class MeasuredStage(ReportStage):
 class FiguresStage(MeasuredStage):
     """Draw the figures of one model, dataset and recipe (the lists hold one name each)."""
 
+    flow: Annotated[Flow, Only("shallow_layers", "deep_layers")]
+    trigger: Annotated[Trigger, Only("share")]
     figures: Figures
 
 
 class TablesStage(MeasuredStage):
-    """Write the tables over all models, datasets and recipes."""
+    """Write the tables over all models, datasets and recipes; their captions say how DPC is set."""
 
+    flow: Flow
+    trigger: Trigger
+    locate: Locate
+    corrupt: Corrupt
     plans: list[str]
     act: Annotated[Act, Only("mode")]
     significance: Annotated[Significance, Only("min_cases")]

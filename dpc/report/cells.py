@@ -12,7 +12,7 @@ import pandas as pd
 from dpc.analysis.stats.chance import is_luck
 from dpc.analysis.stats.statistics import seed_mean
 from dpc.config.layers import layer_range
-from dpc.config.slices import ReportStage
+from dpc.config.slices import FiguresStage, ReportStage
 from dpc.errors import DpcError
 from dpc.report import wording
 from dpc.report.table_text import CELL
@@ -132,7 +132,7 @@ class Tables:
         return wording.luck([cell for cell, chance in self.chances().items() if is_luck(found[cell], chance, level)])
 
 
-def bands(found: Tables, settings: ReportStage) -> tuple[Band | None, Band | None]:
+def bands(found: Tables, settings: FiguresStage) -> tuple[Band | None, Band | None]:
     """Return the shallow and the deep layers, first and last; None where no instance tells how deep the model is."""
     rows = [*found.each("layers"), found.first("accumulation")]
     depth = max((int(table["layer"].max()) + 1 for table in rows if len(table)), default=0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from dpc.config.slices import MeasuredStage, ReportStage
+from dpc.config.slices import MeasuredStage, ReportStage, TablesStage
 from dpc.tasks import get_task
 from dpc.tasks.base import AT_CHANCE
 
@@ -215,12 +215,12 @@ _GAMMA_SCOPES = {
 }
 
 
-def method(settings: ReportStage) -> str:
+def method(settings: TablesStage) -> str:
     """Return the sentences that say, in words, when DPC fires and what it does, as it is set."""
     return f"{_firing(settings)} {_corruption(settings)}{_unusual(settings)}"
 
 
-def _firing(settings: ReportStage) -> str:
+def _firing(settings: TablesStage) -> str:
     trigger = settings.trigger
     unit = trigger.granularity
     share = "a share R" if trigger.share == "fitted" else f"a share R = {trigger.share:g}"
@@ -240,7 +240,7 @@ def _firing(settings: ReportStage) -> str:
     )
 
 
-def _corruption(settings: ReportStage) -> str:
+def _corruption(settings: TablesStage) -> str:
     corrupt, count = settings.corrupt, settings.locate.masked_vectors
     located = "the prompt vector" if count == 1 else f"the {count} prompt vectors"
     located += " with most saliency in the shallow layers"
@@ -255,7 +255,7 @@ def _corruption(settings: ReportStage) -> str:
     return f"It {mask}, multiplies {least} by {corrupt.gamma_scale:g} (smallest in absolute value), and answers again."
 
 
-def _unusual(settings: ReportStage) -> str:
+def _unusual(settings: TablesStage) -> str:
     """Return the sentence that names what is set otherwise than by default and not said in any case."""
     groups = {"flow": settings.flow, "trigger": settings.trigger, "locate": settings.locate}
     changed = [

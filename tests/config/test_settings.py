@@ -240,8 +240,7 @@ def test_a_key_is_told_to_no_stage_where_it_is_no_part_of_a_result(key: str) -> 
 
 def test_how_r_is_chosen_reruns_nothing_that_generates_or_measures() -> None:
     assert set(told("trigger.choose_by")) == {
-        "fit_thresholds", "compare_variants", "sweep_choices", "write_validation", "draw_figures", "draw_overview",
-        "write_tables",
+        "fit_thresholds", "compare_variants", "sweep_choices", "write_validation", "write_tables"
     }  # fmt: skip
 
 

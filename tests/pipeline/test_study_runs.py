@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from dpc.config.stages import VERSIONS
+from dpc.report.exhibits import FIGURES, TABLES, of
 from dpc.report.summary import MOST_LINES
 from dpc.storage import tables
 from dpc.storage.hashing import content_hash
 from dpc.storage.provenance import KINDS, commit
+from tests.support import config_tree
 from tests.support.workflow import SMALLEST, TIMES, Workflow, overlay
 
 pytestmark = pytest.mark.long
@@ -202,18 +204,41 @@ def assert_same_rows(one: pd.DataFrame, other: pd.DataFrame, rtol: float) -> Non
     pd.testing.assert_frame_equal(one, other, rtol=rtol, atol=1e-7)
 
 
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, list[str]]:
+    """The same study anew, run as a person does in a folder, with what the terminal shows."""
+    workflow = Workflow(tmp_path_factory.mktemp("again"), overlay(config_tree.demo(), SMALLEST))
+    done = workflow.plainly("--cores", "1", "--configfile", "overlay.yaml", change={})
+    assert done.returncode == 0, done.stderr
+    return workflow, [*done.stderr.splitlines(), *done.stdout.splitlines()]
+
+
 @pytest.mark.proof
-def test_the_same_config_twice_gives_the_same_tables_and_figure_bytes(study: Workflow, tmp_path: Path) -> None:
-    again = Workflow(tmp_path, SMALLEST)
-    again.run()
-    first, second = every_table(study), every_table(again)
+def test_a_study_takes_at_most_sixty_lines_its_summary_last(again: tuple[Workflow, list[str]]) -> None:
+    """A second run, with another key, names it."""
+    workflow, lines = again
+    summary = (workflow.folder / "results/summary.txt").read_text().splitlines()
+    assert len(lines) <= 60
+    assert lines[-len(summary) :] == summary
+    assert sum(line.startswith("tune_prompt ") for line in lines) == 1
+    second = workflow.plainly("-n", "--configfile", "overlay.yaml", change={"trigger": {"kappa": 1.5}})
+    assert "note: changed since the last run: trigger.kappa 1.0 → 1.5" in second.stdout
+
+
+@pytest.mark.proof
+def test_the_same_config_twice_gives_the_same_tables_and_figure_bytes(
+    study: Workflow, again: tuple[Workflow, list[str]]
+) -> None:
+    other, _ = again
+    first, second = every_table(study), every_table(other)
     assert first.keys() == second.keys()
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, second[name], check_exact=True)
-    assert figures(study) == figures(again)
-    assert len(figures(study)) == 51
+    assert figures(study) == figures(other)
+    drawn, tabled = ([*of("cell", names), *of("recipes", names)] for names in (FIGURES, TABLES))
+    assert len(figures(study)) == 3 * len(drawn) + 4 * len(tabled)  # their file formats
     for name in ("main.csv", "ablation.tex", "findings.md", "claims.csv"):
-        paths = [w.folder / "results/tables" / name for w in (study, again)]
+        paths = [w.folder / "results/tables" / name for w in (study, other)]
         assert paths[0].read_text() == paths[1].read_text()
 
 

@@ -18,7 +18,7 @@ from dpc.pipeline import command_line, last_run, terminal
 from dpc.pipeline.terminal.reasons import why
 from dpc.pipeline.terminal.watch import Watch
 from tests.support import config_tree as tree
-from tests.support.workflow import SMALLEST, Workflow, nested, overlay
+from tests.support.workflow import nested, overlay
 
 PARAMS = "Params have changed since last execution: Union of exclusive params before and now across all output: "
 BEFORE = json.dumps({"trigger": {"kappa": 1.0, "share": "fitted"}, "grid": [0.1, 0.2], "text": "it's \\frac"})
@@ -211,18 +211,3 @@ def test_settings_that_share_a_folder_and_keys_that_changed_are_named(tmp_path: 
     assert last_run.notes(load_config(overlay(raw, edits)), ["mine.yaml"]) == [
         "note: changed since the last run: trigger.kappa 1.0 → 1.5"
     ]
-
-
-@pytest.mark.proof
-def test_a_study_takes_at_most_sixty_lines_its_summary_last(tmp_path: Path) -> None:
-    """A second run, with another key, names it."""
-    workflow = Workflow(tmp_path, overlay(tree.demo(), overlay(SMALLEST, nested("study.results", "results"))))
-    done = workflow.plainly("--cores", "1", "--configfile", "overlay.yaml", change={})
-    lines = [*done.stderr.splitlines(), *done.stdout.splitlines()]
-    assert done.returncode == 0, done.stderr
-    summary = (tmp_path / "results/summary.txt").read_text().splitlines()
-    assert len(lines) <= 60
-    assert lines[-len(summary) :] == summary
-    assert sum(line.startswith("tune_prompt ") for line in lines) == 1
-    again = workflow.plainly("-n", "--configfile", "overlay.yaml", change={"trigger": {"kappa": 1.5}})
-    assert "note: changed since the last run: trigger.kappa 1.0 → 1.5" in again.stdout

@@ -272,27 +272,3 @@ def test_choices_that_planted_harm_cannot_follow_are_refused_before_the_first_jo
 def test_seeds_and_recipes_are_checked(key: str, value: Any, message: str) -> None:
     with pytest.raises(DpcError, match=message):
         load_config(overlay(config_tree.demo(), nested(key, value)))
-
-
-@pytest.mark.proof
-def test_snakemake_validate_writes_its_table(tmp_path: Path) -> None:
-    small = {
-        "choosing_seeds": [3], "held_out_seeds": [0],
-        "planting": {"positions": 2, "questions": 10, "steps": 4, "batch_size": 4},
-    }  # fmt: skip
-    workflow = Workflow(tmp_path, overlay(SMALLEST, {"validation": small}))
-    workflow.run("validate")
-    found = tables.read(tmp_path / "results/tables/validation.parquet", "validation")
-    assert set(zip(found["kind"], found["part"], strict=True)) == {
-        (kind, part) for kind in ("planted", "natural") for part in ("choosing", "held_out")
-    }
-    assert found.groupby(["kind", "part"])["is_default"].sum().eq(1).all()
-    assert found.loc[found["kind"] == "planted", "hit"].between(0, 1).all()
-    assert (tmp_path / "results/tables/validation.html").stat().st_size > 0
-    rows_of = {
-        seed: tables.read(next(tmp_path.glob(f"results/builtin/*/well_tuned/seed{seed}/planted.parquet")), "planted")
-        for seed in (0, 3)
-    }
-    assert set(rows_of[3]["split"]) == {"calibration"}  # prompts for choosing never meet a test question
-    assert set(rows_of[0]["split"]) == {"calibration", "test"}
-    assert len(set(rows_of[0]["position"])) == 3

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from dpc.config.settings import Corrupt, Flow, Locate, Trigger
+from dpc.config.slices import TablesStage
 from dpc.report import wording
 from dpc.report.exhibits import FIGURES, TABLES
 from dpc.storage.tables import SCHEMAS
@@ -17,7 +18,7 @@ REPORT = ROOT / "workflow/report"
 
 
 def test_captions_say_in_words_what_dpc_does():
-    assert wording.method(settings()) == (
+    assert wording.method(settings(TablesStage)) == (
         "DPC fires on an answer if more than a share R of the latter half's tokens get more flow from the prompt "
         "than κ = 1 times the former half's mean (flow: saliency per token, deep layers; R: per seed, chosen on "
         "calibration for most answers fixed minus broken; never below 4 tokens or without an answer). It multiplies "
@@ -53,7 +54,7 @@ def test_captions_say_in_words_what_dpc_does():
     ],
 )
 def test_captions_stay_true_for_other_settings(changes, said, unsaid):
-    caption = wording.method(settings(**changes))
+    caption = wording.method(settings(TablesStage, **changes))
     assert [phrase for phrase in said if phrase not in caption] == []
     assert [phrase for phrase in unsaid if phrase in caption] == []
     assert "Other than" not in caption
@@ -61,6 +62,7 @@ def test_captions_stay_true_for_other_settings(changes, said, unsaid):
 
 def test_captions_say_what_is_set_otherwise_than_by_default():
     changed = settings(
+        TablesStage,
         flow=Flow(shallow_layers=[1, 2], deep_layers="all", halves="steps"),
         locate=Locate(receivers="rationale", masked_vectors=3),
     )

@@ -100,6 +100,7 @@ def main(folder: Path) -> None:
     """Answer requests until there are no more."""
     for module in (*warm.TORCH, *warm.DRAWING, "dpc.pipeline.cli"):
         importlib.import_module(module)
+    provenance.commit()  # kept for all stages: an edit of the checkout meanwhile is no difference between them
     print(forked(lambda: made(folder)), flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -132,7 +132,7 @@ class Workflow:
         (self.folder / "config.yaml").write_text((ROOT / "config.yaml").read_text())
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
         environment = {**os.environ, **ONE_THREAD, VARIABLE: warm_server()[0]}
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=1800)
 
     def run(self, *arguments: str, change: dict[str, Any] | None = None, cores: int = 1) -> str:
         """Run to success; return what Snakemake printed."""

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from dpc.analysis.studies.flow_change import fired_rows, goes_with_repair, summary
-from dpc.config.slices import ReportStage
+from dpc.config.slices import FiguresStage
 from dpc.plans.declaration import label as plan_label
 from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
@@ -54,14 +54,14 @@ class Comparison:
     tables=("mechanism",),
     note=("Below the dashed line the flow fell; repaired answers should have fallen further than those still wrong."),
 )
-def mechanism(tables: Tables, settings: ReportStage) -> Drawing:
+def mechanism(tables: Tables, settings: FiguresStage) -> Drawing:
     """Draw the mechanism of one cell."""
     whole, level = tables.stacked("mechanism"), settings.statistics.confidence
     compared = Comparison(whole, fired_rows(whole), summary(whole, level), goes_with_repair(whole, level))
     return draw(compared, settings)
 
 
-def draw(compared: Comparison, settings: ReportStage) -> Drawing:
+def draw(compared: Comparison, settings: FiguresStage) -> Drawing:
     """Draw flow before against after, how often it fell by what became of the answer, and what fired."""
     whole, fired = compared.whole, compared.fired
     plans = list(dict.fromkeys(whole["plan"]))
@@ -142,7 +142,7 @@ def _counts(axes: Axes, shown: pd.DataFrame) -> None:
     axes.grid(visible=False)
 
 
-def _caption(repair: pd.DataFrame, plans: list[str], settings: ReportStage) -> str:
+def _caption(repair: pd.DataFrame, plans: list[str], settings: FiguresStage) -> str:
     first = plan_label(plans[0]) if plans else "no plan"
     found = repair[repair["plan"].isin(plans[:1])].set_index("reading")
     found = found[found["auc"].notna()]
