@@ -59,7 +59,7 @@ def test_discrete_prompts_are_shown_as_text_and_their_search_is_kept(study: Path
 
 @pytest.fixture(scope="module")
 def planted(study: Path) -> Callable[..., Any]:
-    """Begin a search where the model answers directly by habit, and the answer asked for is its first step's first word.
+    """Begin a search where the model answers directly by habit, and what is asked for is a first step's first word.
 
     So all searches minimise one loss. GReaTer takes reasoning for constant text, and no gradient says that another
     prompt would make the model reason: its reasoning is cut before a step, and the step's word is its answer.
@@ -119,8 +119,8 @@ def solved(begin: Callable[..., Any], known: int, tuner: str, *told: Any) -> tup
     return found, passes
 
 
-# With one or two vectors PEZ may go round between two tokens for ever. With rewards times 5 RLPrompt says one token alone
-# before it has met all. The likelihood of GReaTer's prompt is no part of the task.
+# With one or two vectors PEZ may go round between two tokens for ever. With rewards times 5 RLPrompt says one token
+# alone before it has met all. The likelihood of GReaTer's prompt is no part of the task.
 SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
     "pez": (4, {"steps": 40, "batch_size": 4, "validate_every": 5}),
     "greater": (4, {"start": "has has has has", "link": ".", "extractor": "", "stop": ["####", *DAYS], "items": 5,

@@ -14,7 +14,6 @@ from dpc.report.tables.texts_table import texts
 from dpc.report.tables.tuners_table import tuners
 from tests.support.report_samples import interpretability_rows, outcome_rows, prompt_rows, settings, table
 
-
 NLL = (2.0, 4.0, 6.0, 6.0)
 
 

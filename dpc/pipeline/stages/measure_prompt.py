@@ -47,8 +47,8 @@ def run(
 ) -> None:
     """Write table `interpretability`: the prompt, the prompt under DPC's edits (`plans` of calibration), references.
 
-    A discrete prompt is read as the tokens it was made of, a soft one as its nearest tokens. Outputs are compared on the
-    model's own answers to some test questions; of a mixture the prompt is read that most of them have. `reader` is
+    A discrete prompt is read as the tokens it was made of, a soft one as its nearest tokens. Outputs are compared on
+    the model's own answers to some test questions; of a mixture the prompt is read that most of them have. `reader` is
     another model's folder.
     """
     from dpc.lm import models
