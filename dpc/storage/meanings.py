@@ -345,7 +345,7 @@ MEANINGS = {
     "interventions.target": Meaning("its target"),
     "interventions.value": Meaning("its value"),
     "training.kept": Meaning("the prompt of this step is the one that is kept"),
-    "interpretability.token_ids": Meaning("nearest tokens, or the reference's own", "[N]"),
+    "interpretability.token_ids": Meaning("a discrete prompt's own, else the nearest; the reference's own", "[N]"),
     "interpretability.text": Meaning("these tokens as the tokenizer writes them"),
     "interpretability.nll": Meaning("mean negative log-likelihood of these tokens under the task's model; its "
                                     "exponential is the perplexity", MEAN_NATS),

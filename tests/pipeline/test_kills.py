@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from dpc.prompts.tuners import TUNERS
 from dpc.storage import tables
-from tests.support import resumable
+from tests.support import resumable, searches
 from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.proof, pytest.mark.long]
@@ -47,9 +48,11 @@ class Killing:
         assert self.process.stdout is not None
         return int(self.process.stdout.readline())
 
-    def run(self, stage: str, out: Path, kill_at: int | None = None, earlier: bool = False) -> tuple[int, list[str]]:
+    def run(
+        self, stage: str, out: Path, kill_at: int | None = None, earlier: bool = False, **changed: Any
+    ) -> tuple[int, list[str]]:
         """Run a stage that writes to `out` and kills itself at an event; return its status and its events."""
-        argv = resumable.commands(self.made, out)[stage]
+        argv = resumable.commands(self.made, out, **changed)[stage]
         argv = resumable.earlier_plans(argv) if earlier else argv
         trace = self.folder / "trace"
         request = {"argv": argv, "trace": str(trace), "kill_at": kill_at, "under": str(out)}
@@ -137,6 +140,35 @@ def test_a_stage_killed_again_and_again_ends(killing: Killing, undisturbed: Any,
         assert killing.run(stage, out, kill_at=rng.randint(1, 7))[0] == -9
     assert killing.run(stage, out)[0] == 0
     assert without_store(out) == undisturbed[stage][0]
+
+
+SOFT: dict[str, dict[str, Any]] = {
+    "placebo": {}, "low_rank": {"rank": 2}, "mixture": {"prompts": 3}, "info": {"worst": 9.0, "bank": 20},
+}  # fmt: skip
+AFTER_STEP = ["batch", "half", "whole", "named"]
+"""What a step brings about, up to its saved state."""
+
+
+def test_no_tuner_is_left_out() -> None:
+    assert {"prompt_tuning", *SOFT, *searches.OPTIONS} == set(TUNERS)
+
+
+@pytest.mark.parametrize("tuner", [*SOFT, *searches.OPTIONS])
+def test_a_tuner_killed_at_each_step_ends_with_the_same_bytes(killing: Killing, tmp_path: Path, tuner: str) -> None:
+    """Each process saves one step and is killed in the next one, so that every step's state is taken up once."""
+    if tuner in SOFT:
+        recipe = resumable.RECIPE | {"tuner": tuner, "options": SOFT[tuner]}
+    else:
+        recipe = {"tuner": tuner, "vectors": 4, "options": searches.OPTIONS[tuner]}
+    status, events = killing.run("tune_prompt", tmp_path / "whole", recipe=recipe)
+    steps = events.count("batch")
+    assert (status, steps) == (0, recipe.get("steps", steps))
+    for _ in range(steps - 1):
+        status, until = killing.run("tune_prompt", tmp_path / "out", kill_at=len(AFTER_STEP), recipe=recipe)
+        assert (status, until) == (-9, [*AFTER_STEP, "batch"])
+    status, events = killing.run("tune_prompt", tmp_path / "out", recipe=recipe)
+    assert (status, events.count("batch")) == (0, 1)
+    assert without_store(tmp_path / "out") == without_store(tmp_path / "whole")
 
 
 def until_there(folder: Path, pattern: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from dpc.pipeline.cli import main
 from dpc.prompts import nearest, soft_prompt
 from dpc.prompts.edits import NEAREST, Edit
 from dpc.storage import tables
+from dpc.storage.adapter_files import Tokens
 from tests.support import resumable
 
 IDS = [12, 40, 12, 99]
@@ -28,16 +30,18 @@ def lm(small_cell: Path) -> LanguageModel:
     return models.load(small_cell / "model", "float32", Execution(device="cpu"))
 
 
-def saved(prompt: torch.Tensor, folder: Path, lm: LanguageModel) -> Path:
-    soft_prompt.save(prompt, folder / "own.safetensors", folder / "own.json", "m", lm)
+def saved(prompt: torch.Tensor, folder: Path, lm: LanguageModel, tokens: Tokens | None = None) -> Path:
+    soft_prompt.save(prompt, folder / "own.safetensors", folder / "own.json", "m", lm, tokens)
     return folder / "own.safetensors"
 
 
-def measured(cell: Path, out: Path, prompt: Path, reader: bool = False, **told: object) -> pd.DataFrame:
-    """Run the stage under the prompt in a file."""
+def measured(
+    cell: Path, out: Path, prompt: Path, reader: bool = False, model: Path | None = None, **told: object
+) -> pd.DataFrame:
+    """Run the stage under the prompt in a file, on the cell's model or another."""
     read = {"dtype": "float32", "attention": "auto", "bos": True} if reader else None
     settings = {**resumable.LM, "bos": True, "interpretability": {**TOLD, **told}, "reader": read}
-    flags = [f"--model={cell}/model", f"--prompt={prompt}", f"--questions={cell}/questions.parquet"]
+    flags = [f"--model={model or cell / 'model'}", f"--prompt={prompt}", f"--questions={cell}/questions.parquet"]
     flags += [f"--generations={cell}/generations.parquet", f"--plans={cell}/plans.parquet", f"--out={out}/read.parquet"]
     execution = json.dumps({"device": "cpu"})
     more = [f"--reader={cell}/model"] if reader else []
@@ -54,6 +58,45 @@ def test_a_prompt_that_is_text_is_exactly_its_text(small_cell: Path, tmp_path: P
     assert len(found["asked"]) == len(set(found["asked"])) == TOLD["questions"]
     for name, value in (("raw", 0), ("centred", 0), ("kl", 0), ("agreement", 1)):
         assert list(found[f"output_{name}"]) == [value] * TOLD["questions"]
+
+
+TWIN = 30
+"""Made to have the embedding of token 12, which has the lower id."""
+
+
+@pytest.fixture
+def twins(tmp_path: Path, lm: LanguageModel) -> tuple[LanguageModel, Path]:
+    """The cell's model with two tokens of one embedding, and its folder: nearest neighbours cannot tell them apart."""
+    other = copy.deepcopy(lm.model)
+    with torch.no_grad():
+        other.get_input_embeddings().weight[TWIN] = other.get_input_embeddings().weight[12]
+    other.save_pretrained(tmp_path / "twins")
+    lm.tokenizer.save_pretrained(tmp_path / "twins")
+    return models.load(tmp_path / "twins", "float32", Execution(device="cpu")), tmp_path / "twins"
+
+
+def test_a_discrete_prompt_is_read_as_the_tokens_it_was_made_of(
+    small_cell: Path, tmp_path: Path, twins: tuple[LanguageModel, Path]
+) -> None:
+    ids, (lm, folder) = [TWIN, 40, TWIN, 99], twins
+    prompt = saved(lm.vocabulary_VD[ids], tmp_path, lm, Tokens(tuple(ids), lm.decode(ids)))
+    found = measured(small_cell, tmp_path, prompt, model=folder)
+    own, corrupted = found.iloc[0], found[found["prompt"] == "corrupted"]
+    assert (list(own["token_ids"]), own["text"], own["distance"]) == (ids, lm.decode(ids), 0)
+    assert len(corrupted) == 3
+    for row in tables.rows(corrupted):  # only the masked vector has another token
+        kept = [place for place in range(len(ids)) if row.token_ids[place] == ids[place]]
+        assert set(range(len(ids))) - set(kept) == set(row.masked)
+        assert row.changed == len(row.masked)
+
+
+def test_tokens_of_another_model_are_not_taken_for_this_ones(
+    small_cell: Path, tmp_path: Path, lm: LanguageModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ids in ([1_000_000, 40, 12, 99], [7, 40, 12, 99]):
+        found = measured(small_cell, tmp_path, saved(lm.vocabulary_VD[IDS], tmp_path, lm, Tokens(tuple(ids), "told")))
+        assert list(found.iloc[0]["token_ids"]) == IDS
+        assert "tokens of another model" in capsys.readouterr().err
 
 
 def test_a_prompt_that_is_text_answers_as_its_text_does(small_cell: Path, tmp_path: Path, lm: LanguageModel) -> None:

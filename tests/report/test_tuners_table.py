@@ -12,7 +12,15 @@ import pytest
 from dpc.report.cells import Tables
 from dpc.report.tables.texts_table import texts
 from dpc.report.tables.tuners_table import tuners
-from tests.support.report_samples import outcome_rows, prompt_rows, settings, table
+from tests.support.report_samples import interpretability_rows, outcome_rows, prompt_rows, settings, table
+
+NLL = (2.0, 4.0, 6.0, 6.0)
+
+
+def read_rows(rng: np.random.Generator, nll: float) -> pd.DataFrame:
+    """Table `interpretability` whose prompt has this mean NLL; references and corrupted prompts have others."""
+    rows = interpretability_rows(rng, nll=9.0)
+    return rows.assign(nll=rows["nll"].mask(rows["prompt"] == "own", nll))
 
 
 @pytest.fixture
@@ -24,6 +32,7 @@ def found(tmp_path: Path) -> tuple[Tables, pd.DataFrame]:
     files += [
         table(tmp_path / f"{n}.prompts", "prompts", prompt_rows(n < 2, validation_loss=0.1 * n)) for n in range(4)
     ]
+    files += [table(tmp_path / f"{n}.read", "interpretability", read_rows(rng, nll)) for n, nll in enumerate(NLL)]
     chosen = settings(recipes=["hard", "soft"], prompt_seeds=[0, 1])
     return Tables(files, chosen), pd.concat([rows.assign(recipe=n // 2) for n, rows in enumerate(outcomes)])
 
@@ -37,6 +46,8 @@ def test_accuracy_gains_and_costs_are_means_over_seeds(found: tuple[Tables, pd.D
         assert row.help_gain == pytest.approx(means[place, "prompt_tuning"] - means[place, "no_prompt"])
         assert row.dpc_low <= row.dpc_gain <= row.dpc_high
     assert made.numbers["validation_loss"].tolist() == pytest.approx([0.05, 0.25])
+    assert made.numbers["nll"].tolist() == [3.0, 6.0]
+    assert made.text["perplexity"].tolist() == ["20 (7 to 55)", "403"]  # e cubed, and e to the 2nd, 4th and 6th power
     assert made.text["forward passes"].tolist() == ["3,000", "–"]
     assert made.text["at its start"].tolist() == ["0.500", "–"]
     assert made.text["prompt"].tolist() == ["3 tokens", "3 vectors"]
@@ -55,6 +66,7 @@ def test_a_study_without_discrete_prompts_or_dpc_has_both_tables(tmp_path: Path)
     files = [
         table(tmp_path / "0.outcomes", "outcomes", rows),
         table(tmp_path / "0.prompts", "prompts", prompt_rows(False)),
+        table(tmp_path / "0.read", "interpretability", read_rows(np.random.default_rng(4), 2.0)),
     ]
     one = Tables(files, settings(prompt_seeds=[0]))
     assert tuners(one, one.settings).text["DPC − prompt (points)"].tolist() == ["–"]

@@ -16,17 +16,20 @@ from dpc.config.stages import stage
 from dpc.pipeline.progress import log
 from dpc.plans.registry import edits_of
 from dpc.prompts.edits import NEAREST, Edit
-from dpc.storage import tables
+from dpc.storage import adapter_files, tables
 from dpc.storage.hashing import hash_order
 from dpc.storage.provenance import provenance
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dpc.lm.examples import Example
     from dpc.lm.models import LanguageModel
     from dpc.lm.output_change import Change
     from dpc.prompts.soft_prompt import SoftPrompt
+    from dpc.storage.adapter_files import Tokens
 
-STAGE = stage(version=1, rate="saliency", saves=False)
+STAGE = stage(version=2, rate="saliency", saves=False)
 Row = dict[str, Any]
 
 
@@ -44,8 +47,9 @@ def run(
 ) -> None:
     """Write table `interpretability`: the prompt, the prompt under DPC's edits (`plans` of calibration), references.
 
-    Outputs are compared on the model's own answers to some test questions; of a mixture the prompt is read that most of
-    them have. `reader` is another model's folder.
+    A discrete prompt is read as the tokens it was made of, a soft one as its nearest tokens. Outputs are compared on
+    the model's own answers to some test questions; of a mixture the prompt is read that most of them have. `reader` is
+    another model's folder.
     """
     from dpc.lm import models
     from dpc.lm.perplexity import mean_nll
@@ -54,7 +58,8 @@ def run(
     lm = models.load(model, settings.dtype, execution, settings.attention, settings.bos)
     own, examples = soft_prompt.load(prompt, lm), _examples(lm, settings, questions, generations)
     typical = _typical(lm, own, [example.question_ids for _, example in examples])
-    read_off = _read_off(lm, own, typical, tables.read(plans, "plans"))
+    said = _said(lm, adapter_files.tokens(prompt), own.of(typical)) if adapter_files.is_shared(prompt) else None
+    read_off = _read_off(lm, own, typical, said, tables.read(plans, "plans"))
     rows = [*read_off, *_references(lm, settings, own.vectors)]
     for row in rows:
         row["nll"] = mean_nll(lm, row["token_ids"])
@@ -96,19 +101,47 @@ def _typical(lm: LanguageModel, own: SoftPrompt, questions: list[list[int]]) -> 
     return questions[said.index(Counter(said).most_common(1)[0][0])]
 
 
-def _read_off(lm: LanguageModel, own: SoftPrompt, question: list[int], planned: pd.DataFrame) -> Iterator[Row]:
-    """Yield the prompt and, for every edit that DPC's corruption asks for on calibration, what the prompt becomes."""
+def _said(lm: LanguageModel, tokens: Tokens | None, prompt_ND: Tensor) -> list[int] | None:
+    """Return the tokens of a discrete prompt; None where the prompt is a soft one.
+
+    So is one that was brought in from a model with other embeddings: here its vectors are no tokens.
+    """
+    import torch
+
+    from dpc.prompts import nearest
+
+    if tokens is None:
+        return None
+    ids = list(tokens.ids)
+    if max(ids) < lm.embedding.num_embeddings and torch.equal(nearest.spelled(lm, ids), prompt_ND):
+        return ids
+    log.warning("the prompt was made of tokens of another model: it is read as this model's nearest tokens")
+    return None
+
+
+def _read_off(
+    lm: LanguageModel, own: SoftPrompt, question: list[int], said: list[int] | None, planned: pd.DataFrame
+) -> Iterator[Row]:
+    """Yield the prompt and, for every edit that DPC's corruption asks for on calibration, what the prompt becomes.
+
+    A vector keeps its token until another is nearer: of tokens with one embedding none is.
+    """
     from dpc.prompts import nearest
 
     unit, before, put_in = nearest.spacing(lm), nearest.nearest(lm, own.of(question)), nearest.replacements(lm)
-    yield _row(lm, OWN, before.ids) | _distances(before, unit)
+    own_ids = before.ids if said is None else said
+    rows_ND = nearest.spelled(lm, own_ids).float()
+    yield _row(lm, OWN, own_ids) | _distances(before, unit)
     asked = edits_of(planned[planned["plan"] == "always"])
     for _, group in asked.groupby("edit_id", sort=False):
         edit = Edit.from_row(group.iloc[0])
-        found = nearest.nearest(lm, own.under(edit, put_in).of(question))
-        changed = sum(old != new for old, new in zip(before.ids, found.ids, strict=True))
+        edited_ND = own.under(edit, put_in).of(question)
+        found = nearest.nearest(lm, edited_ND)
+        stays_N = (edited_ND.float() - rows_ND).square().sum(1) <= found.distance_N
+        ids = [old if stays else new for old, new, stays in zip(own_ids, found.ids, stays_N.tolist(), strict=True)]
+        changed = sum(old != new for old, new in zip(own_ids, ids, strict=True))
         about = {"masked": list(edit.masked), "questions": len(group), "changed": changed}
-        yield _row(lm, CORRUPTED, found.ids) | _distances(found, unit) | about
+        yield _row(lm, CORRUPTED, ids) | _distances(found, unit) | about
 
 
 def _distances(found: Any, unit: float) -> Row:

@@ -51,7 +51,7 @@ def build(found: pd.DataFrame, settings: TablesStage) -> Table:
     text["KL of outputs"] = [bracketed(*row) for row in _columns(numbers, "output_kl")]
     text["same next token (%)"] = numbers["output_agreement"].map(percent)
     text["accuracy lost as text (points)"] = [points(*row) for row in _columns(numbers, "lost")]
-    text["perplexity"] = [_perplexity(*row) for row in _columns(numbers, "nll")]
+    text["perplexity"] = [perplexity(*row) for row in _columns(numbers, "nll")]
     if numbers["reader_nll"].notna().any():
         text["perplexity, other model"] = [plain(_exp(value), 1) for value in numbers["reader_nll"]]
     text["vectors changed"] = [plain(value, 1) for value in numbers["changed"]]
@@ -71,7 +71,8 @@ def _exp(nll: float) -> float:
     return math.exp(min(nll, 700)) if not math.isnan(nll) else math.nan
 
 
-def _perplexity(nll: float, low: float, high: float) -> str:
+def perplexity(nll: float, low: float, high: float) -> str:
+    """Write e to the power of a mean NLL, and of the lowest and highest of its prompts where they differ."""
     value, least, most = (wording.real(_exp(each)) for each in (nll, low, high))
     if math.isnan(value):
         return DASH

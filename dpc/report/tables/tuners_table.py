@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 
 from dpc.analysis.stats import pooled
+from dpc.analysis.studies.readability import OWN
 from dpc.config.declared import declared
 from dpc.config.slices import ReportStage
 from dpc.report import wording
 from dpc.report.cells import LIGHT, Tables
 from dpc.report.exhibits import table
 from dpc.report.table_text import CELL, Table, named_cells, percent, plain, points, questions, spans
+from dpc.report.tables.interpretability_table import perplexity
 from dpc.report.wording import DASH
 
 GAINS = {"help": ("prompt_tuning", "no_prompt"), "dpc": ("dpc", "prompt_tuning")}
@@ -22,8 +24,8 @@ GAINS = {"help": ("prompt_tuning", "no_prompt"), "dpc": ("dpc", "prompt_tuning")
 
 @table(
     category="1 Main results",
-    caption="Every way to make a prompt: accuracy, what the prompt and DPC change, and cost in forward passes.",
-    tables=("outcomes", "prompts"),
+    caption="Every way to make a prompt: accuracy, what the prompt and DPC change, perplexity, and cost.",
+    tables=("outcomes", "prompts", "interpretability"),
     of="recipes",
 )
 def tuners(tables: Tables, settings: ReportStage) -> Table:
@@ -31,8 +33,9 @@ def tuners(tables: Tables, settings: ReportStage) -> Table:
     accuracies = tables.accuracies()
     shown = accuracies[accuracies["plan"] == "prompt_tuning"].drop(columns="plan")
     outcomes = tables.by_cell("outcomes", LIGHT["outcomes"])
+    read = tables.by_cell("interpretability", ("prompt", "nll"))
     rows = [
-        {**dict(zip(CELL, cell, strict=True)), **_made(made), **_gains(outcomes[cell], settings)}
+        {**dict(zip(CELL, cell, strict=True)), **_made(made), **_gains(outcomes[cell], settings), **_nll(read[cell])}
         for cell, made in tables.by_cell("prompts").items()
     ]
     return build(pd.DataFrame(rows).merge(shown, on=CELL, validate="one_to_one"), settings)
@@ -48,6 +51,12 @@ def _made(prompts: pd.DataFrame) -> dict[str, Any]:
     numbers = ("vectors", "start_loss", "validation_loss", "passes", "gradients", "tokens")
     means = {name: prompts[name].mean(skipna=False) for name in numbers}
     return {"tuner": prompts["tuner"].iloc[0], "discrete": bool(prompts["text"].notna().all()), **means}
+
+
+def _nll(read: pd.DataFrame) -> dict[str, float]:
+    """Return the mean NLL of the prompts' texts, mean over seeds, and the lowest and highest."""
+    own = read.loc[read["prompt"] == OWN, "nll"]
+    return {"nll": own.mean(), "nll_low": own.min(), "nll_high": own.max()}
 
 
 def _gains(outcomes: pd.DataFrame, settings: ReportStage) -> dict[str, float]:
@@ -78,6 +87,7 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     for name, head in (("help", "prompt − no prompt (points)"), ("dpc", "DPC − prompt (points)")):
         parts = (numbers[f"{name}_{end}"] for end in ("gain", "low", "high"))
         text[head] = [_gain(*row) for row in zip(*parts, strict=True)]
+    text["perplexity"] = [perplexity(*row) for row in numbers[["nll", "nll_low", "nll_high"]].to_numpy()]
     text["validation loss"] = numbers["validation_loss"].map(lambda value: plain(value, 3))
     text["at its start"] = numbers["start_loss"].map(lambda value: plain(value, 3))
     for name, head in (
@@ -103,7 +113,9 @@ def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
         f"Accuracy in % on {wording.count_range(questions(numbers))} test questions, mean over "
         f"{wording.counted(len(settings.prompt_seeds), 'seed')}{adapted}. The {wording.level(settings)} intervals "
         "are over questions, conditional on these seeds, those of differences by pairs of answers (+0.0 without one: "
-        "no answer changed). Validation loss: nats per token of gold rationales, of the prompt that is kept and of the "
+        "no answer changed). Perplexity: of the prompt's tokens under the task's model, those nearest to a soft "
+        "prompt's vectors, which can be arbitrary; geometric mean over seeds, lowest to highest. Validation loss: nats "
+        "per token of gold rationales, of the prompt that is kept and of the "
         "one a search began with. Forward passes: sequences that went through the model while the prompt was made, "
         "read or generated, validation included; means over seeds. A dash: not run, not looked at, or made before "
         "costs were counted. "
