@@ -15,9 +15,11 @@ from dpc.config.settings import load_config
 from dpc.config.yaml_files import set_at
 from dpc.errors import DpcError
 from dpc.pipeline import check, check_models, command_line
+from dpc.pipeline.cluster import resume
+from dpc.storage.claim import Claim
 from tests.support import config_tree as tree
 from tests.support import model_folders
-from tests.support.workflow import Workflow, overlay
+from tests.support.workflow import SMALLEST, Workflow, overlay
 
 MINE = """\
 study:
@@ -150,7 +152,7 @@ SETTINGS: dict[str, tuple[str, str, str]] = {
     ),
     "no list": ("prompt_seeds: [0]", "prompt_seeds: 0", r"config: `study\.prompt_seeds` is 0: .* \(mine\.yaml:7\)"),
     "another model": ("models: [mymodel]", "models: [my]", r"config: study\.models names 'my', .* \(mine\.yaml:4\)"),
-    "another recipe": ("[brought]", "[broght]", r"config: study\.recipes names 'broght', .*'brought'.*\(mine\.yaml:6\)"),
+    "another recipe": ("[brought]", "[broght]", r"config: study\.recipes names 'broght', .*\(mine\.yaml:6\)"),
     "another dataset": (
         "[myquestions]",
         "[myquestion]",
@@ -228,7 +230,7 @@ ROWS: dict[str, tuple[str | bytes, str]] = {
         rf"test\.jsonl:5: not JSON \(.*\); .*: this file has one value over many lines; write each question .*{SUCH}",
     ),
     "null for an answer": ('{"prompt": "a", "solution": null}', rf"test\.jsonl:5: field 'solution' is null; .*{SUCH}"),
-    "a list for an answer": ('{"prompt": "a", "solution": [7]}', rf"test\.jsonl:5: field 'solution' is a list .*{SUCH}"),
+    "a list for an answer": ('{"prompt": "a", "solution": [7]}', rf"test\.jsonl:5: field 'solution' is a list.*{SUCH}"),
     "a row of a CSV": ("x,y", rf"test\.jsonl:5: not JSON \(.*{SUCH}"),
     "a list": ("[1]", rf"test\.jsonl:5: found a JSON list; .*{SUCH}"),
     "a field twice": ('{"prompt": "a", "prompt": "b"}', rf"test\.jsonl:5: not JSON \(key 'prompt' twice\).*{SUCH}"),
@@ -353,6 +355,11 @@ COMMANDS: dict[str, tuple[dict[str, Any], list[str], str]] = {
         ["check", "--configfile", "overlay.yaml"],
         r"config: unknown key `trigger\.kapa`; .* \(ove",
     ),
+    "results that are a file": (
+        {"study": {"results": "overlay.yaml"}},
+        ["check", "--configfile", "overlay.yaml"],
+        r"check: study\.results is 'overlay\.yaml', where nothing can be written \(.*\); .* \(overlay\.yaml:2\)",
+    ),
 }
 
 
@@ -364,3 +371,17 @@ def test_snakemake_says_it_in_one_line(case: str, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert len(ours) == 1, done.stderr
     assert faults(ours[0], expected) == []
+
+
+def test_what_a_study_costs_is_said_while_it_runs(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, SMALLEST, ("workflow/demo.yaml",))
+    claim = Claim(tmp_path / "results" / resume.RUN, "the folder results")
+    try:
+        asked = workflow.snakemake("check", "estimate", "--cores", "1")
+        wanted = workflow.snakemake("problems", "--cores", "1")
+    finally:
+        claim.release()
+    assert (asked.returncode, wanted.returncode) == (0, 1)
+    assert "nothing in the way" in asked.stdout
+    assert "CPU time in all" in asked.stdout
+    assert "check: the folder results is being written by process " in wanted.stdout + wanted.stderr
