@@ -13,6 +13,8 @@ from dpc.errors import DpcError
 # compiled where it can be: every start of Snakemake reads these files
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAB = re.compile(r"(?m)^ *\t")
+_OPENED = ("flow sequence", "flow mapping", "quoted scalar", "simple key")
+"""What begins where YAML's context stands, and is missed only where the next thing begins."""
 _KEY = re.compile(r"`[^`]+`|[\w.\-\[\]]*\w\.[\w.\-\[\]]*[\w\]]")
 
 
@@ -60,7 +62,8 @@ def _root(path: Path) -> yaml.Node | None:
     try:
         return yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        is_opened = any(kind in str(error.context) for kind in _OPENED)
+        mark = (error.context_mark if is_opened else error.problem_mark) or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise DpcError(f"{where}: not YAML ({_said(error)}); {_mend(str(error.problem))}") from None
     except yaml.YAMLError as error:
@@ -74,12 +77,18 @@ def _said(error: yaml.MarkedYAMLError) -> str:
 def _mend(problem: str) -> str:
     """Say what to type for what YAML found."""
     if "mapping values are not allowed" in problem or "block end" in problem or "block mapping" in problem:
-        return "indent keys of one group alike, one `key: value` a line, and put text with `: ` in quotes"
+        return (
+            "indent keys of one group alike, one `key: value` a line with a space behind the colon, and put text with "
+            "`: ` in quotes"
+        )
     if "quoted" in problem or "end of stream" in problem or "',' or" in problem or "flow" in problem:
         return "close the quote or bracket"
     if "alias" in problem or "anchor" in problem or "cannot start any token" in problem or "tag" in problem:
         return "put text that begins with a sign such as @ % * & ! in quotes"
-    return "write one `key: value` a line, keys of one group indented alike"
+    return (
+        "write one `key: value` a line with a space behind the colon, indent keys of one group alike, and close the "
+        "quotes and brackets above"
+    )
 
 
 def _pairs(node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from dpc.config.settings import Config, load_config
@@ -70,6 +71,19 @@ def check_validation(config: Config) -> None:
                 f"recipes.{name}.adapter is {adapter!r}, one prompt for all seeds of `validation`; write {{seed}} into "
                 f"it, or another validation.{key}"
             )
+
+
+def check_writable(results: Path) -> None:
+    """Raise DpcError unless files can be made in `results`, which is made where it is absent."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        raise DpcError(
+            f"study.results is {str(results)!r}, where nothing can be written ({error.strerror}); "
+            "write the path of a folder of your own"
+        ) from None
 
 
 def check_disk(config: Config, fetched_gb: float) -> None:

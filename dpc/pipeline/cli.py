@@ -39,6 +39,8 @@ WORKERS = {"answer": "dpc.pipeline.answering.command"}
 READERS = {"show": "dpc.pipeline.show"}
 COMMANDS = WORKERS | READERS
 """What people call and no rule does; those that only read log nothing but warnings."""
+INTERRUPTED = 130
+"""The exit status of a command that Ctrl-C ended, as shells have it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -190,6 +192,9 @@ def main(argv: list[str]) -> int:
     except DpcError as error:
         log.error("error: %s", error)
         return 1
+    except KeyboardInterrupt:
+        log.info("stopped by a person: what is saved is kept, and the same command goes on from there")
+        return INTERRUPTED
     except Exception as error:
         if _is_disk_full(error):
             log.error("error: no space left on the disk; free some and run the same command again: saved work is kept")

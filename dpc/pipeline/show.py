@@ -19,6 +19,8 @@ from dpc.storage.tables import number
 
 _MOST_FOUND = 8
 """Questions that are listed where several fit."""
+_SHOWN_FIRST = ("test", "calibration")
+"""Splits that are measured; of the others there is only gold to show."""
 _WIDTH = 110
 
 
@@ -62,7 +64,12 @@ def _find(folder: Path, wanted: str) -> tuple[str, dict[Any, Any]]:
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise DpcError(f"{folder}: found no question with {wanted!r} in its problem_id or text; see {files[0]}")
+        last = rows.iloc[-1]["problem_id"]
+        raise DpcError(
+            f"{folder}: found no question with {wanted!r} in its problem_id or text; write one such as {last}; all are "
+            f"in {', '.join(map(str, files))}"
+        )
+    fitting.sort(key=lambda found: [found[1]["split"] != split for split in _SHOWN_FIRST])
     listed = "; ".join(f"{row['problem_id']} ({row['question'][:50]} …)" for _, row in fitting[:_MOST_FOUND])
     raise DpcError(f"found {len(fitting)} questions with {wanted!r}; write a whole problem_id: {listed}")
 

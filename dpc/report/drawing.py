@@ -6,9 +6,12 @@ are pinned and ids are hashed with a fixed salt. Importing this module applies a
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 from collections.abc import Sequence
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from dpc.report import colours
 from dpc.storage.files import atomic
@@ -36,7 +40,10 @@ MARGIN = 0.12  # inches
 CAPTION_SIZE = 7.0  # points
 LINE = 1.38  # distance of two lines, in font sizes
 POINTS = 72.0  # per inch
+_ORIGIN_LINES = 2
+"""Kept under a caption for `save`: two commits and three hashes, the most that `provenance.short` names."""
 
+_PNG = re.compile(r"(?P<start>data:image/png;base64,)(?P<png>[\w+/=\s]+)")
 _DOTS = 720.0  # resolution at which text is measured: high, so that hinting does not round widths
 _RENDERER = RendererAgg(8, 8, _DOTS)
 
@@ -109,7 +116,7 @@ def finish(figure: Figure, caption: str, passes: int = 1) -> Drawing:
     """
     width, height = (float(size) for size in figure.get_size_inches())
     lines = wrap(caption, width - 2 * MARGIN, CAPTION_SIZE)
-    room = (len(lines) + 1) * line_height(CAPTION_SIZE) + 2 * MARGIN  # a line more for `save`
+    room = (len(lines) + _ORIGIN_LINES) * line_height(CAPTION_SIZE) + 2 * MARGIN
     figure.set_size_inches(width, height + room)
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
@@ -202,11 +209,28 @@ def mark_band(axes: Axes, band: tuple[int, int], label: str, color: str = colour
 def save(figure: Figure, stem: Path, caption: str, origin: str) -> None:
     """Write `stem`.pdf, `stem`.svg and the caption as `stem`.txt, each atomically.
 
-    `origin` says with which code and from what the figure was made: the last line of each.
+    `origin` says with which code and from what the figure was made: the last words of each, in two lines at most.
     """
-    text_at(figure, MARGIN, MARGIN, origin, CAPTION_SIZE, color=colours.GREY, gid="caption")
+    for number, line in enumerate(wrap(origin, figure.get_figwidth() - 2 * MARGIN, CAPTION_SIZE)):
+        below = MARGIN + (_ORIGIN_LINES - 1 - number) * line_height(CAPTION_SIZE)
+        text_at(figure, MARGIN, below, line, CAPTION_SIZE, color=colours.GREY, gid="caption")
     for kind in ("pdf", "svg"):
         with atomic(stem.with_name(f"{stem.name}.{kind}")) as temporary:
             figure.savefig(temporary, format=kind)
+            if kind == "svg":
+                temporary.write_text(_PNG.sub(_packed, temporary.read_text(encoding="utf-8")), encoding="utf-8")
     with atomic(stem.with_name(f"{stem.name}.txt")) as temporary:
         temporary.write_text(f"{caption}\n{origin}\n", encoding="utf-8")
+
+
+def _packed(found: re.Match[str]) -> str:
+    """Return an SVG's picture with one byte a pixel, where it has at most 256 colours: matplotlib writes four."""
+    pixels_HW4 = np.asarray(Image.open(BytesIO(base64.b64decode(found["png"]))).convert("RGBA"))
+    colours_C4, index = np.unique(pixels_HW4.reshape(-1, 4), axis=0, return_inverse=True)
+    if len(colours_C4) > 256:
+        return found[0]
+    few = Image.fromarray(index.reshape(pixels_HW4.shape[:2]).astype(np.uint8)).convert("P")
+    few.putpalette(colours_C4[:, :3].tobytes())
+    packed = BytesIO()
+    few.save(packed, "png", transparency=colours_C4[:, 3].tobytes(), optimize=True)
+    return f"{found['start']}{base64.b64encode(packed.getvalue()).decode()}"

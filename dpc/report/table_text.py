@@ -29,7 +29,7 @@ class Table:
 def percent(value: Any, digits: int = 1) -> str:
     """Write a share in percent, a dash where there is none."""
     value = wording.real(value)
-    return DASH if math.isnan(value) else f"{100 * value:.{digits}f}"
+    return DASH if math.isnan(value) else f"{100 * value:z.{digits}f}".replace("-", "−")
 
 
 def plain(value: Any, digits: int) -> str:

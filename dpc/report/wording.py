@@ -150,6 +150,12 @@ def first_vector(settings: ReportStage) -> str:
     return _by_layout(settings, {"bos_first": "position 1 behind BOS, 0 without one", "prompt_first": "position 0"})
 
 
+def position_0(settings: ReportStage) -> str:
+    """Return the sentence that says when leaving position 0 out leaves nothing out; nothing where it never is so."""
+    is_bos = any(settings.layouts[name] == "bos_first" for name in settings.recipes)
+    return "Where BOS stands at position 0, no vector does: then nothing is located or left out there. " * is_bos
+
+
 def _by_layout(settings: ReportStage, words: dict[str, str]) -> str:
     """Return the words for the layout of all recipes shown; where they differ, for each."""
     said = {name: words[settings.layouts[name]] for name in settings.recipes}

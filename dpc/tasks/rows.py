@@ -51,7 +51,8 @@ def reader_of(path: Path) -> Reader:
         from dpc.tasks.parquet import read_parquet  # pyarrow: every job imports this module
 
         return read_parquet
-    raise DpcError(f"{path}: found suffix {path.suffix!r}; expected .jsonl or .parquet: convert or rename the file")
+    found = "a folder" if path.is_dir() else f"suffix {path.suffix!r}"
+    raise DpcError(f"{path}: found {found}; expected a .jsonl or .parquet file: convert or rename it")
 
 
 def parse_rows(task: Task, path: Path, columns: Columns | None = None) -> list[tuple[str, Problem]]:
@@ -123,7 +124,12 @@ def _object(line: str, place: str) -> Row:
     try:
         row = json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:  # a ValueError also for digits by the thousand
-        raise RowError(f"{place}: not JSON ({error}); expected one JSON object per line: correct the line") from None
+        said, mend = str(error), "correct the line"
+        if isinstance(error, json.JSONDecodeError):  # its line is counted within the one line it was given
+            said = f"{error.msg} at character {min(error.pos, len(line.rstrip())) + 1}"
+        if line.strip() in ("[", "{"):
+            mend = "this file has one value over many lines; write each question on a line of its own"
+        raise RowError(f"{place}: not JSON ({said}); expected one JSON object per line: {mend}") from None
     if not isinstance(row, dict):
         kind = type(row).__name__
         raise RowError(f"{place}: found a JSON {kind}; expected one JSON object per line: correct the line")

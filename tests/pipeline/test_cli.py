@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 
 from dpc.config.told import STAGES
 from dpc.pipeline.cli import main
+from dpc.pipeline.stages import load_problems
 from tests.support.paths import ROOT
 
 ACT = {"act_select": 2, "act_confirm": 2}
@@ -166,3 +168,18 @@ def test_an_unforeseen_fault_keeps_its_traceback(
         assert "error: load_problems stopped by an unexpected fault; please report it with this log" in text
         assert "ZeroDivisionError" in text
     assert "peak memory" in (tmp_path / "log.txt").read_text().splitlines()[-1]
+
+
+def test_ctrl_c_ends_a_stage_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @functools.wraps(load_problems.run)  # the parser reads its arguments
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dpc.pipeline.stages.load_problems.run", interrupted)
+    assert main(problems(tmp_path)) == 130
+    log = (tmp_path / "log.txt").read_text()
+    assert "stopped by a person" in log
+    assert "Traceback" not in log + capsys.readouterr().err
+    assert not (tmp_path / "log.claim").exists()

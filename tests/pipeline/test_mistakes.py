@@ -15,9 +15,11 @@ from dpc.config.settings import load_config
 from dpc.config.yaml_files import set_at
 from dpc.errors import DpcError
 from dpc.pipeline import check, check_models, command_line
+from dpc.pipeline.cluster import resume
+from dpc.storage.claim import Claim
 from tests.support import config_tree as tree
 from tests.support import model_folders
-from tests.support.workflow import Workflow, overlay
+from tests.support.workflow import SMALLEST, Workflow, overlay
 
 MINE = """\
 study:
@@ -95,9 +97,19 @@ YAML: dict[str, tuple[str, str, str]] = {
     "a key too shallow": ("  models: [mymodel]", " models: [mymodel]", r"mine\.yaml:4:2: not YAML \(while parsing a"),
     "a tab": ("  models: [my", "\tmodels: [my", r"mine\.yaml:4:1: found a tab in front of a key; write spaces"),
     "a tab behind spaces": ("  models: [my", "  \tmodels: [my", r"mine\.yaml:4:3: found a tab in front of a key"),
-    "an open bracket": ("[mymodel]", "[mymodel", r"mine\.yaml:5:\d+: not YAML \(.*\); close the quote or bracket"),
+    "an open bracket": ("[mymodel]", "[mymodel", r"mine\.yaml:4:11: not YAML \(.*\); close the quote or bracket"),
     "an open brace": ("{train: train.jsonl,", "{train: train.jsonl;", r"mine\.yaml:17:\d+: not YAML \(.*close the quo"),
     "an open quote": ('Answer: "', "Answer: ", r"mine\.yaml:\d+:\d+: not YAML \(.*"),
+    "no space behind a colon in braces": (
+        "{train: train.jsonl",
+        "{train:train.jsonl",
+        r"config: `datasets\.myquestions\.files` is .*|config: unknown key `datasets\.myquestions\.files\.train:train",
+    ),
+    "no space behind a group's last colon": (
+        "dtype: float32",
+        "dtype:float32",
+        r"mine\.yaml:13:5: not YAML \(while scanning a simple key, .*\); write one `key: value` a line with a space",
+    ),
     "an @": ("name: mine", "name: @mine", r"mine\.yaml:2:9: not YAML \(.*\); put text that begins with a sign"),
     "a *": ("name: mine", "name: *mine", r"mine\.yaml:2:9: not YAML \(found undefined alias.*\); put text that"),
     "a %": ("name: mine", "name: %mine", r"mine\.yaml:2:9: not YAML \(.*\); put text that begins with a sign"),
@@ -140,6 +152,18 @@ SETTINGS: dict[str, tuple[str, str, str]] = {
     ),
     "no list": ("prompt_seeds: [0]", "prompt_seeds: 0", r"config: `study\.prompt_seeds` is 0: .* \(mine\.yaml:7\)"),
     "another model": ("models: [mymodel]", "models: [my]", r"config: study\.models names 'my', .* \(mine\.yaml:4\)"),
+    "another recipe": ("[brought]", "[broght]", r"config: study\.recipes names 'broght', .*\(mine\.yaml:6\)"),
+    "another dataset": (
+        "[myquestions]",
+        "[myquestion]",
+        r"config: study\.datasets names 'myquestion', .* \(mine\.yaml:5\)",
+    ),
+    "a seed twice": ("[0]", "[0, 0]", r"config: `study\.prompt_seeds` is \[0, 0\]: 0 appears more .* \(mine\.yaml:7\)"),
+    "a list for a group": (
+        "models:\n  mymodel:",
+        "models:\n  - mymodel:",
+        r"config: `models` is \[.*: expected a map of keys \(mine\.yaml:10\)",
+    ),
     "another plan": ("dpc]", "dcp]", r"config: `study\.plans\[2\]` is 'dcp': .* \(mine\.yaml:8\)"),
     "gpu": ("device: cpu", "device: gpu", r"config: `execution\.device` is 'gpu': .*'cuda'.* \(mine\.yaml:29\)"),
     "no template": (
@@ -166,6 +190,11 @@ SETTINGS: dict[str, tuple[str, str, str]] = {
         "vectors: 4",
         "vectors: 20",
         r"recipes\.brought\.vectors is 20, .*write 4 \(mine\.yaml:26\)",
+    ),
+    "a wrong word in braces": (
+        "adapter: adapter",
+        "adapter: adapter{sed}",
+        r"config: recipes\.brought: `adapter` has \{sed\}; known are .* \(mine\.yaml:24\)",
     ),
     "no such adapter": (
         "adapter: adapter",
@@ -195,6 +224,13 @@ SETTINGS: dict[str, tuple[str, str, str]] = {
 }
 ROWS: dict[str, tuple[str | bytes, str]] = {
     "a line that is no JSON": ("{prompt: x}", rf"test\.jsonl:5: not JSON \(.*{SUCH}"),
+    "a row cut short": ('{"prompt": "a", ', rf"test\.jsonl:5: not JSON \(Expecting .* at character 16\); .*line{SUCH}"),
+    "a value over many lines": (
+        '[\n{"prompt": "a"}\n]',
+        rf"test\.jsonl:5: not JSON \(.*\); .*: this file has one value over many lines; write each question .*{SUCH}",
+    ),
+    "null for an answer": ('{"prompt": "a", "solution": null}', rf"test\.jsonl:5: field 'solution' is null; .*{SUCH}"),
+    "a list for an answer": ('{"prompt": "a", "solution": [7]}', rf"test\.jsonl:5: field 'solution' is a list.*{SUCH}"),
     "a row of a CSV": ("x,y", rf"test\.jsonl:5: not JSON \(.*{SUCH}"),
     "a list": ("[1]", rf"test\.jsonl:5: found a JSON list; .*{SUCH}"),
     "a field twice": ('{"prompt": "a", "prompt": "b"}', rf"test\.jsonl:5: not JSON \(key 'prompt' twice\).*{SUCH}"),
@@ -319,6 +355,11 @@ COMMANDS: dict[str, tuple[dict[str, Any], list[str], str]] = {
         ["check", "--configfile", "overlay.yaml"],
         r"config: unknown key `trigger\.kapa`; .* \(ove",
     ),
+    "results that are a file": (
+        {"study": {"results": "overlay.yaml"}},
+        ["check", "--configfile", "overlay.yaml"],
+        r"check: study\.results is 'overlay\.yaml', where nothing can be written \(.*\); .* \(overlay\.yaml:2\)",
+    ),
 }
 
 
@@ -330,3 +371,17 @@ def test_snakemake_says_it_in_one_line(case: str, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert len(ours) == 1, done.stderr
     assert faults(ours[0], expected) == []
+
+
+def test_what_a_study_costs_is_said_while_it_runs(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, SMALLEST, ("workflow/demo.yaml",))
+    claim = Claim(tmp_path / "results" / resume.RUN, "the folder results")
+    try:
+        asked = workflow.snakemake("check", "estimate", "--cores", "1")
+        wanted = workflow.snakemake("problems", "--cores", "1")
+    finally:
+        claim.release()
+    assert (asked.returncode, wanted.returncode) == (0, 1)
+    assert "nothing in the way" in asked.stdout
+    assert "CPU time in all" in asked.stdout
+    assert "check: the folder results is being written by process " in wanted.stdout + wanted.stderr

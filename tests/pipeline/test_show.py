@@ -96,7 +96,7 @@ def test_a_cell_and_an_id_may_be_chosen(results: Path, capsys: pytest.CaptureFix
     ("words", "message"),
     [
         (["pears"], "found 32 questions with 'pears'; write a whole problem_id: toy-"),
-        (["plums"], "found no question with 'plums' in its problem_id or text"),
+        (["plums"], "found no question with 'plums' in its problem_id or text; write one such as toy-"),
         (["pears, 3 of", "--cell", "seed7"], "found no evaluated cell of arithmetic with 'seed7'"),
         (["pears", "--study", "nowhere"], "nowhere: found no problems/DATASET/questions.parquet"),
     ],

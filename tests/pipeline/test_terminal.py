@@ -80,8 +80,9 @@ def test_a_stage_is_one_line_when_its_last_job_is_done(tmp_path: Path) -> None:
     ("planned", "left"),
     [
         ({}, 60 + 3 * 5),  # another job like the first, and three of which nothing is known
-        ({"generate": 60.0, "measure": 600.0}, 60 + 3 * 600),  # the first took as long as planned
-        ({"generate": 30.0, "measure": 300.0}, 60 + 3 * 600),  # twice as long: so will the others
+        ({"generate": 55.0, "measure": 595.0}, 60 + 3 * 600),  # the first took as long as planned, imports and work
+        ({"generate": 25.0, "measure": 295.0}, 60 + 3 * 600),  # twice as long: so will the others
+        ({"generate": 1.0, "measure": 95.0}, 60 + 3 * 1000),  # a job that is all imports says little of work
     ],
 )
 def test_what_is_left_goes_by_jobs_that_are_done_and_the_estimate(planned: dict[str, float], left: float) -> None:

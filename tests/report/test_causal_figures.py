@@ -10,8 +10,10 @@ from dpc.analysis.studies.causal import MEASURES
 from dpc.report.figures import attribution_figure, interventions_figure
 from dpc.storage import tables
 from tests.analysis.test_causal_claims import SEEDS, VECTORS, long, simulated
+from tests.support.legible import assert_legible
 from tests.support.report_samples import settings
 
+BANDS, OF = ("shallow", "deep", "all"), ("prompt", "question")
 DRAW = np.random.default_rng(0)
 
 
@@ -40,3 +42,18 @@ def test_interventions_that_were_not_run_are_named() -> None:
     nothing = tables.empty("causal").assign(seed=0)
     found = interventions_figure.draw(nothing, cell.evidence, settings())
     assert [axes.texts[0].get_text() for axes in found.figure.axes] == ["not run"] * 6
+
+
+@pytest.mark.parametrize("figure", ["attribution", "interventions"])
+def test_what_was_run_can_be_read(figure: str) -> None:
+    cell = simulated(DRAW, 60, 1.0)
+    if figure == "attribution":
+        assert_legible(attribution_figure.draw(cell.causal, settings()).figure)
+        return
+    share = np.full((SEEDS, 60), 0.5)
+    cuts = [long(f"cut_{what}", f"{band}:{of}", share) for what in ("loss", "right") for band in BANDS for of in OF]
+    cuts.append(long("divergence", "unprompted", share))
+    one_cut = cell.causal["test"] == "cut_loss"
+    made = interventions_figure.draw(pd.concat([cell.causal[~one_cut], *cuts]), cell.evidence, settings()).figure
+    assert [bool(axes.get_legend()) for axes in made.axes] == [True, False, True, False, False, True]
+    assert_legible(made)

@@ -7,7 +7,7 @@ from dpc.storage.claim import Claim
 
 RUN = {}
 SAYING = {"check", "estimate", "took"}
-"""Targets that make nothing and say all themselves."""
+"""Targets that make nothing and say all themselves: they may be asked while a run writes into the same folder."""
 
 if workflow.is_main_process:
     for note in last_run.notes(CONFIG, OVERLAYS):
@@ -44,19 +44,26 @@ def lacking(jobs):
                 )
 
 
+def claim(facts):
+    """Make this run the one that writes into the results folder; refuse where another does."""
+    working = resume.orphans(Path(R))
+    if working:
+        raise DpcError(
+            f"{R}: Slurm job {', '.join(working)} of an earlier run still writes here; "
+            f"`python -m dpc.pipeline.cluster.resume {R}` waits for it and goes on, with --cancel it cancels first"
+        )
+    RUN["claim"] = Claim(Path(R, resume.RUN), f"the folder {R}", **facts)
+
+
 def begin(log):
-    """Claim the results folder, and refuse what could not work."""
+    """Claim the results folder for what writes there, and refuse what could not work."""
+    planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
     facts = {"arguments": sys.argv[1:], "config": json.loads(json.dumps(config)), "logs": log_files(log)}
     try:
-        working = resume.orphans(Path(R))
-        if working:
-            raise DpcError(
-                f"{R}: Slurm job {', '.join(working)} of an earlier run still writes here; "
-                f"`python -m dpc.pipeline.cluster.resume {R}` waits for it and goes on, with --cancel it cancels first"
-            )
-        RUN["claim"] = Claim(Path(R, resume.RUN), f"the folder {R}", **facts)
+        check.check_writable(Path(R))
+        if not planned <= SAYING:
+            claim(facts)
         fetched = {job.wildcards.name for job in jobs_of("fetch_model", "fetch_dataset")}
-        planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
         if not planned <= {"estimate", "took"} and not TOUCH:  # what it costs, and did cost, may be asked anywhere
             lacking(workflow.dag.needrun_jobs())
             check.check(CONFIG, fetched)

@@ -11,7 +11,7 @@ from pathlib import Path
 from dpc.pipeline.terminal.reasons import why
 
 SECONDS = 5.0
-"""Taken for a job of which nothing is known: most are seconds of imports and a second of work."""
+"""Of imports, taken for a job of which nothing else is known, and added to the work that `planned` estimates."""
 NAME_WIDTH, LONGEST_WARNING, TAIL_BYTES = 21, 90, 4096
 _METER = re.compile(r"INFO (?P<meter>.*%\|.*)$", re.MULTILINE)
 _STATUS = re.compile(r"SLURM status is: '\w+'")
@@ -127,12 +127,13 @@ class Watch:
 
     def _seconds_left(self) -> float:
         """Return the seconds of jobs that are not done, one after the other."""
-        known = [(stage, self.planned[rule]) for rule, stage in self.stages.items() if rule in self.planned]
+        alone = {rule: SECONDS + seconds if seconds else 0.0 for rule, seconds in self.planned.items()}
+        known = [(stage, alone[rule]) for rule, stage in self.stages.items() if rule in alone]
         planned = sum(stage.done * each for stage, each in known)
         pace = sum(stage.seconds for stage, _ in known) / planned if planned else 1.0
         total = 0.0
         for rule, stage in self.stages.items():
-            guess = self.planned[rule] * pace if rule in self.planned else SECONDS
+            guess = alone[rule] * pace if rule in alone else SECONDS
             total += (stage.total - stage.done) * (stage.seconds / stage.done if stage.done else guess)
         return max(0.0, total - sum(self.clock() - self.jobs[jobid].began for jobid in self.running))
 

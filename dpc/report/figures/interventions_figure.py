@@ -34,7 +34,7 @@ def interventions(tables: Tables, settings: FiguresStage) -> Drawing:
 
 
 def draw(causal: pd.DataFrame, evidence: pd.DataFrame, settings: FiguresStage) -> Drawing:
-    """Draw five panels; lines and bars are means over seeds, marks are single seeds."""
+    """Draw six panels; lines and bars are means over seeds, marks are single seeds."""
     made = drawing.new_figure(4.6)
     panels = made.subplots(2, 3).ravel()
     correct = evidence.set_index(KEY)["correct"].astype(bool)
@@ -73,7 +73,7 @@ def _doses(axes: Axes, rows: pd.DataFrame, unchanged: float, kinds: Sequence[str
         axes.plot(curve.index, curve, "-o", color=colour, markersize=3, linewidth=1.2, label=label)
     axes.axvline(1, color=colours.GREY, linewidth=0.8, linestyle=":")
     axes.set(xlabel="factor of the vector (1: as tuned)")
-    axes.legend(loc="best", fontsize=6.5)
+    axes.legend(loc="best")
 
 
 def _bars(axes: Axes, names: Sequence[str], series: Sequence[tuple[pd.DataFrame, str, str]]) -> None:
@@ -95,7 +95,7 @@ def _cuts(axes: Axes, cuts: pd.DataFrame, correct: pd.Series) -> None:
     shown = cuts[[f"{band}:prompt" for band in _BANDS]].set_axis(list(_BANDS), axis=1)
     is_right = correct.reindex(shown.index)
     _bars(axes, _BANDS, [(_by_seed(shown[is_right == own]), colour, label) for own, colour, label in _GROUPS])
-    axes.legend(loc="best", fontsize=6.5)
+    axes.legend(loc="best")
 
 
 def _path(axes: Axes, gains: pd.DataFrame) -> None:
@@ -122,7 +122,7 @@ def _accuracy(axes: Axes, right: pd.DataFrame) -> None:
         for what, colour, label in (("prompt", colours.BLUE, "prompt"), ("question", colours.GREY, "question"))
     ]
     _bars(axes, _BANDS, series)
-    axes.legend(loc="best", fontsize=6.5)
+    axes.legend(loc="best")
 
 
 def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:

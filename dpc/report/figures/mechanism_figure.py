@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dpc.analysis.studies.flow_change import fired_rows, goes_with_repair, summary
 from dpc.config.slices import FiguresStage
@@ -93,7 +93,7 @@ def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
     axes.plot(ends, ends, color=colours.BLACK, linewidth=0.8, linestyle="--", zorder=1)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, position: f"{value:g}")
+        axis.set_major_formatter(FuncFormatter(drawing.power_of_ten))
         axis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="flow from the prompt, before", ylabel="after (below the line: it fell)")
     axes.legend(loc="upper left", fontsize=7, handletextpad=0.2, borderpad=0.3)

@@ -18,7 +18,7 @@ from dpc.report.exhibits import figure
 
 SWEEPS = {
     "threshold": (
-        "κ: how far above the former half's mean a token must lie",
+        "κ: a token counts above κ times the former half's mean",
         "R: share of such tokens above which DPC fires",
     ),
     "deep": ("deep layers", "flow of tokens, halves cut by …"),

@@ -24,7 +24,7 @@ from dpc.report.table_text import (
     questions,
     spans,
 )
-from dpc.report.tables.by_plan import by_plan, plan_text
+from dpc.report.tables.by_plan import by_plan, plan_text, sampled
 from dpc.report.wording import DASH
 
 
@@ -131,7 +131,7 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         "fires, precision and recall of firing, pooled over seeds, for questions that prompt tuning gets wrong and "
         "for those that the prompt broke (right without, wrong with it), and generated tokens per question, prompt "
         "tuning's own rationale included. Upper bounds look at test gold; their intervals are means over seeds. "
-        f"{wording.CUT_SHORT} {_ineligible(numbers, settings)}{act}A dash: not defined, for "
+        f"{sampled(numbers)}{wording.CUT_SHORT} {_ineligible(numbers, settings)}{act}A dash: not defined, for "
         "example precision if nothing fires, or a plan without a trigger. "
         f"{wording.method(settings)} {wording.run(settings)}"
     )

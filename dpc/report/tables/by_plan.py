@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dpc.config.slices import TablesStage
-from dpc.plans.declaration import in_order
+from dpc.plans.declaration import PLANS, in_order
 from dpc.plans.declaration import label as plan_label
 from dpc.report.table_text import (
     CELL,
@@ -33,3 +33,14 @@ def plan_text(name: str, settings: TablesStage) -> str:
     """Return a plan's name in a table."""
     released = name == "act" and settings.act.mode == "released"
     return f"{plan_label(name)}{' (published function, for the record)' * released}"
+
+
+def sampled(numbers: pd.DataFrame) -> str:
+    """Return the sentence on plans that tried every vector on a sample of the questions; nothing without one."""
+    names = [str(name) for name in numbers["plan"].unique() if PLANS[str(name)].answers == "every_vector"]
+    return "".join(
+        f"{PLANS[name].label}: every vector was tried on a sample of the questions that prompt tuning gets wrong "
+        "(controls.oracle_questions a seed at most); fixed and cut short count in the sample, accuracy, tokens and "
+        "seconds are carried over to all of them. "
+        for name in names
+    )

@@ -61,5 +61,5 @@ def _caption(settings: TablesStage) -> str:
         f"steps of the gold rationale, with {wording.level(settings)} intervals over questions, conditional on the "
         "seeds, and a t interval over seeds. Likelihood ratio: logistic models of error with and without the "
         f"reading, one p per seed. The prompt's first vector is at {wording.first_vector(settings)}. "
-        f"{wording.saliency(settings)} {wording.run(settings)}"
+        f"{wording.position_0(settings)}{wording.saliency(settings)} {wording.run(settings)}"
     )

@@ -16,7 +16,7 @@ from dpc.report.table_text import (
     plain,
     questions,
 )
-from dpc.report.tables.by_plan import by_plan, plan_text
+from dpc.report.tables.by_plan import by_plan, plan_text, sampled
 
 
 @table(
@@ -50,7 +50,7 @@ def build(evaluations: pd.DataFrame, settings: TablesStage) -> Table:
         "are a batch's wall-clock time divided by its rows. Memory: the largest peak of the jobs that made a plan's "
         "answers, in GB, of the card where there is one. Seconds and memory depend on hardware and batch size and "
         "differ between runs. "
-        f"{wording.run(settings)}"
+        f"{sampled(numbers)}{wording.run(settings)}"
     )
     return Table("cost", "Cost of the plans", numbers, text, caption)
 

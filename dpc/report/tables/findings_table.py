@@ -48,7 +48,8 @@ def build(findings: pd.DataFrame, settings: TablesStage) -> Table:
         f"Numbers of the two analyses, with {wording.level(settings)} intervals in brackets; n: test instances. The "
         "limits of accumulation and flow change come from right calibration cases; too few of them: not estimable. "
         "AUC above 0.5: larger when the answer is wrong. In the paper's figure the flow ratio, wrong to right, is "
-        f"about {FLOW_WRONG / FLOW_RIGHT:.2f}. {wording.saliency(settings)} {wording.run(settings)}"
+        f"about {FLOW_WRONG / FLOW_RIGHT:.2f}. {wording.position_0(settings)}{wording.saliency(settings)} "
+        f"{wording.run(settings)}"
     )
     return Table("findings", "The two analyses", numbers, text, caption)
 
