@@ -41,6 +41,9 @@ class Size:
     longest: int
     """Tokens of a rationale."""
     task: str
+    vocabulary: int = 100
+    width: int = 8
+    """Of the model's embedding."""
 
     def ids(self) -> list[tuple[str, str]]:
         """Return problem_id and split of every question."""
@@ -187,11 +190,23 @@ def write_planted(path: Path, size: Size, rules: Iterable[str], positions: int, 
     tables.write(path, "planted", rows.assign(true_correct=rows["true_correct"].where(rows["position"] >= 0)), {})
 
 
+def write_words(folder: Path, size: Size) -> None:
+    """Write what a model's folder says of words: a tokenizer of one word per token, and the embedding (float16)."""
+    from tokenizers import Tokenizer, models
+
+    folder.mkdir()
+    known = {f"w{token}": token for token in range(size.vocabulary)}
+    Tokenizer(models.WordLevel(known, unk_token="w0")).save(str(folder / "tokenizer.json"))
+    block = np.random.default_rng(0).standard_normal((1000, size.width), np.float32).astype(np.float16)
+    embedding_VD = np.resize(block, (size.vocabulary, size.width))
+    save_file({"model.embed_tokens.weight": embedding_VD}, folder / "model.safetensors")
+
+
 def write_prompt(folder: Path, history: Path, size: Size) -> None:
     """Write the adapter of a discrete prompt, and table `training` of a search that tried 1,000 prompts."""
     folder.mkdir()
     ids, text = list(range(size.vectors)), "word " * size.vectors
-    vectors = {adapter_files.KEY: np.zeros((size.vectors, 8), np.float32)}
+    vectors = {adapter_files.KEY: np.ones((size.vectors, size.width), np.float32)}
     save_file(vectors, folder / adapter_files.WEIGHTS, adapter_files.Tokens(tuple(ids), text).metadata())
     config = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": size.vectors}
     (folder / adapter_files.CONFIG).write_text(json.dumps(config))

@@ -45,6 +45,7 @@ CELLS = {"llama2-13b": ("math", 40, 64, 1024), "llama3-8b": ("gsm8k", 32, 64, 51
 """Model: dataset, layers, and the shortest and longest rationale."""
 SWEPT = {"gammas": [0.0, 30.0]}
 SEEDS, CELLS_OF_STUDY, DRY_RUNS = 3, 27, 3
+EVALUATED = ("test", "oracles")
 """Cells that the figures of a model, dataset and recipe show, and that the tables of the study show."""
 PROFILE = {"asked_mb": 4000, "asked_minutes": 60}
 """What slurm/profile.yaml asks for where a rule names nothing."""
@@ -76,7 +77,9 @@ class Bench:
         dataset = self.config.datasets[self.dataset]
         counts = {"calibration": dataset.splits.calibration, "test": cost.test_rows(dataset)}
         scaled = {split: max(60, round(self.share * count)) for split, count in counts.items()}
-        self.size = Size(scaled, layers, self.config.recipes[RECIPE].vectors, shortest, longest, dataset.task)
+        shape = json.loads((ROOT / f"benchmarks/shapes/{self.model}.json").read_text())
+        words = shape["vocab_size"], max(8, round(self.share * shape["hidden_size"]))
+        self.size = Size(scaled, layers, self.config.recipes[RECIPE].vectors, shortest, longest, dataset.task, *words)
         self.place = cost.Place(self.model, self.dataset, RECIPE)
 
     def at(self, name: str) -> Path:
@@ -193,12 +196,12 @@ def study(bench: Bench) -> None:
     run("plan", flow=at("flow"), thresholds=at("thresholds"), act_heads=at("heads"), out=at("plans-test"))
     run("plan_oracles", flow=at("flow"), verdicts=base[1], out=at("plans-oracles"))
     run("plan_sweep", flow=at("flow"), out=at("plans-sweep"))
-    for part in ("test", "oracles", "sweep"):
+    for part in (*EVALUATED, "sweep"):
         bench.answer(part, f"plans-{part}")
-    judged = {"act": bench.grade("act", "test")} | {part: bench.grade(part, "test") for part in ("test", "oracles")}
+    judged = {"act": bench.grade("act", "test")} | {part: bench.grade(part, "test") for part in EVALUATED}
     regenerated += [judged["test"], bench.grade("sweep", "calibration")]
-    run("evaluate", plans=[at("plans-test"), at("plans-oracles")], unprompted=at("unprompted"), generations=at("base"),
-        act=at("act"), regenerations=[at("test"), at("oracles")],
+    run("evaluate", plans=[at(f"plans-{part}") for part in EVALUATED], unprompted=at("unprompted"),
+        generations=at("base"), act=at("act"), regenerations=[at(part) for part in EVALUATED],
         verdicts=[unprompted[1], base[1], *judged.values()], questions=at("questions"), flow=at("flow"),
         outcomes=at("outcomes"), out=at("evaluation"))  # fmt: skip
     measured_again(bench)
@@ -212,6 +215,7 @@ def study(bench: Bench) -> None:
     run("compare_variants", saliency=at("variants-saliency"), generations=at("base"), plans=at("plans-calibration"),
         base=base[0], regenerated=regenerated[0], thresholds=at("thresholds"), out=at("variants"))  # fmt: skip
     report(bench)
+    explorer(bench)
     validation(bench)
 
 
@@ -273,6 +277,21 @@ def report(bench: Bench) -> None:
     whole = {"models": study.models, "datasets": study.datasets}
     files = bench.copies("study", CELLS_OF_STUDY)
     bench.run("write_tables", more=whole, cells=CELLS_OF_STUDY, tables=files, folder=out)
+
+
+def explorer(bench: Bench) -> None:
+    """Write the page of the cell's cases, and the page that lists the cells of the whole study."""
+    at, folder, study = bench.at, bench.folder, bench.config.study
+    made.write_words(folder / "words", bench.size)
+    names = {"study": "scale", "model": bench.model, "dataset": bench.dataset, "recipe": RECIPE, "seed": SEED}
+    plans, answers = [at(f"plans-{part}") for part in EVALUATED], [at(part) for part in EVALUATED]
+    bench.run("write_explorer", more=names, model=folder / "words", prompt=folder / "prompt" / adapter_files.WEIGHTS,
+              saliency=at("saliency"), flow=at("flow"), evidence=at("evidence"), thresholds=at("thresholds"),
+              outcomes=at("outcomes"), plans=plans, unprompted=at("unprompted"), generations=at("base"), act=at("act"),
+              regenerations=answers, out=folder / "explorer.html")  # fmt: skip
+    whole = {"models": study.models, "datasets": study.datasets, "prompt_seeds": study.prompt_seeds}
+    cells = [_linked(at("evaluation"), cell) for cell in range(CELLS_OF_STUDY)]
+    bench.run("write_explorer_index", more=whole, cells=CELLS_OF_STUDY, evaluations=cells, out=folder / "index.html")
 
 
 def dry_run() -> Row:

@@ -120,7 +120,7 @@ def finish(figure: Figure, caption: str, passes: int = 1) -> Drawing:
     # Laid out here, at one resolution: PDF and SVG show the same picture, and neither pays for it again.
     for _ in range(passes):
         figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # a placeholder, which "none" leaves, makes every `savefig` draw twice
     for axes in figure.axes:
         # the layout's solver differs in the last digits from run to run, and the bytes of an SVG would show it
         x, y, wide, high = (round(edge, 4) for edge in axes.get_position().bounds)
