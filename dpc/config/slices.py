@@ -267,8 +267,8 @@ class ExtractCorruptedStage(ExtractSaliencyStage):
 class InterveneStage(GenerateStage):
     """Intervene on a sample of stored rationales."""
 
-    trigger_if_affected: Annotated[Trigger, Only("kappa", "baseline", "granularity", "min_tokens")] | None
-    """As `OnLocated` is given it: the located vector is asked for, and not whether DPC fires."""
+    trigger_if_affected: Annotated[Trigger, Only("kappa", "baseline", "granularity")] | None
+    """As `OnLocated` is given it, but of short rationales too: the saliency of vectors is asked for."""
     flow: Annotated[Flow, Only("shallow_layers", "deep_layers")]
     causal: Causal
 

@@ -19,19 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from dpc.config.kinds import Settings
+from dpc.config.settings import Trigger
 from dpc.pipeline import cli
 from dpc.storage import tables
 
 Read = set[tuple[type[Settings], str]]
-OTHERWISE: list[dict[str, dict[str, Any]]] = [
+OTHERWISE: list[dict[str, Any]] = [
     {"trigger": {"share": "fitted"}},
     {"trigger": {"rule": "share_and_accumulation"}},
-    {"trigger_if_affected": {"kappa": 1.0, "baseline": "former", "granularity": "token", "min_tokens": 4}},
+    {"trigger_if_affected": Trigger()},
     {"significance": {"min_cases": 1}},
     {"saliency": {"loss_span": "answer"}},
     {"act": {"threshold": "alpha"}},
 ]
-"""Groups, and what is set in them, under which stages read other keys."""
+"""Groups, and what is set in them, under which stages read other keys; or a group that is not given else."""
 
 
 @contextlib.contextmanager
@@ -69,7 +70,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def changed(argv: list[str], change: dict[str, dict[str, Any]]) -> list[str] | None:
+def changed(argv: list[str], change: dict[str, Any]) -> list[str] | None:
     """Return the command under a change of settings; None where the stage is told none of it."""
     at = argv.index("--settings") + 1
     raw = json.loads(argv[at])
@@ -77,9 +78,10 @@ def changed(argv: list[str], change: dict[str, dict[str, Any]]) -> list[str] | N
     if not groups or ("planting" in raw and "rule" in change.get("trigger", {})):
         return None  # which planted harm does not follow
     for group in groups:
-        known = raw[group] or change[group]
-        raw[group] = known | {key: value for key, value in change[group].items() if key in known}
-    return [*argv[:at], json.dumps(raw), *argv[at + 1 :]]
+        new, known = change[group], raw[group]
+        whole = isinstance(new, Settings)
+        raw[group] = new if whole else known | {key: value for key, value in new.items() if key in known}
+    return [*argv[:at], cli.STAGES[argv[0]].model_validate(raw).model_dump_json(), *argv[at + 1 :]]
 
 
 def unread(folder: Path) -> dict[str, list[str]]:
