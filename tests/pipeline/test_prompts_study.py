@@ -18,7 +18,8 @@ OVERLAY = "workflow/prompts.yaml"
 RECIPES = ["prompt_tuning", "placebo", "mixture", "pez", "greater", "rlprompt", "random_text", "written"]
 """One of each kind; those left out are soft prompts as prompt tuning's, and searches with another weight."""
 BUDGET = 3000
-SEEDS, VALIDATION = range(5), 12
+SEEDS, VALIDATION = range(5, 10), 12
+"""The settings below were tried on seeds 0 to 4."""
 SHOWS_STEPS = "step by step :"
 """The style tag of the model's training documents: one of its tokens is what the planted task asks for."""
 
