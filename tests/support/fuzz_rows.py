@@ -91,7 +91,7 @@ CONFIGURATIONS: list[tuple[str, Any, str]] = [
     ("splits.act_confirm", -1, "datasets.own.splits.act_confirm"),
     ("files.train", None, "dataset own"),
     ("files.train", "nowhere.jsonl", "nowhere.jsonl"),
-    ("files.test", ".", "suffix"),
+    ("files.test", ".", "found a folder"),
     ("files.test", "a{b}.jsonl", "datasets.own.files.test"),
     ("files.test", "-x.jsonl", "datasets.own.files.test"),
     ("files.test", "", "datasets.own.files.test"),
