@@ -201,7 +201,7 @@ def study(bench: Bench) -> None:
     judged = {"act": bench.grade("act", "test")} | {part: bench.grade(part, "test") for part in EVALUATED}
     regenerated += [judged["test"], bench.grade("sweep", "calibration")]
     run("evaluate", plans=[at(f"plans-{part}") for part in EVALUATED], unprompted=at("unprompted"),
-        generations=at("base"), act=at("act"), regenerations=[at(part) for part in EVALUATED],
+        generations=at("base"), act=at("act"), options=[], regenerations=[at(part) for part in EVALUATED],
         verdicts=[unprompted[1], base[1], *judged.values()], questions=at("questions"), flow=at("flow"),
         outcomes=at("outcomes"), out=at("evaluation"))  # fmt: skip
     measured_again(bench)

@@ -14,7 +14,7 @@ from tests.cluster.slurm import Cluster, wait_until
 from tests.support.paths import ROOT
 from tests.support.workflow import ONE_THREAD, SMALLEST, overlay
 
-STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}, "study": {"oracles": []}})
+STUDY: dict[str, Any] = overlay(SMALLEST, {"cluster": {"gpus": 1}, "study": {"oracles": []}, "causal": {"tests": []}})
 """The smallest embedded study: torch runs on the CPU by its own config, and its jobs ask for a card all the same."""
 
 

@@ -15,7 +15,7 @@ from tests.support.workflow import Workflow
 pytestmark = [pytest.mark.proof, pytest.mark.long]
 
 OVERLAY = "workflow/prompts.yaml"
-RECIPES = ["prompt_tuning", "placebo", "mixture", "pez", "greater", "rlprompt", "random_text", "written"]
+RECIPES = ["prompt_tuning", "placebo", "pez", "greater", "rlprompt", "random_text", "written"]
 """One of each kind; those left out are soft prompts as prompt tuning's, and searches with another weight."""
 BUDGET = 3000
 SEEDS, VALIDATION = range(5, 10), 12

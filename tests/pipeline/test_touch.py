@@ -15,7 +15,9 @@ from tests.support import model_folders
 from tests.support.workflow import Workflow, overlay
 
 STUDY: dict[str, Any] = {"study": {"results": "results", "recipes": ["well_tuned"], "prompt_seeds": [0], "oracles": []}}
-HUB = overlay(STUDY, {"study": {"models": ["mistral-7b"], "datasets": ["gsm8k"]}})
+HUB = overlay(
+    STUDY, {"study": {"models": ["mistral-7b"], "datasets": ["gsm8k"]}, "shards": {"generate": 1, "saliency": 1}}
+)
 OWN = overlay(
     STUDY,
     {

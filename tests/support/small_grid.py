@@ -36,6 +36,7 @@ CONFIG: dict[str, Any] = {
     "datasets": {name: {"max_new_tokens": 16, "splits": SPLITS} for name in ANSWERS},
     "recipes": {"paper": {"vectors": 3, "steps": 2, "batch_size": 4, "validate_every": 2, "learning_rate": 0.05}},
     "controls": {"static_candidates": 1, "static_questions": 4},
+    "causal": {"tests": []},
     "significance": {"min_cases": 2},
     "statistics": {"resamples": 50},
     "execution": {"device": "cpu", "threads": 1},
