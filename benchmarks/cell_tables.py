@@ -190,6 +190,21 @@ def write_planted(path: Path, size: Size, rules: Iterable[str], positions: int, 
     tables.write(path, "planted", rows.assign(true_correct=rows["true_correct"].where(rows["position"] >= 0)), {})
 
 
+def write_planted_causal(path: Path, size: Size, positions: int, questions: int) -> None:
+    """Write table `planted_causal` of one prompt: every vector masked, and doses and cuts where harm is planted."""
+    asked = [key for key, split in size.ids() if split == "test"][:questions]
+    masks = [("mask", str(vector)) for vector in range(size.vectors)]
+    harmed = [("harm_right", f"{dose:g}") for dose in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)]
+    harmed += [("cut_right", "every"), ("cut_right", "late")]
+
+    def prompt(position: int) -> pd.DataFrame:
+        keys = [(key, *what) for what in (masks if position < 0 else masks + harmed) for key in asked]
+        found = pd.DataFrame(keys, columns=["problem_id", "test", "target"]).assign(position=position)
+        return found.assign(value=_draw(path.stem, str(position)).integers(0, 2, len(found)).astype(float))
+
+    tables.write(path, "planted_causal", map(prompt, range(-1, positions)), {})
+
+
 def write_words(folder: Path, size: Size) -> None:
     """Write what a model's folder says of words: a tokenizer of one word per token, and the embedding (float16)."""
     from tokenizers import Tokenizer, models
@@ -219,6 +234,52 @@ def write_prompt(folder: Path, history: Path, size: Size) -> None:
     looks = [{"step": step, "loss": 1.0, "validation_loss": 1.0, "learning_rate": 0.0, "kept": step == 0}
              for step in range(1000)]  # fmt: skip
     tables.write(history, "training", pd.DataFrame(looks), footer)
+
+
+DOSES = tuple(f"{what}:{dose}" for what in ("located", "random") for dose in (0, 0.25, 0.5, 0.75, 1.25, 1.5))
+CUTS = tuple(f"{layers}:{what}" for layers in ("all", "deep", "shallow") for what in ("prompt", "question"))
+ORDERS = ("bos_first:plain", "bos_first:extra", "prompt_first:plain", "prompt_first:extra")
+BY_VECTOR = ("mask", "norm", "attention", "gradient", "saliency", "value_flow")
+TARGETS = {
+    "dose_loss": (*DOSES, *(f"noise:{dose}" for dose in (0, 0.25, 0.5, 0.75, 1.25, 1.5))), "dose_right": DOSES,
+    "cut_loss": CUTS, "cut_gold": CUTS, "cut_right": CUTS, "sink_mask": ORDERS,
+    "path": ("all", "deep", "shallow", "own"), "divergence": ("place", "prompted", "unprompted"),
+}  # fmt: skip
+"""Tests of table `causal`, with what they change; those by vector aside."""
+
+
+def write_causal(path: Path, size: Size, rows: int) -> None:
+    """Write table `causal` of `rows` questions, all of whose effects are noise."""
+    vectors = tuple(map(str, range(size.vectors)))
+    targets = TARGETS | dict.fromkeys(BY_VECTOR, vectors)
+    targets["sink_attention"] = tuple(f"{order}:{vector}" for order in ORDERS for vector in vectors)
+
+    def question(problem_id: str) -> pd.DataFrame:
+        keys = [(test, target) for test, changed in targets.items() for target in changed]
+        found = pd.DataFrame(keys, columns=["test", "target"]).assign(problem_id=problem_id)
+        found["value"] = _draw(problem_id, "causal").random(len(found))
+        is_choice = found["test"].str.endswith("_right")
+        return found.assign(value=found["value"].where(~is_choice, found["value"].round()))
+
+    asked = [problem_id for problem_id, split in size.ids() if split == "test"][:rows]
+    tables.write(path, "causal", map(question, asked), {})
+
+
+def write_interpretability(path: Path, size: Size, masked: int, draws: int, questions: int) -> None:
+    """Write table `interpretability`: the prompt, as many corrupted ones as vectors masked, random ones."""
+    kinds = ["own", *["corrupted"] * masked, "instruction", *["random"] * draws]
+    ids = list(range(size.vectors))
+    likeness = dict.fromkeys(("distance", "distance_relative", "cosine_distance", "nll"), 1.0)
+    spelled = {"token_ids": ids, "words": [f"w{token}" for token in ids], "text": "word " * size.vectors, **likeness}
+    rows = pd.DataFrame([{"prompt": kind, **spelled} for kind in kinds])
+    rows["masked"] = pd.Series([[at - 1] if 0 < at <= masked else None for at in range(len(rows))], dtype=object)
+    rows["questions"] = rows["masked"].map(lambda told: 1.0 if told else np.nan)
+    rows["changed"] = rows["questions"]
+    asked = [problem_id for problem_id, split in size.ids() if split == "test"][:questions]
+    outputs = {f"output_{name}": [0.5] * len(asked) for name in ("raw", "centred", "kl", "agreement")}
+    for name, values in {"asked": asked, **outputs}.items():
+        rows[name] = pd.Series([values, *[None] * (len(rows) - 1)], dtype=object)
+    tables.write(path, "interpretability", rows.assign(reader_nll=np.nan), {})
 
 
 def write_exemplars(path: Path, size: Size, chosen: pd.DataFrame) -> None:

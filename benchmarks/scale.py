@@ -46,6 +46,8 @@ CELLS = {"llama2-13b": ("math", 40, 64, 1024), "llama3-8b": ("gsm8k", 32, 64, 51
 SWEPT = {"gammas": [0.0, 30.0]}
 SEEDS, CELLS_OF_STUDY, DRY_RUNS = 3, 27, 3
 EVALUATED = ("test", "oracles")
+MASKED = 4
+"""Vectors that DPC masks in some question of the cell."""
 """Cells that the figures of a model, dataset and recipe show, and that the tables of the study show."""
 PROFILE = {"asked_mb": 4000, "asked_minutes": 60}
 """What slurm/profile.yaml asks for where a rule names nothing."""
@@ -245,12 +247,15 @@ def prompted(bench: Bench) -> None:
 def validation(bench: Bench) -> None:
     """Sum up planted harm over all prompts of the cell."""
     how = bench.config.validation
-    files = []
+    files, causal = [], []
     for seed in (*how.choosing_seeds, *how.held_out_seeds):
         files.append(bench.folder / f"planted-{seed}.parquet")
-        made.write_planted(files[-1], bench.size, [*RULES, NORM], how.planting.positions, how.planting.questions, seed)
+        causal.append(bench.folder / f"planted-causal-{seed}.parquet")
+        sizes = how.planting.positions, how.planting.questions
+        made.write_planted(files[-1], bench.size, [*RULES, NORM], *sizes, seed)
+        made.write_planted_causal(causal[-1], bench.size, *sizes)
     out = bench.folder / "validation"
-    bench.run("write_validation", more=dict(how) | {"recipe": RECIPE}, planted=files, folder=out,
+    bench.run("write_validation", more=dict(how) | {"recipe": RECIPE}, planted=files, causal=causal, folder=out,
               out=out / "validation.parquet")  # fmt: skip
 
 
@@ -267,6 +272,9 @@ def measured_again(bench: Bench) -> None:
     ]
     made.write_saliency(bench.at("variants-saliency"), "variant_saliency", bench.size, ways)
     made.write_exemplars(bench.at("exemplars"), bench.size, tables.read(bench.at("chosen"), "chosen"))
+    made.write_causal(bench.at("causal"), bench.size, bench.config.causal.rows)
+    asked = bench.config.interpretability
+    made.write_interpretability(bench.at("interpretability"), bench.size, MASKED, asked.draws, asked.questions)
 
 
 def report(bench: Bench) -> None:
@@ -276,7 +284,7 @@ def report(bench: Bench) -> None:
     bench.run("draw_overview", cells=SEEDS, tables=bench.copies("recipes", SEEDS), folder=out)
     whole = {"models": study.models, "datasets": study.datasets}
     files = bench.copies("study", CELLS_OF_STUDY)
-    bench.run("write_tables", more=whole, cells=CELLS_OF_STUDY, tables=files, folder=out)
+    bench.run("write_tables", more=whole, cells=CELLS_OF_STUDY, tables=files, folder=out, summary=out / "summary.txt")
 
 
 def explorer(bench: Bench) -> None:
