@@ -128,8 +128,10 @@ def finish(figure: Figure, caption: str, passes: int = 1) -> Drawing:
     for _ in range(passes):
         figure.draw_without_rendering()
     figure.set_layout_engine(None)  # a placeholder, which "none" leaves, makes every `savefig` draw twice
+    # The layout's solver differs in the last digits from run to run, and the bytes of an SVG would show it.
+    for part in figure.subfigs:
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(4))
     for axes in figure.axes:
-        # the layout's solver differs in the last digits from run to run, and the bytes of an SVG would show it
         x, y, wide, high = (round(edge, 4) for edge in axes.get_position().bounds)
         axes.set_position((x, y, wide, high))
     return Drawing(figure, caption)
