@@ -49,6 +49,10 @@ class Size:
         """Return problem_id and split of every question."""
         return [(f"{split}-{k:05d}", split) for split, count in self.questions.items() for k in range(count)]
 
+    def first(self, count: int) -> list[str]:
+        """Return problem_id of the first test questions."""
+        return [problem_id for problem_id, split in self.ids() if split == "test"][:count]
+
     def tokens(self, problem_id: str, edit_id: str = BASE) -> int:
         """Return the length of a rationale, the same at every call."""
         return self.shortest + _hash(problem_id, edit_id) % (self.longest - self.shortest + 1)
@@ -192,9 +196,9 @@ def write_planted(path: Path, size: Size, rules: Iterable[str], positions: int, 
 
 def write_planted_causal(path: Path, size: Size, positions: int, questions: int) -> None:
     """Write table `planted_causal` of one prompt: every vector masked, and doses and cuts where harm is planted."""
-    asked = [key for key, split in size.ids() if split == "test"][:questions]
+    asked = size.first(questions)
     masks = [("mask", str(vector)) for vector in range(size.vectors)]
-    harmed = [("harm_right", f"{dose:g}") for dose in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)]
+    harmed = [("harm_right", f"{factor:g}") for factor in (*FACTORS, 1)]
     harmed += [("cut_right", "every"), ("cut_right", "late")]
 
     def prompt(position: int) -> pd.DataFrame:
@@ -236,12 +240,13 @@ def write_prompt(folder: Path, history: Path, size: Size) -> None:
     tables.write(history, "training", pd.DataFrame(looks), footer)
 
 
-DOSES = tuple(f"{what}:{dose}" for what in ("located", "random") for dose in (0, 0.25, 0.5, 0.75, 1.25, 1.5))
+FACTORS = (0, 0.25, 0.5, 0.75, 1.25, 1.5)
+DOSES = tuple(f"{what}:{factor}" for what in ("located", "random") for factor in FACTORS)
 CUTS = tuple(f"{layers}:{what}" for layers in ("all", "deep", "shallow") for what in ("prompt", "question"))
 ORDERS = ("bos_first:plain", "bos_first:extra", "prompt_first:plain", "prompt_first:extra")
 BY_VECTOR = ("mask", "norm", "attention", "gradient", "saliency", "value_flow")
 TARGETS = {
-    "dose_loss": (*DOSES, *(f"noise:{dose}" for dose in (0, 0.25, 0.5, 0.75, 1.25, 1.5))), "dose_right": DOSES,
+    "dose_loss": (*DOSES, *(f"noise:{factor}" for factor in FACTORS)), "dose_right": DOSES,
     "cut_loss": CUTS, "cut_gold": CUTS, "cut_right": CUTS, "sink_mask": ORDERS,
     "path": ("all", "deep", "shallow", "own"), "divergence": ("place", "prompted", "unprompted"),
 }  # fmt: skip
@@ -261,8 +266,7 @@ def write_causal(path: Path, size: Size, rows: int) -> None:
         is_choice = found["test"].str.endswith("_right")
         return found.assign(value=found["value"].where(~is_choice, found["value"].round()))
 
-    asked = [problem_id for problem_id, split in size.ids() if split == "test"][:rows]
-    tables.write(path, "causal", map(question, asked), {})
+    tables.write(path, "causal", map(question, size.first(rows)), {})
 
 
 def write_interpretability(path: Path, size: Size, masked: int, draws: int, questions: int) -> None:
@@ -275,7 +279,7 @@ def write_interpretability(path: Path, size: Size, masked: int, draws: int, ques
     rows["masked"] = pd.Series([[at - 1] if 0 < at <= masked else None for at in range(len(rows))], dtype=object)
     rows["questions"] = rows["masked"].map(lambda told: 1.0 if told else np.nan)
     rows["changed"] = rows["questions"]
-    asked = [problem_id for problem_id, split in size.ids() if split == "test"][:questions]
+    asked = size.first(questions)
     outputs = {f"output_{name}": [0.5] * len(asked) for name in ("raw", "centred", "kl", "agreement")}
     for name, values in {"asked": asked, **outputs}.items():
         rows[name] = pd.Series([values, *[None] * (len(rows) - 1)], dtype=object)

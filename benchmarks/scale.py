@@ -45,10 +45,11 @@ CELLS = {"llama2-13b": ("math", 40, 64, 1024), "llama3-8b": ("gsm8k", 32, 64, 51
 """Model: dataset, layers, and the shortest and longest rationale."""
 SWEPT = {"gammas": [0.0, 30.0]}
 SEEDS, CELLS_OF_STUDY, DRY_RUNS = 3, 27, 3
+"""Cells that the figures of a model, dataset and recipe show, and that the tables of the study show."""
 EVALUATED = ("test", "oracles")
+"""Parts of the regenerations that `evaluate` reads."""
 MASKED = 4
 """Vectors that DPC masks in some question of the cell."""
-"""Cells that the figures of a model, dataset and recipe show, and that the tables of the study show."""
 PROFILE = {"asked_mb": 4000, "asked_minutes": 60}
 """What slurm/profile.yaml asks for where a rule names nothing."""
 LAUNCH = """import json, os, sys
