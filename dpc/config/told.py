@@ -8,7 +8,7 @@ from typing import cast, get_type_hints
 from dpc.config import slices
 from dpc.config.catalogue import Recipe
 from dpc.config.declared import PACKAGE
-from dpc.config.kinds import Settings
+from dpc.config.kinds import OwnTask, Settings
 from dpc.config.settings import Config
 from dpc.config.stages import DECLARED
 from dpc.errors import DpcError
@@ -45,6 +45,8 @@ def slice_for(stage: str, config: Config, **wanted: object) -> str:
     recipe = wanted.get("recipe")
     if isinstance(recipe, Recipe) and recipe.layout:
         wanted["layout"] = recipe.layout
+    reads_labels = isinstance(recipe, Recipe) and recipe.reads_labels
+    wanted["labelled_task"] = wanted["task"] if reads_labels and isinstance(wanted.get("task"), OwnTask) else None
     values = {}
     for field in get_type_hints(kind):
         if field in kind.model_fields:

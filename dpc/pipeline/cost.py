@@ -122,7 +122,8 @@ def _tuned(recipe: Recipe, dataset: Dataset) -> int:
     """Return how many sequences a tuner puts through the model at most."""
     if declared("prompts/tuners", "tuner")[recipe.tuner].values.get("searches"):
         options = settings_of("prompts/tuners", recipe.tuner).model_validate(recipe.options)
-        return int(options.passes(dataset.splits.validation))
+        labels = {"labels": len(dataset.options.get("labels", ()))} if recipe.reads_labels else {}
+        return int(options.passes(dataset.splits.validation, **labels))
     return recipe.steps * recipe.batch_size
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from dpc.prompts.tuners import greater, pez, rlprompt
 from dpc.prompts.tuners.prompt_tuning import Objective
 from dpc.prompts.tuners.vocabulary import allowed, ordinary
 from tests.support import tiny
-from tests.support.searches import LAYOUT, OPTIONS, begin, done
+from tests.support.searches import LAYOUT, OPTIONS, begin, done, examples
 
 TUNERS = sorted(OPTIONS)
 
@@ -258,6 +259,58 @@ def test_rewards_are_the_tasks_less_the_log_perplexity() -> None:
         own = -sum(float(log_SV[j, token]) for j, token in enumerate(ids)) / 4
         assert nll == pytest.approx(objective.value(prompt_ND, batch), abs=1e-6)
         assert reward == pytest.approx(-2 * nll - 0.5 * own, abs=1e-4)
+
+
+def test_the_reward_for_labels_is_their_gap_as_published() -> None:
+    log_EL = torch.tensor([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.1, 0.4, 0.4]]).log() - 3.0
+    # gold before the next likeliest by .5; behind the likeliest by .5; a tie is no right answer
+    found_E = rlprompt.label_rewards(log_EL, torch.tensor([0, 1, 2]))
+    assert found_E.tolist() == pytest.approx([0.5 * 200, -0.5 * 180, 0.0 * 180], abs=1e-4)
+
+
+LABELS = ("step by step", "Tom", "has it")
+"""Of three tokens, one and two."""
+
+
+def test_where_questions_have_labels_prompts_are_rewarded_for_their_likelihood() -> None:
+    search = begin("rlprompt", task=2.0, perplexity=0.5, perplexity_form="plain")
+    assert isinstance(search, rlprompt.Tuning)
+    search.objective.limit = 1  # `first_tokens` is about rationales
+    batch = [replace(e, labels=LABELS, answer=LABELS[i % 3]) for i, e in enumerate(search.examples[:4])]
+    prompts = [[5, 9, 30, 7], [8, 8, 8, 8], [5, 9, 30, 7]]
+    nll_B, reward_B = search._rewarded(prompts, batch)
+    assert search.cost.passes == 2 * (4 * 3 + 1)
+    for ids, nll, reward in zip(prompts, nll_B.tolist(), reward_B.tolist(), strict=True):
+        losses, rewards = [], []
+        for example in batch:
+            logs = {}
+            for label in LABELS:
+                said = [1, *ids, *example.question_ids, *search.lm.encode(label)]
+                log_SV = search.lm.model(input_ids=torch.tensor([said])).logits[0].log_softmax(-1)
+                count = len(search.lm.encode(label))
+                logs[label] = sum(float(log_SV[s - 1, said[s]]) for s in range(len(said) - count, len(said)))
+            chances = {label: math.exp(log) / sum(map(math.exp, logs.values())) for label, log in logs.items()}
+            gold = chances.pop(example.answer)
+            gap = gold - max(chances.values())
+            rewards.append(gap * (200 if gap > 0 else 180))
+            losses.append(-logs[example.answer])
+        log_SV = search.lm.model(input_ids=torch.tensor([[1, *ids]])).logits[0].log_softmax(-1)
+        own = -sum(float(log_SV[j, token]) for j, token in enumerate(ids)) / 4
+        assert nll == pytest.approx(sum(losses) / (3 + 1 + 2 + 3), abs=1e-4)
+        assert reward == pytest.approx(2 * sum(rewards) / 4 - 0.5 * math.exp(own), rel=1e-4, abs=1e-2)
+
+
+def test_several_prompts_are_scored_together_as_each_by_itself() -> None:
+    lm = tiny.model()
+    made, (together, alone, whole) = examples(lm), [Objective(lm, LAYOUT, 3, 7) for _ in range(3)]
+    prompts_CND = torch.stack([soft_prompt.spelled(lm, ids) for ids in ([5, 9], [8, 8], [30, 7])])
+    sums_CE = together.sums(prompts_CND, made)
+    each_CE = [[3 * alone.value(prompt_ND, [example]) for example in made] for prompt_ND in prompts_CND]
+    assert torch.allclose(sums_CE, torch.tensor(each_CE, dtype=torch.float64), atol=1e-4)
+    means_C = [whole.value(prompt_ND, made) for prompt_ND in prompts_CND]
+    assert means_C == pytest.approx((sums_CE.sum(1) / together.tokens(made)).tolist(), abs=1e-5)
+    assert together.cost == whole.cost
+    assert together.tokens(made) == 3 * len(made)
 
 
 def test_only_the_policy_learns_and_the_target_follows_slowly() -> None:
