@@ -201,6 +201,12 @@ def test_candidates_are_what_all_questions_of_a_group_propose() -> None:
     assert search.candidates(1) == sorted(common | {search.token_ids[1]})
 
 
+def test_more_proposals_than_there_are_tokens_are_all_tokens() -> None:
+    search = greater_search(top_k=5000, tokens="ordinary")
+    before = search.token_ids[-1]
+    assert search.candidates(0) == [token for token in ordinary(search.lm) if token != before]
+
+
 def test_a_prompt_grows_to_its_length_and_wraps_at_a_full_stop() -> None:
     search, places = greater_search(), []
     stop = search.lm.encode(".")[0]
