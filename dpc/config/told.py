@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import cast, get_type_hints
+from typing import cast
 
 from dpc.config import slices
 from dpc.config.catalogue import Recipe
@@ -47,10 +47,7 @@ def slice_for(stage: str, config: Config, **wanted: object) -> str:
         wanted["layout"] = recipe.layout
     reads_labels = isinstance(recipe, Recipe) and recipe.reads_labels
     wanted["labelled_task"] = wanted["task"] if reads_labels and isinstance(wanted.get("task"), OwnTask) else None
-    values = {}
-    for field in get_type_hints(kind):
-        if field in kind.model_fields:
-            values[field] = _lookup(field, wanted, sources)
+    values = {field: _lookup(field, wanted, sources) for field in kind.model_fields}
     return kind.model_validate(values).model_dump_json()
 
 
