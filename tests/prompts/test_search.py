@@ -81,7 +81,10 @@ def test_costs_count_what_goes_through_the_model() -> None:
 
 
 def test_vocabulary_rows_project_to_themselves() -> None:
-    search = begin("pez")
+    lm = tiny.model()
+    with torch.no_grad():
+        lm.embedding.weight[::2] *= 3  # by products alone, long rows would be the nearest to others
+    search = begin("pez", lm)
     assert isinstance(search, pez.Tuning)
     pool = ordinary(search.lm)
     assert search.projected(soft_prompt.spelled(search.lm, pool)) == pool
@@ -96,6 +99,8 @@ def test_scaling_the_continuous_prompt_changes_neither_loss_nor_gradient(terms: 
     loss, slope_ND = search.gradient(search.projected(search.prompt_ND), batch)
     scaled, same_ND = search.gradient(search.projected(7 * search.prompt_ND), batch)
     assert (loss, slope_ND.tolist()) == (scaled, same_ND.tolist())
+    drawn_ND = torch.randn(100, search.prompt_ND.shape[1], generator=torch.Generator().manual_seed(0))
+    assert search.projected(drawn_ND) == search.projected(drawn_ND / 64) == search.projected(drawn_ND * 64)
 
 
 def test_one_step_of_descent_is_hand_arithmetic() -> None:
@@ -130,12 +135,12 @@ def greater_search(**changed: object) -> greater.Tuning:
 
 def test_the_gradient_in_a_one_hot_vector_is_the_candidates_embeddings_times_that_in_the_vector() -> None:
     search = greater_search()
-    reasoned, ids, position, weight = search.reasoned(search.token_ids), search.token_ids, 1, search.options.fluency
+    reasoned, ids, position, weight = search.reasoned(search.token_ids), search.token_ids, 0, search.options.fluency
     slope_ND = search.gradient(ids, reasoned)
     candidates = search.candidates(position)
     one_hot_C = torch.tensor([float(c == ids[position]) for c in candidates]).requires_grad_(True)
     rows = search.lm.embedding.weight
-    prompt_ND = torch.stack([rows[ids[0]], one_hot_C @ rows[candidates]])
+    prompt_ND = torch.stack([one_hot_C @ rows[candidates], rows[ids[1]]])  # the last one's NLL depends on it, too
     losses = torch.stack([nll_K.mean() for nll_K, _ in search._answers(prompt_ND, reasoned)])
     total = losses.sum() + len(reasoned) * weight * search.own_nll(prompt_ND, ids)
     (direct_C,) = torch.autograd.grad(total, one_hot_C)
@@ -150,6 +155,7 @@ def test_trying_all_candidates_is_the_exhaustive_minimum() -> None:
     everything = [token for token in ordinary(search.lm) if token != before]
     scores = {token: twin.score([token, *twin.token_ids[1:]]) for token in everything}
     search.advance()
+    assert {trial.token_ids[0] for trial in search.trials[1:]} == {*everything}
     assert search.token_ids[0] == min(scores, key=scores.__getitem__)
     assert min(trial.score for trial in search.trials[1:-3]) == pytest.approx(min(scores.values()))
 
