@@ -164,6 +164,7 @@ def test_no_gradient_flows_through_the_generation() -> None:
     search = greater_search()
     reasoned = search.reasoned(search.token_ids)
     made: list[Tensor] = []
+    search.lm.model.requires_grad_(True)  # or nothing would have a gradient anyway
     handle = (
         search.lm.model.get_decoder()
         .layers[0]
@@ -285,9 +286,8 @@ LABELS = ("step by step", "Tom", "has it")
 
 
 def test_where_questions_have_labels_prompts_are_rewarded_for_their_likelihood() -> None:
-    search = begin("rlprompt", task=2.0, perplexity=0.5, perplexity_form="plain")
+    search = begin("rlprompt", first_tokens=1, task=2.0, perplexity=0.5, perplexity_form="plain")
     assert isinstance(search, rlprompt.Tuning)
-    search.objective.limit = 1  # `first_tokens` is about rationales
     batch = [replace(e, labels=LABELS, answer=LABELS[i % 3]) for i, e in enumerate(search.examples[:4])]
     prompts = [[5, 9, 30, 7], [8, 8, 8, 8], [5, 9, 30, 7]]
     nll_B, reward_B = search._rewarded(prompts, batch)
