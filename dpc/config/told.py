@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import cast, get_type_hints
+from typing import cast
 
 from dpc.config import slices
 from dpc.config.catalogue import Recipe
@@ -45,10 +45,7 @@ def slice_for(stage: str, config: Config, **wanted: object) -> str:
     recipe = wanted.get("recipe")
     if isinstance(recipe, Recipe) and recipe.layout:
         wanted["layout"] = recipe.layout
-    values = {}
-    for field in get_type_hints(kind):
-        if field in kind.model_fields:
-            values[field] = _lookup(field, wanted, sources)
+    values = {field: _lookup(field, wanted, sources) for field in kind.model_fields}
     return kind.model_validate(values).model_dump_json()
 
 
