@@ -284,6 +284,11 @@ class Recipe(Settings):
         """Whether each question has a prompt of its own."""
         return bool(declared("prompts/tuners", "tuner")[self.tuner].values.get("per_question"))
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether the tuner asks for the words that may answer a question, where the task has such."""
+        return bool(declared("prompts/tuners", "tuner")[self.tuner].values.get("reads_labels"))
+
     @model_validator(mode="after")
     def _options_are_the_tuners(self) -> Recipe:
         _check_options(f"tuner {self.tuner}", "prompts/tuners", self.tuner, self.options)

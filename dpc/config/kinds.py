@@ -20,7 +20,6 @@ class Settings(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
         defer_build=True,  # a stage reads its own settings: making what validates all others takes longer than that
     )

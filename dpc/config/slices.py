@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from dpc.config.catalogue import BuiltinModel, Format, Model, Recipe, Splits
 from dpc.config.harm import Planting
-from dpc.config.kinds import AnyTask, Bos, Columns, Layout, Only, Settings
+from dpc.config.kinds import AnyTask, Bos, Columns, Layout, Only, OwnTask, Settings
 from dpc.config.methods import Act, Causal, Interpretability
 from dpc.config.settings import (
     Controls,
@@ -76,6 +78,8 @@ class TunePromptStage(OnModel):
     recipe: Annotated[Recipe, Only(*(name for name in Recipe.model_fields if name not in ("adapter", "layout")))]
     """An adapter is given as a folder, and the layout above is the recipe's where it has one."""
     seed: int
+    labelled_task: Annotated[OwnTask | None, Field(exclude_if=lambda task: task is None)] = None
+    """The task, where its questions have labels and the tuner reads them; told to no other tuner."""
 
 
 class DescribePromptStage(Settings):

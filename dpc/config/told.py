@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import cast, get_type_hints
+from typing import cast
 
 from dpc.config import slices
 from dpc.config.catalogue import Recipe
 from dpc.config.declared import PACKAGE
-from dpc.config.kinds import Settings
+from dpc.config.kinds import OwnTask, Settings
 from dpc.config.settings import Config
 from dpc.config.stages import DECLARED
 from dpc.errors import DpcError
@@ -45,10 +45,9 @@ def slice_for(stage: str, config: Config, **wanted: object) -> str:
     recipe = wanted.get("recipe")
     if isinstance(recipe, Recipe) and recipe.layout:
         wanted["layout"] = recipe.layout
-    values = {}
-    for field in get_type_hints(kind):
-        if field in kind.model_fields:
-            values[field] = _lookup(field, wanted, sources)
+    reads_labels = isinstance(recipe, Recipe) and recipe.reads_labels
+    wanted["labelled_task"] = wanted["task"] if reads_labels and isinstance(wanted.get("task"), OwnTask) else None
+    values = {field: _lookup(field, wanted, sources) for field in kind.model_fields}
     return kind.model_validate(values).model_dump_json()
 
 

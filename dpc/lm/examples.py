@@ -17,15 +17,20 @@ class Example:
     rationale_ids: list[int]
     answer: str = ""
     """The gold answer alone, as text, for a tuner that asks for it."""
+    labels: tuple[str, ...] = ()
+    """The words of which the gold answer is one, for a tuner that `reads_labels`; none where answers are open."""
 
     def __len__(self) -> int:
         return len(self.question_ids) + len(self.rationale_ids)
 
 
-def gold_example(lm: LanguageModel, vectors: int, question: str, rationale: str, answer: str = "") -> Example:
+def gold_example(
+    lm: LanguageModel, vectors: int, question: str, rationale: str, answer: str = "", labels: tuple[str, ...] = ()
+) -> Example:
     """Return a question and its gold rationale as token ids; raises DpcError where they are too long."""
-    example = Example(lm.encode(question), [*lm.encode(rationale), lm.end_ids[0]], answer)
-    check_length(lm, vectors, len(example.question_ids), len(example.rationale_ids))
+    example = Example(lm.encode(question), [*lm.encode(rationale), lm.end_ids[0]], answer, labels)
+    longest = max([len(example.rationale_ids), *(len(lm.encode(label)) for label in labels)])
+    check_length(lm, vectors, len(example.question_ids), longest)
     return example
 
 

@@ -1,6 +1,6 @@
 """Work that a pass with a gradient can omit: rows that nothing reads, and activations that can be recomputed.
 
-Axes: B batch, S position, D width, F width of the feed-forward layer.
+Axes: B batch, S position, R row, D width, F width of the feed-forward layer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from dpc.lm.models import LanguageModel, other_forwards
@@ -20,6 +22,10 @@ _again = partial(partial, checkpoint, use_reentrant=False, preserve_rng_state=Fa
 
 GRAPH = {"cpu": 2**31, "cuda": 2**35}
 """Bytes that the sequences of one pass may keep for the backward pass. A constant: parts must not depend on the day."""
+
+
+ROWS_BYTES = {"cpu": 2**21, "cuda": 2**28}
+"""Bytes of each tensor of a gate's backward pass that are worked on at once: what a CPU's cache holds."""
 
 
 def rows_within(lm: LanguageModel, tokens: int) -> int:
@@ -76,12 +82,42 @@ def lean_layers(lm: LanguageModel) -> Iterator[None]:
 def _lean(mlp: Any, forward: object) -> Callable[[Tensor], Tensor]:
     """Return the forward pass of a gated feed-forward layer, which all supported families have."""
 
-    def gated(gate_BSF: Tensor, up_BSF: Tensor) -> Tensor:
-        product_BSF: Tensor = mlp.act_fn(gate_BSF) * up_BSF
-        return product_BSF
-
     def lean(hidden_BSD: Tensor) -> Tensor:
-        output_BSD: Tensor = mlp.down_proj(_again(gated)(mlp.gate_proj(hidden_BSD), mlp.up_proj(hidden_BSD)))
+        gate_BSF, up_BSF = mlp.gate_proj(hidden_BSD), mlp.up_proj(hidden_BSD)
+        output_BSD: Tensor = mlp.down_proj(_Gated.apply(gate_BSF, up_BSF, mlp.act_fn))
         return output_BSD
 
     return lean
+
+
+class _Gated(torch.autograd.Function):
+    """act(gate) * up, which keeps its two inputs. What lies between is made again, a few rows at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_BSF: Tensor, up_BSF: Tensor, act: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the product (B x S x F)."""
+        ctx.save_for_backward(gate_BSF, up_BSF)
+        ctx.act = act
+        return act(gate_BSF) * up_BSF
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes_BSF: Tensor) -> Any:
+        """Return the gradients in gate and up; the same operations as without this function, so the same bits."""
+        gate_BSF, up_BSF = ctx.saved_tensors
+        to_gate_BSF, to_up_BSF = torch.empty_like(gate_BSF), torch.empty_like(up_BSF)
+        tensors = (slopes_BSF[0], gate_BSF, up_BSF, to_gate_BSF, to_up_BSF)
+        every = (each.flatten(0, -2).split(_rows_at_once(gate_BSF)) for each in tensors)
+        for slope_RF, gate_RF, up_RF, to_gate_RF, to_up_RF in zip(*every, strict=True):
+            with torch.enable_grad():
+                leaf_RF = gate_RF.detach().requires_grad_(True)
+                act_RF = ctx.act(leaf_RF)
+            torch.mul(slope_RF, act_RF.detach(), out=to_up_RF)
+            to_gate_RF.copy_(torch.autograd.grad(act_RF, leaf_RF, slope_RF * up_RF)[0])
+        return to_gate_BSF, to_up_BSF, None
+
+
+def _rows_at_once(like_BSF: Tensor) -> int:
+    """Return a multiple of 64: parts fill a CPU's vectors as the whole does, and what is left over rounds otherwise."""
+    room = ROWS_BYTES["cpu" if like_BSF.device.type == "cpu" else "cuda"]
+    return max(64, room // (like_BSF.shape[-1] * like_BSF.element_size()) // 64 * 64)

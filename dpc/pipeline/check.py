@@ -21,20 +21,20 @@ from dpc.pipeline import cost, outlook
 from dpc.pipeline.check_cluster import check_environment
 from dpc.pipeline.check_data import check_hub, check_rows
 from dpc.pipeline.check_models import MODELS, check_models, strangers
-from dpc.pipeline.lengths import Cut
+from dpc.pipeline.lengths import Rows
 from dpc.storage.hub import is_commit
 
 SPARE_GB = 2.0
 
 
-def check(config: Config, fetch: set[str] | None = None) -> dict[str, Cut]:
-    """Return the splits of the datasets that are here; `fetch` names what will be fetched, None: what is absent.
+def check(config: Config, fetch: set[str] | None = None) -> dict[str, Rows]:
+    """Return the rows of the datasets that are here; `fetch` names what will be fetched, None: what is absent.
 
     Raises DpcError for the first thing that cannot work.
     """
     check_environment(os.environ)
     read = check_rows(config, fetch)
-    fetched = check_models(config, fetch, read)
+    fetched = check_models(config, fetch, {name: rows.splits for name, rows in read.items()})
     for name in config.study.datasets:
         check_hub(name, config.datasets[name], fetch)
     check_disk(config, sum(cost.weights_gb(model) for model in fetched))

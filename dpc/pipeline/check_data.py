@@ -9,13 +9,13 @@ from dpc.config.catalogue import Dataset
 from dpc.config.messages import snakemake
 from dpc.config.settings import Config
 from dpc.errors import DpcError
-from dpc.pipeline.lengths import DATASETS, Cut, cut, files_of
+from dpc.pipeline.lengths import DATASETS, Rows, cut, files_of
 from dpc.storage.hub import PATIENCE_SECONDS, why
 from dpc.tasks.rows import reader_of
 
 
-def check_rows(config: Config, fetch: set[str] | None) -> dict[str, Cut]:
-    """Return the splits of every dataset whose rows are here and not about to be fetched, as `load_problems` cuts them.
+def check_rows(config: Config, fetch: set[str] | None) -> dict[str, Rows]:
+    """Return the rows of every dataset that are here and not about to be fetched.
 
     Raises DpcError for what it would refuse, and where no question is left to tune on beside the worked examples.
     """
@@ -25,7 +25,7 @@ def check_rows(config: Config, fetch: set[str] | None) -> dict[str, Cut]:
         if _is_here(config, name, fetch) and not _is_elsewhere(config, name)
     }
     for model, name in product(config.study.models, config.study.datasets):
-        tuning = len(read[name]["tuning"]) if name in read else config.datasets[name].splits.tuning
+        tuning = len(read[name].splits["tuning"]) if name in read else config.datasets[name].splits.tuning
         shots = config.format_of(model, name).shots
         if tuning <= shots:
             form = f"formats.{config.datasets[name].formats[model]}"

@@ -22,6 +22,7 @@ from dpc.config.settings import Config
 from dpc.config.stages import RULES
 from dpc.errors import DpcError
 from dpc.plans.declaration import PLANS, on_calibration
+from dpc.storage.model_files import architecture, read_config
 from dpc.storage.weight_files import ACTIVATIONS, BYTES, CACHE_GB, cards, counted
 from dpc.tasks import TASKS
 
@@ -53,6 +54,15 @@ class Place:
     dataset: str
     recipe: str | None = None
     part: str | None = None
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Layers of a model, and attention heads of a layer."""
+
+    layers: float
+    heads: float
+    is_guess: bool = False
 
 
 def parameters(model: Model) -> float:
@@ -114,7 +124,8 @@ def work(config: Config, rule: str, place: Place) -> Work:
         planted = how.positions * how.steps * how.batch_size * 2  # prompt and rows, twice through the model
         return Work(rows, rows * rationale + planted * sequence)
     if rule == "select_act_heads":
-        return Work(rows, round(rows * sequence * layers_of(parameters(config.models[place.model])) ** 2 * HEAD_SHARE))
+        tried = depth(config.models[place.model])
+        return Work(rows, round(rows * sequence * tried.layers * tried.heads * HEAD_SHARE))
     return Work(rows, rows * (sequence if RATES[rule] == "saliency" else rationale))
 
 
@@ -122,7 +133,8 @@ def _tuned(recipe: Recipe, dataset: Dataset) -> int:
     """Return how many sequences a tuner puts through the model at most."""
     if declared("prompts/tuners", "tuner")[recipe.tuner].values.get("searches"):
         options = settings_of("prompts/tuners", recipe.tuner).model_validate(recipe.options)
-        return int(options.passes(dataset.splits.validation))
+        labels = {"labels": len(dataset.options.get("labels", ()))} if recipe.reads_labels else {}
+        return int(options.passes(dataset.splits.validation, **labels))
     return recipe.steps * recipe.batch_size
 
 
@@ -163,9 +175,23 @@ def _measured(config: Config) -> int:
     )
 
 
-def layers_of(billions: float) -> float:
-    """Return the layers, and as many heads, of a decoder of 12 L D^2 parameters with D = 128 L."""
-    return max(4.0, (billions * 1e9 / 196_608) ** (1 / 3))
+def depth(model: Model) -> Depth:
+    """Return the layers and heads of an embedded model, of a local folder's config, or guessed from `parameters`.
+
+    The guess is a decoder of 12 L D^2 parameters with D = 128 L and L heads. Raises DpcError for a config that is none.
+    """
+    if model.builtin:
+        return Depth(model.builtin.layers, model.builtin.heads)
+    if model.path and model.parameters is None:
+        return _depth_in(Path(model.path, "config.json"))
+    guess = max(4.0, (parameters(model) * 1e9 / 196_608) ** (1 / 3))
+    return Depth(guess, guess, is_guess=True)
+
+
+@cache
+def _depth_in(file: Path) -> Depth:
+    shape = architecture(file, read_config(file))
+    return Depth(shape.num_hidden_layers, shape.num_attention_heads)
 
 
 def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
@@ -270,11 +296,11 @@ def grid(config: Config) -> Iterator[tuple[str, Place, int]]:
 def output_gb(config: Config, rule: str, place: Place) -> float:
     """Return the size of what a rule writes in one cell, and leaves in its store: saliency, texts and token ids."""
     done = work(config, rule, place)
-    if rule in ("tune_prompt", "select_act_heads", "score_options", "measure_prompt"):
+    if rule in ("tune_prompt", "select_act_heads", "score_options", "measure_prompt", "intervene"):
         return 0.01
     if RATES[rule] != "saliency":
         return done.rows * _rationale(config, place) * TOKEN_BYTES * (2 if rule == "regenerate" else 1) / 1e9
-    layers, vectors = layers_of(parameters(config.models[place.model])), config.recipes[str(place.recipe)].vectors
+    layers, vectors = depth(config.models[place.model]).layers, config.recipes[str(place.recipe)].vectors
     rationale = _rationale(config, place)
     floats = layers * (6 * rationale + 4 * vectors) + rationale * vectors  # columns of table `saliency`, the long ones
     if rule == "extract_exemplars":

@@ -89,7 +89,7 @@ def cell_of(config: Config, place: Place) -> Cell:
         questions=calibration + test,
         calibration=calibration,
         sampled=sample.correlation + 2 * sample.per_class,
-        layers=cost.layers_of(cost.parameters(config.models[place.model])),
+        layers=cost.depth(config.models[place.model]).layers,
         vectors=config.recipes[place.recipe].vectors if place.recipe else 0,
         tokens=dataset.max_new_tokens,
         answers=max([calibration + test, *parts]),

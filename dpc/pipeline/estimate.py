@@ -74,7 +74,15 @@ def table(config: Config) -> str:
         closing += f", {weights:,.0f} GB of weights to fetch ({', '.join(hub)})"
     key = "rates" if config.execution.device == "cuda" else "cpu_rates"
     rates = f"Rates: config.yaml, cluster.{key}; lengths assumed: dpc/pipeline/cost.py."
-    return "\n".join([head, *rows, closing, _others(config), rates, *outlook.of_settings(config)])
+    return "\n".join([head, *rows, closing, _others(config), rates, *_guessed(config), *outlook.of_settings(config)])
+
+
+def _guessed(config: Config) -> list[str]:
+    """Return a line on the models whose depth is guessed, if any is."""
+    depths = {name: cost.depth(config.models[name]) for name in config.study.models}
+    guessed = ", ".join(f"{name} {depth.layers:.0f}" for name, depth in depths.items() if depth.is_guess)
+    where = "guessed from parameters: ACT's time, memory and disk go by them"
+    return [f"Layers, and as many heads, {where} ({guessed})"] if guessed else []
 
 
 def _others(config: Config) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from dpc.config.catalogue import Dataset, Format
@@ -31,10 +32,19 @@ def files_of(name: str, dataset: Dataset) -> tuple[list[Path], list[Path]]:
     return [Path(dataset.files.train)] if dataset.files.train else [], [Path(dataset.files.test)]
 
 
-def cut(config: Config, name: str) -> Cut:
-    """Return the splits of a dataset whose rows are files. Raises DpcError for what `load_problems` would refuse."""
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a dataset that are here, as `load_problems` cuts them."""
+
+    splits: Cut
+    notes: list[str]
+    """What it drops, and which splits get fewer questions than they may."""
+
+
+def cut(config: Config, name: str) -> Rows:
+    """Return what becomes of a dataset's files of rows. Raises DpcError for what `load_problems` would refuse."""
     dataset = config.datasets[name]
-    return read_splits(dataset.own_task, *files_of(name, dataset), dataset.splits, name, dataset.columns)[0]
+    return Rows(*read_splits(dataset.own_task, *files_of(name, dataset), dataset.splits, name, dataset.columns))
 
 
 def used(config: Config) -> list[str]:

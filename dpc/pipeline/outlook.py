@@ -13,7 +13,7 @@ from pathlib import Path
 from dpc.config.settings import Config
 from dpc.pipeline import cost
 from dpc.pipeline.check_models import folder_of
-from dpc.pipeline.lengths import counter, used
+from dpc.pipeline.lengths import Rows, counter, files_of, used
 from dpc.tasks.dataset import Cut
 
 SEEDS = 3
@@ -29,11 +29,11 @@ def of_settings(config: Config) -> list[str]:
     return [*_seeds(config), *_gains(config), *_calibration(config), *_card(config)]
 
 
-def of_rows(config: Config, read: Mapping[str, Cut]) -> list[str]:
-    """Return a line for each thing that the rows which are here say: `read` has their splits by dataset."""
+def of_rows(config: Config, read: Mapping[str, Rows]) -> list[str]:
+    """Return a line for each thing that the rows which are here say, by dataset."""
     found = []
-    for name, splits in read.items():
-        found += [*_short_splits(config, name, splits), *_bare(config, name, splits), *_cut_off(config, name, splits)]
+    for name, rows in read.items():
+        found += [_used(config, name, rows), *_bare(config, name, rows.splits), *_cut_off(config, name, rows.splits)]
     return found
 
 
@@ -94,11 +94,11 @@ def _has_card() -> bool:
     return Path("/proc/driver/nvidia/version").is_file() or shutil.which("nvidia-smi") is not None
 
 
-def _short_splits(config: Config, name: str, splits: Cut) -> Iterator[str]:
-    for split in ("tuning", "test"):
-        wanted, found = getattr(config.datasets[name].splits, split), len(splits[split])
-        if wanted is not None and found < wanted:
-            yield f"{name}: {found:,} {split} questions, fewer than the {wanted:,} of datasets.{name}.splits.{split}"
+def _used(config: Config, name: str, rows: Rows) -> str:
+    """Say what becomes of all rows: how many are in a split, what was dropped, which splits are short."""
+    read = sum(cost.counted_rows(file) for files in files_of(name, config.datasets[name]) for file in files)
+    cut = sum(map(len, rows.splits.values()))
+    return "; ".join([f"{name}: {read:,} rows, {cut:,} of them in a split", *rows.notes])
 
 
 def _bare(config: Config, name: str, splits: Cut) -> Iterator[str]:

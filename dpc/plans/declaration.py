@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 from dpc.config.declared import declared
@@ -68,6 +69,7 @@ ONE_PASS = frozenset(name for name, each in PLANS.items() if each.passes == 1)
 TRIGGERED = frozenset(name for name, each in PLANS.items() if each.is_triggered)
 
 
+@cache
 def of(part: str) -> dict[str, plan]:
     """Return the plans of a part: calibration, test or oracles."""
     return {name: each for name, each in PLANS.items() if part in each.parts}

@@ -40,8 +40,8 @@ MARGIN = 0.12  # inches
 CAPTION_SIZE = 7.0  # points
 LINE = 1.38  # distance of two lines, in font sizes
 POINTS = 72.0  # per inch
-_ORIGIN_LINES = 2
-"""Kept under a caption for `save`: two commits and three hashes, the most that `provenance.short` names."""
+ORIGIN_LINES = 2
+"""Kept under a caption for `sign`: two commits and three hashes, the most that `provenance.short` names."""
 
 _PNG = re.compile(r"(?P<start>data:image/png;base64,)(?P<png>[\w+/=\s]+)")
 _DOTS = 720.0  # resolution at which text is measured: high, so that hinting does not round widths
@@ -116,7 +116,7 @@ def finish(figure: Figure, caption: str, passes: int = 1) -> Drawing:
     """
     width, height = (float(size) for size in figure.get_size_inches())
     lines = wrap(caption, width - 2 * MARGIN, CAPTION_SIZE)
-    room = (len(lines) + _ORIGIN_LINES) * line_height(CAPTION_SIZE) + 2 * MARGIN
+    room = (len(lines) + ORIGIN_LINES) * line_height(CAPTION_SIZE) + 2 * MARGIN
     figure.set_size_inches(width, height + room)
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
@@ -208,14 +208,16 @@ def mark_band(axes: Axes, band: tuple[int, int], label: str, color: str = colour
     )
 
 
-def save(figure: Figure, stem: Path, caption: str, origin: str) -> None:
-    """Write `stem`.pdf, `stem`.svg and the caption as `stem`.txt, each atomically.
-
-    `origin` says with which code and from what the figure was made: the last words of each, in two lines at most.
-    """
+def sign(figure: Figure, origin: str) -> None:
+    """Write with which code and from what a figure was made, the last words of each, in the room kept for them."""
     for number, line in enumerate(wrap(origin, figure.get_figwidth() - 2 * MARGIN, CAPTION_SIZE)):
-        below = MARGIN + (_ORIGIN_LINES - 1 - number) * line_height(CAPTION_SIZE)
+        below = MARGIN + (ORIGIN_LINES - 1 - number) * line_height(CAPTION_SIZE)
         text_at(figure, MARGIN, below, line, CAPTION_SIZE, color=colours.GREY, gid="caption")
+
+
+def save(figure: Figure, stem: Path, caption: str, origin: str) -> None:
+    """Write `stem`.pdf, `stem`.svg and the caption as `stem`.txt, each atomically; see `sign` for `origin`."""
+    sign(figure, origin)
     for kind in ("pdf", "svg"):
         with atomic(stem.with_name(f"{stem.name}.{kind}")) as temporary:
             figure.savefig(temporary, format=kind)

@@ -16,7 +16,8 @@ from dpc.storage.files import atomic
 
 _LONGEST_FLOAT = 40  # rows that fit on a page; longer tables break over pages
 _SENTENCE = 30  # characters
-_INTERVAL = re.compile(r"\[[^][]*\]|[−\d.]+ to [−\d.]+")
+_NAME = 14  # characters: shorter words do not wrap, which would make two lines of every row
+_INTERVAL = re.compile(r"\[[^][]*\]|[−\d.]+ (?:to|of) [−\d.]+")
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -43,7 +44,7 @@ th, td {{ padding: .25em .5em; text-align: right; vertical-align: top; }}
 th {{ vertical-align: bottom; }}
 th.text, td.text {{ text-align: left; }}
 td.long {{ min-width: 10em; }}
-.whole {{ white-space: nowrap; }}
+td.name, .whole {{ white-space: nowrap; }}
 thead tr {{ border-bottom: 1.5px solid #222; border-top: 1.5px solid #222; }}
 tbody tr.group {{ border-top: 1px solid #bbb; }}
 tbody {{ border-bottom: 1.5px solid #222; }}
@@ -145,10 +146,10 @@ def web_page(table: Table) -> str:
 
 
 def _kinds(text: pd.DataFrame) -> list[str]:
-    """Return each column's class: words stand to the left, and sentences keep some width where they wrap."""
+    """Return each column's class: words stand to the left, names do not wrap, sentences keep some width."""
     longest = [max((len(str(cell)) for cell in text[name]), default=0) for name in text.columns]
     return [
-        f'class="{"text" * is_text}{" long" * (is_text and width > _SENTENCE)}"' if is_text else ""
+        f'class="text{" long" * (width > _SENTENCE)}{" name" * (width <= _NAME)}"' if is_text else ""
         for is_text, width in zip(_texts(text), longest, strict=True)
     ]
 

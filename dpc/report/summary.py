@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from dpc.report.cells import LIGHT, Cell, Tables
 from dpc.report.exhibits import TABLES
 from dpc.report.figures.plan_bars import METHODS
 from dpc.report.table_text import CELL, bracketed, percent
+from dpc.report.tables.by_plan import IDLE
 from dpc.report.tables.claims_table import judged
-from dpc.report.tables.main_table import IDLE
 from dpc.report.wording import DASH
 
 MOST_LINES = 25
-_MOST_CELLS, _MOST_WARNINGS, _WIDTH = 9, 4, 120
+_MOST_CELLS, _MOST_WARNINGS, _MOST_NAMED, _WIDTH = 9, 4, 3, 120
 _MUCH_CUT = 0.1
 """Share of answers cut short that is worth a warning."""
 MADE_FROM = tuple(dict.fromkeys([*TABLES["claims"].tables, *TABLES["main"].tables]))
@@ -108,8 +109,14 @@ def _verdicts(claims: pd.DataFrame, settings: TablesStage) -> Iterator[str]:
 
 
 def _where(cells: Iterable[Cell], settings: TablesStage) -> str:
-    """Return ` (toy gsm8k paper; …)`, with the parts that differ between cells alone; nothing in a study of one."""
+    """Return ` (toy gsm8k paper; …)`, with the parts that differ between cells alone; nothing in a study of one.
+
+    All cells, and more than fit into a line with what else there is, are counted instead.
+    """
     lists = (settings.models, settings.datasets, settings.recipes)
+    cells, every = list(cells), math.prod(map(len, lists))
+    if len(cells) > _MOST_NAMED or len(cells) == every > 1:
+        return f" ({'all' if len(cells) == every else f'{len(cells)} of'} {every} cells)"
     names = [" ".join(part for part, of in zip(cell, lists, strict=True) if len(of) > 1) for cell in cells]
     return f" ({'; '.join(names)})" if any(names) else ""
 
@@ -175,8 +182,8 @@ def _of_prompts(tables: Tables, shares: pd.DataFrame, settings: TablesStage) -> 
     lower = lenient[lenient[BASELINE] < lenient["no_prompt"]]
     if len(lower):
         pairs = [f"{percent(row.no_prompt)} → {percent(row.prompt_tuning)}" for row in lower.itertuples()]
-        where = _where(lower.index, settings)
-        yield f"the prompt lowers accuracy, read leniently: {', '.join(pairs)}{where}."
+        told = f": {', '.join(pairs)}" if len(pairs) <= _MOST_NAMED else ""
+        yield f"the prompt lowers accuracy, read leniently{told}{_where(lower.index, settings)}."
 
 
 def _of_length(shares: pd.DataFrame, settings: TablesStage) -> Iterator[str]:

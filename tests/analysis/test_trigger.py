@@ -51,7 +51,8 @@ def test_what_may_not_fire_is_not_ranked_and_few_positives_are_too_little() -> N
     many = pd.concat([rows.assign(fired=False, problem_id=rows["problem_id"] + str(n)) for n in range(40)])
     found = trigger.quality(many, 0.95).set_index(["target", "split", "measure"])["note"]
     assert found["wrong", "test", "precision"] == "never fires"
-    assert found["wrong", "test", "recall"] == ""
+    assert found["wrong", "test", "recall"] == found["wrong", "shift", "fire_rate"] == "never fires"
+    assert found["wrong", "test", "base_rate"] == found["wrong", "test", "roc_auc"] == ""
 
 
 def test_at_random_is_what_random_firing_at_each_seeds_rate_would_hit() -> None:

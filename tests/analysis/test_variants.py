@@ -240,6 +240,8 @@ def test_the_table_says_what_to_look_for(tmp_path: Path) -> None:
     assert shown.loc["loss: the answer alone", "gain (points)"].startswith("50.0 [")
     assert [text.endswith("*") for text in shown["gain (points)"]] == [False, True, False]
     assert set(shown["AUC of S_IFP for wrong"]) == {"too little data"}
+    never = variants_table.build(summed.assign(shares="never"), settings(TablesStage)).text
+    assert set(never["fires (%)"]) == set(never["gain (points)"]) == {"–"}
     many = variants_table.build(summed.assign(note=""), settings(TablesStage))
     assert many.text["AUC of S_IFP for wrong"].tolist()[1].startswith("0.62")
     for phrase in ("Look for rows", "4 calibration questions", "flow of that rationale", "seeds 0, 1, 2"):

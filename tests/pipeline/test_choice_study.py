@@ -69,6 +69,18 @@ def test_own_rows_of_labelled_options_go_to_tables_by_configuration_alone(tmp_pa
         rows = found[found["dataset"] == name].set_index("plan")
         assert set(rows.index) >= {"likelihood", "likelihood_no_prompt", "projected"}
         check_cell(tmp_path / "results/model" / name / "paper/seed0", OPTIONS[name]["labels"])
+    check_rewards(workflow)
+
+
+def check_rewards(workflow: Workflow) -> None:
+    """RLPrompt is told the labels: every question goes through the model once with each."""
+    told = {"tuner": "rlprompt", "vectors": 2, "options": {"steps": 2, "prompts": 3, "batch_size": 4, "hidden": 8}}
+    file = "results/model/my_boolq/labels/seed0/training.parquet"
+    workflow.run(file, change={"recipes": {"labels": told}, "study": {"recipes": ["labels"]}})
+    cost = tables.provenance(workflow.folder / file)["cost"]
+    greedy, held_out = 2, SPLITS["validation"]
+    assert cost["passes"] <= 2 * 3 * (1 + 4 * 2) + greedy * (1 + held_out)
+    assert (cost["passes"] - 2 * 3 - greedy * (1 + held_out)) % (4 * 2) == 0
 
 
 def check_cell(cell: Path, labels: list[str]) -> None:

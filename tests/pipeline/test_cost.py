@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -14,10 +15,11 @@ from safetensors.numpy import save_file
 
 from dpc.config.settings import Config, load_config
 from dpc.errors import DpcError
-from dpc.pipeline import cost, estimate
+from dpc.pipeline import cost, cpu_cost, estimate
 from dpc.storage import tables
 from dpc.storage.meanings import meaning
 from tests.support import config_tree as tree
+from tests.support import model_folders
 from tests.support.paths import ROOT
 from tests.support.workflow import Workflow, nested, overlay
 
@@ -109,6 +111,21 @@ def test_parameters_of_a_local_folder_are_counted_in_the_headers(tmp_path: Path)
         cost.counted(tmp_path / "elsewhere")
 
 
+def test_the_depth_of_a_local_folder_is_that_of_its_config(tmp_path: Path) -> None:
+    """A narrow model of 30 layers: 12 L D^2 with D = 128 L would have 4."""
+    model_folders.write(tmp_path / "deep", num_hidden_layers=30)
+    config = paper("models.deep", {"path": str(tmp_path / "deep")})
+    place, shape = cost.Place("deep", "gsm8k", "paper"), json.loads((tmp_path / "deep/config.json").read_text())
+    assert cost.depth(config.models["deep"]) == cost.Depth(30, shape["num_attention_heads"])
+    guessed = paper("models.deep", {"path": str(tmp_path / "deep"), "parameters": 0.001})
+    assert cost.depth(guessed.models["deep"]) == cost.Depth(4, 4, is_guess=True)
+    assert cost.output_gb(config, "extract_saliency", place) > 2 * cost.output_gb(guessed, "extract_saliency", place)
+    act, few = (cost.work(made, "select_act_heads", place).tokens for made in (config, guessed))
+    assert act / few == pytest.approx(30 * shape["num_attention_heads"] / 16)
+    scanned, little = (cpu_cost.memory_mb(made, "read_flow", [place]) for made in (config, guessed))
+    assert scanned > little
+
+
 @pytest.mark.parametrize("over", [("workflow/demo.yaml",), ()], ids=["embedded", "paper"])
 def test_the_estimate_and_the_cluster_page_count_the_jobs_that_a_dry_run_plans(
     over: tuple[str, ...], tmp_path: Path
@@ -143,6 +160,8 @@ def test_the_disk_check_asks_for_what_the_estimate_says() -> None:
         for line in ("generate_act", "extract_corrupted", "extract_exemplars")
     }
     assert all(gigabytes > 0.01 for gigabytes in parts.values()), parts
+    causal = cost.output_gb(paper(), "intervene", GSM8K)  # a number for each pass, with its test and target
+    assert cost.work(paper(), "intervene", GSM8K).rows * 50e-9 < causal < 0.05
 
 
 def test_saliency_takes_as_much_room_as_its_table(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.support import answered, small_grid
 from tests.support.paths import DATA, ROOT, needs_data
 from tests.support.workflow import Workflow, overlay
 
-pytestmark = [needs_data, pytest.mark.long]
+pytestmark = [needs_data, pytest.mark.proof, pytest.mark.long]
 MODELS, DATASETS = ("llama2-13b", "llama3-8b", "mistral-7b"), ("gsm8k", "math", "aqua")
 DRAWN = tuple(zip(MODELS, DATASETS, strict=True))
 """Every cell is in the tables; figures and pages, which take half of a small study's time, are made of these."""

@@ -92,7 +92,7 @@ def test_a_gold_rationale_to_tune_on_counts_with_its_end_mark(study: Any) -> Non
 def test_gold_that_no_model_reads_does_not_count(study: Any) -> None:
     """Which question goes where depends on the question alone, so a rationale can be made long behind it."""
     train = [row(f"q{number}", 20) for number in range(100)]
-    splits = lengths.cut(study(train, TEST), "own")
+    splits = lengths.cut(study(train, TEST), "own").splits
     places = {name: {question.source for question in questions} for name, questions in splits.items()}
     tuned = places["tuning"] | places["validation"] | places["act_select"] | places["act_confirm"]
     for long, fits in (((lambda source: source not in tuned), True), ((lambda source: source in tuned), False)):
@@ -101,7 +101,7 @@ def test_gold_that_no_model_reads_does_not_count(study: Any) -> None:
             for n, line in enumerate(train)
         ]
         config = study(changed, TEST)
-        assert lengths.cut(config, "own").keys() == splits.keys()
+        assert lengths.cut(config, "own").splits.keys() == splits.keys()
         if fits:
             check.check(config, set())
         else:
@@ -116,7 +116,7 @@ def test_worked_examples_lengthen_every_question(study: Any) -> None:
     count = lambda text: len(text.split())  # noqa: E731
     names = lengths.used(plain)
     shown, asked = (
-        lengths.longest(lengths.cut(made, "own"), names, made.format_of("own", "own"), 90, count)[0]
+        lengths.longest(lengths.cut(made, "own").splits, names, made.format_of("own", "own"), 90, count)[0]
         for made in (config, plain)
     )
     assert shown - asked == 2 * (24 + 1)  # question in its template, and `5`: `:####` is one word here
@@ -177,7 +177,7 @@ def test_own_test_rows_are_counted_and_not_taken_for_the_benchmarks(study: Any, 
 def test_rows_left_for_testing_are_what_the_other_splits_leave(study: Any, tmp_path: Path) -> None:
     config = study([], [row(f"q{n}", 20) for n in range(30)], datasets__own__files__train=None)
     assert cost.test_rows(config.datasets["own"]) == 30 - sum(SPLITS.values())
-    assert cost.test_rows(config.datasets["own"]) == len(lengths.cut(config, "own")["test"])
+    assert cost.test_rows(config.datasets["own"]) == len(lengths.cut(config, "own").splits["test"])
 
 
 @pytest.mark.parametrize("content", [b"PAR1", None], ids=["cut short", "absent"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 
 from dpc.tasks.arithmetic import DAYS
+from tests.support.wide_vocabulary import widened
 from tests.support.workflow import Workflow
 
 pytestmark = [pytest.mark.proof, pytest.mark.long]
@@ -19,7 +19,7 @@ RECIPES = ["prompt_tuning", "placebo", "pez", "greater", "rlprompt", "random_tex
 """One of each kind; those left out are soft prompts as prompt tuning's, and searches with another weight."""
 BUDGET = 3000
 SEEDS, VALIDATION = range(5, 10), 12
-"""The settings below were tried on seeds 0 to 4."""
+"""The settings below were tried on seeds 0 to 4, and 10 to 17."""
 SHOWS_STEPS = "step by step :"
 """The style tag of the model's training documents: one of its tokens is what the planted task asks for."""
 
@@ -59,60 +59,67 @@ def test_discrete_prompts_are_shown_as_text_and_their_search_is_kept(study: Path
 
 
 @pytest.fixture(scope="module")
-def planted(study: Path) -> Callable[..., Any]:
+def small(study: Path) -> Any:
+    """The study's model: 147 tokens that are text."""
+    from dpc.config.execution import Execution
+    from dpc.lm import models
+
+    return models.load(study / "models/builtin", "float32", Execution(device="cpu"), "auto", True)
+
+
+@pytest.fixture(scope="module")
+def wide(small: Any) -> Any:
+    """It with 4,000 tokens more: to try each on the validation questions is 50,000 passes."""
+    return widened(small, 4000)
+
+
+def begin(lm: Any, tuner: str, seed: int, vectors: int, options: dict[str, Any]) -> Any:
     """Begin a search where the model answers directly by habit, and what is asked for is a first step's first word.
 
     So all searches minimise one loss. GReaTer takes reasoning for constant text, and no gradient says that another
     prompt would make the model reason: its reasoning is cut before a step, and the step's word is its answer.
     """
     from dpc.config.catalogue import Recipe
-    from dpc.config.execution import Execution
-    from dpc.lm import models
     from dpc.lm.examples import gold_example
     from dpc.lm.layout import layout_of
     from dpc.prompts.tuners import tuning_of
     from dpc.tasks.arithmetic import OBJECTS, generate_problems
 
-    lm = models.load(study / "models/builtin", "float32", Execution(device="cpu"), "auto", True)
     problems = [problem for _, problem in generate_problems(1, 400)]
     direct = [problem for problem in problems if set(problem.question.split()) & set(OBJECTS["B"])]
-    examples = [gold_example(lm, 8, f"Q : {p.question} A :", p.rationale, p.rationale.split()[0]) for p in direct]
-
-    def begin(tuner: str, seed: int, vectors: int, options: dict[str, Any]) -> Any:
-        recipe = Recipe(tuner=tuner, vectors=vectors, first_tokens=1, options=options)
-        order = layout_of(lm, "bos_first")
-        return tuning_of(tuner)(lm, order, recipe, seed, examples[VALIDATION:], examples[:VALIDATION], 64)
-
-    return begin
+    first = [(f"Q : {problem.question} A :", problem.rationale.split()[0]) for problem in direct]
+    examples = [gold_example(lm, 8, question, word, word) for question, word in first]
+    recipe = Recipe(tuner=tuner, vectors=vectors, first_tokens=1, options=options)
+    order = layout_of(lm, "bos_first")
+    return tuning_of(tuner)(lm, order, recipe, seed, examples[VALIDATION:], examples[:VALIDATION], 64)
 
 
 @pytest.fixture(scope="module")
-def known(planted: Callable[..., Any]) -> int:
-    """The best token of all, by trying each: by the loss of first tokens, and by GReaTer's own score."""
+def known(small: Any, wide: Any) -> int:
+    """The best token of all, by trying each: by the loss of first tokens, and among the model's own by GReaTer's."""
     from dpc.prompts import soft_prompt
     from dpc.prompts.tuners.vocabulary import ordinary
 
-    search = planted("greater", 0, *SOLVERS["greater"])
+    own, every = ordinary(small), ordinary(wide)
+    search = begin(small, "greater", 0, *SOLVERS["greater"])
+    objective, held_out = begin(wide, "pez", 0, *SOLVERS["pez"]).objective, search.validation[:4]
+    prompts = soft_prompt.spelled(wide, every)[:, None].split(64)
+    losses = [nll for some_CND in prompts for nll in objective.sums(some_CND, held_out).sum(1).tolist()]
+    found = set()
+    for tokens, scores in ((every, losses), (own, [search.score([token]) for token in own])):
+        first, second, *_ = sorted(zip(scores, tokens, strict=True))
+        assert first[0] < second[0] / 2
+        found.add(first[1])
+    (best,) = found
+    assert small.decode([best]) in SHOWS_STEPS.split()
+    return best
 
-    def loss(token: int) -> float:
-        return float(search.objective.value(soft_prompt.spelled(search.lm, [token]), search.validation))
 
-    found = []
-    for score in (loss, lambda token: search.score([token])):
-        scores = {token: score(token) for token in ordinary(search.lm)}
-        first, second, *_ = sorted(scores, key=scores.__getitem__)
-        assert scores[first] < scores[second] / 2
-        found.append(first)
-    assert found[0] == found[1]
-    assert search.lm.decode(found[:1]) in SHOWS_STEPS.split()
-    return found[0]
-
-
-def solved(begin: Callable[..., Any], known: int, tuner: str, *told: Any) -> tuple[list[bool], int]:
+def solved(lm: Any, known: int, tuner: str) -> tuple[list[bool], int]:
     """Return in which seeds the known token is found, and the most passes that a seed took."""
     found, passes = [], 0
     for seed in SEEDS:
-        search = begin(tuner, seed, *told)
+        search = begin(lm, tuner, seed, *SOLVERS[tuner])
         while not search.is_over:
             search.advance()
         found.append(known in search.kept_ids)
@@ -120,28 +127,40 @@ def solved(begin: Callable[..., Any], known: int, tuner: str, *told: Any) -> tup
     return found, passes
 
 
-# With one or two vectors PEZ may go round between two tokens for ever. With rewards times 5 RLPrompt says one token
-# alone before it has met all. The likelihood of GReaTer's prompt is no part of the task.
 SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
-    "pez": (4, {"steps": 40, "batch_size": 4, "validate_every": 5}),
+    "pez": (6, {"steps": 80, "batch_size": 4, "validate_every": 5}),
+    "rlprompt": (1, {"steps": 80, "prompts": 48, "batch_size": 1, "hidden": 64, "learning_rate": 0.003,
+                     "validate_every": 4}),
     "greater": (4, {"start": "has has has has", "link": ".", "extractor": "", "stop": ["####", *DAYS], "items": 5,
                     "steps": 8, "reasoning_tokens": 1, "tokens": "ordinary", "top_k": 150, "tried": 12, "fluency": 0,
                     "stop_below": 0, "finalists": 3}),
-    "rlprompt": (1, {"steps": 40, "prompts": 24, "batch_size": 1, "hidden": 64, "learning_rate": 0.003,
-                     "reward_scale": 1, "validate_every": 4}),
 }  # fmt: skip
-"""By tuner: tokens of the prompt, and options for few steps."""
+"""By tuner: tokens of the prompt, and options for few steps.
+
+PEZ needs several vectors: with one or two it may go round between two tokens for ever. The likelihood of GReaTer's
+prompt is no part of the task.
+"""
+COSTS = [("pez", 524), ("rlprompt", 7640)]
+"""Passes that a seed takes at most; to try out every token would be six times as many or more."""
 
 
-@pytest.mark.parametrize("tuner", SOLVERS)
-def test_the_planted_token_is_found_in_every_seed(tuner: str, planted: Callable[..., Any], known: int) -> None:
-    assert solved(planted, known, tuner, *SOLVERS[tuner])[0] == [True] * len(SEEDS)
+@pytest.mark.parametrize(("tuner", "cost"), COSTS)
+def test_the_planted_token_is_found_among_thousands_in_every_seed(tuner: str, cost: int, wide: Any, known: int) -> None:
+    found, passes = solved(wide, known, tuner)
+    assert found == [True] * len(SEEDS)
+    assert passes <= cost < len(wide.tokenizer) * VALIDATION / 6
 
 
-def test_random_text_does_not_find_it_in_every_seed_at_the_cost_of_pez(planted: Callable[..., Any], known: int) -> None:
-    vectors, options = SOLVERS["pez"]
-    cost = options["steps"] * options["batch_size"] + (1 + options["steps"] // options["validate_every"]) * VALIDATION
-    strings = {"strings": -(-cost // VALIDATION), "tokens": "ordinary"}
-    found, passes = solved(planted, known, "random_text", vectors, strings)
-    assert cost <= passes < cost + VALIDATION
-    assert sum(found) < len(SEEDS)
+def test_greater_finds_the_planted_token_in_the_small_vocabulary_in_every_seed(small: Any, known: int) -> None:
+    """Among thousands it does so in three or four seeds of five, see docs/methods.md."""
+    assert solved(small, known, "greater")[0] == [True] * len(SEEDS)
+
+
+@pytest.mark.parametrize(("tuner", "cost"), COSTS)
+def test_random_text_meets_it_in_few_seeds_at_their_cost(tuner: str, cost: int, wide: Any, known: int) -> None:
+    """What is not drawn is not found: so no string has to be scored."""
+    met = []
+    for seed in SEEDS:
+        search = begin(wide, "random_text", seed, SOLVERS[tuner][0], {"tokens": "ordinary"})
+        met.append(any(known in search._drawn() for _ in range(-(-cost // VALIDATION))))
+    assert sum(met) < len(SEEDS) / 2

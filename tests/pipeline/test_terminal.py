@@ -106,9 +106,7 @@ def test_the_last_line_shows_how_far_the_running_job_is(tmp_path: Path) -> None:
     found.describe(1, "extract_saliency", [str(log)], True, "")
     found.describe(2, "extract_saliency", [str(tmp_path / "none.log")], True, "")
     clock.now += 31
-    assert found.now() == (
-        "extract_saliency 1 of 6: saliency:  43% 120/280 [00:31<00:41,  3.9question/s] (+ 1 running)"
-    )
+    assert found.now() == ("extract_saliency 1 of 6: saliency:  43% 120/280 [00:31<00:41,  3.9question/s] (+ 1 more)")
 
 
 @pytest.mark.parametrize(
@@ -173,12 +171,48 @@ def test_snakemakes_own_words_are_left_out_and_ours_are_one_line(monkeypatch: py
     ]  # fmt: skip
 
 
+NO_ACCOUNTS = (
+    "Both 'sacctmgr' and 'sshare' returned empty results for account 'a'. Proceeding without account validation."
+)
+QUEUE = "Falling back to 'sacct' for status queries (MinJobAge=300; threshold=120s)."
+GUESSED = "No SLURM account given, trying to guess."
+
+
+def test_a_run_on_slurm_is_as_quiet_as_one_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 jobs of 10 stages, with all that snakemake-executor-plugin-slurm 2 says of each."""
+    rules = {f"stage{number}": 3 for number in range(10)}
+    records: list[dict[str, Any]] = [
+        {"event": LogEvent.RUN_INFO, "stats": {**rules, "total": 30}},
+        {"msg": "SLURM run ID: 1b2c"},
+        {"msg": GUESSED, "levelno": logging.WARNING},
+    ]
+    for number, rule in enumerate(name for name, count in rules.items() for _ in range(count)):
+        records += [
+            job(number, rule, f"{number}.parquet"),
+            {"msg": NO_ACCOUNTS, "levelno": logging.WARNING},
+            {"msg": f"Job {number} has been submitted with SLURM jobid 9{number} (log: {number}.log)."},
+            {"msg": QUEUE},
+            {"msg": f"Waiting at most 60 seconds for missing files:\n{number}.parquet (missing locally)"},
+            {"event": LogEvent.JOB_FINISHED, "job_id": number},
+        ]
+    lines = told(monkeypatch, *records)
+    assert lines[0] == GUESSED
+    assert [line for line in lines if not line.startswith("stage")] == [
+        GUESSED,
+        "30 jobs of 10 stages",
+        NO_ACCOUNTS,
+        QUEUE,
+    ]
+    assert [line.split()[0] for line in lines if line.startswith("stage")] == list(rules)
+
+
 @pytest.mark.parametrize(
     ("words", "quiet"),
     [
         ("--configfile mine.yaml --cores all", True),
         ("--configfile mine.yaml --report-after-run --report r.html", True),  # what `make study` types
         ("--configfile mine.yaml --report r.html", False),
+        ("--profile slurm --configfile mine.yaml", True),
         ("--cores 2 --verbose", False),
         ("-n -q rules", False),
         ("figures -p", False),

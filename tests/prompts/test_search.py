@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from dpc.prompts.tuners import greater, pez, rlprompt
 from dpc.prompts.tuners.prompt_tuning import Objective
 from dpc.prompts.tuners.vocabulary import allowed, ordinary
 from tests.support import tiny
-from tests.support.searches import LAYOUT, OPTIONS, begin, done
+from tests.support.searches import LAYOUT, OPTIONS, begin, done, examples
 
 TUNERS = sorted(OPTIONS)
 
@@ -80,7 +81,10 @@ def test_costs_count_what_goes_through_the_model() -> None:
 
 
 def test_vocabulary_rows_project_to_themselves() -> None:
-    search = begin("pez")
+    lm = tiny.model()
+    with torch.no_grad():
+        lm.embedding.weight[::2] *= 3  # by products alone, long rows would be the nearest to others
+    search = begin("pez", lm)
     assert isinstance(search, pez.Tuning)
     pool = ordinary(search.lm)
     assert search.projected(soft_prompt.spelled(search.lm, pool)) == pool
@@ -95,6 +99,8 @@ def test_scaling_the_continuous_prompt_changes_neither_loss_nor_gradient(terms: 
     loss, slope_ND = search.gradient(search.projected(search.prompt_ND), batch)
     scaled, same_ND = search.gradient(search.projected(7 * search.prompt_ND), batch)
     assert (loss, slope_ND.tolist()) == (scaled, same_ND.tolist())
+    drawn_ND = torch.randn(100, search.prompt_ND.shape[1], generator=torch.Generator().manual_seed(0))
+    assert search.projected(drawn_ND) == search.projected(drawn_ND / 64) == search.projected(drawn_ND * 64)
 
 
 def test_one_step_of_descent_is_hand_arithmetic() -> None:
@@ -129,12 +135,12 @@ def greater_search(**changed: object) -> greater.Tuning:
 
 def test_the_gradient_in_a_one_hot_vector_is_the_candidates_embeddings_times_that_in_the_vector() -> None:
     search = greater_search()
-    reasoned, ids, position, weight = search.reasoned(search.token_ids), search.token_ids, 1, search.options.fluency
+    reasoned, ids, position, weight = search.reasoned(search.token_ids), search.token_ids, 0, search.options.fluency
     slope_ND = search.gradient(ids, reasoned)
     candidates = search.candidates(position)
     one_hot_C = torch.tensor([float(c == ids[position]) for c in candidates]).requires_grad_(True)
     rows = search.lm.embedding.weight
-    prompt_ND = torch.stack([rows[ids[0]], one_hot_C @ rows[candidates]])
+    prompt_ND = torch.stack([one_hot_C @ rows[candidates], rows[ids[1]]])  # the last one's NLL depends on it, too
     losses = torch.stack([nll_K.mean() for nll_K, _ in search._answers(prompt_ND, reasoned)])
     total = losses.sum() + len(reasoned) * weight * search.own_nll(prompt_ND, ids)
     (direct_C,) = torch.autograd.grad(total, one_hot_C)
@@ -149,6 +155,7 @@ def test_trying_all_candidates_is_the_exhaustive_minimum() -> None:
     everything = [token for token in ordinary(search.lm) if token != before]
     scores = {token: twin.score([token, *twin.token_ids[1:]]) for token in everything}
     search.advance()
+    assert {trial.token_ids[0] for trial in search.trials[1:]} == {*everything}
     assert search.token_ids[0] == min(scores, key=scores.__getitem__)
     assert min(trial.score for trial in search.trials[1:-3]) == pytest.approx(min(scores.values()))
 
@@ -157,6 +164,7 @@ def test_no_gradient_flows_through_the_generation() -> None:
     search = greater_search()
     reasoned = search.reasoned(search.token_ids)
     made: list[Tensor] = []
+    search.lm.model.requires_grad_(True)  # or nothing would have a gradient anyway
     handle = (
         search.lm.model.get_decoder()
         .layers[0]
@@ -198,6 +206,12 @@ def test_candidates_are_what_all_questions_of_a_group_propose() -> None:
     common = set.intersection(*proposed) & set(ordinary(search.lm)) - {search.token_ids[0]}
     assert len(common) >= search.options.fewest  # or more would be proposed
     assert search.candidates(1) == sorted(common | {search.token_ids[1]})
+
+
+def test_more_proposals_than_there_are_tokens_are_all_tokens() -> None:
+    search = greater_search(top_k=5000, tokens="ordinary")
+    before = search.token_ids[-1]
+    assert search.candidates(0) == [token for token in ordinary(search.lm) if token != before]
 
 
 def test_a_prompt_grows_to_its_length_and_wraps_at_a_full_stop() -> None:
@@ -258,6 +272,57 @@ def test_rewards_are_the_tasks_less_the_log_perplexity() -> None:
         own = -sum(float(log_SV[j, token]) for j, token in enumerate(ids)) / 4
         assert nll == pytest.approx(objective.value(prompt_ND, batch), abs=1e-6)
         assert reward == pytest.approx(-2 * nll - 0.5 * own, abs=1e-4)
+
+
+def test_the_reward_for_labels_is_their_gap_as_published() -> None:
+    log_EL = torch.tensor([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.1, 0.4, 0.4]]).log() - 3.0
+    # gold before the next likeliest by .5; behind the likeliest by .5; a tie is no right answer
+    found_E = rlprompt.label_rewards(log_EL, torch.tensor([0, 1, 2]))
+    assert found_E.tolist() == pytest.approx([0.5 * 200, -0.5 * 180, 0.0 * 180], abs=1e-4)
+
+
+LABELS = ("step by step", "Tom", "has it")
+"""Of three tokens, one and two."""
+
+
+def test_where_questions_have_labels_prompts_are_rewarded_for_their_likelihood() -> None:
+    search = begin("rlprompt", first_tokens=1, task=2.0, perplexity=0.5, perplexity_form="plain")
+    assert isinstance(search, rlprompt.Tuning)
+    batch = [replace(e, labels=LABELS, answer=LABELS[i % 3]) for i, e in enumerate(search.examples[:4])]
+    prompts = [[5, 9, 30, 7], [8, 8, 8, 8], [5, 9, 30, 7]]
+    nll_B, reward_B = search._rewarded(prompts, batch)
+    assert search.cost.passes == 2 * (4 * 3 + 1)
+    for ids, nll, reward in zip(prompts, nll_B.tolist(), reward_B.tolist(), strict=True):
+        losses, rewards = [], []
+        for example in batch:
+            logs = {}
+            for label in LABELS:
+                said = [1, *ids, *example.question_ids, *search.lm.encode(label)]
+                log_SV = search.lm.model(input_ids=torch.tensor([said])).logits[0].log_softmax(-1)
+                count = len(search.lm.encode(label))
+                logs[label] = sum(float(log_SV[s - 1, said[s]]) for s in range(len(said) - count, len(said)))
+            chances = {label: math.exp(log) / sum(map(math.exp, logs.values())) for label, log in logs.items()}
+            gold = chances.pop(example.answer)
+            gap = gold - max(chances.values())
+            rewards.append(gap * (200 if gap > 0 else 180))
+            losses.append(-logs[example.answer])
+        log_SV = search.lm.model(input_ids=torch.tensor([[1, *ids]])).logits[0].log_softmax(-1)
+        own = -sum(float(log_SV[j, token]) for j, token in enumerate(ids)) / 4
+        assert nll == pytest.approx(sum(losses) / (3 + 1 + 2 + 3), abs=1e-4)
+        assert reward == pytest.approx(2 * sum(rewards) / 4 - 0.5 * math.exp(own), rel=1e-4, abs=1e-2)
+
+
+def test_several_prompts_are_scored_together_as_each_by_itself() -> None:
+    lm = tiny.model()
+    made, (together, alone, whole) = examples(lm), [Objective(lm, LAYOUT, 3, 7) for _ in range(3)]
+    prompts_CND = torch.stack([soft_prompt.spelled(lm, ids) for ids in ([5, 9], [8, 8], [30, 7])])
+    sums_CE = together.sums(prompts_CND, made)
+    each_CE = [[3 * alone.value(prompt_ND, [example]) for example in made] for prompt_ND in prompts_CND]
+    assert torch.allclose(sums_CE, torch.tensor(each_CE, dtype=torch.float64), atol=1e-4)
+    means_C = [whole.value(prompt_ND, made) for prompt_ND in prompts_CND]
+    assert means_C == pytest.approx((sums_CE.sum(1) / together.tokens(made)).tolist(), abs=1e-5)
+    assert together.cost == whole.cost
+    assert together.tokens(made) == 3 * len(made)
 
 
 def test_only_the_policy_learns_and_the_target_follows_slowly() -> None:

@@ -50,6 +50,10 @@ def test_the_figure_is_legible_with_every_tuner_and_with_one(tmp_path: Path, rec
     drawn = readability_figure.readability(tables, settings(recipes=recipes))
     assert_legible(drawn.figure)
     assert "Hollow: accuracy under the nearest tokens" in drawn.caption
+    answers = pd.concat(tables.each("outcomes")).query("plan == 'no_prompt'")
+    levels = {str(line.get_label()): line.get_ydata() for line in drawn.figure.axes[0].lines}
+    for label, reading in (("no prompt", "correct"), ("no prompt, read leniently", "correct_lenient")):
+        assert levels[label] == pytest.approx([100 * answers[reading].mean()] * 2)
     draw_figures(["readability"], tables, tmp_path)
     assert "written instruction" in (tmp_path / "readability.svg").read_text()
 

@@ -196,6 +196,22 @@ def made(request):
     return request.param, every_drawing(np.random.default_rng(3), settings(**changes), **case)
 
 
+def test_there_is_room_to_say_where_a_figure_comes_from(made):
+    commits, hashes = "a" * 12, "b" * 12
+    origin = (
+        f"Made with dpc 0.1.0, commit {commits} and {commits}; model {hashes}; data {hashes}; prompt {hashes} (all 6)."
+    )
+    for name, drawing_ in made[1].items():
+        before = list(drawing_.figure.texts)
+        drawing.sign(drawing_.figure, origin)
+        added = [text for text in drawing_.figure.texts if text not in before]
+        covered = [text.get_text() for text in before for line in added if overlap(text, line)]
+        for text in added:
+            text.remove()
+        assert added
+        assert covered == [], name
+
+
 def test_nothing_overlaps_and_nothing_is_clipped(made):
     for name, drawing_ in made[1].items():
         try:

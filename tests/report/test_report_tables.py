@@ -94,15 +94,17 @@ def test_latex_is_escaped(tabled):
 def test_web_pages_wrap_sentences_and_keep_intervals_whole():
     """What does not wrap pushes the columns behind it off the screen."""
     words = "a claim in many words, that would fill the screen if it could not wrap"
-    text = pd.DataFrame([["m", "d", "r", words, "0.68 [0.57, 0.78]", "36.0 to 40.2", "from here to there"]])
-    text.columns = ["model", "dataset", "recipe", "claim", "value", "over seeds", "why"]
+    text = pd.DataFrame([["m", "d", "r", words, "0.68 [0.57, 0.78]", "36.0 to 40.2", "3 of 12", "from here to there"]])
+    text.columns = ["model", "dataset", "recipe", "claim", "value", "over seeds", "cut short", "why"]
     page = render.web_page(table_text.Table("x", "X", text, text, ""))
     style = page[: page.index("</style>")]
-    assert [line for line in style.split("\n") if "nowrap" in line] == [".whole { white-space: nowrap; }"]
+    assert [line for line in style.split("\n") if "nowrap" in line] == ["td.name, .whole { white-space: nowrap; }"]
     assert f'<td class="text long">{words}</td>' in page
     assert '<td>0.68 <span class="whole">[0.57, 0.78]</span></td>' in page
     assert '<td><span class="whole">36.0 to 40.2</span></td>' in page
+    assert '<td><span class="whole">3 of 12</span></td>' in page
     assert '<td class="text">from here to there</td>' in page
+    assert '<td class="text name">m</td>' in page
 
 
 @pytest.mark.parametrize(("rows", "form"), [(5, "tabular"), (200, "longtable")])

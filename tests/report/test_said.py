@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dpc.analysis.stats.verdicts import NOT_JUDGED
+from dpc.config.slices import TablesStage
 from dpc.plans.declaration import label
+from dpc.report import summary as summaries
 from dpc.report.cells import Tables
 from dpc.report.figures.plans_figure import plans
 from dpc.report.making import write_tables
 from dpc.report.summary import MOST_LINES, summary
+from dpc.report.table_text import Table
+from dpc.report.tables.ablation_table import ablation
 from dpc.report.tables.claims_table import claims
+from dpc.report.tables.cost_table import cost
 from dpc.report.tables.main_table import main
 from tests.support.legible import assert_legible
 from tests.support.report_samples import settings
@@ -28,8 +34,8 @@ CAUSAL = {
     "j3": "not run: causal.tests has no knock_out",
     "j4": "not estimable: the prompt broke no question, or causal.tests has no path, or there is no second seed",
     "j5": "not estimable: the prompt broke no question, or causal.tests has no divergence",
-    "j6a": "not estimable: no test answer has these readings",
-    "j6b": "not estimable: no test answer has these readings",
+    "j6a": "not estimable: no question is right under one seed and wrong under another",
+    "j6b": "not estimable: no question is right under one seed and wrong under another",
     "j7": "not estimable: no seed has an R with corrupted answers on both sides",
 }
 METHODS = ("no_prompt", "prompt_tuning", "act", "dpc")
@@ -98,6 +104,30 @@ def test_the_main_table_says_what_is_prompt_tuning_what_was_cut_and_both_reading
         assert text.loc[plan, "cut short"] == f"{(own['stop_reason'] == 'length').sum()} of {len(own)}"
         assert text.loc[plan, "accuracy (%)"] == f"{100 * own['correct'].mean():.1f}"
         assert str(text.loc[plan, "read leniently (%)"]).startswith(f"{100 * own['correct_lenient'].mean():.1f} [")
+
+
+@pytest.mark.parametrize("make", [ablation, cost])
+def test_a_plan_that_never_fires_says_so_and_is_not_tested_against_itself(
+    make: Callable[..., Table], study: Read
+) -> None:
+    found, frames = study
+    table = make(found, found.settings)
+    for plan, text in zip(table.numbers["plan"], table.text.to_dict("records"), strict=True):
+        count = 0 if plan in METHODS[:2] else idle(frames, plan)
+        words = "no head confirmed" if plan == "act" else "never fires"
+        where = "" if count == len(SEEDS) else f" in {count} of 3 seeds"
+        assert text["plan"] == label(plan) + (f" ({words}{where}: prompt tuning)" if count else "")
+        if make is ablation:
+            assert text["McNemar p per seed"].count("–") == idle(frames, plan)
+
+
+def test_many_cells_are_counted_and_few_are_named() -> None:
+    names = {"models": ["a", "b"], "datasets": ["gsm8k", "aqua", "arithmetic"], "recipes": ["x"]}
+    chosen = settings(TablesStage, **names)
+    cells = [(model, dataset, "x") for model in names["models"] for dataset in names["datasets"]]
+    assert [summaries._where(cells[:count], chosen) for count in (2, 4, 6)] == [
+        " (a gsm8k; a aqua)", " (4 of 6 cells)", " (all 6 cells)",
+    ]  # fmt: skip
 
 
 def test_the_figure_says_what_never_fires_what_was_cut_and_both_readings(study: Read) -> None:

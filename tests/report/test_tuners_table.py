@@ -40,11 +40,14 @@ def found(tmp_path: Path) -> tuple[Tables, pd.DataFrame]:
 def test_accuracy_gains_and_costs_are_means_over_seeds(found: tuple[Tables, pd.DataFrame]) -> None:
     made = tuners(found[0], found[0].settings)
     means = found[1].groupby(["recipe", "plan"])["correct"].mean()
+    lenient = found[1].groupby(["recipe", "plan"])["correct_lenient"].mean()
     for place, row in enumerate(made.numbers.itertuples()):
         assert row.accuracy == pytest.approx(means[place, "prompt_tuning"])
         assert row.dpc_gain == pytest.approx(means[place, "dpc"] - means[place, "prompt_tuning"])
         assert row.help_gain == pytest.approx(means[place, "prompt_tuning"] - means[place, "no_prompt"])
+        assert row.help_lenient_gain == pytest.approx(lenient[place, "prompt_tuning"] - lenient[place, "no_prompt"])
         assert row.dpc_low <= row.dpc_gain <= row.dpc_high
+    assert (made.text["read leniently (points)"] != made.text["prompt − no prompt (points)"]).any()
     assert made.numbers["validation_loss"].tolist() == pytest.approx([0.05, 0.25])
     assert made.numbers["nll"].tolist() == [3.0, 6.0]
     assert made.text["perplexity"].tolist() == ["20 (7 to 55)", "403"]  # e cubed, and e to the 2nd, 4th and 6th power
@@ -52,6 +55,18 @@ def test_accuracy_gains_and_costs_are_means_over_seeds(found: tuple[Tables, pd.D
     assert made.text["at its start"].tolist() == ["0.500", "–"]
     assert made.text["prompt"].tolist() == ["3 tokens", "3 vectors"]
     assert made.text["tuner"].tolist() == ["PEZ", "Prompt tuning"]
+
+
+def test_a_dpc_that_never_fires_is_no_gain_of_zero(tmp_path: Path) -> None:
+    rows = outcome_rows(np.random.default_rng(3))
+    rows.loc[rows["plan"] == "dpc", "fired"] = False
+    files = [
+        table(tmp_path / "0.outcomes", "outcomes", rows),
+        table(tmp_path / "0.prompts", "prompts", prompt_rows(False)),
+        table(tmp_path / "0.read", "interpretability", read_rows(np.random.default_rng(4), 2.0)),
+    ]
+    one = Tables(files, settings(prompt_seeds=[0]))
+    assert tuners(one, one.settings).text["DPC − prompt (points)"].tolist() == ["never fires"]
 
 
 def test_prompts_of_tokens_are_shown_as_text_and_no_others(found: tuple[Tables, pd.DataFrame]) -> None:

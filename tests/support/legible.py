@@ -27,7 +27,7 @@ def assert_legible(figure):
     ends = [line.get_window_extent() for line in lines]
     assert [(t.get_text(), t.get_fontsize()) for t in (*others, *lines) if t.get_fontsize() < SMALLEST] == []
     assert lines
-    assert all(upper.y0 >= lower.y0 for upper, lower in itertools.pairwise(ends))
+    assert all(upper.y0 >= lower.y1 - 1 for upper, lower in itertools.pairwise(ends))
     top = max(box.y1 for box in ends)
     assert [t.get_text() for t in others if t.get_window_extent().y0 < top - 1] == []
     assert [t.get_text() for t in (*others, *lines) if not contains(figure.bbox, t.get_window_extent())] == []

@@ -36,10 +36,18 @@ def examples(lm: LanguageModel, count: int = 10) -> list[Example]:
     return made
 
 
-def begin(name: str, lm: LanguageModel | None = None, seed: int = 0, vectors: int = 4, **changed: Any) -> Search:
+def begin(
+    name: str,
+    lm: LanguageModel | None = None,
+    seed: int = 0,
+    vectors: int = 4,
+    first_tokens: int | None = None,
+    **changed: Any,
+) -> Search:
     """Return a search that has not begun; `changed` are options."""
     lm = lm or tiny.model()
-    recipe = Recipe.model_validate({"tuner": name, "vectors": vectors, "options": OPTIONS[name] | changed})
+    told = {"tuner": name, "vectors": vectors, "first_tokens": first_tokens, "options": OPTIONS[name] | changed}
+    recipe = Recipe.model_validate(told)
     made = tuning_of(name)(lm, LAYOUT, recipe, seed, examples(lm), examples(lm, 4), 5)
     assert isinstance(made, Search)
     return made

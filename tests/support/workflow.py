@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -99,6 +101,32 @@ def warm_server() -> tuple[str, subprocess.Popen[str]]:
     return server.stdout.readline().strip(), server
 
 
+@cache
+def _forking() -> subprocess.Popen[str]:
+    """Start what runs Snakemake in forks of itself; it ends with its standard input, that is with this process."""
+    command = [sys.executable, "-m", "tests.support.forked_snakemake"]
+    environment = {**os.environ, **ONE_THREAD}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def snakemake(
+    arguments: list[str], environment: dict[str, str], folder: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `folder` as `python -m snakemake` would."""
+    server = _forking()
+    assert server.stdin
+    assert server.stdout
+    with tempfile.TemporaryDirectory() as said:
+        out, err = (Path(said, name) for name in ("out", "err"))
+        job = {"arguments": arguments, "folder": str(folder), "environment": environment}
+        server.stdin.write(json.dumps({**job, "out": str(out), "err": str(err)}) + "\n")
+        server.stdin.flush()
+        status = int(server.stdout.readline())
+        return subprocess.CompletedProcess(arguments, status, out.read_text(), err.read_text())
+
+
 def rules() -> dict[str, str]:
     """Return the text of every rule, without its first line, by name."""
     text = "\n".join(file.read_text() for file in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
@@ -118,21 +146,21 @@ class Workflow:
         """Run Snakemake with `change` laid over the folder's configuration."""
         file = self.folder / "overlay.yaml"
         file.write_text(yaml.safe_dump(overlay(self.config, change or {})))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+        command = ["--snakefile", str(ROOT / "Snakefile"), *arguments]
         command += ["--workflow-profile", "none"]  # tests read Snakemake's own words
         command += ["--directory", str(self.folder), "--configfile", *map(str, [*self.layers, file])]
         environment = {**os.environ, **ONE_THREAD}
         if "--cores" in arguments and "--touch" not in arguments and "--report" not in arguments:
             environment[VARIABLE] = warm_server()[0]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
+        return snakemake(command, environment)
 
     def plainly(self, *arguments: str, change: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         """Run Snakemake as a person does in a folder, its profile included; `change` is in overlay.yaml there."""
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay(self.config, change)))
         (self.folder / "config.yaml").write_text((ROOT / "config.yaml").read_text())
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
         environment = {**os.environ, **ONE_THREAD, VARIABLE: warm_server()[0]}
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=1800)
+        command = ["--snakefile", str(ROOT / "Snakefile"), *arguments]
+        return snakemake(command, environment, self.folder)
 
     def run(self, *arguments: str, change: dict[str, Any] | None = None, cores: int = 1) -> str:
         """Run to success; return what Snakemake printed."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpc.config.catalogue import Recipe
+from dpc.config.declared import settings_of
 from dpc.config.kinds import OwnTask
 from dpc.config.settings import load_config
 from dpc.config.told import slice_for
@@ -199,6 +202,23 @@ def test_what_is_told_of_the_rows_is_part_of_what_reruns_a_stage_and_of_no_other
         "grade_answers", read, dataset_name="own"
     )
     assert slice_for("grade_answers", read, dataset_name="gsm8k") == '{"task":"gsm8k"}'
+
+
+def test_a_tuner_that_reads_labels_is_told_them_and_no_other_slice_changes() -> None:
+    read, of = load_config(config({"labels": ["no", "yes"]})), {}
+    for tuner, dataset in itertools.product(("prompt_tuning", "rlprompt"), ("own", "gsm8k")):
+        recipe = Recipe.model_validate({"tuner": tuner})
+        about = {"dataset_name": dataset, "model_name": read.study.models[0], "recipe": recipe, "seed": 0}
+        of[tuner, dataset] = json.loads(slice_for("tune_prompt", read, **about))
+    own = {"name": "choice", "options": {"labels": ["no", "yes"]}}
+    assert [(key, told["labelled_task"]) for key, told in of.items() if "labelled_task" in told] == [
+        (("rlprompt", "own"), own)
+    ]
+
+
+def test_passes_foretold_count_every_label() -> None:
+    of = settings_of("prompts/tuners", "rlprompt").model_validate({"steps": 10, "prompts": 2, "batch_size": 3})
+    assert of.passes(5, labels=4) - of.passes(5) == 10 * 2 * 3 * (4 - 1)
 
 
 def test_a_bad_row_is_named_by_its_file_and_line(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def check_local_files():
                 f"models.{name}.path is {path!r}: found no config.json there; "
                 "write the path of a model folder (config, safetensors weights, tokenizer)"
             )
-        count(f"models.{name}", cost.parameters, CONFIG.models[name], f"models.{name}.parameters, in billions")
+        for counted in (cost.parameters, cost.depth):
+            count(f"models.{name}", counted, CONFIG.models[name], f"models.{name}.parameters, in billions")
 
 
 def refuse(look):

@@ -147,7 +147,11 @@ def _matched(cell: Cell, column: str) -> Found | Unjudged:
     rows = _test(cell, column)
     wrong = ~rows["correct"].astype(bool)
     made = pooled.matched(rows[column], wrong, rows["seed"], rows["problem_id"], cell.confidence)
-    return Found(made, made.questions) if made else Unjudged("not estimable: one prompt seed, and pairs need two")
+    if not made:
+        return Unjudged("not estimable: one prompt seed, and pairs need two")
+    if len(rows) and not made.questions:
+        return Unjudged("not estimable: no question is right under one seed and wrong under another")
+    return Found(made, made.questions)
 
 
 def matched_s_ifp(cell: Cell) -> Found | Unjudged:

@@ -22,6 +22,9 @@ CURVES = ["score", "false_rate", "recall", "precision", "target", "split", "seed
 SPLITS = ("calibration", "test")
 MEASURES = ("base_rate", "fire_rate", "at_random", "precision", "recall", "roc_auc", "pr_auc")
 _RATES = ("base_rate", "fire_rate", "at_random")
+_OF_FIRING = ("fire_rate", "at_random", "precision", "recall")
+NEVER = "never fires"
+"""What is noted of the rates of firing where no question fires: their 0 is no estimate, and has no interval."""
 COLUMNS = [
     "target",
     "split",
@@ -108,21 +111,23 @@ def _at_random(rows: pd.DataFrame, hit: pd.Series[bool], confidence: float) -> P
 def _row(name: str, split: str, measure: str, counts: _Counted) -> dict[str, object]:
     made = counts.measures[measure]
     few = counts.positives < POSITIVES and measure not in _RATES
-    never = math.isnan(made.value) and measure in ("precision", "at_random") and not few
+    never = measure in _OF_FIRING and not counts.measures["fire_rate"].value and not few
     return {
         "target": name, "split": split, "measure": measure, "value": made.value, "low": made.low, "high": made.high,
         "seed_low": made.seed_low, "seed_high": made.seed_high, "questions": counts.questions,
-        "positives": counts.positives, "note": TOO_LITTLE if few else "never fires" if never else "",
+        "positives": counts.positives, "note": TOO_LITTLE if few else NEVER if never else "",
     }  # fmt: skip
 
 
 def _shift(name: str, measure: str, before: _Counted, after: _Counted) -> dict[str, object]:
     gap, low, high = pooled.difference(after.measures[measure], before.measures[measure])
     few = min(before.positives, after.positives) < POSITIVES and measure not in _RATES
+    never = measure in _OF_FIRING and not (before.measures["fire_rate"].value or after.measures["fire_rate"].value)
     return {
         "target": name, "split": "shift", "measure": measure, "value": gap, "low": low, "high": high,
         "seed_low": math.nan, "seed_high": math.nan, "questions": after.questions,
-        "positives": min(before.positives, after.positives), "note": TOO_LITTLE if few else "",
+        "positives": min(before.positives, after.positives),
+        "note": TOO_LITTLE if few else NEVER if never else "",
     }  # fmt: skip
 
 

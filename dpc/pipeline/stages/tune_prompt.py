@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -16,6 +16,8 @@ from dpc.storage.adapter_files import WEIGHTS, Tokens, stranger
 from dpc.storage.interrupt import interruptible, stopped
 from dpc.storage.provenance import provenance
 from dpc.storage.store import context
+from dpc.tasks import get_task
+from dpc.tasks.base import OptionsTask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,5 +140,6 @@ def _read(questions: Path, gold: dict[str, Path]) -> pd.DataFrame:
 def _examples(lm: LanguageModel, settings: TunePromptStage, rows: pd.DataFrame) -> list[Example]:
     from dpc.lm.examples import gold_example
 
-    vectors = settings.recipe.vectors
-    return [gold_example(lm, vectors, row.prompt_text, row.rationale, row.answer) for row in tables.rows(rows)]
+    vectors, task = settings.recipe.vectors, settings.labelled_task
+    labels = cast(OptionsTask, get_task(task)).labels if task else ()
+    return [gold_example(lm, vectors, row.prompt_text, row.rationale, row.answer, labels) for row in tables.rows(rows)]

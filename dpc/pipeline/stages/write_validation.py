@@ -17,7 +17,7 @@ from dpc.report.tables import validation_table
 from dpc.storage import tables
 from dpc.storage.provenance import provenance, short
 
-STAGE = stage(version=6)
+STAGE = stage(version=7)
 
 
 def run(settings: ValidationStage, *, planted: list[Path], causal: list[Path], out: Path, folder: Path) -> None:

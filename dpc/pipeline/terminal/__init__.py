@@ -30,7 +30,7 @@ _NOISE = (
     "Job stats", "Job ", "Some jobs were triggered", "Rules with provenance", "Reasons:", "This was a dry-run",
     "Would remove", "Would execute", "Exiting because", "At least one job", "WorkflowError:\nAt least one job",
     "RuleException", "Shutting down", "SLURM run ID", "Trying to restart", "Adding ", "Creating report",
-    "Downloading resources",
+    "Downloading resources", "Waiting at most",
 )  # fmt: skip
 """How what Snakemake says begins that a line a stage says already."""
 
@@ -57,6 +57,7 @@ class LogHandler(LogHandlerBase):
         self.watch = Watch(PLANNED)
         self.drawn = threading.Lock()
         self.is_over = threading.Event()
+        self.said = set[str]()
         if self.out.isatty() and not self.common_settings.dryrun:
             threading.Thread(target=self._redraw, daemon=True).start()
 
@@ -101,12 +102,16 @@ class LogHandler(LogHandlerBase):
             self._print(said)
 
     def _message(self, record: LogRecord) -> None:
-        """Print what Snakemake or a rule file says: our own refusals as the one line they are."""
+        """Print what Snakemake or a rule file says: our own refusals as the one line they are, all else once.
+
+        Slurm's executor says the same of every job that it submits, and of every look at the queue.
+        """
         text = str(record.msg or "").strip()
         ours = [line for line in text.splitlines() if line.startswith(("config: ", "check: ", "note: "))]
         if ours:
             self._print("\n".join(ours))
-        elif text and not text.startswith(_NOISE):
+        elif text and not text.startswith(_NOISE) and text not in self.said:
+            self.said.add(text)
             self._print(text if record.levelno >= WARNING else text.splitlines()[0])
 
     def _print(self, line: str) -> None:

@@ -138,13 +138,13 @@ class Watch:
         return max(0.0, total - sum(self.clock() - self.jobs[jobid].began for jobid in self.running))
 
     def now(self) -> str:
-        """Return what the last line of a terminal shows: the running jobs, how far the first is, and the time left."""
+        """Return what the last line of a terminal shows: how far a job is, how many more run or wait, what is left."""
         works = [self.jobs[jobid] for jobid in self.running if self.jobs[jobid].is_work]
         if not works:
             return ""
         meters = [(job, meter) for job in works if (meter := _meter(job.logs))]
         job, meter = meters[0] if meters else (works[0], f"{clock_text(self.clock() - works[0].began)} so far")
-        more = f" (+ {len(works) - 1} running)" if len(works) > 1 else ""
+        more = f" (+ {len(works) - 1} more)" if len(works) > 1 else ""
         stage = self.stages[job.rule]
         left = self.left()
         return f"{job.rule} {stage.done + 1} of {stage.total}: {meter}{more}{', all: ' + left if left else ''}"

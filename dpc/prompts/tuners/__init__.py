@@ -31,6 +31,8 @@ class tuner:
     searches: bool = False
     """Whether it looks for tokens (`search.Search`): of a recipe it reads `vectors`, the longest prompt, `layout` and
     `first_tokens`; all else it can be told is in `options`."""
+    reads_labels: bool = False
+    """Whether its examples have the words that may answer them, where the task has such."""
 
 
 TUNERS: dict[str, tuner] = {name: tuner(**each.values) for name, each in declared("prompts/tuners", "tuner").items()}

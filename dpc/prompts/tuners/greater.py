@@ -186,7 +186,7 @@ class Tuning(Search):
             orders += ranked
         groups = self._groups()
         allowed = self.pool - {self.token_ids[position - 1]}
-        top_k, found = self.options.top_k, set[int]()
+        top_k, found = min(self.options.top_k, len(orders[0])), set[int]()
         while len(found) < self.options.fewest and top_k <= len(orders[0]) + 1:
             proposed = [allowed.intersection(order[:top_k]) for order in orders]
             found = set().union(*(set.intersection(*(proposed[i] for i in group)) for group in groups))

@@ -45,12 +45,12 @@ class Objective(prompt_tuning.Objective):
         """Return the mean over all target tokens, in nats; `prompt_ND` is a mixture (K x M x D)."""
         self._count(prompt_ND, examples)
         parts = self._in_parts(examples, lambda part: float(self._of(prompt_ND, part).sum()))
-        return sum(parts) / self._tokens(examples)
+        return sum(parts) / self.tokens(examples)
 
     def gradient(self, prompt_ND: Tensor, examples: Sequence[Example]) -> tuple[float, Tensor]:
         """Return the mean over all target tokens, in nats, and its gradient in the mixture (K x M x D)."""
         self._count(prompt_ND, examples, gradient=True)
-        tokens = self._tokens(examples)
+        tokens = self.tokens(examples)
 
         def of_part(part: Sequence[Example]) -> tuple[float, Tensor]:
             nll = self._of(prompt_ND, part).sum()

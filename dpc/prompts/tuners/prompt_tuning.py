@@ -4,13 +4,15 @@ All rows of a batch begin with the same prompt, so `[BOS][prompt]` goes through 
 keys and values are leaves that every row attends to; their gradients, summed over the rows, go back to the prompt in
 one piece. A step may therefore be cut into as many parts as memory asks for, and is still the same step.
 
-Axes: B batch, S position, P prefix position, N prompt vector, D width, K target token.
+Axes: B batch, S position, P prefix position, N prompt vector, D width, K target token, C prompt of several, E example.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +33,7 @@ from dpc.prompts.tuners import tuner
 from dpc.prompts.tuners.looks import Look
 from dpc.prompts.tuners.spent import Cost
 
+Asked = TypeVar("Asked", bound=Example)
 Result = TypeVar("Result")
 POOL = 8
 """Batches whose examples are sorted by length among themselves."""
@@ -53,6 +56,15 @@ def of_step(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(1_000_003 * seed + step)
 
 
+@dataclass(frozen=True)
+class Pair(Example):
+    """An example under one of several prompts."""
+
+    prompt: int = 0
+    place: int = 0
+    """Where the example stands among the others."""
+
+
 class Objective:
     """The NLL of rationales (choice D2) as a function of the prompt.
 
@@ -70,12 +82,12 @@ class Objective:
         self._count(prompt_ND, examples)
         states = self._states(prompt_ND)
         parts = self._in_parts(examples, lambda part: float(self._nll(prompt_ND, states, part).sum()))
-        return sum(parts) / self._tokens(examples)
+        return sum(parts) / self.tokens(examples)
 
     def gradient(self, prompt_ND: Tensor, examples: Sequence[Example]) -> tuple[float, Tensor]:
         """Return the mean over all target tokens, in nats, and its gradient in the prompt."""
         self._count(prompt_ND, examples, gradient=True)
-        states, tokens = self._states(prompt_ND), self._tokens(examples)
+        states, tokens = self._states(prompt_ND), self.tokens(examples)
         leaves = [state.detach().requires_grad_(True) for state in states]
 
         def of_part(part: Sequence[Example]) -> tuple[float, list[Tensor]]:
@@ -88,14 +100,39 @@ class Objective:
         sums = [a.to(state) for a, state in zip(sums, states, strict=True)]
         return total / tokens, torch.autograd.grad(states, [prompt_ND], sums)[0]
 
+    @torch.no_grad()
+    def sums(self, prompts_CND: Tensor, examples: Sequence[Example]) -> Tensor:
+        """Return the NLL of each example's target tokens under each prompt (C x E, nats, float64).
+
+        Examples of several prompts go through the model together: what small models take time for is passes.
+        """
+        for prompt_ND in prompts_CND:
+            self._count(prompt_ND, examples)
+        states = self._states(prompts_CND)
+        each_under = itertools.product(range(len(prompts_CND)), enumerate(examples))
+        pairs = [Pair(**vars(example), prompt=c, place=e) for c, (e, example) in each_under]
+
+        def of_part(part: Sequence[Pair]) -> list[tuple[Pair, float]]:
+            own = [pair.prompt for pair in part]
+            nll_K = self._nll(prompts_CND[own], [state[own] for state in states], part)
+            each = nll_K.split([self.tokens([pair]) for pair in part])
+            return [(pair, float(nll_k.sum())) for pair, nll_k in zip(part, each, strict=True)]
+
+        sums_CE = torch.empty(len(prompts_CND), len(examples), dtype=torch.float64)
+        for found in self._in_parts(pairs, of_part):
+            for pair, nll in found:
+                sums_CE[pair.prompt, pair.place] = nll
+        return sums_CE
+
+    def tokens(self, examples: Sequence[Example]) -> int:
+        """Return how many target tokens the examples have."""
+        return sum(len(e.rationale_ids[: self.limit]) for e in examples)
+
     def _count(self, prompt_ND: Tensor, examples: Sequence[Example], gradient: bool = False) -> None:
         prefix = self.layout.question_start(prompt_ND.shape[-2])
         self.cost.add(len(examples), prefix + sum(map(len, examples)), gradient)
 
-    def _tokens(self, examples: Sequence[Example]) -> int:
-        return sum(len(e.rationale_ids[: self.limit]) for e in examples)
-
-    def _in_parts(self, examples: Sequence[Example], work: Callable[[Sequence[Example]], Result]) -> Iterator[Result]:
+    def _in_parts(self, examples: Sequence[Asked], work: Callable[[Sequence[Asked]], Result]) -> Iterator[Result]:
         """Yield what `work` makes of the examples, as many at once as memory holds."""
         left = sorted(examples, key=len, reverse=True)
         rows = min(self.rows, rows_within(self.lm, len(left[0])))

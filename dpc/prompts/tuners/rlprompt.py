@@ -1,16 +1,18 @@
 """RLPrompt: a discrete prompt by soft Q-learning, with a reward for low perplexity. An adaptation to rationales.
 
 The policy is the task's own frozen model: its last hidden state goes through an MLP that learns, then through the
-model's head. A prompt's reward is minus the NLL of gold rationales under it. Whether that of the empty prompt is
-subtracted makes no difference: the z-score over a step's prompts takes any constant out. So it is not computed.
-Axes: B prompt of a step, T its token, D width, V vocabulary.
+model's head. Where questions have labels, a prompt's reward is the published one, see `label_rewards`; a label stands
+where plan `likelihood` has it, directly behind the question. Else it is minus the NLL of gold rationales. Whether that
+of the empty prompt is subtracted makes no difference: the z-score over a step's prompts takes any constant out.
+Axes: B prompt of a step, C prompt, each once, T its token, D width, V vocabulary, E question, L label.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -23,15 +25,17 @@ from dpc.lm.layout import Layout
 from dpc.lm.models import LanguageModel
 from dpc.prompts import soft_prompt
 from dpc.prompts.tuners import tuner
-from dpc.prompts.tuners.prompt_tuning import Batches
+from dpc.prompts.tuners.prompt_tuning import Batches, Objective
 from dpc.prompts.tuners.search import Search
 from dpc.prompts.tuners.vocabulary import ordinary
 
-TUNER = tuner(label="RLPrompt (rationales)", searches=True)
+TUNER = tuner(label="RLPrompt (adapted)", searches=True, reads_labels=True)
 SPREAD = 1e-4
 """Added to the standard deviation of a step's rewards."""
 START = 1e-4
 """Gain of the MLP's first weights, and minus its first biases."""
+RIGHT, WRONG = 200.0, 180.0
+"""Factors of the gap between probabilities, where the gold label is the likeliest and where it is not."""
 
 
 class Settings(kinds.Settings):
@@ -56,15 +60,17 @@ class Settings(kinds.Settings):
     reward_scale: kinds.Positive = 5.0
     """Factor of the z-scored rewards."""
     task: Annotated[float, Field(ge=0), kinds.AsNumber] = 1.0
-    """a: weight of the task in the reward."""
+    """a: weight of the task in the reward, which is between -180 and 200 where questions have labels, else nats."""
     perplexity: Annotated[float, Field(ge=0), kinds.AsNumber] = 0.0
-    """α: weight of the log-perplexity of the prompt's tokens under the task's model, taken off the reward."""
+    """α: weight of the perplexity of the prompt's tokens under the task's model, taken off the reward."""
+    perplexity_form: Literal["log", "plain"] = "log"
+    """Its logarithm is taken off, in nats; or itself, as published."""
     validate_every: kinds.Count = 10
     """Steps between looks at the greedy prompt."""
 
-    def passes(self, validation: int) -> int:
-        """Return how many sequences go through the model at most."""
-        a_step = self.prompts * (1 + self.batch_size + bool(self.perplexity))
+    def passes(self, validation: int, labels: int = 0) -> int:
+        """Return how many sequences go through the model at most, where a question has so many labels."""
+        a_step = self.prompts * (1 + self.batch_size * max(1, labels) + bool(self.perplexity))
         return self.steps * a_step + (1 + -(-self.steps // self.validate_every)) * (validation + 1)
 
 
@@ -80,6 +86,18 @@ def soft_q_loss(q_BT: Tensor, v_BT: Tensor, target_BT: Tensor, reward_B: Tensor)
     rest_BT = advantage_BT.flip(1).cumsum(1).flip(1)
     whole_BT = (rest_BT - (reward_B[:, None] - target_BT)).square()
     return ((single_BT + whole_BT) / 2).sum(1).mean()
+
+
+def label_rewards(log_likelihood_EL: Tensor, gold_E: Tensor) -> Tensor:
+    """Return each question's reward as RLPrompt's code has it for classification (..., E).
+
+    The gap is the gold label's probability less that of the likeliest other, of probabilities that sum to 1 over the
+    labels; it counts 200 times where the gold label is the likeliest, else 180 times.
+    """
+    chance_EL = log_likelihood_EL.softmax(-1)
+    gold_E1 = gold_E.expand(chance_EL.shape[:-1])[..., None]
+    gap_E = (chance_EL.gather(-1, gold_E1) - chance_EL.scatter(-1, gold_E1, -1).amax(-1, keepdim=True))[..., 0]
+    return gap_E * torch.where(gap_E > 0, RIGHT, WRONG)
 
 
 def standardised(reward_B: Tensor, scale: float) -> Tensor:
@@ -108,6 +126,8 @@ class Tuning(Search):
         self.target = copy.deepcopy(self.policy).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate)
         self.batches = Batches(examples, self.options.batch_size, self.generator)
+        self.labelled = Objective(lm, layout, None, rows)  # all of a label counts, whatever `first_tokens` says
+        self.labelled.cost = self.cost
 
     def _step(self) -> float:
         if not self.looks:
@@ -163,15 +183,31 @@ class Tuning(Search):
 
     @torch.no_grad()
     def _rewarded(self, prompts: list[list[int]], batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        """Return each prompt's NLL of the batch's rationales, and its reward; equal prompts are tried once."""
-        known = dict[tuple[int, ...], tuple[float, float]]()
-        for token_ids in map(tuple, prompts):
-            if token_ids not in known:
-                prompt_ND = soft_prompt.spelled(self.lm, token_ids)
-                own = float(self.own_nll(prompt_ND, token_ids)) if self.options.perplexity else 0.0
-                known[token_ids] = self.objective.value(prompt_ND, batch), own
-        nll_B, own_B = torch.tensor([known[tuple(token_ids)] for token_ids in prompts], device=self.lm.device).T
-        return nll_B, -self.options.task * nll_B - self.options.perplexity * own_B
+        """Return each prompt's NLL per token that is asked for, and its reward; equal prompts are tried once."""
+        each_once = list(dict.fromkeys(map(tuple, prompts)))
+        prompts_CND = torch.stack([soft_prompt.spelled(self.lm, token_ids) for token_ids in each_once])
+        nll_C, task_C = (self._by_labels if batch[0].labels else self._by_rationales)(prompts_CND, batch)
+        reward_C = self.options.task * task_C
+        if self.options.perplexity:
+            own_C = self.own_nlls(prompts_CND, each_once).cpu()
+            reward_C -= self.options.perplexity * (own_C if self.options.perplexity_form == "log" else own_C.exp())
+        places = [each_once.index(tuple(token_ids)) for token_ids in prompts]
+        return nll_C[places], reward_C[places].float().to(self.lm.device)
+
+    def _by_rationales(self, prompts_CND: Tensor, batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """Return the NLL of the gold rationales per token, and the reward for it (C each)."""
+        nll_C = self.objective.sums(prompts_CND, batch).sum(1) / self.objective.tokens(batch)
+        return nll_C, -nll_C
+
+    def _by_labels(self, prompts_CND: Tensor, batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """Return the NLL of the gold labels per token, and the mean reward for all labels' likelihoods (C each)."""
+        labels = batch[0].labels
+        ids = {label: self.lm.encode(label) for label in labels}
+        said = [replace(each, rationale_ids=ids[label]) for each in batch for label in labels]
+        nll_CEL = self.labelled.sums(prompts_CND, said).unflatten(1, (len(batch), len(labels)))
+        gold_E = torch.tensor([labels.index(each.answer) for each in batch])
+        nll_C = nll_CEL[:, range(len(batch)), gold_E].sum(1) / sum(len(ids[each.answer]) for each in batch)
+        return nll_C, label_rewards(-nll_CEL, gold_E).mean(1)
 
     def _own(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"policy.{name}": value for name, value in self.policy.state_dict().items()}

@@ -1,6 +1,6 @@
 """What all tuners share that look for a discrete prompt: tokens whose embeddings are the prompt's vectors.
 
-Axes: N prompt vector, D width, K token asked for, V vocabulary.
+Axes: C prompt of several, N prompt vector, P position, D width, K token asked for, V vocabulary.
 """
 
 from __future__ import annotations
@@ -126,20 +126,25 @@ class Search(ABC):
         self.trials.append(Trial(step, list(token_ids), text, score, self.cost.passes, self.seconds))
 
     def own_nll(self, prompt_ND: Tensor, token_ids: Sequence[int]) -> Tensor:
-        """Return the mean NLL of the prompt's tokens under the model, in nats; differentiable in `prompt_ND`.
+        """Return the mean NLL of the prompt's tokens under the model, in nats; differentiable in `prompt_ND`."""
+        return self.own_nlls(prompt_ND[None], [token_ids])[0]
 
-        The first one counts where BOS stands in front of it. Rows that follow change nothing: attention is causal.
+    def own_nlls(self, prompts_CND: Tensor, token_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Return that of several prompts of one length (C).
+
+        The first token counts where BOS stands in front of it. Rows that follow change nothing: attention is causal.
         """
-        head_PD = shared_prefix(self.lm, self.layout, [prompt_ND], [()])
-        self.cost.add(1, len(head_PD), gradient=prompt_ND.requires_grad)
+        heads_CPD = torch.stack([shared_prefix(self.lm, self.layout, [each_ND], [()]) for each_ND in prompts_CND])
+        self.cost.add(len(heads_CPD), heads_CPD[..., 0].numel(), gradient=prompts_CND.requires_grad)
         start = self.layout.prompt_start()
         unread = 0 if start else 1
-        hidden_PD = self.lm.model.get_decoder()(inputs_embeds=head_PD[None], use_cache=False).last_hidden_state[0]
-        rows_KD = hidden_PD[start + unread - 1 : start + len(token_ids) - 1]
-        targets_K = torch.tensor(token_ids[unread:], device=rows_KD.device)
-        if not len(targets_K):
-            return hidden_PD.sum() * 0
-        return functional.cross_entropy(self.lm.logits(rows_KD.contiguous()).float(), targets_K)
+        hidden_CPD = self.lm.model.get_decoder()(inputs_embeds=heads_CPD, use_cache=False).last_hidden_state
+        rows_CKD = hidden_CPD[:, start + unread - 1 : start + prompts_CND.shape[1] - 1]
+        targets_CK = torch.tensor(token_ids, device=rows_CKD.device)[:, unread:]
+        if not targets_CK.numel():
+            return hidden_CPD.sum((1, 2)) * 0
+        logits_CKV = self.lm.logits(rows_CKD.flatten(0, 1)).float().unflatten(0, targets_CK.shape)
+        return torch.stack([functional.cross_entropy(*each) for each in zip(logits_CKV, targets_CK, strict=True)])
 
     def encoded(self, key: str, text: str) -> list[int]:
         """Return the ids of a text of the options.

@@ -150,7 +150,7 @@ def draw(outcomes: pd.DataFrame, settings: FiguresStage) -> Drawing:
     page.y += 0.06
     lines = drawing.wrap(caption, WIDTH - 2 * MARGIN, drawing.CAPTION_SIZE)
     page.y = page.write(MARGIN, lines, drawing.CAPTION_SIZE, gid="caption")
-    page.y += drawing.line_height(drawing.CAPTION_SIZE)  # a line for `drawing.save`
+    page.y += drawing.ORIGIN_LINES * drawing.line_height(drawing.CAPTION_SIZE)
     return Drawing(page.figure(), caption)
 
 

@@ -67,5 +67,5 @@ def _caption(table: pd.DataFrame, settings: FiguresStage) -> str:
         f"the rationale's length and the question's steps: {questions} test questions, {wrong} of them wrong under "
         f"some seed; means over seeds, {wording.level(settings)} intervals over questions, conditional on the seeds. "
         f"The prompt's first vector, at {wording.first_vector(settings)}, is located in {share} of the rationales. "
-        f"{wording.saliency(settings)} {wording.run(settings)}"
+        f"{wording.position_0(settings)}{wording.saliency(settings)} {wording.run(settings)}"
     )

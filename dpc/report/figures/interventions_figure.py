@@ -95,7 +95,15 @@ def _cuts(axes: Axes, cuts: pd.DataFrame, correct: pd.Series) -> None:
     shown = cuts[[f"{band}:prompt" for band in _BANDS]].set_axis(list(_BANDS), axis=1)
     is_right = correct.reindex(shown.index)
     _bars(axes, _BANDS, [(_by_seed(shown[is_right == own]), colour, label) for own, colour, label in _GROUPS])
-    axes.legend(loc="best")
+    _legend_above(axes)
+
+
+def _legend_above(axes: Axes) -> None:
+    """Make room above the bars, which fill a panel, and put the legend there."""
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    axes.set(ylim=(low, high + 0.25 * (high - low)), yticks=ticks)
+    axes.legend(loc="upper left", ncols=2, columnspacing=1.0)
 
 
 def _path(axes: Axes, gains: pd.DataFrame) -> None:
@@ -122,7 +130,7 @@ def _accuracy(axes: Axes, right: pd.DataFrame) -> None:
         for what, colour, label in (("prompt", colours.BLUE, "prompt"), ("question", colours.GREY, "question"))
     ]
     _bars(axes, _BANDS, series)
-    axes.legend(loc="best")
+    _legend_above(axes)
 
 
 def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from dpc.config.slices import FiguresStage
 from dpc.report import colours, drawing, wording
@@ -88,6 +88,9 @@ def _finish_layer_axes(axes: Axes, pooled: pd.DataFrame) -> None:
     if len(positive):
         axes.set_yscale("log", nonpositive="mask")
         axes.set_ylim(bottom=positive.min() / 3)
+        low, high = axes.get_ylim()
+        if high / low < 100:  # else there may be no power of ten in it, and so no number
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(drawing.power_of_ten))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, position: ""))
         label += "\n(log scale)"

@@ -16,6 +16,11 @@ from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
 from dpc.report.prompts import prompts
 
+UNPROMPTED = (
+    ("correct", colours.BLACK, 0, "no prompt"),
+    ("correct_lenient", colours.ORANGE, 4, "no prompt, read leniently"),
+)
+"""Readings of the answers without a prompt; dashes begin so many points on, so that equal lines are both seen."""
 REFERENCES = {INSTRUCTION: "written instruction", RANDOM: "random tokens"}
 
 
@@ -60,9 +65,10 @@ def _references(axes: Axes, tables: Tables) -> None:
             axes.axvline(float(np.exp(nll.mean())), color=colours.GREY, linewidth=0.9, linestyle=line, label=label)
             axes.axvspan(*np.exp([nll.min(), nll.max()]), color=colours.LIGHT, zorder=0)
     outcomes = pd.concat(tables.each("outcomes", LIGHT["outcomes"]))
-    unprompted = outcomes.loc[outcomes["plan"] == "no_prompt", "correct"]
-    if len(unprompted):
-        axes.axhline(100 * unprompted.mean(), color=colours.BLACK, linewidth=0.8, linestyle="--", label="no prompt")
+    unprompted = outcomes[outcomes["plan"] == "no_prompt"]
+    for reading, colour, start, label in UNPROMPTED if len(unprompted) else ():
+        dashes = (start, (4, 4))
+        axes.axhline(100 * unprompted[reading].mean(), color=colour, linewidth=1.0, linestyle=dashes, label=label)
 
 
 def _caption(tuned: pd.DataFrame, settings: FiguresStage) -> str:
@@ -75,6 +81,8 @@ def _caption(tuned: pd.DataFrame, settings: FiguresStage) -> str:
         "Look whether points rise to the right: then prompts that answer better are less likely as text. A point is a "
         "prompt, one seed of a recipe; its vectors are read as their nearest tokens, which can be arbitrary text. "
         f"{projected}Vertical lines: mean perplexity of the written instruction, and of as many random tokens (grey: "
-        "lowest to highest). The claims table judges the correlation (i2) and what is lost as text (i1). "
+        "lowest to highest). Dashed: accuracy without a prompt, in both readings, as nobody told that model the form "
+        "of an answer; all else is read strictly. The claims table judges the correlation (i2) and what is lost as "
+        "text (i1). "
         f"{wording.run(settings)}"
     )

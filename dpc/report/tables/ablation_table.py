@@ -24,7 +24,7 @@ from dpc.report.table_text import (
     questions,
     spans,
 )
-from dpc.report.tables.by_plan import by_plan, plan_text, sampled
+from dpc.report.tables.by_plan import by_plan, plan_texts, sampled
 from dpc.report.wording import DASH
 
 
@@ -85,7 +85,7 @@ def _pool(seeds: pd.DataFrame) -> dict[str, Any]:
         **{name: seeds[name].mean() for name in means},
         "fixed": _sum(seeds["fixed"]),
         "broken": _sum(seeds["broken"]),
-        "mcnemar_p": tuple(seeds["mcnemar_p"].astype(float)),
+        "mcnemar_p": tuple(seeds["mcnemar_p"].astype(float).where(seeds["fire_rate"] > 0)),  # else no test
         **_trigger_pool(seeds, "wrong", "wrong"),
         **_trigger_pool(seeds, "broken", "prompt_broke"),
         "truncated": _sum(seeds["truncated"]),
@@ -95,7 +95,7 @@ def _pool(seeds: pd.DataFrame) -> dict[str, Any]:
 
 def _text(numbers: pd.DataFrame, settings: TablesStage) -> pd.DataFrame:
     text = named_cells(numbers)
-    text["plan"] = numbers["plan"].map(lambda name: plan_text(str(name), settings))
+    text["plan"] = plan_texts(numbers, settings)
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
     text[f"{wording.level(settings)} interval"] = spans(numbers, "low", "high")
     text["read leniently (%)"] = numbers["accuracy_lenient"].map(percent)
@@ -127,7 +127,8 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         f"{wording.counted(len(settings.prompt_seeds), 'seed')}, {wording.level(settings)} interval over "
         "questions, conditional on these seeds), accuracy read leniently (compare a model without a prompt by it: it "
         "was never told the form of an answer), questions fixed and broken against prompt tuning (sums over "
-        "seeds), exact McNemar p (one per seed, in the order of the seeds), share of questions on which the plan "
+        "seeds), exact McNemar p (one per seed, in the order of the seeds; a dash: "
+        "the plan fires on no question), share of questions on which the plan "
         "fires, precision and recall of firing, pooled over seeds, for questions that prompt tuning gets wrong and "
         "for those that the prompt broke (right without, wrong with it), and generated tokens per question, prompt "
         "tuning's own rationale included. Upper bounds look at test gold; their intervals are means over seeds. "

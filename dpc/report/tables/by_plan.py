@@ -11,28 +11,48 @@ import pandas as pd
 from dpc.config.slices import TablesStage
 from dpc.plans.declaration import PLANS, in_order
 from dpc.plans.declaration import label as plan_label
-from dpc.report.table_text import (
-    CELL,
-)
+from dpc.report.figures.plan_bars import is_idle
+from dpc.report.table_text import CELL
+
+NEVER = "never fires"
+IDLE = {"act": "no head confirmed", "dpc": NEVER}
+"""What is said of a method that fires on no question; of other plans NEVER."""
 
 
 def by_plan(
     evaluations: pd.DataFrame, settings: TablesStage, pool: Callable[[pd.DataFrame], dict[str, Any]]
 ) -> pd.DataFrame:
-    """Return one row per cell and plan, in the order of the settings, made by `pool` from the seeds' rows."""
+    """Return one row per cell and plan, in the order of the settings, made by `pool` from the seeds' rows.
+
+    `idle` counts the seeds under which the plan fires on no question.
+    """
     rows = []
     for cell in itertools.product(settings.models, settings.datasets, settings.recipes):
         here = evaluations[(evaluations[CELL] == list(cell)).all(axis=1)]
         for plan in in_order(here["plan"]):
             seeds = here[here["plan"] == plan].sort_values("seed", key=lambda s: s.map(settings.prompt_seeds.index))
-            rows.append({**dict(zip(CELL, cell, strict=True)), "plan": plan, **pool(seeds)})
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*CELL, "plan", *pool(evaluations)])
+            named = {**dict(zip(CELL, cell, strict=True)), "plan": plan, "idle": int((seeds["fire_rate"] == 0).sum())}
+            rows.append({**named, **pool(seeds)})
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*CELL, "plan", "idle", *pool(evaluations)])
 
 
-def plan_text(name: str, settings: TablesStage) -> str:
-    """Return a plan's name in a table."""
-    released = name == "act" and settings.act.mode == "released"
-    return f"{plan_label(name)}{' (published function, for the record)' * released}"
+def plan_texts(numbers: pd.DataFrame, settings: TablesStage) -> list[str]:
+    """Return the plans' names in a table; one that is prompt tuning under some seed says so."""
+    released = " (published function, for the record)" * (settings.act.mode == "released")
+    return [
+        f"{plan_label(name)}{released * (name == 'act')}{idle_text(name, idle, len(settings.prompt_seeds))}"
+        for name, idle in zip(map(str, numbers["plan"]), numbers["idle"], strict=True)
+    ]
+
+
+def idle_text(plan: str, idle: int, seeds: int) -> str:
+    """Return ` (never fires in 1 of 3 seeds: prompt tuning)`, nothing for a plan that fires under each seed."""
+    return f" ({IDLE.get(plan, NEVER)}{in_seeds(idle, seeds)}: prompt tuning)" if is_idle(plan, idle) else ""
+
+
+def in_seeds(some: int, seeds: int) -> str:
+    """Return ` in 1 of 3 seeds`, nothing for all of them."""
+    return "" if some == seeds else f" in {some} of {seeds} seeds"
 
 
 def sampled(numbers: pd.DataFrame) -> str:

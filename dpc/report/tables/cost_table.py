@@ -16,7 +16,7 @@ from dpc.report.table_text import (
     plain,
     questions,
 )
-from dpc.report.tables.by_plan import by_plan, plan_text, sampled
+from dpc.report.tables.by_plan import by_plan, plan_texts, sampled
 
 
 @table(
@@ -36,7 +36,7 @@ def build(evaluations: pd.DataFrame, settings: TablesStage) -> Table:
     """Return tokens and seconds per question and plan; seconds differ between runs and stand nowhere else."""
     numbers = by_plan(evaluations, settings, _pool)
     text = named_cells(numbers)
-    text["plan"] = numbers["plan"].map(lambda name: plan_text(str(name), settings))
+    text["plan"] = plan_texts(numbers, settings)
     for name, (shown, digits) in SHOWN.items():
         text[shown] = [plain(value, digits) for value in numbers[name]]
     caption = (

@@ -36,10 +36,8 @@ from dpc.report.table_text import (
     questions,
     spans,
 )
+from dpc.report.tables.by_plan import idle_text, in_seeds
 from dpc.report.wording import DASH
-
-IDLE = {"act": "no head confirmed", "dpc": "never fires"}
-"""What is said of a method that fires on no question."""
 
 
 @table(
@@ -119,18 +117,12 @@ def method(plan: str, idle: float, unchanged: int, seeds: int) -> str:
     """Name a method; one that is prompt tuning under `idle` seeds says so, and a prompt that does nothing."""
     label = plan_label(plan)
     if plan == BASELINE and unchanged:
-        return f"{label} (changes no answer{_in_seeds(unchanged, seeds)})"
-    if plan not in IDLE or math.isnan(wording.real(idle)) or not idle:
-        return label
-    return f"{label} ({IDLE[plan]}{_in_seeds(int(idle), seeds)}: prompt tuning)"
+        return f"{label} (changes no answer{in_seeds(unchanged, seeds)})"
+    return label if math.isnan(wording.real(idle)) else f"{label}{idle_text(plan, int(idle), seeds)}"
 
 
 def _cut(cut: float, answers: float) -> str:
     return DASH if math.isnan(wording.real(answers)) else f"{cut:.0f} of {answers:.0f}"
-
-
-def _in_seeds(some: int, seeds: int) -> str:
-    return "" if some == seeds else f" in {some} of {seeds} seeds"
 
 
 def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:

@@ -50,6 +50,7 @@ def build(falls: pd.DataFrame, settings: ReportStage) -> Table:
     text["S_IFP, before − after"] = numbers["s_ifp"].map(lambda value: plain(value, 3))
     text["NLL, before − after"] = numbers["nll"].map(lambda value: plain(value, 3))
     caption = (
+        f"{'No fired question was measured: there is no row. ' * numbers.empty}"
         "Flow from the prompt to the latter half of the rationale, before corruption and under the corrupted "
         "prompt, by what became of the answer. A ratio above 1, or a difference above 0, is a fall. Both are "
         "medians over fired questions, each once per seed; intervals are over questions, conditional on the seeds. "

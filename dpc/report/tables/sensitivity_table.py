@@ -49,20 +49,26 @@ def build(rows: pd.DataFrame, settings: TablesStage) -> Table:
         text[f"fires, {split} (%)"] = wide[f"fire_rate{end}"].map(percent)
         gains = zip(wide[f"gain{end}"], wide[f"known{end}"], strict=True)
         text[f"gain, {split} (points)"] = [wording.starred(percent(gain), known) for gain, known in gains]
-    return Table("sensitivity", "How much depends on each choice?", numbers, text, _caption(settings))
+    return Table("sensitivity", "How much depends on each choice?", numbers, text, _caption(numbers, settings))
 
 
 def _which(configured: bool, best: bool) -> str:
     return " and ".join(name for name, is_it in (("configured", configured), ("best", best)) if is_it)
 
 
-def _caption(settings: TablesStage) -> str:
+def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
+    choices = numbers.groupby([*CELL, "sweep", "seed"])["configured"].any()
+    absent = (
+        "Where DPC never fires, the configured choice is none of sweep threshold's, which has no row for it there. "
+        if not choices.all()
+        else ""
+    )
     return (
         "Look for gains on calibration that are there on test, too: others were probably luck. "
         "For each sweep (threshold: κ and R; deep: deep layers and how flow is cut, R chosen again; shallow: "
         "shallow layers and receivers; edit: Γ and mask) the configured choice and the one with the largest gain "
         "over prompt tuning on calibration, among those whose answers are all known; both once on test. A star: "
         "some answers were not generated; the gain is the fire rate times the mean over the fired questions whose "
-        f"answer is known. A dash: none of them is known. The CSV has every choice. {wording.method(settings)} "
+        f"answer is known. A dash: none of them is known. {absent}The CSV has every choice. {wording.method(settings)} "
         f"{wording.run(settings)}"
     )

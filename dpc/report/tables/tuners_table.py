@@ -15,11 +15,16 @@ from dpc.report import wording
 from dpc.report.cells import LIGHT, Tables
 from dpc.report.exhibits import table
 from dpc.report.table_text import CELL, Table, named_cells, percent, plain, points, questions, spans
+from dpc.report.tables.by_plan import NEVER
 from dpc.report.tables.interpretability_table import perplexity
 from dpc.report.wording import DASH
 
-GAINS = {"help": ("prompt_tuning", "no_prompt"), "dpc": ("dpc", "prompt_tuning")}
-"""Differences of accuracy: the prompt's own effect, and that of DPC on it."""
+GAINS = {
+    "help": ("prompt_tuning", "no_prompt", "correct", "prompt − no prompt (points)"),
+    "help_lenient": ("prompt_tuning", "no_prompt", "correct_lenient", "read leniently (points)"),
+    "dpc": ("dpc", "prompt_tuning", "correct", "DPC − prompt (points)"),
+}
+"""Differences of accuracy, as plan, other plan, reading and head: the prompt's own effect, and that of DPC on it."""
 
 
 @table(
@@ -35,7 +40,13 @@ def tuners(tables: Tables, settings: ReportStage) -> Table:
     outcomes = tables.by_cell("outcomes", LIGHT["outcomes"])
     read = tables.by_cell("interpretability", ("prompt", "nll"))
     rows = [
-        {**dict(zip(CELL, cell, strict=True)), **_made(made), **_gains(outcomes[cell], settings), **_nll(read[cell])}
+        {
+            **dict(zip(CELL, cell, strict=True)),
+            **_made(made),
+            **_gains(outcomes[cell], settings),
+            **_nll(read[cell]),
+            "never": _is_idle(outcomes[cell]),
+        }
         for cell, made in tables.by_cell("prompts").items()
     ]
     return build(pd.DataFrame(rows).merge(shown, on=CELL, validate="one_to_one"), settings)
@@ -59,16 +70,22 @@ def _nll(read: pd.DataFrame) -> dict[str, float]:
     return {"nll": own.mean(), "nll_low": own.min(), "nll_high": own.max()}
 
 
+def _is_idle(outcomes: pd.DataFrame) -> bool:
+    """Say whether DPC ran and fired on no question under any seed: its answers are the prompt's."""
+    own = outcomes[outcomes["plan"] == "dpc"]
+    return len(own) > 0 and not own["fired"].any()
+
+
 def _gains(outcomes: pd.DataFrame, settings: ReportStage) -> dict[str, float]:
     found = dict[str, float]()
-    for name, (plan, before) in GAINS.items():
+    for name, (plan, before, reading, _) in GAINS.items():
         pair = [
-            outcomes[outcomes["plan"] == each].set_index(["seed", "problem_id"])["correct"] for each in (plan, before)
+            outcomes[outcomes["plan"] == each].set_index(["seed", "problem_id"])[reading] for each in (plan, before)
         ]
         gain = (pair[0].astype(float) - pair[1].astype(float)).reset_index() if all(map(len, pair)) else None
         value = low = high = math.nan
         if gain is not None:
-            answer = pooled.pool(pooled.mean, gain["seed"], gain["problem_id"], gain["correct"],
+            answer = pooled.pool(pooled.mean, gain["seed"], gain["problem_id"], gain[reading],
                                  confidence=settings.statistics.confidence)  # fmt: skip
             value, low, high = answer.value, answer.low, answer.high
         found |= {f"{name}_gain": value, f"{name}_low": low, f"{name}_high": high}
@@ -84,9 +101,10 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     text["accuracy (%)"] = numbers["accuracy"].map(percent)
     text[f"{wording.level(settings)} interval"] = spans(numbers, "low", "high")
     text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
-    for name, head in (("help", "prompt − no prompt (points)"), ("dpc", "DPC − prompt (points)")):
+    for name, (*_, head) in GAINS.items():
         parts = (numbers[f"{name}_{end}"] for end in ("gain", "low", "high"))
         text[head] = [_gain(*row) for row in zip(*parts, strict=True)]
+    text[GAINS["dpc"][-1]] = text[GAINS["dpc"][-1]].mask(numbers["never"], NEVER)
     text["perplexity"] = [perplexity(*row) for row in numbers[["nll", "nll_low", "nll_high"]].to_numpy()]
     text["validation loss"] = numbers["validation_loss"].map(lambda value: plain(value, 3))
     text["at its start"] = numbers["start_loss"].map(lambda value: plain(value, 3))
@@ -110,8 +128,10 @@ def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
         name in ("greater", "rlprompt") for name in numbers["tuner"]
     )
     return (
-        f"Accuracy in % on {wording.count_range(questions(numbers))} test questions, mean over "
-        f"{wording.counted(len(settings.prompt_seeds), 'seed')}{adapted}. The {wording.level(settings)} intervals "
+        f"Accuracy in % on {wording.count_range(questions(numbers))} test questions, read strictly, mean over "
+        f"{wording.counted(len(settings.prompt_seeds), 'seed')}{adapted}. A model without a prompt was never told the "
+        "form of an answer: what the prompt adds stands in both readings; read leniently, the last text that could be "
+        f"an answer counts. The {wording.level(settings)} intervals "
         "are over questions, conditional on these seeds, those of differences by pairs of answers (+0.0 without one: "
         "no answer changed). Perplexity: of the prompt's tokens under the task's model, those nearest to a soft "
         "prompt's vectors, which can be arbitrary; geometric mean over seeds, lowest to highest. Validation loss: nats "

@@ -51,11 +51,12 @@ def build(summary: pd.DataFrame, settings: TablesStage) -> Table:
     text = numbers[CELL].astype(str)
     text["saliency measured"] = numbers["variant"].map(WAYS)
     text["R by seed"] = numbers["shares"]
-    text["fires (%)"] = _bounded(numbers, "fire_rate", percents)
-    gains = zip(_bounded(numbers, "gain", percents), numbers["outcomes"], strict=True)
+    never, never_anew = (numbers[name] == "never" for name in ("shares", "shares_anew"))
+    text["fires (%)"] = _bounded(numbers, "fire_rate", percents).mask(never, DASH)
+    gains = zip(_bounded(numbers, "gain", percents).mask(never, DASH), numbers["outcomes"], strict=True)
     text["gain (points)"] = [wording.starred(gain, known) for gain, known in gains]
     text["R chosen again"] = numbers["shares_anew"]
-    text["fires at it (%)"] = _bounded(numbers, "fire_rate_anew", percents)
+    text["fires at it (%)"] = _bounded(numbers, "fire_rate_anew", percents).mask(never_anew, DASH)
     for label, name in (("same decision (%)", "same_decision"), ("same vector (%)", "same_vector")):
         text[label] = _bounded(numbers, name, percents).mask(is_configured, DASH)
     text["rank correlation"] = _bounded(numbers, "rank_correlation", bracketed).mask(is_configured, DASH)
@@ -80,7 +81,8 @@ def _caption(numbers: pd.DataFrame, settings: TablesStage) -> str:
         "by seed (one value: the same for all) was chosen for the configured saliency on all calibration questions, "
         "so the gain of that row is too good. Gain: accuracy minus prompt tuning's (a star: some answers were not "
         "generated, so it is the fire rate times the mean over the fired questions whose answer is known; a dash: "
-        "under some seed none is known). R is also chosen again on these questions, by the same rule and with the "
+        "under some seed none is known, or no seed has an R and DPC never fires). R is also chosen again on these "
+        "questions, by the same rule and with the "
         "row's own saliency, if the answer under the located vector is known for nine in ten of them (else "
         "unknown). Same decision and same vector: as configured, question by question, decisions under the seeds "
         "that have an R. Rank correlation: Spearman's, of the share of affected tokens with the configured one. "
