@@ -296,7 +296,8 @@ def explorer(bench: Bench) -> None:
     plans, answers = [at(f"plans-{part}") for part in EVALUATED], [at(part) for part in EVALUATED]
     bench.run("write_explorer", more=names, model=folder / "words", prompt=folder / "prompt" / adapter_files.WEIGHTS,
               saliency=at("saliency"), flow=at("flow"), evidence=at("evidence"), thresholds=at("thresholds"),
-              outcomes=at("outcomes"), plans=plans, unprompted=at("unprompted"), generations=at("base"), act=at("act"),
+              outcomes=at("outcomes"), causal=at("causal"), plans=plans, unprompted=at("unprompted"),
+              generations=at("base"), act=at("act"),
               regenerations=answers, out=folder / "explorer.html")  # fmt: skip
     whole = {"models": study.models, "datasets": study.datasets, "prompt_seeds": study.prompt_seeds}
     cells = [_linked(at("evaluation"), cell) for cell in range(CELLS_OF_STUDY)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dpc.report.explorer import codes, page
@@ -25,6 +26,7 @@ HOLDS = {
     "fired": lambda one: one["fired"],
     "fixed": lambda one: not one["base"] and one["dpc"],
     "broken": lambda one: one["base"] and not one["dpc"],
+    "caused": lambda one: one["caused"],
 }
 
 
@@ -42,7 +44,7 @@ def numbers_of(names: list[str]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "only", [["wrong"], ["unprompted"], ["fired"], ["fixed"], ["broken"], ["wrong", "unprompted", "fired"]]
+    "only", [["wrong"], ["unprompted"], ["fired"], ["fixed"], ["broken"], ["caused"], ["wrong", "unprompted", "fired"]]
 )
 def test_a_filter_leaves_the_cases_that_it_names(explorer: Explorer, made: Made, only: list[str]) -> None:
     explorer.open()
@@ -207,6 +209,71 @@ def test_the_located_vector_is_marked_and_its_nearest_token_named(
     assert re.match(f"p{largest}: c = .*; located, z = .*Nearest tokens: “", explorer.text("#vector-note"))
     explorer.one("#strip").send_keys(ARROW_LEFT if largest else ARROW_RIGHT)
     assert explorer.text("#vector-note").startswith(f"p{largest - 1 if largest else 1}: c = ")
+
+
+def changed(made: Made, name: str) -> dict[str, dict[str, float]]:
+    """What table `causal` holds of a question, by test and target."""
+    rows = made.tables["causal"].query("problem_id == @name")
+    return {test: dict(zip(own["target"], own["value"], strict=True)) for test, own in rows.groupby("test")}
+
+
+def digits(value: float) -> str:
+    """Three digits and a sign, as the page writes what lies between 0.001 and 1000."""
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def cells_of(explorer: Explorer, name: str) -> list[list[str]]:
+    """The rows of the table that is named so."""
+    return explorer.js(
+        "const rows = document.querySelector(`[aria-label=\"${arguments[0]}\"]`).querySelectorAll('tbody tr');"
+        "return [...rows].map((row) => [...row.children].map((one) => one.textContent))",
+        name,
+    )
+
+
+def test_a_case_shows_its_own_causes(explorer: Explorer, made: Made, kept: list[str]) -> None:
+    name = next(name for name in kept if {"mask", "path"} <= changed(made, name).keys())
+    explorer.open(f"case={name}")
+    found = changed(made, name)
+    effects = [found["mask"][str(j)] for j in range(made.size.vectors)]
+    worst = int(np.argmax(effects))
+    assert explorer.text("#mask-note").startswith(f"Masking p{worst} costs most, {digits(effects[worst])} nats")
+    rank = pd.Series(effects).corr(pd.Series(found["saliency"]).reset_index(drop=True), method="spearman")
+    assert f"these bars: c {rank:.2f}".replace("-", "−") in explorer.text("#mask-note")
+    heights = explorer.js(
+        "return [...document.querySelectorAll('.effects .bar')].map((one) => one.height.baseVal.value)"
+    )
+    assert np.allclose(heights / np.max(heights), np.abs(effects) / np.max(np.abs(effects)), atol=0.02)
+    words = {0.0: "✗ wrong", 1.0: "✓ right"}
+    doses = {row[0]: row[1:] for row in cells_of(explorer, "Change of the loss and new answer by dose")}
+    assert doses["located × 1.5"] == [
+        digits(found["dose_loss"]["located:1.5"]),
+        words[found["dose_right"]["located:1.5"]],
+    ]
+    assert doses["another × 1"] == ["0", words[0.0]]
+    assert doses["noise as at 0.25"] == [digits(found["dose_loss"]["noise:0.25"]), "–"]
+    assert len(explorer.all(".doses circle")) == 14
+    cuts = {row[0]: row[1:] for row in cells_of(explorer, "Knock-out")}
+    values = (digits(found["cut_loss"]["deep:prompt"]), digits(found["cut_gold"]["deep:prompt"]))
+    assert cuts["prompt, deep"] == [*values, words[found["cut_right"]["deep:prompt"]]]
+    own, deep = found["path"]["own"], found["path"]["deep"]
+    assert cells_of(explorer, "Path")[2][:2] == ["deep layers", digits(deep)]
+    assert cells_of(explorer, "Path")[0] == ["none", digits(own), "–"]
+    forced = {1.0: "goes right", 0.0: "stays wrong"}[found["divergence"]["prompted"]]
+    assert f"part at token {PARTS_AT + 1}," in explorer.text("#divergence")
+    assert f"the prompted answer {forced}" in explorer.text("#divergence")
+    assert cells_of(explorer, "Sink")[1][2] == digits(found["sink_mask"]["prompt_first:extra"])
+
+
+def test_outside_the_sample_a_case_says_so_and_a_broken_one_shows_that_alone(
+    explorer: Explorer, made: Made, kept: list[str]
+) -> None:
+    tests = {name: changed(made, name).keys() for name in kept}
+    explorer.open(f"case={next(name for name in kept if not tests[name])}")
+    assert "not one of the 21 questions intervened on" in explorer.text("#no-causes")
+    explorer.open(f"case={next(name for name in kept if tests[name] == {'path', 'divergence'})}")
+    titles = [one.text for one in explorer.all(".cause h3")]
+    assert titles == ["Path: the prompt’s states from another seed’s prompt", "First divergence"]
 
 
 def test_plans_stand_side_by_side_from_the_token_where_they_part(explorer: Explorer) -> None:

@@ -112,7 +112,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ),
     ("interpretability.draws", 7, {"measure_prompt": 4, "draw_overview": 1, **TABLES}),
     ("variants.rows", 7, {"extract_variants": 4, "compare_variants": 4, **TABLES}),
-    ("causal.rows", 7, {"intervene": 4, "draw_figures": 2, **TABLES}),
+    ("causal.rows", 7, {"intervene": 4, "draw_figures": 2, **TABLES, **PAGES}),
     ("validation.planting.steps", 7, {}),
     ("saliency.head_reduce", "sum_abs", MEASURED),
     ("saliency.band", [0, 1], {rule: count for rule, count in MEASURED.items() if rule != "extract_exemplars"}),
@@ -131,7 +131,7 @@ EDITS: list[tuple[str, Any, dict[str, int]]] = [
     ("figures.position_bins", 5, {"run_study": 4, "draw_figures": 2, **TABLES}),
     ("study.name", "again", {**FIGURES, **TABLES, **EXPLORED}),
     # a seed less: pooled figures and tables, and what takes states of another seed's prompt
-    ("study.prompt_seeds", [0], {"intervene": 2, **FIGURES, **TABLES, **INDEX}),
+    ("study.prompt_seeds", [0], {"intervene": 2, "write_explorer": 2, **FIGURES, **TABLES, **INDEX}),
     # how the work is done is no part of a result
     ("execution.batch_size.generate", 7, {}),
     ("execution.batch_size.saliency", 2, {}),

@@ -53,7 +53,9 @@ def facts(number: int) -> dict[str, bool]:
     """Return what holds of question `number`; all patterns occur."""
     bits = [bool(number >> place & 1) for place in range(4)]
     fired = bits[2]
-    return {"unprompted": bits[0], "base": bits[1], "fired": fired, "dpc": bits[3] if fired else bits[1]}
+    caused = number % 3 == 0 or (bits[0] and not bits[1])
+    dpc = bits[3] if fired else bits[1]
+    return {"unprompted": bits[0], "base": bits[1], "fired": fired, "dpc": dpc, "caused": caused}
 
 
 def make(folder: Path, size: Size, seed: int = 0) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def make(folder: Path, size: Size, seed: int = 0) -> dict[str, Any]:
     files = {name: folder / f"{name}.parquet" for name in rows}
     for name, (schema, table) in rows.items():
         tables.write(files[name], schema, table, {"peak_gb": 0.1})
-    one = {name: files[name] for name in ("flow", "evidence", "thresholds", "outcomes")}
+    one = {name: files[name] for name in ("flow", "evidence", "thresholds", "outcomes", "causal")}
     many = {name: [files[name]] for name in ("saliency", "plans", "generations", "unprompted", "regenerations")}
     return {"settings": _settings(size), "model": model, "prompt": prompt, "act": [], **one, **many}
 
@@ -171,6 +173,7 @@ def _tables(
         "regenerations": ("regenerations", _regenerated(plans, names, said, ids)),
         "plans": ("plans", plans),
         "outcomes": ("outcomes", pd.DataFrame([_outcome(row, said, ids, about) for row in tables.rows(plans)])),
+        "causal": ("causal", _causal(rng, size, names, about)),
     }
 
 
@@ -236,6 +239,36 @@ def _evidence(read: pd.DataFrame, about: list[dict[str, bool]]) -> pd.DataFrame:
         in_separation=False, steps=3, accumulated=True, located=read["located"].map(lambda found: found[0]),
         located_at_zero=False, flow_changed=False,
     )  # fmt: skip
+
+
+def _causal(rng: np.random.Generator, size: Size, names: list[str], about: list[dict[str, bool]]) -> pd.DataFrame:
+    """Return what interventions find on every third question, and on those that the prompt broke."""
+    vectors = [str(j) for j in range(size.vectors)]
+    doses = [f"{what}:{dose}" for what in ("located", "random", "noise") for dose in (0, 0.25, 0.5, 0.75, 1.25, 1.5)]
+    cuts = [f"{band}:{what}" for band in ("shallow", "deep", "all") for what in ("prompt", "question")]
+    of_all = {
+        **dict.fromkeys(("mask", "saliency", "attention", "value_flow", "gradient", "norm"), vectors),
+        "dose_loss": doses, "dose_right": doses[:12], "cut_loss": cuts, "cut_gold": cuts, "cut_right": cuts,
+        "sink_mask": ["bos_first:plain", "bos_first:extra", "prompt_first:plain", "prompt_first:extra"],
+        "sink_attention": [f"bos_first:plain:{j}" for j in vectors],
+    }  # fmt: skip
+    of_broken = {"path": ["own", "shallow", "deep", "all"], "divergence": ["place", "prompted", "unprompted"]}
+    rows = [
+        {"problem_id": name, "test": test, "target": target, "value": _effect(rng, test, target)}
+        for number, (name, known) in enumerate(zip(names, about, strict=True))
+        for test, targets in {
+            **(of_all if number % 3 == 0 else {}),
+            **(of_broken if known["unprompted"] and not known["base"] else {}),
+        }.items()
+        for target in targets
+    ]
+    return pd.DataFrame(rows)
+
+
+def _effect(rng: np.random.Generator, test: str, target: str) -> float:
+    if target == "place":
+        return float(PARTS_AT)
+    return float(rng.integers(2)) if test in ("dose_right", "cut_right", "divergence") else float(rng.normal(0, 0.3))
 
 
 def _thresholds() -> pd.DataFrame:

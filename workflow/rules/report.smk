@@ -59,6 +59,7 @@ rule write_explorer:
         evidence=f"{CELL}/study/evidence.parquet",
         thresholds=f"{CELL}/thresholds.parquet",
         outcomes=f"{CELL}/evaluation/outcomes.parquet",
+        causal=f"{CELL}/causal.parquet",
         plans=expand(f"{CELL}/plans/{{part}}.parquet", part=EVALUATED, allow_missing=True),
         unprompted=shards_of("unprompted"),
         generations=shards_of("generations"),
@@ -83,7 +84,8 @@ rule write_explorer:
     shell:
         '"$DPC_PYTHON" -m dpc write_explorer --settings {params.settings:q} --model {params.model:q} '
         "--prompt {input.prompt:q} --saliency {input.saliency:q} --flow {input.flow:q} --evidence {input.evidence:q} "
-        "--thresholds {input.thresholds:q} --outcomes {input.outcomes:q} --plans {input.plans:q} "
+        "--thresholds {input.thresholds:q} --outcomes {input.outcomes:q} --causal {input.causal:q} "
+        "--plans {input.plans:q} "
         "--unprompted {input.unprompted:q} --generations {input.generations:q} --act {input.act:q} "
         "--regenerations {input.regenerations:q} --out {output:q} --log {log:q}"
 

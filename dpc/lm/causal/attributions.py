@@ -71,7 +71,7 @@ def gradient_times_input(
     batch = right_padded(lm, layout, prompt_ND, body.question_ids, body.rationale_ids)
     leaf_BSD = batch.embeds_BSD.detach().requires_grad_(True)
     with torch.enable_grad(), checkpointed(lm, is_checkpointed):
-        hidden_BSD = lm.model.get_decoder()(inputs_embeds=leaf_BSD).last_hidden_state
+        hidden_BSD = lm.model.get_decoder()(inputs_embeds=leaf_BSD, use_cache=False).last_hidden_state
         loss = torch.stack([nll.mean() for nll in rationale_nll(lm, batch, hidden_BSD)]).sum()
         (slope_BSD,) = torch.autograd.grad(loss, [leaf_BSD])
     prompt = slice(layout.prompt_start(), layout.prompt_start() + len(prompt_ND))

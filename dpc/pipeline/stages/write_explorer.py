@@ -13,13 +13,13 @@ from dpc.config.slices import ExplorerStage
 from dpc.config.stages import stage
 from dpc.pipeline.progress import log, progress
 from dpc.plans.declaration import label
-from dpc.report.explorer import cases, choosing, codes, page
+from dpc.report.explorer import cases, causes, choosing, codes, page
 from dpc.report.explorer.pieces import nearest
 from dpc.storage import tables, tokenizer_files
 from dpc.storage.files import atomic
 from dpc.storage.tables import number
 
-STAGE = stage(version=1)
+STAGE = stage(version=2)
 _ANSWER = ["problem_id", "edit_id", "token_ids"]
 
 
@@ -33,6 +33,7 @@ def run(
     evidence: Path,
     thresholds: Path,
     outcomes: Path,
+    causal: Path,
     plans: list[Path],
     unprompted: list[Path],
     generations: list[Path],
@@ -50,17 +51,19 @@ def run(
     given = tables.read([*unprompted, *generations, *act], "generations", _ANSWER)
     made = [given, tables.read(regenerations, "regenerations", _ANSWER)]
     known = cases.answers(tables.read(outcomes, "outcomes"), tables.read(plans, "plans"), made)
-    fitted, problems = tables.read(thresholds, "thresholds").iloc[0], cases.order(facts, known)
+    caused = causes.of_questions(tables.read(causal, "causal"))
+    fitted, problems = tables.read(thresholds, "thresholds").iloc[0], cases.order(facts, known, caused)
     kept = problems[: settings.explorer.cases]
     numbers = _numbers(settings, saliency, flow, kept, fitted)
+    texts = cases.texts(kept, facts, known, tokenizer)
     data = {
         "about": {
             **_about(settings, flow, fitted),
             "plans": [[name, label(name)] for name in known.plans],
             "words": nearest(tokenizer, model, prompt.parent),
         },
-        "cell": cases.verdicts(facts, known, problems),
-        "texts": page.packed_texts(list(cases.texts(kept, facts, known, tokenizer))),
+        "cell": cases.verdicts(facts, known, problems, caused),
+        "texts": page.packed_texts([{**one, "causes": caused.get(one["id"])} for one in texts]),
         "numbers": [numbers[problem] for problem in kept],
     }
     parts = (settings.model, settings.dataset, settings.recipe, f"seed {settings.seed}", settings.study)

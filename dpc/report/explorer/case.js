@@ -17,7 +17,7 @@ function drawCase(page) {
       'div',
       { class: 'columns' },
       el('div', { class: 'reading' }, question(one), answers(page, one, planned), planTable(page, one)),
-      el('aside', { class: 'side', 'aria-label': 'Numbers' }, ...side()),
+      el('aside', { class: 'side', 'aria-label': 'Numbers' }, ...side(), ...causes(page, one)),
     ),
   );
   drawNumbers(page);
@@ -93,6 +93,7 @@ function answers(page, one, planned) {
       id: `t${t}`,
       class: t === parts ? 'token parts' : 'token',
       text: piece || unseen(one.answers[0], t),
+      'aria-label': /^\s+$/.test(piece) && 'white space',
     });
     token.dataset.t = String(t);
     return token;

@@ -5,7 +5,7 @@ Pure functions of tables. Axes: L layer, T rationale token, N prompt vector, K c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,20 +55,21 @@ def answers(outcomes: pd.DataFrame, plans: pd.DataFrame, generated: Iterable[pd.
     return Answers(in_order(rows["plan"]), rows, token_ids)
 
 
-def order(evidence: pd.DataFrame, known: Answers) -> list[str]:
-    """Return the test questions in the order in which they are kept (`choosing.RULE`)."""
+def order(evidence: pd.DataFrame, known: Answers, caused: Collection[str]) -> list[str]:
+    """Return the test questions in the order in which they are kept (`choosing.RULE`); `caused` were intervened on."""
     dpc = known.rows[known.rows["plan"] == "dpc"].set_index("problem_id")["right"].to_dict()
     patterns = {
         str(row.problem_id): (row.correct_unprompted, row.correct, dpc.get(row.problem_id))
         for row in tables.rows(evidence)
     }
-    return choosing.in_turns(patterns)
+    return choosing.in_turns(patterns, caused)
 
 
-def verdicts(evidence: pd.DataFrame, known: Answers, problems: list[str]) -> dict[str, Any]:
+def verdicts(evidence: pd.DataFrame, known: Answers, problems: list[str], caused: Collection[str]) -> dict[str, Any]:
     """Return one digit per question of the cell, for filters that count all of them.
 
-    `unprompted` and `base`: 1 right. `plans`: 1 right, + 2 fired; 4 where the plan has no answer.
+    `unprompted` and `base`: 1 right. `caused`: 1 intervened on. `plans`: 1 right, + 2 fired; 4 where the plan has no
+    answer.
     """
     facts = evidence.set_index("problem_id").loc[problems]
     digits = known.rows["right"].astype(int) + 2 * known.rows["fired"].astype(int)
@@ -77,6 +78,7 @@ def verdicts(evidence: pd.DataFrame, known: Answers, problems: list[str]) -> dic
     return {
         "unprompted": _digits(facts["correct_unprompted"]),
         "base": _digits(facts["correct"]),
+        "caused": _digits(problem in caused for problem in problems),
         "plans": [_digits(table[name]) for name in known.plans],
     }
 

@@ -8,7 +8,7 @@ function drawFilters(page) {
   const label = data.about.plans[plan][1];
   const now = countIn(data.cell, plan, state.only);
   byId('filters').replaceChildren(
-    ...FILTERS.map(([name, text]) => {
+    ...FILTERS.filter(([name]) => name !== 'caused' || data.cell.caused.includes('1')).map(([name, text]) => {
       const on = state.only.includes(name);
       const count = on ? now : countIn(data.cell, plan, [...state.only, name]);
       const part = on || now === 0 ? '' : ` · ${percent(count / now)}`;

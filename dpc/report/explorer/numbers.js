@@ -6,13 +6,14 @@
  *   vectors: number, shallow: number[], deep: number[], band: number[], kappa: number, baseline: string,
  *   granularity: string, min_tokens: number, share: number | null, rule: string, fires_by: string, sections: [string, string][],
  *   per_decade: number, contributors: number, plans: [string, string][], words: string[][]}} About
- * @typedef {{unprompted: string, base: string, plans: string[]}} Verdicts
+ * @typedef {{unprompted: string, base: string, caused: string, plans: string[]}} Verdicts
+ * @typedef {{[test: string]: {[target: string]: number}}} Causes
  * @typedef {{block: string, largest: number[], beta: number | null, latter: number | null}} Coded
  * @typedef {{pieces: string[], extracted: string | null, stop: string}} Answer
  * @typedef {[number, number, number, number[]]} Planned  answer, fired, right, masked vectors
  * @typedef {{id: string, question: string, gold: string, unprompted: boolean, right: boolean, eligible: boolean,
  *   share: number, s_ifp: number | null, nll: number, tokens: number, located: number,
- *   z: number | null, answers: Answer[], plans: (Planned | null)[]}} Case
+ *   z: number | null, answers: Answer[], plans: (Planned | null)[], causes: Causes | null}} Case
  * @typedef {{about: About, cell: Verdicts, texts: string, numbers: Coded[]}} Data
  * @typedef {{[name: string]: Float64Array}} Arrays
  * @typedef {{arrays: Arrays, contributors: Uint16Array, affected: Uint8Array, tokens: number, layers: number,

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dpc.report.explorer import codes
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("numbers.js", "state.js", "drawing.js", "list.js", "case.js", "side.js", "page.js")
+SCRIPTS = ("numbers.js", "state.js", "drawing.js", "list.js", "case.js", "causes.js", "side.js", "page.js")
 """The parts of the page's script, in order."""
 
 

@@ -1,7 +1,8 @@
 // What is chosen on the page, kept in the address; which cases a choice leaves.
 
 /**
- * @typedef {{unprompted: boolean, base: boolean, known: boolean, right: boolean, fired: boolean}} Facts
+ * @typedef {{unprompted: boolean, base: boolean, caused: boolean, known: boolean, right: boolean,
+ *   fired: boolean}} Facts
  * @typedef {{id: string, plan: string, only: string[], sort: string, find: string, show: Measure, layers: number[],
  *   token: number}} State
  */
@@ -13,6 +14,7 @@ const FILTERS = [
   ['fired', (plan) => `${plan} fired`, (facts) => facts.fired],
   ['fixed', (plan) => `${plan} fixed it`, (facts) => facts.known && !facts.base && facts.right],
   ['broken', (plan) => `${plan} broke it`, (facts) => facts.known && facts.base && !facts.right],
+  ['caused', () => 'Intervened on', (facts) => facts.caused],
 ];
 
 /** @type {[string, string, (one: Case) => number, (one: Case) => string][]} */
@@ -37,6 +39,7 @@ function factsOf(cell, at, plan) {
   return {
     unprompted: cell.unprompted[at] === '1',
     base: cell.base[at] === '1',
+    caused: cell.caused[at] === '1',
     known,
     right: known && digit % 2 === 1,
     fired: known && digit >= 2,
