@@ -12,10 +12,10 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 from textwrap import dedent
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
 
 from dpc.config.settings import Config
 
@@ -44,7 +44,7 @@ def _docstrings(text: ast.ClassDef) -> Iterator[tuple[str, str]]:
 class _Described(GenerateJsonSchema):
     """JSON schema whose keys bear the docstrings beneath them."""
 
-    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+    def model_schema(self, schema: Any) -> JsonSchemaValue:
         made = super().model_schema(schema)
         for key, meaning in meanings(schema["cls"]).items():
             made["properties"][key].setdefault("description", meaning)
