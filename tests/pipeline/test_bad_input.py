@@ -102,7 +102,7 @@ BAD_CONFIG = {
         "pointer",
         "config: models.own: pointer/model.safetensors: found no whole safet",
     ),
-    "a config cut short": ("models.own.path", "cut", "config: cut/config.json: found no JSON map"),
+    "a config cut short": ("models.own.path", "cut", "config: models.own: cut/config.json: found no JSON map"),
     "layers": (
         "sensitivity.layers",
         [[1, 4]],
