@@ -24,6 +24,8 @@ from tests.support import explorer_cells
 from tests.support.paths import ROOT
 
 PICTURES = ROOT / "docs" / "explorer"
+CHANGED = "arithmetic-8a3d52cd21c6b9c4"
+"""A question that was intervened on."""
 COLOURS = 96
 """Of a picture: few enough for small files."""
 
@@ -152,6 +154,8 @@ def main(file: Path) -> None:
             take(driver, f"task{number}")
         Explorer(driver, file.resolve()).open("only=broken&token=18&show=share", browser.PHONE, "dark")
         take(driver, "phone")
+        Explorer(driver, file.resolve()).open(f"only=caused&case={CHANGED}", (1280, 1500))
+        take(driver, "causes")
         with tempfile.TemporaryDirectory() as folder:
             size = explorer_cells.Size(questions=20, layers=24, tokens=300, vectors=100, kept=20)
             large = Path(folder, "explorer.html")

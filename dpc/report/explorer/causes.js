@@ -294,7 +294,7 @@ function parting(found, one) {
     `The answers with and without the prompt part at token ${t + 1}, here “${here}”. With the other’s token forced there, ` +
     `the prompted answer ${mended ? 'goes right' : 'stays wrong'}; with this one forced, the answer without the prompt ` +
     `${spoiled ? 'goes wrong' : 'stays right'}.`;
-  return cause('First divergence', el('p', { id: 'divergence', text }));
+  return cause('First divergence', el('p', { class: 'note', id: 'divergence', text }));
 }
 
 /** @param {{[target: string]: number}} found */
