@@ -13,7 +13,7 @@ from dpc.config.slices import ExplorerStage
 from dpc.config.stages import stage
 from dpc.pipeline.progress import log, progress
 from dpc.plans.declaration import label
-from dpc.report.explorer import cases, causes, choosing, codes, page
+from dpc.report.explorer import cases, causal_values, choosing, codes, page
 from dpc.report.explorer.pieces import nearest
 from dpc.storage import tables, tokenizer_files
 from dpc.storage.files import atomic
@@ -51,17 +51,14 @@ def run(
     given = tables.read([*unprompted, *generations, *act], "generations", _ANSWER)
     made = [given, tables.read(regenerations, "regenerations", _ANSWER)]
     known = cases.answers(tables.read(outcomes, "outcomes"), tables.read(plans, "plans"), made)
-    caused = causes.of_questions(tables.read(causal, "causal"))
+    caused = causal_values.of_questions(tables.read(causal, "causal"))
     fitted, problems = tables.read(thresholds, "thresholds").iloc[0], cases.order(facts, known, caused)
     kept = problems[: settings.explorer.cases]
     numbers = _numbers(settings, saliency, flow, kept, fitted)
     texts = cases.texts(kept, facts, known, tokenizer)
+    words = nearest(tokenizer, model, prompt.parent)
     data = {
-        "about": {
-            **_about(settings, flow, fitted),
-            "plans": [[name, label(name)] for name in known.plans],
-            "words": nearest(tokenizer, model, prompt.parent),
-        },
+        "about": _about(settings, flow, fitted) | {"plans": [[p, label(p)] for p in known.plans], "words": words},
         "cell": cases.verdicts(facts, known, problems, caused),
         "texts": page.packed_texts([{**one, "causes": caused.get(one["id"])} for one in texts]),
         "numbers": [numbers[problem] for problem in kept],
