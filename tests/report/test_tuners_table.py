@@ -57,15 +57,20 @@ def test_accuracy_gains_and_costs_are_means_over_seeds(found: tuple[Tables, pd.D
     assert made.text["tuner"].tolist() == ["PEZ", "Prompt tuning"]
 
 
+def of_one_seed(folder: Path, rows: pd.DataFrame) -> Tables:
+    """Return the tables of one soft prompt whose outcomes are `rows`."""
+    files = [
+        table(folder / "0.outcomes", "outcomes", rows),
+        table(folder / "0.prompts", "prompts", prompt_rows(False)),
+        table(folder / "0.read", "interpretability", read_rows(np.random.default_rng(4), 2.0)),
+    ]
+    return Tables(files, settings(prompt_seeds=[0]))
+
+
 def test_a_dpc_that_never_fires_is_no_gain_of_zero(tmp_path: Path) -> None:
     rows = outcome_rows(np.random.default_rng(3))
     rows.loc[rows["plan"] == "dpc", "fired"] = False
-    files = [
-        table(tmp_path / "0.outcomes", "outcomes", rows),
-        table(tmp_path / "0.prompts", "prompts", prompt_rows(False)),
-        table(tmp_path / "0.read", "interpretability", read_rows(np.random.default_rng(4), 2.0)),
-    ]
-    one = Tables(files, settings(prompt_seeds=[0]))
+    one = of_one_seed(tmp_path, rows)
     assert tuners(one, one.settings).text["DPC − prompt (points)"].tolist() == ["never fires"]
 
 
@@ -78,12 +83,7 @@ def test_prompts_of_tokens_are_shown_as_text_and_no_others(found: tuple[Tables, 
 
 def test_a_study_without_discrete_prompts_or_dpc_has_both_tables(tmp_path: Path) -> None:
     rows = outcome_rows(np.random.default_rng(3), plans=["no_prompt", "prompt_tuning"], oracle=False)
-    files = [
-        table(tmp_path / "0.outcomes", "outcomes", rows),
-        table(tmp_path / "0.prompts", "prompts", prompt_rows(False)),
-        table(tmp_path / "0.read", "interpretability", read_rows(np.random.default_rng(4), 2.0)),
-    ]
-    one = Tables(files, settings(prompt_seeds=[0]))
+    one = of_one_seed(tmp_path, rows)
     assert tuners(one, one.settings).text["DPC − prompt (points)"].tolist() == ["–"]
     assert math.isnan(tuners(one, one.settings).numbers["dpc_gain"].iloc[0])
     assert texts(one, one.settings).text.empty
