@@ -7,6 +7,7 @@ dry run of a small study takes is importing.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -47,6 +48,7 @@ def run(job: dict[str, Any]) -> int:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    atexit._run_exitfuncs()  # os._exit runs none, and a study prints its summary there
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
