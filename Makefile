@@ -13,11 +13,15 @@ LINTED := dpc tests benchmarks
 # Packages are installed uncompiled, and what is used is compiled once, at first use: so let Python write it down.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: study test lint unit proof vllm bench node resume report fingerprints schema clean
+.PHONY: study prompts test lint unit proof vllm bench node resume report fingerprints schema clean
 
 study: .venv/study  ## the embedded study: tables, figures and a report, no download, no GPU
 	$(WARM) $(SNAKEMAKE) $(DEMO) --cores $(CORES) --report-after-run --report results/demo/report.html
 	@echo "Report: results/demo/report.html   tables: results/demo/tables   figures: results/demo/figures"
+
+prompts: .venv/study  ## every way to make a prompt on the embedded task, compared: workflow/prompts.yaml
+	$(WARM) $(SNAKEMAKE) tuners --configfile workflow/prompts.yaml --cores $(CORES)
+	@echo "Accuracy and cost: results/prompts/figures/builtin/arithmetic/tuners.html   texts: texts.html beside it"
 
 test: lint unit  ## linters, type checker, import contract, tests
 

@@ -12,7 +12,7 @@ from typing import Any
 from dpc.errors import DpcError
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
 """A batch that takes longer from a signal on is abandoned."""
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from dpc.lm.examples import Example
 from dpc.pipeline.cli import main
 from dpc.pipeline.progress import Progress
 from dpc.prompts.tuners.checkpoint import Checkpoint
-from dpc.prompts.tuners.prompt_tuning import Tuning
-from dpc.storage import tables
+from dpc.prompts.tuners.prompt_tuning import Batches, Tuning
+from dpc.storage import interrupt, tables
 from tests.prompts.test_soft_tuners import KINDS
 from tests.prompts.test_training import tuned, tuning
 from tests.support import resumable, tiny
@@ -110,6 +111,39 @@ def test_a_signal_saves_stops_and_says_so(
     assert main(command) == 1
     assert f"5 of {STEPS} steps kept; run the same command again to go on" in capsys.readouterr().err
     assert list(resumable.files(tmp_path / "out")) == ["store/prompt.safetensors"]
+    after = at_step()
+    assert main(command) == 0
+    assert before + after == losses
+    assert resumable.files(tmp_path / "out") == resumable.files(tmp_path / "whole")
+
+
+def test_a_step_that_a_stop_cannot_wait_for_is_done_again(
+    small_cell: Path,
+    tmp_path: Path,
+    at_step: Callable[..., list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The signal comes when the step has drawn its questions, and the step would take half a minute."""
+    losses = at_step()
+    assert main(resumable.commands(small_cell, tmp_path / "whole")["tune_prompt"]) == 0
+    monkeypatch.setattr(interrupt, "GRACE_SECONDS", 0.1)
+    before, draw = at_step(), Batches.next
+
+    def stuck(batches: Batches) -> list[Example]:
+        drawn = draw(batches)
+        if len(before) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+            ended = time.monotonic() + 30
+            while time.monotonic() < ended:
+                time.sleep(0.01)
+        return drawn
+
+    command = resumable.commands(small_cell, tmp_path / "out", save_every=3600)["tune_prompt"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "next", stuck)
+        assert main(command) == 1
+    assert f"stopped by SIGTERM: 4 of {STEPS} steps kept" in capsys.readouterr().err
     after = at_step()
     assert main(command) == 0
     assert before + after == losses

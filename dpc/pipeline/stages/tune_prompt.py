@@ -13,7 +13,7 @@ from dpc.config.stages import stage
 from dpc.pipeline.progress import log, progress
 from dpc.storage import adapter_files, tables
 from dpc.storage.adapter_files import WEIGHTS, Tokens, stranger
-from dpc.storage.interrupt import interruptible, stopped
+from dpc.storage.interrupt import Abandoned, Asked, interruptible, stopped
 from dpc.storage.provenance import provenance
 from dpc.storage.store import context
 from dpc.tasks import get_task
@@ -120,11 +120,23 @@ def _finish(work: Tuning, kept: Checkpoint) -> None:
     steps = work.steps
     with progress(steps - work.step, "tune prompt", "step") as bar, interruptible() as asked_to_stop:
         while not work.is_over:
-            bar.add(1, loss=work.advance())
+            loss = _step(work, kept, asked_to_stop)
+            bar.add(1, loss=loss)
             signal = asked_to_stop()
             kept.save(work, now=bool(signal) or work.is_over)
             if signal and not work.is_over:
                 raise stopped(signal, work.step, steps, "steps")
+
+
+def _step(work: Tuning, kept: Checkpoint, asked_to_stop: Asked) -> float:
+    """Do a step and return its loss; where a stop cannot wait for its end, keep what was there before it."""
+    done = work.step
+    try:
+        with asked_to_stop.abandonable():
+            return work.advance()
+    except Abandoned:
+        kept.write()
+        raise stopped(asked_to_stop(), done, work.steps, "steps") from None
 
 
 def _read(questions: Path, gold: dict[str, Path]) -> pd.DataFrame:

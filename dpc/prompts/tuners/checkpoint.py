@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from dpc.prompts.tuners import Tuning
 from dpc.storage.files import atomic, remove_leftovers
@@ -21,7 +21,7 @@ class Checkpoint:
 
     def __init__(self, file: Path, context: str, every_seconds: float):
         self.file, self.context, self.every_seconds = Path(file), context, every_seconds
-        self.saved = time.monotonic()
+        self.saved, self.taken = time.monotonic(), b""
 
     def resume(self, tuning: Tuning) -> None:
         """Let `tuning` go on where the kept one was, if there is one."""
@@ -41,12 +41,18 @@ class Checkpoint:
         log.info("%d steps were saved; continuing after them", tuning.step)
 
     def save(self, tuning: Tuning, now: bool = False) -> None:
-        """Keep the state of `tuning`, if it is time to or `now`."""
+        """Take the state of `tuning` as it is, and write it if it is time to or `now`."""
+        tensors, values = tuning.state()
+        about = {"context": self.context, "values": json.dumps(values)}
+        self.taken = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, about)
         if now or time.monotonic() - self.saved >= self.every_seconds:
-            tensors, values = tuning.state()
+            self.write()
+
+    def write(self) -> None:
+        """Write the state that was taken last; where none was, what `resume` has read stays."""
+        if self.taken:
             with atomic(self.file) as temporary:
-                about = {"context": self.context, "values": json.dumps(values)}
-                save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, about)
+                temporary.write_bytes(self.taken)
             self.saved = time.monotonic()
 
     def remove(self) -> None:
