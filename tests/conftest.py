@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,19 @@ def small_cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small_cell")
     resumable.make(folder)
     return folder
+
+
+@pytest.fixture
+def exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers' eager attention, the one that Gemma 2 has, rounds float64 to float32; take that out."""
+    import torch
+
+    softmax = torch.nn.functional.softmax
+
+    def exact(scores: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        return softmax(scores, *args, dtype=scores.dtype if scores.dtype == torch.float64 else dtype, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "softmax", exact)
 
 
 @pytest.fixture

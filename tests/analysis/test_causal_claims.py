@@ -143,6 +143,55 @@ def test_the_step_at_r_by_hand() -> None:
     assert math.isclose(float(pull.sum()), 0)
 
 
+def near_rows(rows: list[tuple[int, str, float, bool, bool, bool]]) -> Cell:
+    """A cell of rows (seed, question, affected share, eligible, right before, right after); R is .5 in all seeds."""
+    key = pd.DataFrame({"seed": [row[0] for row in rows], "problem_id": [row[1] for row in rows]})
+    evidence = key.assign(
+        split="test",
+        affected_share=[row[2] for row in rows],
+        eligible=[row[3] for row in rows],
+        correct=[row[4] for row in rows],
+        flow_latter=[row[2] for row in rows],
+    )
+    corrupted = key.assign(plan="always", candidate=-1, correct=[row[5] for row in rows])
+    others = [corrupted.assign(candidate=2, correct=False), corrupted.assign(plan="dpc", correct=False)]
+    thresholds = pd.DataFrame({"seed": sorted(set(key["seed"])), "share": 0.5})
+    return Cell(
+        evidence, pd.concat([corrupted, *others]), pd.DataFrame(), table([]), thresholds, LEVEL
+    )  # fmt: skip
+
+
+def test_who_is_near_r_by_hand() -> None:
+    """Of seed 0 two above gain 1 and 0, three below 0, 0 and - 1; seed 1 has nobody below."""
+    cell = near_rows(
+        [
+            (0, "a", 0.55, True, False, True), (0, "b", 0.59, True, True, True), (0, "c", 0.5, True, False, False),
+            (0, "d", 0.41, True, True, True), (0, "e", 0.42, True, True, False), (0, "f", 0.39, True, False, True),
+            (0, "g", 0.61, True, False, True), (0, "h", 0.52, False, False, True), (1, "a", 0.55, True, False, True),
+        ]
+    )  # fmt: skip
+    near = causal.near_threshold(cell)
+    found = near.set_index("problem_id")
+    assert found["value"].to_dict() == {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0, "e": -1.0}
+    assert found.index[found["above"]].tolist() == ["a", "b"]
+    (claim,) = (claim for claim in CLAIMS if claim.key == "j7")
+    step = claim.measure(cell)
+    assert isinstance(step, Found)
+    assert math.isclose(step.pooled.value, 1 / 2 + 1 / 3)
+    assert step.positives == 2
+
+
+def test_an_area_counts_the_questions_of_the_rarer_kind() -> None:
+    """Two questions are wrong under some seed, three are right under some."""
+    rights = [(0, "a", True), (0, "b", True), (0, "c", False), (1, "a", True), (1, "b", False), (1, "c", False)]
+    rights.append((1, "d", True))
+    cell = near_rows([(seed, q, 0.1 * i, True, right, right) for i, (seed, q, right) in enumerate(rights)])
+    (claim,) = (claim for claim in CLAIMS if claim.key == "j8a")
+    found = claim.measure(cell)
+    assert isinstance(found, Found)
+    assert found.positives == 2
+
+
 def test_masks_shuffled_over_vectors_show_nothing() -> None:
     """In 100 shuffles of which vector was masked, saliency ranks nothing, though the effect is large."""
     draw = np.random.default_rng(5)

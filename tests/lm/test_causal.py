@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,100 +13,24 @@ from dpc.lm.causal.continuing import Begun, continued
 from dpc.lm.causal.heads import head_of, swapped
 from dpc.lm.causal.passes import Body, Cut, token_nll
 from dpc.lm.decoding import Limits
-from dpc.lm.layout import Layout, shared_prefix
+from dpc.lm.layout import Layout
 from dpc.lm.models import LanguageModel
-from tests.lm.test_saliency import exact_norms, prompt, sequences
+from tests.lm.test_saliency import prompt, sequences
 from tests.support import tiny
+from tests.support.slow_attention import EXACT, Slow, attending, behind, embeds, model_of, true_nll
 
-EXACT = 1e-12
-"""Of float64."""
 FAMILIES = ("llama-gqa", "mistral", "qwen2", "gemma2")
 QUESTIONS, RATIONALES = sequences()
 BODY = Body(QUESTIONS, RATIONALES)
 LAYERS = range(1, 3)
 by_family = pytest.mark.parametrize("family", FAMILIES)
+pytestmark = pytest.mark.usefixtures("exact_softmax")
 by_order = pytest.mark.parametrize("order", ["bos_first", "prompt_first"])
-
-
-@pytest.fixture(autouse=True)
-def _exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    """transformers' eager attention, the one that Gemma 2 has, rounds float64 to float32; take that out."""
-    softmax = torch.nn.functional.softmax
-
-    def exact(scores: Tensor, *args: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
-        return softmax(scores, *args, dtype=scores.dtype if scores.dtype == torch.float64 else dtype, **kwargs)
-
-    monkeypatch.setattr(torch.nn.functional, "softmax", exact)
-
-
-@dataclass
-class Slow:
-    """Attention written out: what it is told to hide has a score of −∞, what it is told to swap is another's."""
-
-    hidden: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    """By layer: pairs of a first row and a column that it and later rows do not see."""
-    given: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    """By layer: keys and values of columns from `start` on."""
-    start: int = 0
-    seen: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
-    """By layer: keys, values and attention of the last pass."""
-
-    def __call__(self, module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float,
-                 softcap: float | None = None, **kwargs: Any) -> tuple[Tensor, None]:  # fmt: skip
-        layer = module.layer_idx
-        if layer in self.given:
-            keys, values = self.given[layer]
-            where = slice(self.start, self.start + keys.shape[2])
-            key, value = key.clone(), value.clone()
-            key[:, :, where], value[:, :, where] = keys, values
-        group = query.shape[1] // key.shape[1]
-        scores = query @ key.repeat_interleave(group, 1).mT * scaling
-        scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
-        rows = torch.arange(query.shape[2])
-        back = rows[:, None] - rows
-        window = kwargs.get("sliding_window") or 10**6
-        scores = scores.masked_fill((back < 0) | (back >= window), -torch.inf)
-        for first, column in self.hidden.get(layer, []):
-            scores[:, :, first:, column] = -torch.inf
-        a = scores.softmax(-1)
-        self.seen[layer] = key, value, a
-        return (a @ value.repeat_interleave(group, 1)).transpose(1, 2), None
-
-
-@contextmanager
-def attending(lm: LanguageModel, slow: Slow) -> Iterator[None]:
-    from transformers import AttentionInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
-
-    before = lm.model.config._attn_implementation
-    AttentionInterface.register("slow", slow)
-    AttentionMaskInterface.register("slow", ALL_MASK_ATTENTION_FUNCTIONS["eager"])
-    lm.model.set_attn_implementation("slow")
-    try:
-        yield
-    finally:
-        lm.model.set_attn_implementation(before)
-
-
-def model_of(family: str) -> LanguageModel:
-    lm = tiny.model(family, torch.float64)
-    exact_norms(lm)
-    return lm
 
 
 def slow_nll(lm: LanguageModel, head_KD: Tensor, b: int, slow: Slow) -> Tensor:
     """The NLL of each rationale token of sequence b behind a head."""
-    ids = torch.tensor([*QUESTIONS[b], *RATIONALES[b]])
-    embeds_1SD = torch.cat([head_KD, lm.embedding(ids)])[None]
-    with attending(lm, slow), torch.enable_grad():
-        hidden_SD = lm.model.get_decoder()(inputs_embeds=embeds_1SD, use_cache=False).last_hidden_state[0]
-        start = len(head_KD) + len(QUESTIONS[b]) - 1
-        logits_TV = lm.logits(hidden_SD[start : start + len(RATIONALES[b])])
-    return torch.nn.functional.cross_entropy(logits_TV, torch.tensor(RATIONALES[b]), reduction="none")
-
-
-def embeds(lm: LanguageModel, layout: Layout, prompt_ND: Tensor | None) -> Tensor:
-    return shared_prefix(lm, layout, [prompt_ND], [()])
+    return true_nll(lm, head_KD, QUESTIONS[b], RATIONALES[b], slow)
 
 
 def error(found: Tensor, expected: Tensor) -> float:
@@ -175,29 +96,9 @@ def test_swapped_keys_and_values(family: str, order: str) -> None:
     where = own.prompt
     given = {layer: (seen.seen[layer][0][:, :, where], seen.seen[layer][1][:, :, where]) for layer in LAYERS}
     for b, nll in enumerate(found):
-        expected = slow_nll(lm, embeds(lm, layout, prompt_ND), b, _behind(given, where, seen=own.columns))
+        expected = slow_nll(lm, embeds(lm, layout, prompt_ND), b, behind(given, where, seen=own.columns))
         assert error(nll, expected) <= EXACT
         assert error(nll, plain[b]) > 1e-4
-
-
-class _Later(Slow):
-    """Only rows behind the head see the swapped states: the prompt's own rows were there before."""
-
-    def __call__(self, module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float,
-                 **kwargs: Any) -> tuple[Tensor, None]:  # fmt: skip
-        given, self.given = self.given, {}
-        before = super().__call__(module, query, key, value, mask, scaling, **kwargs)[0]
-        self.given = given
-        after = super().__call__(module, query, key, value, mask, scaling, **kwargs)[0]
-        return torch.cat([before[:, : self.head], after[:, self.head :]], 1), None
-
-    head = 0
-
-
-def _behind(given: dict[int, tuple[Tensor, Tensor]], where: slice, seen: int) -> Slow:
-    slow = _Later(given=given, start=where.start)
-    slow.head = seen
-    return slow
 
 
 @by_family
@@ -257,3 +158,19 @@ def test_a_forced_beginning_under_a_cut_is_continued_greedily(family: str, order
         assert tokens == expected
     free = continued(lm, layout, prompt_ND, begun, limits, range(0))
     assert free != found  # or the cut did nothing
+
+
+@torch.no_grad()
+def test_a_continued_answer_ends_with_its_end_mark_or_stop_text() -> None:
+    lm, layout = model_of("llama-gqa"), Layout("bos_first", True)
+    begun = [Begun(QUESTIONS[b], RATIONALES[b][:3]) for b in range(3)]
+    free = continued(lm, layout, prompt(lm), begun, Limits(16), range(0))
+    marked = replace(lm, end_ids=(free[0][5],))
+    for b, ids in enumerate(continued(marked, layout, prompt(lm), begun, Limits(16), range(0))):
+        ends = [place + 1 for place, token in enumerate(free[b]) if place >= 3 and token == free[0][5]]
+        assert ids == free[b][: min([*ends, 16])]
+    text = lm.decode(free[1][6:7]).strip()
+    stopped = continued(lm, layout, prompt(lm), begun, Limits(16, (text,)), range(0))
+    assert len(stopped[1]) <= 7
+    assert text in lm.decode(stopped[1])
+    assert text not in lm.decode(stopped[1][:-1])
