@@ -156,9 +156,7 @@ def near_rows(rows: list[tuple[int, str, float, bool, bool, bool]]) -> Cell:
     corrupted = key.assign(plan="always", candidate=-1, correct=[row[5] for row in rows])
     others = [corrupted.assign(candidate=2, correct=False), corrupted.assign(plan="dpc", correct=False)]
     thresholds = pd.DataFrame({"seed": sorted(set(key["seed"])), "share": 0.5})
-    return Cell(
-        evidence, pd.concat([corrupted, *others]), pd.DataFrame(), table([]), thresholds, LEVEL
-    )  # fmt: skip
+    return Cell(evidence, pd.concat([corrupted, *others]), pd.DataFrame(), table([]), thresholds, LEVEL)
 
 
 def test_who_is_near_r_by_hand() -> None:
@@ -183,8 +181,8 @@ def test_who_is_near_r_by_hand() -> None:
 
 def test_an_area_counts_the_questions_of_the_rarer_kind() -> None:
     """Two questions are wrong under some seed, three are right under some."""
-    rights = [(0, "a", True), (0, "b", True), (0, "c", False), (1, "a", True), (1, "b", False), (1, "c", False)]
-    rights.append((1, "d", True))
+    rights = [(0, "a", True), (0, "b", True), (0, "c", False)]
+    rights += [(1, "a", True), (1, "b", False), (1, "c", False), (1, "d", True)]
     cell = near_rows([(seed, q, 0.1 * i, True, right, right) for i, (seed, q, right) in enumerate(rights)])
     (claim,) = (claim for claim in CLAIMS if claim.key == "j8a")
     found = claim.measure(cell)

@@ -53,7 +53,7 @@ CASES = [case_of(b) for b in range(3)]
 
 
 def is_right(problem_id: str, text: str) -> bool:
-    """Another one at every text, so that a text that is another one shows."""
+    """A verdict that hangs on every letter: of two texts that differ, every second pair is judged differently."""
     return sum(map(ord, problem_id + text)) % 2 == 0
 
 
@@ -83,9 +83,8 @@ def scaled(bench: Bench, j: int, factor: float) -> Tensor:
 
 def said_right(bench: Bench, case: Case, prompt_ND: Tensor | None, begun: list[int] | None = None) -> float:
     """1 where the greedy answer is right, one question alone."""
-    (ids,) = continued(
-        bench.lm, LAYOUT, prompt_ND, [Begun(case.question_ids, begun or [])], bench.limits, range(0)
-    )  # fmt: skip
+    asked = [Begun(case.question_ids, begun or [])]
+    (ids,) = continued(bench.lm, LAYOUT, prompt_ND, asked, bench.limits, range(0))
     return float(is_right(case.problem_id, bench.lm.decode(ids)))
 
 

@@ -20,7 +20,7 @@ from dpc.lm.saliency.measuring import measure
 from dpc.lm.saliency.recorder import Reduced
 from dpc.lm.saliency.recorder import Request as Asked
 from dpc.lm.traces import Tracer
-from tests.lm.test_saliency import EXACT, FAMILIES, VECTORS, exact_norms, prompt, small_tiles, worst
+from tests.lm.test_saliency import EXACT, FAMILIES, VECTORS, prompt, small_tiles, worst
 from tests.support import tiny
 
 QUESTIONS = (11, 6, 3, 6, 6, 1)
@@ -88,7 +88,7 @@ def errors(batch: RightPadded, found: Reduced, truth: Reduced) -> Iterator[float
 @pytest.mark.parametrize(("order", "heads"), [("bos_first", "abs_mean"), ("prompt_first", "sum_abs")])
 def test_traces_give_what_a_pass_over_the_whole_gives(family: str, order: str, heads: str) -> None:
     lm = tiny.model(family, torch.float64, num_hidden_layers=4)
-    exact_norms(lm)
+    tiny.exact_norms(lm)
     asked = replace(DEEP, head_reduce=heads)
     most = FLOAT32_SOFTMAX if family == "gemma2" else EXACT
     assert max(errors(*both(lm, Layout(order, has_bos=True), asked))) < most
@@ -96,7 +96,7 @@ def test_traces_give_what_a_pass_over_the_whole_gives(family: str, order: str, h
 
 def test_neither_drafts_nor_tiles_nor_parts_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = tiny.model("qwen2", torch.float64, num_hidden_layers=4)
-    exact_norms(lm)
+    tiny.exact_norms(lm)
     monkeypatch.setattr(attention, "tile_shape", small_tiles)
     monkeypatch.setattr(packed, "rows_within", lambda lm, tokens: 12)
     assert max(errors(*both(lm, Layout("bos_first", has_bos=True), DEEP, drafts=True))) < EXACT
@@ -116,7 +116,7 @@ def test_layers_below_do_nothing_and_upper_ones_may_be_measured_alone() -> None:
 
 def test_a_trace_of_another_row_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = tiny.model("llama-gqa", torch.float64, num_hidden_layers=4)
-    exact_norms(lm)
+    tiny.exact_norms(lm)
     monkeypatch.setattr(Tracer, "arrange", lambda self, order, source, target: None)
     with pytest.raises((AssertionError, RuntimeError, KeyError)):
         assert max(errors(*both(lm, Layout("bos_first", has_bos=True), DEEP))) < EXACT

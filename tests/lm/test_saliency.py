@@ -38,19 +38,6 @@ def prompt(lm: LanguageModel) -> Tensor:
     return drawn_ND.to(lm.embedding.weight)
 
 
-def exact_norms(lm: LanguageModel) -> None:
-    """RMSNorm rounds float64 to float32; take that out, so that float64 means float64."""
-    for module in lm.model.modules():
-        if type(module).__name__.endswith("RMSNorm"):
-            is_gemma = type(module).__name__.startswith("Gemma")
-            weight, epsilon = (1 + module.weight, module.eps) if is_gemma else (module.weight, module.variance_epsilon)
-
-            def forward(x: Tensor, weight: Tensor = weight, epsilon: float = epsilon) -> Tensor:
-                return weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
-
-            module.forward = forward
-
-
 def eager_maps(lm: LanguageModel, batch: RightPadded, starts: list[int]) -> tuple[list[Tensor], Tensor]:
     """Return per layer A * dL/dA (B, H, S, S) with every matrix kept, and the loss; softmax in the model's dtype."""
     from transformers import AttentionInterface
@@ -158,7 +145,7 @@ def small_tiles(heads: int, rows: int, columns: int, device: torch.device) -> tu
 def errors(family: str, order: str, head_reduce: str, asked: str) -> dict[str, float]:
     """Return the largest relative error of every reduction against the eager reference."""
     lm = tiny.model(family, torch.float64)
-    exact_norms(lm)
+    tiny.exact_norms(lm)
     layout = Layout(order, has_bos=True)
     batch = right_padded(lm, layout, prompt(lm), *sequences())
     signed, loss = eager_maps(lm, batch, STARTS)
@@ -204,7 +191,7 @@ def test_plain_attention_and_entropy_equal_the_eager_reference(
     family: str, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm, layout = tiny.model(family, torch.float64), Layout("bos_first", has_bos=True)
-    exact_norms(lm)
+    tiny.exact_norms(lm)
     batch = right_padded(lm, layout, prompt(lm), *sequences())
     attention_LBSS, entropy = eager_attention(lm, batch)
     found = measure(lm, layout, batch, VECTORS, CUTS, STARTS, REQUESTS[asked])

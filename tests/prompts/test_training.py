@@ -22,7 +22,6 @@ from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, layout_of, right_padded
 from dpc.lm.models import LanguageModel
 from dpc.prompts.tuners.prompt_tuning import Objective, Tuning, learning_rate
-from tests.lm.test_saliency import exact_norms
 from tests.support import tiny
 from tests.support.answers import FAMILIES
 from tests.support.paths import ROOT
@@ -92,7 +91,7 @@ def exact(family: str, monkeypatch: pytest.MonkeyPatch) -> LanguageModel:
     """Return a model in which float64 means float64, Gemma's softmax included."""
     monkeypatch.setattr(functional, "softmax", lambda scores, dim, dtype=None: scores.softmax(dim))
     lm = tiny.model(family, torch.float64)
-    exact_norms(lm)
+    tiny.exact_norms(lm)
     return lm
 
 

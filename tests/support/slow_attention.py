@@ -12,7 +12,6 @@ from torch import Tensor
 
 from dpc.lm.layout import Layout, shared_prefix
 from dpc.lm.models import LanguageModel
-from tests.lm.test_saliency import exact_norms
 from tests.support import tiny
 
 EXACT = 1e-12
@@ -71,6 +70,8 @@ def attending(lm: LanguageModel, slow: Slow) -> Iterator[None]:
 class Later(Slow):
     """Only rows behind the head see the swapped states: the prompt's own rows were there before."""
 
+    head = 0
+
     def __call__(self, module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float,
                  **kwargs: Any) -> tuple[Tensor, None]:  # fmt: skip
         given, self.given = self.given, {}
@@ -78,8 +79,6 @@ class Later(Slow):
         self.given = given
         after = super().__call__(module, query, key, value, mask, scaling, **kwargs)[0]
         return torch.cat([before[:, : self.head], after[:, self.head :]], 1), None
-
-    head = 0
 
 
 def behind(given: dict[int, tuple[Tensor, Tensor]], where: slice, seen: int) -> Slow:
@@ -90,7 +89,7 @@ def behind(given: dict[int, tuple[Tensor, Tensor]], where: slice, seen: int) -> 
 
 def model_of(family: str) -> LanguageModel:
     lm = tiny.model(family, torch.float64)
-    exact_norms(lm)
+    tiny.exact_norms(lm)
     return lm
 
 

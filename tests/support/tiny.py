@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dpc.lm.builtin import tokenizer
 from dpc.lm.families import FAMILIES
@@ -45,3 +46,16 @@ def saved(folder: Path, family: str = "llama-gqa", **shape: int) -> Path:
     lm.model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
     return folder
+
+
+def exact_norms(lm: LanguageModel) -> None:
+    """RMSNorm rounds float64 to float32; take that out, so that float64 means float64."""
+    for module in lm.model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            is_gemma = type(module).__name__.startswith("Gemma")
+            weight, epsilon = (1 + module.weight, module.eps) if is_gemma else (module.weight, module.variance_epsilon)
+
+            def forward(x: Tensor, weight: Tensor = weight, epsilon: float = epsilon) -> Tensor:
+                return weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
+
+            module.forward = forward
