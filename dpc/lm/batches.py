@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -35,21 +36,36 @@ def in_batches(
     Where memory runs out the batch is cut in half, as often as it takes, and later batches are no larger: put the
     longest items first, and the size that fits is found at once. Raises DpcError if a single item does not fit.
     """
+    yield from in_turns(items, size, 1, lambda batch, size: work(batch))
+
+
+def in_turns(
+    items: Sequence[Item],
+    size: int,
+    turns: int,
+    work: Callable[[Sequence[Item], int], Result],
+    kind: Callable[[Item], object] = lambda item: None,
+) -> Iterator[tuple[Sequence[Item], Result]]:
+    """Do what `in_batches` does where `size` items are in memory at once, and up to `turns` times as many are a batch.
+
+    `work` gets a batch and the size, which is halved where memory runs out. Items of another `kind` begin a new batch.
+    """
     start = 0
     while start < len(items):
-        batch = items[start : start + size]
-        result = _attempt(work, batch)
+        _, alike = next(itertools.groupby(items[start : start + size * turns], kind))
+        batch = list(alike)
+        result = _attempt(work, batch, size)
         if result is None:
-            size = _halved(len(batch))
+            size = _halved(min(size, len(batch)))
         else:
             yield batch, result[0]
             start += len(batch)
 
 
-def _attempt(work: Callable[[Sequence[Item]], Result], batch: Sequence[Item]) -> tuple[Result] | None:
+def _attempt(work: Callable[[Sequence[Item], int], Result], batch: Sequence[Item], size: int) -> tuple[Result] | None:
     """Return what `work` made of `batch`, or None where memory ran out."""
     try:
-        return (work(batch),)
+        return (work(batch, size),)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -82,13 +82,10 @@ class Past:
 
     def __init__(self, lm: LanguageModel, mask_BS: Tensor, position_BS: Tensor, columns: int):
         """`mask_BS` is 1 where attention may look; new tokens take the positions after the last column's."""
-        new_B1 = position_BS[:, -1:] + 1
-        new_BS = new_B1 + torch.arange(columns - mask_BS.shape[1], device=lm.device)
         self.lm = lm
         self.calibration: Calibration | None = None
         self.tracer: Tracer | None = None
-        self.position_BS = torch.cat([position_BS, new_BS], 1)
-        self.mask_BS = torch.cat([mask_BS, torch.ones_like(new_BS)], 1).bool()
+        self.mask_BS, self.position_BS = _with_new(mask_BS, position_BS, columns)
         self.place = Place(slice(0, 0), slice(0, 0), 0)
         self.filled = 0
         self.cache = Cache(layers=[_RoomyLayer(self) for _ in range(lm.model.config.num_hidden_layers)])
@@ -103,6 +100,17 @@ class Past:
         self._go_to(slice(0, rows), slice(0, columns), columns)
         for layer, (keys, values) in zip(self.cache.layers, states, strict=True):
             layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+
+    def admit(self, mask_BS: Tensor, position_BS: Tensor) -> int:
+        """Let rows begin in places that others have left, and return the first; `begin_with` was for them too.
+
+        What others said there has later positions than any query of theirs, until they write over it.
+        """
+        start, columns = self.mask_BS.shape
+        mask_BS, position_BS = _with_new(mask_BS, position_BS, columns)
+        self.mask_BS = torch.cat([self.mask_BS, mask_BS])
+        self.position_BS = torch.cat([self.position_BS, position_BS])
+        return start
 
     def fill(self, rows: slice, first: Sequence[int], count: int) -> dict[str, Any]:
         """Return what the model has to know to fill `count` columns of each of `rows`, from column first[r] on.
@@ -139,6 +147,13 @@ class Past:
             self.calibration.keep(len(order), source, target)
         if self.tracer:
             self.tracer.arrange(order, source, target)
+
+
+def _with_new(mask_BS: Tensor, position_BS: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+    """Return mask and positions with those of new tokens, which take the positions after the last column's."""
+    new_BS = position_BS[:, -1:] + 1 + torch.arange(columns - mask_BS.shape[1], device=mask_BS.device)
+    mask_BS = torch.cat([mask_BS, torch.ones_like(new_BS)], 1).bool()
+    return mask_BS, torch.cat([position_BS, new_BS], 1)
 
 
 def causal_masks(

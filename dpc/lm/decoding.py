@@ -1,7 +1,8 @@
 """Batched greedy generation in which every row may have its own soft prompt.
 
 What the rows of a batch have in common, BOS and prompt up to the first vector that differs, is run once, and its keys
-and values are copied to every row. A row that has ended is dropped at once: the last row takes its place.
+and values are copied to every row. A row that has ended is dropped at once: the last row takes its place. When enough
+places are free, questions that wait take them.
 Axes: B batch, S column, K shared prefix, D width.
 """
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from dpc.errors import DpcError
 from dpc.lm.act.calibration import calibrated
-from dpc.lm.batches import in_batches
+from dpc.lm.batches import in_turns
 from dpc.lm.drafts import Draft, Drafting, speed_of
 from dpc.lm.ending import Ending
 from dpc.lm.grouped import grouped
@@ -31,6 +32,10 @@ from dpc.lm.traces import Trace, tracing
 
 SHARED_FROM = 4
 """A shared prefix shorter than this is not worth a forward pass of its own."""
+TURNS = 4
+"""Questions of a batch for each of its places: few places are empty while the longest answer ends."""
+FREE = 8
+"""An eighth of the places has to be free before questions that wait take them, in one pass."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +130,17 @@ def generate(
     lengths = [columns(lm, request, limits) for request in requests]
     counted, order = drafting or Drafting(speed_of(lm)), order_of_work(requests)
 
-    def timed(indices: Sequence[int]) -> tuple[_Rows, float]:
+    def timed(indices: Sequence[int], places: int) -> tuple[_Rows, float]:
         started, asked = time.perf_counter(), [requests[i] for i in indices]
         told = lambda said, running: beat(indices, said, running)  # noqa: E731
         with grouped(lm):
-            rows = _greedy(lm, layout, asked, limits, act, counted, told, traced)
+            rows = _greedy(lm, layout, asked, limits, act, counted, told, traced, places)
         return rows, (time.perf_counter() - started) / len(indices)
 
     kept = 1 if traced is None else 2  # a row's trace is at most as large as the row, which stays until all have ended
     size = rows_that_fit(lm, kept * max(lengths, default=1), batch_size)
-    for indices, (rows, seconds) in in_batches(order, size, timed):
+    turns = 1 if act or traced is not None else TURNS  # their rows are worked on together, or stay until all have ended
+    for indices, (rows, seconds) in in_turns(order, size, turns, timed, lambda i: requests[i].group):
         yield list(indices), [finish(lm, row, limits, seconds, trace) for row, trace in rows]
 
 
@@ -155,24 +161,50 @@ def _greedy(
     drafting: Drafting,
     beat: Callable[[Sequence[list[int]], int], None],
     traced: int | None,
+    places: int,
 ) -> _Rows:
-    """Return the raw greedy tokens of one batch; `beat` gets what has been said so far, and how many rows go on."""
+    """Return the raw greedy tokens of one batch, `places` rows of it at once.
+
+    `beat` gets what has been said so far, and how many rows have not ended.
+    """
     answers = [list[int]() for _ in requests]
-    order = sorted(range(len(requests)), key=lambda i: -len(requests[i].question_ids))  # like rows go in one piece
+    order = sorted(range(len(requests)), key=lambda i: -_length(requests[i]))  # like rows go in one piece
     asked, said = [requests[i] for i in order], [answers[i] for i in order]
-    prefix_KD, batch = _laid_out(lm, layout, asked, may_share=act is None)
-    past, tokens = begin(lm, batch, prefix_KD, limits.max_new_tokens), tokens_at_once(lm)
-    with nullcontext() if traced is None else tracing(lm, past, traced) as traces:
-        first = first_tokens(lm, past, batch, act, tokens, lambda: beat(answers, len(answers)))
-        for row, token in zip(said, first, strict=True):
+    drafts, begun = [_draft(request, act) for request in asked], min(places, len(asked))
+    prefix_KD = _shared(lm, layout, asked, act)
+    batch = _laid_out(lm, layout, asked[:begun], len(prefix_KD))
+    past, tokens, columns = (
+        begin(lm, batch, prefix_KD, limits.max_new_tokens),
+        tokens_at_once(lm),
+        batch.mask_BS.shape[1],
+    )
+    rows = Running(lm, past, columns, Ending(lm, limits.stop, limits.max_new_tokens), tokens)
+
+    def still() -> None:
+        beat(answers, len(rows.said) + len(asked) - begun)
+
+    def enter(batch: LeftPadded, those: slice, place: int) -> None:
+        for row, token in zip(said[those], first_tokens(lm, past, batch, act, tokens, still, place), strict=True):
             row.append(token)
-        rows = Running(lm, past, Ending(lm, limits.stop, limits.max_new_tokens), tokens)
-        rows.begin(said, [_draft(request, act) for request in asked])
+        rows.begin(said[those], drafts[those])
+
+    with nullcontext() if traced is None else tracing(lm, past, traced) as traces:
+        enter(batch, slice(begun), 0)
         with calibrated(lm, past.calibration):
-            while rows.said:
-                rows.go_on(drafting, lambda: beat(answers, len(rows.said)))
+            while rows.said or begun < len(asked):
+                free = min(places - len(rows.said), len(asked) - begun)
+                if begun < len(asked) and places - len(rows.said) >= max(1, places // FREE):
+                    those = slice(begun, begun + free)
+                    batch, begun = _laid_out(lm, layout, asked[those], len(prefix_KD), columns), those.stop
+                    enter(batch, those, past.admit(batch.mask_BS, batch.position_ids_BS))
+                if rows.said:
+                    rows.go_on(drafting, still)
     place = {i: row for row, i in enumerate(order)}
     return [(answer, traces[place[i]] if traces else None) for i, answer in enumerate(answers)]
+
+
+def _length(request: Request) -> int:
+    return len(request.question_ids) + (0 if request.prompt_ND is None else len(request.prompt_ND))
 
 
 def _draft(request: Request, act: Calibrated | None) -> Draft:
@@ -182,17 +214,21 @@ def _draft(request: Request, act: Calibrated | None) -> Draft:
     return Draft(request.draft, request.sure)
 
 
-def _laid_out(
-    lm: LanguageModel, layout: Layout, requests: Sequence[Request], may_share: bool
-) -> tuple[Tensor, LeftPadded]:
-    """Return the shared prefix of a batch (K x D), and the batch without it.
+def _shared(lm: LanguageModel, layout: Layout, requests: Sequence[Request], act: Calibrated | None) -> Tensor:
+    """Return what all rows begin with (K x D) where it is worth a pass of its own.
 
     Attention calibration shares none: what it does to the prefix's rows depends on the question behind them.
     """
-    prompts, hidden = [r.prompt_ND for r in requests], [r.hidden for r in requests]
-    prefix_KD = shared_prefix(lm, layout, prompts, hidden)
-    shared = len(prefix_KD) if may_share and len(requests) > 1 and len(prefix_KD) >= SHARED_FROM else 0
-    return prefix_KD[:shared], left_padded(lm, layout, prompts, [r.question_ids for r in requests], hidden, shared)
+    prefix_KD = shared_prefix(lm, layout, [r.prompt_ND for r in requests], [r.hidden for r in requests])
+    return prefix_KD[: len(prefix_KD) if not act and len(requests) > 1 and len(prefix_KD) >= SHARED_FROM else 0]
+
+
+def _laid_out(
+    lm: LanguageModel, layout: Layout, requests: Sequence[Request], shared: int, columns: int = 0
+) -> LeftPadded:
+    """Return requests as a batch without the shared prefix, with so many columns at least."""
+    questions, hidden = [r.question_ids for r in requests], [r.hidden for r in requests]
+    return left_padded(lm, layout, [r.prompt_ND for r in requests], questions, hidden, shared, columns)
 
 
 def finish(

@@ -111,17 +111,19 @@ def left_padded(
     question_ids: Sequence[Sequence[int]],
     hidden: Sequence[Sequence[int]] | None = None,
     shared: int = 0,
+    columns: int = 0,
 ) -> LeftPadded:
     """Lay out questions for generation, each row under its own prompt (N x D, or None for no prompt).
 
     `hidden` lists, per row, prompt vectors whose position attention must not see; their positions are kept. The first
-    `shared` positions, the same in all rows, are left out: the pads stand behind them.
+    `shared` positions, the same in all rows, are left out: the pads stand behind them. With them there are `columns`
+    at least.
     """
     rows = []
     for prompt_ND, ids in zip(prompts, question_ids, strict=True):
         tokens = torch.tensor(ids, dtype=torch.long, device=lm.device)
         rows.append(torch.cat([*_head(lm, layout, prompt_ND), lm.embedding(tokens)])[shared:])
-    length = max(len(row) for row in rows)
+    length = max([columns - shared, *map(len, rows)])
     embeds_BSD = torch.zeros(len(rows), length, rows[0].shape[-1], dtype=rows[0].dtype, device=lm.device)
     mask_BS = torch.ones(len(rows), shared + length, dtype=torch.long, device=lm.device)
     for b, row in enumerate(rows):

@@ -62,14 +62,21 @@ def begin(lm: LanguageModel, batch: LeftPadded, prefix_KD: Tensor, new_tokens: i
 
 
 def first_tokens(
-    lm: LanguageModel, past: Past, batch: LeftPadded, act: Calibrated | None, tokens: int, beat: Callable[[], None]
+    lm: LanguageModel,
+    past: Past,
+    batch: LeftPadded,
+    act: Calibrated | None,
+    tokens: int,
+    beat: Callable[[], None],
+    place: int = 0,
 ) -> list[int]:
-    """Fill the columns behind the shared prefix, and return what each row says first.
+    """Fill the columns behind the shared prefix, and return what each row says first; `place` is the first one's.
 
     Pads that all rows of a piece have are left out. Under attention calibration, which finds sinks on all rows of a
     question at once, a piece holds whole rows.
     """
-    shared, length = past.filled, batch.embeds_BSD.shape[1]
+    length = batch.embeds_BSD.shape[1]
+    shared = batch.mask_BS.shape[1] - length
     found, calibrations = list[int](), list[Calibration]()
     for rows in pieces([length - pad for pad in batch.pads], tokens):
         calibration = None if act is None else Calibration(act.rule, act.heads, batch.mask_BS[rows])
@@ -78,7 +85,8 @@ def first_tokens(
         with calibrated(lm, calibration):
             for first in range(start, length, step):
                 embeds_RSD = batch.embeds_BSD[rows, first : first + step].contiguous()
-                inputs = past.fill(rows, [shared + first] * count, embeds_RSD.shape[1])
+                places = slice(place + rows.start, place + rows.stop)
+                inputs = past.fill(places, [shared + first] * count, embeds_RSD.shape[1])
                 hidden_RSD = lm.model.get_decoder()(inputs_embeds=embeds_RSD, **inputs).last_hidden_state
                 beat()
         found += next_tokens(lm, hidden_RSD[:, -1]).tolist()

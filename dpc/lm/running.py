@@ -24,19 +24,20 @@ Drafts = list[list[int]]
 class Running:
     """The rows of a batch: `said[b]` and `drafts[b]` are those of the cache's row b."""
 
-    def __init__(self, lm: LanguageModel, past: Past, ending: Ending, tokens: int):
-        """New tokens come behind the columns that are filled; a pass takes about `tokens` tokens at most."""
-        self.lm, self.past, self.columns = lm, past, past.filled
+    def __init__(self, lm: LanguageModel, past: Past, columns: int, ending: Ending, tokens: int):
+        """New tokens come behind the first `columns`; a pass takes about `tokens` tokens at most."""
+        self.lm, self.past, self.columns = lm, past, columns
         self.ending, self.tokens = ending, tokens
         self.said: list[list[int]] = []
         self.drafts: list[Draft] = []
         self.is_drafted = False
 
     def begin(self, said: Sequence[list[int]], drafts: Sequence[Draft]) -> None:
-        """Take over all rows of the batch, each with the first token that it has said."""
-        self.said, self.drafts = list(said), list(drafts)
-        self.is_drafted = any(draft.tokens for draft in drafts)
-        self._sort_out([0] * len(said))
+        """Take over rows in the places behind the others, each with the first token that it has said."""
+        start = len(self.said)
+        self.said, self.drafts = [*self.said, *said], [*self.drafts, *drafts]
+        self.is_drafted = self.is_drafted or any(draft.tokens for draft in drafts)
+        self._sort_out([0] * len(said), start)
 
     def go_on(self, drafting: Drafting, beat: Callable[[], None]) -> None:
         """Let rows go on in one pass, with what is worth drafting; call `beat` behind each piece of a large one."""
@@ -105,17 +106,16 @@ class Running:
                 return count + is_drafted
         raise AssertionError("the last token is never drafted")
 
-    def _sort_out(self, before: Sequence[int]) -> None:
-        """Drop rows that ended in a pass of the first rows, which had said so many tokens before it."""
-        if self.is_drafted:
-            for draft, said, count in zip(self.drafts, self.said, before, strict=False):
-                draft.note(said, count)
-        waiting, ended = range(len(before), len(self.said)), []
-        for b in range(len(before)):
+    def _sort_out(self, before: Sequence[int], start: int = 0) -> None:
+        """Drop rows that ended in a pass of the rows from `start` on, which had said so many tokens before it."""
+        end, ended = start + len(before), []
+        for b, count in enumerate(before, start):
+            if self.is_drafted:
+                self.drafts[b].note(self.said[b], count)
             if self.ending.after(self.said[b]):
                 ended.append(b)
                 self._trace(b)
-        self._keep(sorted(set(range(len(before))).difference(ended)), waiting)
+        self._keep(sorted(set(range(end)).difference(ended)), range(end, len(self.said)))
 
     def _trace(self, b: int) -> None:
         if self.past.tracer:

@@ -119,7 +119,7 @@ class _Watch:
         is_asked = bool(kept.asked_to_stop())
         if is_asked or now - self.saved >= self.every:
             keys = [(self.jobs[i].problem_id, self.jobs[i].edit_id) for i in indices]
-            kept.keep_begun(dict(zip(keys, said, strict=True)))
+            kept.keep_begun({key: tokens for key, tokens in zip(keys, said, strict=True) if tokens})
             self.saved = now
         if is_asked:
             raise Abandoned

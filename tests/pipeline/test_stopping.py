@@ -60,7 +60,7 @@ def test_a_signal_in_a_batch_keeps_what_was_said(
     assert len(beats) == 11
     (file,) = again.glob(f"store/*/{BEGUN}")
     said = json.loads(file.read_text())["said"]
-    assert len(said) == resumable.BATCH
+    assert len(said) >= resumable.BATCH  # more have begun where some have ended
     assert any(len(tokens) > 1 for _, tokens in said)
     assert passes(command, tmp_path / "again.log") < undisturbed
     assert resumable.outputs(again) == resumable.outputs(whole)
