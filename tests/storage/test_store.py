@@ -17,6 +17,7 @@ import pytest
 from dpc.config.execution import Execution
 from dpc.config.stages import VERSIONS
 from dpc.errors import DpcError
+from dpc.lm import decoding
 from dpc.pipeline.cli import main
 from dpc.pipeline.progress import Progress
 from dpc.storage import files, tables
@@ -38,7 +39,11 @@ class Cut(BaseException):
 
 @pytest.fixture
 def at_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Return a function that has `act` done at batch `number` (from 1) and lists the sizes of batches made."""
+    """Return a function that has `act` done at batch `number` (from 1) and lists the sizes of batches made.
+
+    Each batch is full from the start: no question waits for a place in one.
+    """
+    monkeypatch.setattr(decoding, "TURNS", 1)
     add = Progress.add
 
     def arrange(number: int = 0, act: Callable[[], None] = lambda: None) -> list[int]:
@@ -113,19 +118,21 @@ def test_new_plans_make_only_their_new_edits(
 ) -> None:
     """Nine edits were there before; 33 are wanted, the nine among them, and cut off; then the nine again."""
     command = resumable.commands(small_cell, tmp_path)["regenerate"]
-    sizes = at_batch()
+    earlier = at_batch()
     assert main(resumable.earlier_plans(command)) == 0
-    assert sum(sizes) == 9
+    assert sum(earlier) == 9
     first = resumable.outputs(tmp_path)
     before = at_batch(3, cut)
     with pytest.raises(Cut):
         main(command)
     after = at_batch()
     assert main(command) == 0
-    assert before[:2] + after == [4] * 6
+    sizes = [*earlier, *before[:2], *after]
+    assert sum(sizes) == 33
+    assert max(sizes) == resumable.BATCH
     rows = tables.read(tmp_path / "edits.parquet", "regenerations")
     assert len(rows) == len(rows.drop_duplicates(["problem_id", "edit_id"])) == 33
-    assert sorted(rows["batch"].unique()) == list(range(9))
+    assert sorted(rows["batch"].unique()) == list(range(len(sizes)))
     nothing = at_batch()
     assert main(resumable.earlier_plans(command)) == 0
     assert nothing == []
