@@ -170,33 +170,30 @@ def _greedy(
     answers = [list[int]() for _ in requests]
     order = sorted(range(len(requests)), key=lambda i: -_length(requests[i]))  # like rows go in one piece
     asked, said = [requests[i] for i in order], [answers[i] for i in order]
-    drafts, begun = [_draft(request, act) for request in asked], min(places, len(asked))
-    prefix_KD = _shared(lm, layout, asked, act)
-    batch = _laid_out(lm, layout, asked[:begun], len(prefix_KD))
-    past, tokens, columns = (
-        begin(lm, batch, prefix_KD, limits.max_new_tokens),
-        tokens_at_once(lm),
-        batch.mask_BS.shape[1],
-    )
+    drafts, first, begun = [_draft(request, act) for request in asked], slice(min(places, len(asked))), 0
+    prefix_KD, tokens = _shared(lm, layout, asked, act), tokens_at_once(lm)
+    batch = _laid_out(lm, layout, asked[first], len(prefix_KD))
+    past, columns = begin(lm, batch, prefix_KD, limits.max_new_tokens), batch.mask_BS.shape[1]
     rows = Running(lm, past, columns, Ending(lm, limits.stop, limits.max_new_tokens), tokens)
 
     def still() -> None:
         beat(answers, len(rows.said) + len(asked) - begun)
 
-    def enter(batch: LeftPadded, those: slice, place: int) -> None:
+    def enter(batch: LeftPadded, those: slice, place: int) -> int:
         for row, token in zip(said[those], first_tokens(lm, past, batch, act, tokens, still, place), strict=True):
             row.append(token)
         rows.begin(said[those], drafts[those])
+        return int(those.stop)
 
     with nullcontext() if traced is None else tracing(lm, past, traced) as traces:
-        enter(batch, slice(begun), 0)
+        begun = enter(batch, first, 0)
         with calibrated(lm, past.calibration):
             while rows.said or begun < len(asked):
-                free = min(places - len(rows.said), len(asked) - begun)
-                if begun < len(asked) and places - len(rows.said) >= max(1, places // FREE):
-                    those = slice(begun, begun + free)
-                    batch, begun = _laid_out(lm, layout, asked[those], len(prefix_KD), columns), those.stop
-                    enter(batch, those, past.admit(batch.mask_BS, batch.position_ids_BS))
+                free = places - len(rows.said)
+                if begun < len(asked) and free >= max(1, places // FREE):
+                    those = slice(begun, min(begun + free, len(asked)))
+                    batch = _laid_out(lm, layout, asked[those], len(prefix_KD), columns)
+                    begun = enter(batch, those, past.admit(batch.mask_BS, batch.position_ids_BS))
                 if rows.said:
                     rows.go_on(drafting, still)
     place = {i: row for row, i in enumerate(order)}

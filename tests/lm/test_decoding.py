@@ -112,22 +112,39 @@ def test_a_batch_that_does_not_fit_halves_and_says_the_same(caplog: pytest.LogCa
 
 def test_questions_that_wait_take_places_that_are_free() -> None:
     lm = tiny.model(seed=3)
-    asked, limits = [Request(ids, prompt(lm, 7)) for ids in questions(40)], Limits(40)
-    ends = {found.token_ids[n] for n, found in enumerate(run(lm, asked, 40, limits)[:12], 2)}
-    ending = LanguageModel(lm.model, lm.tokenizer, 1, 0, tuple(ends))
-    whole = run(ending, asked, 40, limits)
+    asked, limits = [Request(ids, prompt(lm, 7)) for ids in questions(64)], Limits(40)
+    ends = {found.token_ids[n] for n, found in enumerate(run(lm, asked, 64, limits)[:12], 2)}
+    ending, running = LanguageModel(lm.model, lm.tokenizer, 1, 0, tuple(ends)), list[int]()
+    whole = run(ending, asked, 64, limits)
     with Shapes(lm) as shapes:
-        found = run(ending, asked, 8, limits)
+        found = run(ending, asked, 16, limits, beat=lambda indices, said, left: running.append(left))
     said = [len(f.token_ids) for f in found]
     assert [f.token_ids for f in found] == [f.token_ids for f in whole]
     assert len(set(said)) > 4
-    prefills = {columns for _, columns in shapes if columns > 1}
+    prefills = [rows for rows, columns in shapes[1:] if columns > 1]  # behind the prompt's own
+    assert prefills[0] == 16
+    assert sum(prefills) == 64
+    assert 2 <= min(prefills[1:-1]) < 16  # an eighth of the places at least, not one by one
     passes = [rows for rows, columns in shapes if columns == 1]
-    assert len(prefills) > 1
-    assert max(passes) == 8
+    assert max(passes) == 16
     assert sum(passes) == sum(said) - len(asked)  # a row's first token comes with its question
-    in_batches = sum(max(said[start : start + 8]) - 1 for start in range(0, 40, 8))
+    in_batches = sum(max(said[start : start + 16]) - 1 for start in range(0, 64, 16))
     assert len(passes) < 0.75 * in_batches
+    assert running[0] == 64  # those that wait have not ended
+    assert running == sorted(running, reverse=True)
+
+
+def test_a_batch_holds_one_prompt_where_it_fills_batches() -> None:
+    lm = tiny.model(seed=3)
+    prompts = [prompt(lm, i // 9, 15) for i in range(18)]
+    which = groups([i // 9 for i in range(18)], 4)
+    asked = [
+        Request(ids, vectors, group=group) for ids, vectors, group in zip(questions(18), prompts, which, strict=True)
+    ]
+    with Shapes(lm) as shapes:
+        found = run(lm, asked, 4)
+    assert shapes.count((1, 16)) == 2  # BOS and prompt, once for each
+    assert [f.token_ids for f in found] == [f.token_ids for f in run(lm, asked, 1)]
 
 
 def test_finished_rows_are_dropped_and_ends_are_said() -> None:

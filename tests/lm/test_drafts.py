@@ -142,6 +142,16 @@ def test_right_drafts_save_passes() -> None:
     assert early.passes < without.passes
 
 
+def test_questions_that_wait_are_checked_against_drafts_of_their_own() -> None:
+    lm = tiny.model(seed=3)
+    asked = mixed(lm)
+    plain, without = said(lm, asked, size=3)
+    found, exact = said(lm, drafted(asked, plain, "the answer"), size=3)
+    assert found == plain
+    assert exact.accepted == exact.drafted > 0
+    assert exact.passes == 3 < without.passes / 3  # three questions in each
+
+
 def test_what_an_earlier_try_said_is_checked_first_and_whole() -> None:
     lm = tiny.model(seed=3)
     asked = mixed(lm)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dpc.lm.decoding import Generated, Limits, Request, generate
+from dpc.lm.decoding import Beat, Generated, Limits, Request, generate
 from dpc.lm.layout import Layout
 from dpc.lm.models import LanguageModel
 from tests.support import tiny
@@ -41,10 +41,15 @@ def shared(lm: LanguageModel, same: int, vectors: int = 15) -> list[Request]:
 
 
 def run(
-    lm: LanguageModel, asked: Sequence[Request], size: int, limits: Limits = LIMITS, order: str = "bos_first"
+    lm: LanguageModel,
+    asked: Sequence[Request],
+    size: int,
+    limits: Limits = LIMITS,
+    order: str = "bos_first",
+    beat: Beat = lambda indices, said, running: None,
 ) -> list[Generated]:
     found: dict[int, Generated] = {}
-    for indices, made in generate(lm, Layout(order, True), asked, limits, size):
+    for indices, made in generate(lm, Layout(order, True), asked, limits, size, beat=beat):
         assert len({one.seconds for one in made}) == 1  # those of its batch
         found.update(zip(indices, made, strict=True))
     return [found[i] for i in range(len(asked))]
