@@ -49,7 +49,8 @@ ABOUT = {
     "batches of a job begin with, BOS and prompt, goes through the model once a job, before the clock starts; and the "
     "last layer works on target rows only after its attention.",
     "decoding": "Greedy answers under one soft prompt to questions of about 110 tokens, with rationales of about 150 "
-    "and at most 320 tokens, both ragged, all in one batch: by our engine, and by transformers' `generate` with left "
+    "and at most 320 tokens, both ragged, all in one batch or so many rows at once: by our engine, where questions "
+    "that wait take the places of rows that have ended, and by transformers' `generate`, batch after batch, with left "
     "padding on weights that are not frozen. In float32 the texts are the same, token for token; in bfloat16 they are "
     "as long. The output matrix is apart from the embedding, so that texts can be made to end.",
     "passes": "*Prefill* is the engine's work up to the first new token of 16 questions, layout and output matrix "

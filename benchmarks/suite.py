@@ -91,10 +91,12 @@ def _saliency(shape: str, dtype: str, lengths: Sequence[int]) -> list[Pair]:
     return pairs
 
 
-def _decoding(shape: str, dtype: str, questions: int, **more: int) -> Pair:
-    options = {"questions": questions, "batch": questions, "vectors": 100}
+def _decoding(shape: str, dtype: str, questions: int, batch: int, **more: int) -> Pair:
+    """Decode so many rows at once; further questions wait until rows have ended, or all of a batch have."""
+    options = {"questions": questions, "batch": batch, "vectors": 100}
     work = Work("decoding", {**options, "shape": shape, "dtype": dtype, **more})
-    label = f"{_label(shape, dtype)}, {questions} questions"
+    at_once = "" if batch == questions else f", {batch} at once"
+    label = f"{_label(shape, dtype)}, {questions} questions{at_once}"
     return Pair("decoding", label, work, "ours", "generate", Targets(time=0.6, memory=0.5))
 
 
@@ -152,7 +154,7 @@ def full() -> Suite:
     """Return what the published page holds."""
     of_all = [(shape, dtype) for shape in SHAPES for dtype in DTYPES]
     pairs = [pair for shape, dtype in of_all for pair in _saliency(shape, dtype, LENGTHS)]
-    pairs += [_decoding(WHOLE, dtype, 32) for dtype in DTYPES]
+    pairs += [*(_decoding(WHOLE, dtype, 32, 32) for dtype in DTYPES), _decoding(WHOLE, "bfloat16", 96, 32)]
     pairs += [pair for dtype in DTYPES for pair in _passes(WHOLE, dtype)]
     pairs += [_drafts(WHOLE, *case, {}) for case in DRAFTS]
     pairs += [_tuning(WHOLE, dtype, vectors) for dtype in DTYPES for vectors in (20, 100)]
@@ -164,7 +166,10 @@ def quick() -> Suite:
     """Return the same kinds of run at sizes that take seconds: to see that all is in order, not to quote."""
     short, lengths = {"steps": 48, "rationale": 24, "question": 24, "least": 8}, (256, 512)
     pairs = [pair for dtype in DTYPES for pair in _saliency(SMALL, dtype, lengths)]
-    pairs += [_decoding(SMALL, dtype, 16, **short) for dtype in DTYPES]
+    pairs += [
+        *(_decoding(SMALL, dtype, 16, 16, **short) for dtype in DTYPES),
+        _decoding(SMALL, "float32", 24, 8, **short),
+    ]
     pairs += [*_passes(SMALL, "float32", question=24), *(_drafts(SMALL, *case, short) for case in DRAFTS)]
     pairs += [_tuning(SMALL, "float32", 20), _evaluation(SMALL, "float32", 16, **short)]
     return Suite(tuple(pairs), tuple(_growth(SMALL, dtype, lengths) for dtype in DTYPES))

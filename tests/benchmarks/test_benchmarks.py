@@ -170,7 +170,7 @@ def test_other_parts_stay_in_the_table(monkeypatch, tmp_path):
     for part in ("decoding", "tuning", "decoding"):
         assert runner.main(["--quick", "--only", part, *files]) == 0
     scripts = [found["script"] for found in table.read(tmp_path / "t.parquet")]
-    assert sorted(scripts) == ["decoding"] * 4 + ["tuning"] * 2
+    assert sorted(scripts) == ["decoding"] * 6 + ["tuning"] * 2
 
 
 def test_what_is_measured_is_kept_where_later_work_differs(monkeypatch, tmp_path):
