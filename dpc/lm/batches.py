@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -40,20 +39,15 @@ def in_batches(
 
 
 def in_turns(
-    items: Sequence[Item],
-    size: int,
-    turns: int,
-    work: Callable[[Sequence[Item], int], Result],
-    kind: Callable[[Item], object] = lambda item: None,
+    items: Sequence[Item], size: int, turns: int, work: Callable[[Sequence[Item], int], Result]
 ) -> Iterator[tuple[Sequence[Item], Result]]:
     """Do what `in_batches` does where `size` items are in memory at once, and up to `turns` times as many are a batch.
 
-    `work` gets a batch and the size, which is halved where memory runs out. Items of another `kind` begin a new batch.
+    `work` gets a batch and the size, which is halved where memory runs out.
     """
     start = 0
     while start < len(items):
-        _, alike = next(itertools.groupby(items[start : start + size * turns], kind))
-        batch = list(alike)
+        batch = items[start : start + size * turns]
         result = _attempt(work, batch, size)
         if result is None:
             size = _halved(min(size, len(batch)))

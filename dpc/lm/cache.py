@@ -24,6 +24,8 @@ from dpc.lm.models import LanguageModel
 if TYPE_CHECKING:
     from dpc.lm.traces import Tracer
 
+States = list[tuple[Tensor, Tensor]]
+"""Keys and values (B, J, S, D) of every layer."""
 CLEARED_AT_ONCE = 64
 """Columns: what was never written is masked, but 0 times what happens to lie there may be NaN."""
 
@@ -90,19 +92,24 @@ class Past:
         self.filled = 0
         self.cache = Cache(layers=[_RoomyLayer(self) for _ in range(lm.model.config.num_hidden_layers)])
 
-    def states(self) -> list[tuple[Tensor, Tensor]]:
-        """Return every layer's keys and values (B, J, S, D) of the columns that the last pass has seen."""
-        return [(layer.keys, layer.values) for layer in self.cache.layers]
+    def states(self) -> States:
+        """Return every layer's keys and values (B, J, S, D) of the columns that are filled."""
+        return [
+            (keys[:, :, : self.filled], values[:, :, : self.filled])
+            for keys, values in (layer.rooms for layer in self.cache.layers)
+        ]
 
-    def begin_with(self, states: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Let rows begin with columns whose keys and values are known: each with its own, or all with the one row's."""
-        rows, columns = len(self.mask_BS), states[0][0].shape[2]
-        self._go_to(slice(0, rows), slice(0, columns), columns)
+    def begin_with(self, states: States, which: Sequence[int], place: int = 0) -> None:
+        """Let rows from `place` on begin with columns whose keys and values are known: those of rows `which`."""
+        if not states:
+            return
+        columns = states[0][0].shape[2]
+        self._go_to(slice(place, place + len(which)), slice(0, columns), columns)
         for layer, (keys, values) in zip(self.cache.layers, states, strict=True):
-            layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+            layer.update(keys[which], values[which])
 
-    def admit(self, mask_BS: Tensor, position_BS: Tensor) -> int:
-        """Let rows begin in places that others have left, and return the first; `begin_with` was for them too.
+    def admit(self, mask_BS: Tensor, position_BS: Tensor, states: States, which: Sequence[int]) -> int:
+        """Let rows begin in places that others have left, see `begin_with`, and return the first.
 
         What others said there has later positions than any query of theirs, until they write over it.
         """
@@ -110,6 +117,7 @@ class Past:
         mask_BS, position_BS = _with_new(mask_BS, position_BS, columns)
         self.mask_BS = torch.cat([self.mask_BS, mask_BS])
         self.position_BS = torch.cat([self.position_BS, position_BS])
+        self.begin_with(states, which, start)
         return start
 
     def fill(self, rows: slice, first: Sequence[int], count: int) -> dict[str, Any]:

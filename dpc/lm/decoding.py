@@ -1,16 +1,15 @@
 """Batched greedy generation in which every row may have its own soft prompt.
 
-What the rows of a batch have in common, BOS and prompt up to the first vector that differs, is run once, and its keys
-and values are copied to every row. A row that has ended is dropped at once: the last row takes its place. When enough
-places are free, questions that wait take them.
-Axes: B batch, S column, K shared prefix, D width.
+What rows of a batch begin with, BOS and prompt, is run once for each prompt, and its keys and values are copied to its
+rows; of many prompts only what all have in common, up to the first vector that differs. A row that has ended is dropped
+at once: the last row takes its place. When enough places are free, questions that wait take them.
+Axes: B batch, U beginning, S column, K column of a beginning, D width.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -23,15 +22,17 @@ from dpc.lm.batches import in_turns
 from dpc.lm.drafts import Draft, Drafting, speed_of
 from dpc.lm.ending import Ending
 from dpc.lm.grouped import grouped
-from dpc.lm.layout import Layout, LeftPadded, check_length, left_padded, shared_prefix
+from dpc.lm.layout import Layout, LeftPadded, beginnings, check_length, left_padded
 from dpc.lm.memory import rows_that_fit
 from dpc.lm.models import LanguageModel
-from dpc.lm.prefill import Calibrated, begin, first_tokens, tokens_at_once
+from dpc.lm.prefill import Calibrated, begin, first_tokens, states_of, tokens_at_once
 from dpc.lm.running import Running
 from dpc.lm.traces import Trace, tracing
 
 SHARED_FROM = 4
-"""A shared prefix shorter than this is not worth a forward pass of its own."""
+"""A beginning shorter than this is not worth a forward pass of its own."""
+EACH = 4
+"""Places for each beginning at least: beginnings stay in memory, beside the rows."""
 TURNS = 4
 """Questions of a batch for each of its places: few places are empty while the longest answer ends."""
 FREE = 8
@@ -49,7 +50,7 @@ class Request:
     expected_tokens: int = 0
     """A guess at the rationale's length: rows that end together share a batch."""
     group: int = 0
-    """From `groups`, over all requests of a job, also those that it need not answer any more."""
+    """Requests of a job under the same prompt have the same, so that they share batches, and what is run for it."""
     draft: Sequence[int] = ()
     """Tokens that the answer will probably have: they are checked, and change nothing but the time."""
     sure: int = 0
@@ -85,23 +86,10 @@ Beat = Callable[[Sequence[int], Sequence[list[int]], int], None]
 """Gets the indices of a batch's requests, what each has said so far, and how many of them go on."""
 
 
-def groups(prompts: Sequence[Hashable], batch_size: int) -> list[int]:
-    """Return the group of each request from its prompt's name: a prompt that fills batches of its own has them.
-
-    So it is run once for each batch, and not once for each row. All others share the last group.
-    """
-    rows_of = Counter(prompts)
-    first: dict[Hashable, int] = {}
-    return [
-        first.setdefault(prompt, i) if rows_of[prompt] >= batch_size else len(prompts)
-        for i, prompt in enumerate(prompts)
-    ]
-
-
 def order_of_work(requests: Sequence[Request]) -> list[int]:
     """Return the order in which requests are cut into batches: by group, then the longest first.
 
-    Rows that end together come together, and what does not fit into memory shows early. Whole batches may be left out:
+    Rows that end together come together. Whole batches may be left out:
     the others stay what they were.
     """
     return sorted(
@@ -140,7 +128,7 @@ def generate(
     kept = 1 if traced is None else 2  # a row's trace is at most as large as the row, which stays until all have ended
     size = rows_that_fit(lm, kept * max(lengths, default=1), batch_size)
     turns = 1 if act or traced is not None else TURNS  # their rows are worked on together, or stay until all have ended
-    for indices, (rows, seconds) in in_turns(order, size, turns, timed, lambda i: requests[i].group):
+    for indices, (rows, seconds) in in_turns(order, size, turns, timed):
         yield list(indices), [finish(lm, row, limits, seconds, trace) for row, trace in rows]
 
 
@@ -171,9 +159,10 @@ def _greedy(
     order = sorted(range(len(requests)), key=lambda i: -_length(requests[i]))  # like rows go in one piece
     asked, said = [requests[i] for i in order], [answers[i] for i in order]
     drafts, first, begun = [_draft(request, act) for request in asked], slice(min(places, len(asked))), 0
-    prefix_KD, tokens = _shared(lm, layout, asked, act), tokens_at_once(lm)
-    batch = _laid_out(lm, layout, asked[first], len(prefix_KD))
-    past, columns = begin(lm, batch, prefix_KD, limits.max_new_tokens), batch.mask_BS.shape[1]
+    tokens, (heads_UKD, which) = tokens_at_once(lm), _beginnings(lm, layout, asked, act, places)
+    states, shared = states_of(lm, heads_UKD, tokens, lambda: beat(answers, len(asked))), heads_UKD.shape[1]
+    batch = _laid_out(lm, layout, asked[first], shared)
+    past, columns = begin(lm, batch, states, which[first], limits.max_new_tokens), batch.mask_BS.shape[1]
     rows = Running(lm, past, columns, Ending(lm, limits.stop, limits.max_new_tokens), tokens)
 
     def still() -> None:
@@ -192,8 +181,8 @@ def _greedy(
                 free = places - len(rows.said)
                 if begun < len(asked) and free >= max(1, places // FREE):
                     those = slice(begun, min(begun + free, len(asked)))
-                    batch = _laid_out(lm, layout, asked[those], len(prefix_KD), columns)
-                    begun = enter(batch, those, past.admit(batch.mask_BS, batch.position_ids_BS))
+                    batch = _laid_out(lm, layout, asked[those], shared, columns)
+                    begun = enter(batch, those, past.admit(batch.mask_BS, batch.position_ids_BS, states, which[those]))
                 if rows.said:
                     rows.go_on(drafting, still)
     place = {i: row for row, i in enumerate(order)}
@@ -211,19 +200,23 @@ def _draft(request: Request, act: Calibrated | None) -> Draft:
     return Draft(request.draft, request.sure)
 
 
-def _shared(lm: LanguageModel, layout: Layout, requests: Sequence[Request], act: Calibrated | None) -> Tensor:
-    """Return what all rows begin with (K x D) where it is worth a pass of its own.
+def _beginnings(
+    lm: LanguageModel, layout: Layout, requests: Sequence[Request], act: Calibrated | None, places: int
+) -> tuple[Tensor, list[int]]:
+    """Return what rows begin with (U x K x D), where it is worth a pass of its own, and which is each row's.
 
     Attention calibration shares none: what it does to the prefix's rows depends on the question behind them.
     """
-    prefix_KD = shared_prefix(lm, layout, [r.prompt_ND for r in requests], [r.hidden for r in requests])
-    return prefix_KD[: len(prefix_KD) if not act and len(requests) > 1 and len(prefix_KD) >= SHARED_FROM else 0]
+    prompts, hidden = [r.prompt_ND for r in requests], [r.hidden for r in requests]
+    heads_UKD, which = beginnings(lm, layout, prompts, hidden, places // EACH)
+    is_worth_it = not act and len(requests) > 1 and heads_UKD.shape[1] >= SHARED_FROM
+    return heads_UKD if is_worth_it else heads_UKD[:, :0], which
 
 
 def _laid_out(
     lm: LanguageModel, layout: Layout, requests: Sequence[Request], shared: int, columns: int = 0
 ) -> LeftPadded:
-    """Return requests as a batch without the shared prefix, with so many columns at least."""
+    """Return requests as a batch without what they begin with, with so many columns at least."""
     questions, hidden = [r.question_ids for r in requests], [r.hidden for r in requests]
     return left_padded(lm, layout, [r.prompt_ND for r in requests], questions, hidden, shared, columns)
 

@@ -99,6 +99,20 @@ def shared_prefix(
     return heads[0][: int(equal_K.long().cumprod(0).sum())]
 
 
+def beginnings(
+    lm: LanguageModel, layout: Layout, prompts: Sequence[Tensor | None], hidden: Sequence[Sequence[int]], most: int
+) -> tuple[Tensor, list[int]]:
+    """Return what rows begin with, each beginning once (U x K x D), and which of them is each row's.
+
+    That is BOS and prompt where at most `most` are different, all as long and nothing hidden; or else `shared_prefix`.
+    """
+    different, names = _distinct(prompts), list(map(id, _distinct(prompts)))
+    heads = [torch.cat([*_head(lm, layout, prompt_ND), lm.embedding.weight[:0]]) for prompt_ND in different]
+    if 1 < len(heads) <= most and len({len(head) for head in heads}) == 1 and not any(hidden):
+        return torch.stack(heads), [names.index(id(prompt_ND)) for prompt_ND in prompts]
+    return shared_prefix(lm, layout, prompts, hidden)[None], [0] * len(prompts)
+
+
 def _distinct(prompts: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Return each tensor once."""
     return list({id(prompt_ND): prompt_ND for prompt_ND in prompts}.values())

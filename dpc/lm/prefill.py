@@ -1,7 +1,7 @@
 """The pass over prompts and questions, in pieces: memory is bounded by tokens, however many or long they are.
 
-What the rows of a batch have in common, BOS and prompt up to the first vector that differs, is run once, and its keys
-and values are copied to every row. Axes: B batch, R row of a piece, S column, K shared prefix, D width.
+What rows of a batch begin with, BOS and prompt, is run once for each prompt, and its keys and values are copied to its
+rows. Axes: B batch, R row of a piece, U beginning, S column, K column of a beginning, J key-value head, D width.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from dpc.config.methods import Act
 from dpc.lm.act.calibration import Calibration, calibrated
-from dpc.lm.cache import Past
+from dpc.lm.cache import Past, States
 from dpc.lm.greedy import next_tokens
 from dpc.lm.layout import LeftPadded
 from dpc.lm.models import LanguageModel
@@ -50,14 +51,24 @@ def pieces(widths: Sequence[int], tokens: int) -> Iterator[slice]:
     yield slice(start, len(widths))
 
 
-def begin(lm: LanguageModel, batch: LeftPadded, prefix_KD: Tensor, new_tokens: int) -> Past:
-    """Return the past of a batch that holds the shared prefix, and has room for all that comes after it."""
-    shared = len(prefix_KD)
+def states_of(lm: LanguageModel, heads_UKD: Tensor, tokens: int, beat: Callable[[], None] = lambda: None) -> States:
+    """Return every layer's keys and values (U, J, K, D) of what rows begin with; none where that is nothing."""
+    count, columns = heads_UKD.shape[:2]
+    if not columns:
+        return []
+    position_UK = torch.arange(columns, device=lm.device).expand(count, -1)
+    past = Past(lm, torch.ones_like(position_UK), position_UK, columns)
+    for rows in pieces([columns] * count, tokens):
+        inputs = past.fill(rows, [0] * (rows.stop - rows.start), columns)
+        lm.model.get_decoder()(inputs_embeds=heads_UKD[rows], **inputs)
+        beat()
+    return past.states()
+
+
+def begin(lm: LanguageModel, batch: LeftPadded, states: States, which: Sequence[int], new_tokens: int) -> Past:
+    """Return the past of a batch that holds what its rows begin with, and has room for all that comes after it."""
     past = Past(lm, batch.mask_BS, batch.position_ids_BS, batch.mask_BS.shape[1] + new_tokens)
-    if shared:
-        prefix = Past(lm, batch.mask_BS[:1, :shared], batch.position_ids_BS[:1, :shared], shared)
-        lm.model.get_decoder()(inputs_embeds=prefix_KD[None], **prefix.fill(slice(0, 1), [0], shared))
-        past.begin_with(prefix.states())
+    past.begin_with(states, which)
     return past
 
 
@@ -70,7 +81,7 @@ def first_tokens(
     beat: Callable[[], None],
     place: int = 0,
 ) -> list[int]:
-    """Fill the columns behind the shared prefix, and return what each row says first; `place` is the first one's.
+    """Fill the columns behind the beginnings, and return what each row says first; `place` is the first one's.
 
     Pads that all rows of a piece have are left out. Under attention calibration, which finds sinks on all rows of a
     question at once, a piece holds whole rows.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpc.errors import DpcError
-from dpc.lm.decoding import Limits, Request, groups, order_of_work
+from dpc.lm.decoding import Limits, Request, order_of_work
 from dpc.lm.layout import Layout, left_padded
 from dpc.lm.models import LanguageModel
 from dpc.prompts.edits import Edit
@@ -134,17 +134,30 @@ def test_questions_that_wait_take_places_that_are_free() -> None:
     assert running == sorted(running, reverse=True)
 
 
-def test_a_batch_holds_one_prompt_where_it_fills_batches() -> None:
-    lm = tiny.model(seed=3)
-    prompts = [prompt(lm, i // 9, 15) for i in range(18)]
-    which = groups([i // 9 for i in range(18)], 4)
-    asked = [
-        Request(ids, vectors, group=group) for ids, vectors, group in zip(questions(18), prompts, which, strict=True)
-    ]
+@by_family
+@pytest.mark.parametrize("order", ["bos_first", "prompt_first"])
+def test_each_prompt_is_run_once_where_few_are_different(family: str, order: str) -> None:
+    lm = tiny.model(family)
+    prompts = [prompt(lm, i, 15) for i in range(3)]
+    asked = [Request(ids, prompts[i % 3]) for i, ids in enumerate(questions(24))]
     with Shapes(lm) as shapes:
-        found = run(lm, asked, 4)
-    assert shapes.count((1, 16)) == 2  # BOS and prompt, once for each
-    assert [f.token_ids for f in found] == [f.token_ids for f in run(lm, asked, 1)]
+        found = run(lm, asked, 12, order=order)  # half of the questions wait
+    assert shapes[0] == (3, 16)
+    assert max(columns for _, columns in shapes[1:]) <= 12  # questions alone
+    assert [f.token_ids for f in found] == [slow(lm, request, order) for request in asked]
+    assert len({tuple(f.token_ids) for f in found}) > 12
+
+
+@pytest.mark.parametrize("other", ["longer", "hidden", "too many"])
+def test_other_prompts_are_run_with_their_questions(other: str) -> None:
+    lm = tiny.model(seed=3)
+    prompts = [prompt(lm, i, 15 + (other == "longer" and i == 1)) for i in range(4 if other == "too many" else 3)]
+    hidden = (2,) if other == "hidden" else ()
+    asked = [Request(ids, prompts[i % len(prompts)], hidden) for i, ids in enumerate(questions(12))]
+    with Shapes(lm) as shapes:
+        found = run(lm, asked, 12)
+    assert (min(map(len, prompts)) + 1) not in [columns for _, columns in shapes]
+    assert [f.token_ids for f in found] == [slow(lm, request, "bos_first") for request in asked]
 
 
 def test_finished_rows_are_dropped_and_ends_are_said() -> None:
@@ -192,13 +205,9 @@ def test_the_longest_come_first() -> None:
     assert order_of_work(asked) == [1, 2, 3, 0, 4]
 
 
-def test_a_prompt_that_fills_batches_has_batches_of_its_own() -> None:
-    def order(batch_size: int) -> list[int]:
-        found = groups(["other", "common", "single", "common", "common", "other"], batch_size)
-        return order_of_work([Request([1], None, expected_tokens=i, group=group) for i, group in enumerate(found)])
-
-    assert order(3) == [4, 3, 1, 5, 2, 0]
-    assert order(4) == [5, 4, 3, 2, 1, 0]
+def test_questions_under_a_prompt_come_together() -> None:
+    asked = [Request([1], None, expected_tokens=i, group=group) for i, group in enumerate([1, 0, 2, 0, 0, 1])]
+    assert order_of_work(asked) == [4, 3, 1, 5, 0, 2]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=40), st.integers(1, 6), st.data())
@@ -206,11 +215,10 @@ def test_batches_left_out_leave_the_others_as_they_were(
     rows: list[tuple[int, int]], size: int, data: st.DataObject
 ) -> None:
     def batches(kept: list[int]) -> list[list[int]]:
-        asked = [Request([1] * rows[i][1], None, group=group[i]) for i in kept]
+        asked = [Request([1] * rows[i][1], None, group=rows[i][0]) for i in kept]
         order = [kept[i] for i in order_of_work(asked)]
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    group = groups([prompt for prompt, _ in rows], size)
     whole = batches(list(range(len(rows))))
     left = [batch for batch in whole if data.draw(st.booleans())]
     assert batches(sorted(i for batch in left for i in batch)) == left

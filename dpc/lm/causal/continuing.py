@@ -18,7 +18,7 @@ from dpc.lm.greedy import next_tokens
 from dpc.lm.grouped import grouped
 from dpc.lm.layout import Layout, left_padded, shared_prefix
 from dpc.lm.models import LanguageModel
-from dpc.lm.prefill import begin
+from dpc.lm.prefill import begin, states_of, tokens_at_once
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def continued(
     decoder, new = lm.model.get_decoder(), limits.max_new_tokens - min(map(len, said)) + 1
     hidden_B1S = _hidden(begun, batch.pads, len(prefix_KD), column + new, lm.device)
     with grouped(lm):
-        past = begin(lm, batch, prefix_KD, new)
+        states = states_of(lm, prefix_KD[None], tokens_at_once(lm))
+        past = begin(lm, batch, states, [0] * len(begun), new)
         count = batch.embeds_BSD.shape[1]
         decoder(inputs_embeds=batch.embeds_BSD, **past.fill(rows, [past.filled] * len(begun), count))
         with cutting(lm, layers, hidden_B1S):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpc.lm.cache import Past
+from dpc.lm.cache import Past, States
 from dpc.lm.grouped import grouped
 from dpc.lm.layout import Layout, shared_prefix
 from dpc.lm.models import LanguageModel
@@ -21,7 +21,7 @@ from dpc.lm.models import LanguageModel
 class Head:
     """BOS and prompt, or what was made of them."""
 
-    states: list[tuple[Tensor, Tensor]]
+    states: States
     """Keys and values (B, J, K, D) of every layer."""
     prompt: slice
     """The prompt's columns."""

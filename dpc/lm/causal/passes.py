@@ -88,7 +88,7 @@ def run(lm: LanguageModel, head: Head, batch: RightPadded) -> Tensor:
     rows, count = batch.embeds_BSD.shape[:2]
     position_BS = torch.arange(head.columns, device=lm.device).expand(rows, -1)
     past = Past(lm, torch.ones_like(position_BS), position_BS, head.columns + count)
-    past.begin_with(head.states)
+    past.begin_with(head.states, range(rows) if len(head.states[0][0]) > 1 else [0] * rows)
     inputs = past.fill(slice(0, rows), [head.columns] * rows, count)
     hidden_BQD: Tensor = lm.model.get_decoder()(inputs_embeds=batch.embeds_BSD, **inputs).last_hidden_state
     return hidden_BQD

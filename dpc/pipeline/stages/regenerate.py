@@ -53,11 +53,10 @@ def run(
     kept = Store(store, "regenerations", context("regenerate", settings, model, prompt, texts), execution)
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        from dpc.lm.decoding import groups
         from dpc.lm.engines import engine
 
-        edits = list(wanted["edit_id"])  # all of them: what is left must be cut into the batches that it was in
-        group = dict(zip(edits, groups(edits, execution.batch_size.generate), strict=True))
+        # of all that is wanted: what is left must be cut into the batches that it was in
+        group = {edit: i for i, edit in enumerate(wanted["edit_id"].unique())}
         with engine(model, settings, execution) as (lm, answer):
             jobs = _jobs(lm, left, group, prompt, asked, tables.read(base, "generations"))
             yield from generate_rows(lm, settings, jobs, execution, "regenerate", kept, answer)
