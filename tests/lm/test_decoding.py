@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpc.errors import DpcError
+from dpc.lm import decoding
 from dpc.lm.decoding import Limits, Request, order_of_work
 from dpc.lm.layout import Layout, left_padded
 from dpc.lm.models import LanguageModel
@@ -112,7 +113,8 @@ def test_a_batch_that_does_not_fit_halves_and_says_the_same(caplog: pytest.LogCa
 
 def test_questions_that_wait_take_places_that_are_free() -> None:
     lm = tiny.model(seed=3)
-    asked, limits = [Request(ids, prompt(lm, 7)) for ids in questions(64)], Limits(40)
+    prompts, limits = [prompt(lm, 7), prompt(lm, 8)], Limits(40)
+    asked = [Request(ids, prompts[i % 2]) for i, ids in enumerate(questions(64))]
     ends = {found.token_ids[n] for n, found in enumerate(run(lm, asked, 64, limits)[:12], 2)}
     ending, running = LanguageModel(lm.model, lm.tokenizer, 1, 0, tuple(ends)), list[int]()
     whole = run(ending, asked, 64, limits)
@@ -121,7 +123,7 @@ def test_questions_that_wait_take_places_that_are_free() -> None:
     said = [len(f.token_ids) for f in found]
     assert [f.token_ids for f in found] == [f.token_ids for f in whole]
     assert len(set(said)) > 4
-    prefills = [rows for rows, columns in shapes[1:] if columns > 1]  # behind the prompt's own
+    prefills = [rows for rows, columns in shapes[1:] if columns > 1]  # behind those of the prompts
     assert prefills[0] == 16
     assert sum(prefills) == 64
     assert 2 <= min(prefills[1:-1]) < 16  # an eighth of the places at least, not one by one
@@ -146,6 +148,19 @@ def test_each_prompt_is_run_once_where_few_are_different(family: str, order: str
     assert max(columns for _, columns in shapes[1:]) <= 12  # questions alone
     assert [f.token_ids for f in found] == [slow(lm, request, order) for request in asked]
     assert len({tuple(f.token_ids) for f in found}) > 12
+
+
+def test_prompts_are_run_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny.model(seed=3)
+    prompts = [prompt(lm, i, 15) for i in range(3)]
+    asked = [Request(ids, prompts[i % 3]) for i, ids in enumerate(questions(12))]
+    whole, beats = run(lm, asked, 12), list[int]()
+    monkeypatch.setattr(decoding, "tokens_at_once", lambda lm: 20)
+    with Shapes(lm) as shapes:
+        found = run(lm, asked, 12, beat=lambda indices, said, left: beats.append(sum(map(len, said))))
+    assert shapes[:3] == [(1, 16)] * 3
+    assert beats[:3] == [0] * 3
+    assert [f.token_ids for f in found] == [f.token_ids for f in whole]
 
 
 @pytest.mark.parametrize("other", ["longer", "hidden", "too many"])
