@@ -159,7 +159,7 @@ def test_prompts_are_run_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     with Shapes(lm) as shapes:
         found = run(lm, asked, 12, beat=lambda indices, said, left: beats.append(sum(map(len, said))))
     assert shapes[:3] == [(1, 16)] * 3
-    assert beats[:3] == [0] * 3
+    assert beats.count(0) == sum(columns > 1 for _, columns in shapes)  # a look up behind each of them
     assert [f.token_ids for f in found] == [f.token_ids for f in whole]
 
 
