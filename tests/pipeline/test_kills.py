@@ -30,7 +30,6 @@ STAGES = (
 )  # fmt: skip
 BATCHES = dict.fromkeys(STAGES, 6) | {
     "tune_prompt": 8, "select_act_heads": 5, "generate_act": 4, "extract_corrupted": 9, "extract_variants": 8,
-    "regenerate": 7,
 }  # fmt: skip
 """Batches or steps of an undisturbed run; `regenerate` has those of earlier plans in its store."""
 
