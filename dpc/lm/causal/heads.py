@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpc.lm.cache import Past, States
+from dpc.lm.cache import States
 from dpc.lm.grouped import grouped
 from dpc.lm.layout import Layout, shared_prefix
 from dpc.lm.models import LanguageModel
+from dpc.lm.prefill import states_of, tokens_at_once
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,9 @@ def head_of(lm: LanguageModel, layout: Layout, prompts_BND: Tensor, extra_D: Ten
     if extra_D is not None:
         extra_B1D = extra_D.to(embeds_BKD).expand(len(embeds_BKD), 1, -1)
         embeds_BKD, start = torch.cat([extra_B1D, embeds_BKD], 1), start + 1
-    rows, columns = embeds_BKD.shape[:2]
-    position_BK = torch.arange(columns, device=lm.device).expand(rows, -1)
-    past = Past(lm, torch.ones_like(position_BK), position_BK, columns)
     with grouped(lm):
-        lm.model.get_decoder()(inputs_embeds=embeds_BKD, **past.fill(slice(0, rows), [0] * rows, columns))
-    return Head(past.states(), slice(start, start + prompts_BND.shape[1]))
+        states = states_of(lm, embeds_BKD, tokens_at_once(lm))
+    return Head(states, slice(start, start + prompts_BND.shape[1]))
 
 
 def swapped(own: Head, other: Head, layers: Container[int]) -> Head:
