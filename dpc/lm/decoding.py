@@ -178,15 +178,19 @@ def _greedy(
         begun = enter(batch, first, 0)
         with calibrated(lm, past.calibration):
             while rows.said or begun < len(asked):
-                free = places - len(rows.said)
-                if begun < len(asked) and free >= max(1, places // FREE):
-                    those = slice(begun, min(begun + free, len(asked)))
+                if count := _entering(len(asked) - begun, places - len(rows.said), places):
+                    those = slice(begun, begun + count)
                     batch = _laid_out(lm, layout, asked[those], shared, columns)
                     begun = enter(batch, those, past.admit(batch.mask_BS, batch.position_ids_BS, states, which[those]))
                 if rows.said:
                     rows.go_on(drafting, still)
     place = {i: row for row, i in enumerate(order)}
     return [(answer, traces[place[i]] if traces else None) for i, answer in enumerate(answers)]
+
+
+def _entering(waiting: int, free: int, places: int) -> int:
+    """Return how many questions that wait begin now: none before an eighth of the places is free."""
+    return min(waiting, free) if free >= max(1, places // FREE) else 0
 
 
 def _length(request: Request) -> int:

@@ -90,13 +90,7 @@ def shared_prefix(
     lm: LanguageModel, layout: Layout, prompts: Sequence[Tensor | None], hidden: Sequence[Sequence[int]]
 ) -> Tensor:
     """Return what all rows begin with (K x D): BOS and prompt up to the first vector that differs or is hidden."""
-    heads = [torch.cat([*_head(lm, layout, prompt_ND), lm.embedding.weight[:0]]) for prompt_ND in _distinct(prompts)]
-    length = min(map(len, heads))
-    length = min([length, *(layout.prompt_start() + j for vectors in hidden for j in vectors)])
-    equal_K = torch.ones(length, dtype=torch.bool, device=lm.device)
-    for head in heads[1:]:
-        equal_K &= (head[:length] == heads[0][:length]).all(-1)
-    return heads[0][: int(equal_K.long().cumprod(0).sum())]
+    return _common(layout, list(_heads(lm, layout, prompts).values()), hidden)
 
 
 def beginnings(
@@ -106,16 +100,26 @@ def beginnings(
 
     That is BOS and prompt where at most `most` are different, all as long and nothing hidden; or else `shared_prefix`.
     """
-    different, names = _distinct(prompts), list(map(id, _distinct(prompts)))
-    heads = [torch.cat([*_head(lm, layout, prompt_ND), lm.embedding.weight[:0]]) for prompt_ND in different]
-    if 1 < len(heads) <= most and len({len(head) for head in heads}) == 1 and not any(hidden):
+    found = _heads(lm, layout, prompts)
+    names, heads = list(found), list(found.values())
+    if 1 < len(heads) <= most and len(set(map(len, heads))) == 1 and not any(hidden):
         return torch.stack(heads), [names.index(id(prompt_ND)) for prompt_ND in prompts]
-    return shared_prefix(lm, layout, prompts, hidden)[None], [0] * len(prompts)
+    return _common(layout, heads, hidden)[None], [0] * len(prompts)
 
 
-def _distinct(prompts: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Return each tensor once."""
-    return list({id(prompt_ND): prompt_ND for prompt_ND in prompts}.values())
+def _heads(lm: LanguageModel, layout: Layout, prompts: Sequence[Tensor | None]) -> dict[int, Tensor]:
+    """Return BOS and prompt, of each tensor once, by its id."""
+    different, nothing = {id(prompt_ND): prompt_ND for prompt_ND in prompts}, lm.embedding.weight[:0]
+    return {name: torch.cat([*_head(lm, layout, prompt_ND), nothing]) for name, prompt_ND in different.items()}
+
+
+def _common(layout: Layout, heads: Sequence[Tensor], hidden: Sequence[Sequence[int]]) -> Tensor:
+    """Return what all heads begin with (K x D), up to the first vector that is hidden."""
+    length = min([*map(len, heads), *(layout.prompt_start() + j for vectors in hidden for j in vectors)])
+    equal_K = torch.ones(length, dtype=torch.bool, device=heads[0].device)
+    for head in heads[1:]:
+        equal_K &= (head[:length] == heads[0][:length]).all(-1)
+    return heads[0][: int(equal_K.long().cumprod(0).sum())]
 
 
 def left_padded(
@@ -130,8 +134,8 @@ def left_padded(
     """Lay out questions for generation, each row under its own prompt (N x D, or None for no prompt).
 
     `hidden` lists, per row, prompt vectors whose position attention must not see; their positions are kept. The first
-    `shared` positions, the same in all rows, are left out: the pads stand behind them. With them there are `columns`
-    at least.
+    `shared` positions, which a cache holds, are left out: the pads stand behind them. With them there are `columns` at
+    least.
     """
     rows = []
     for prompt_ND, ids in zip(prompts, question_ids, strict=True):
