@@ -165,8 +165,7 @@ def _greedy(
     past, columns = begin(lm, batch, states, which[first], limits.max_new_tokens), batch.mask_BS.shape[1]
     rows = Running(lm, past, columns, Ending(lm, limits.stop, limits.max_new_tokens), tokens)
 
-    def still() -> None:
-        beat(answers, len(rows.said) + len(asked) - begun)
+    still = lambda: beat(answers, len(rows.said) + len(asked) - begun)  # noqa: E731
 
     def enter(batch: LeftPadded, those: slice, place: int) -> int:
         for row, token in zip(said[those], first_tokens(lm, past, batch, act, tokens, still, place), strict=True):
