@@ -48,6 +48,11 @@ class Clone:
         """Return when the planted fault of a stage has begun."""
         wait_until((self.folder / "faults" / f"{stage}.happened").exists, LIMIT, f"fault of {stage}")
 
+    def jobs(self, stage: str = "") -> list[dict[str, str]]:
+        """Return the Slurm jobs submitted from here, of one stage if it is named, in order."""
+        every = [job for job in self.cluster.jobs() if job["WorkDir"] == str(self.folder)]
+        return sorted((job for job in every if stage in job["Comment"]), key=lambda job: int(job["JobId"]))
+
     @property
     def environment(self) -> dict[str, str]:
         """Return what a user has exported; jobs inherit it."""

@@ -50,15 +50,9 @@ def run(clone: Clone, *arguments: str, study: dict[str, Any] = STUDY) -> Ended:
     return Ended(clone, *clone.run(*arguments, study=study))
 
 
-def jobs_of(clone: Clone, stage: str) -> list[dict[str, str]]:
-    """Return the Slurm jobs of a stage, in order."""
-    jobs = [job for job in clone.cluster.jobs() if job["WorkDir"] == str(clone.folder) and stage in job["Comment"]]
-    return sorted(jobs, key=lambda job: int(job["JobId"]))
-
-
 def states(clone: Clone, stage: str) -> list[str]:
     """Return how the Slurm jobs of a stage ended."""
-    return [job["JobState"] for job in jobs_of(clone, stage)]
+    return [job["JobState"] for job in clone.jobs(stage)]
 
 
 def disturbed(
@@ -69,7 +63,7 @@ def disturbed(
     with ThreadPoolExecutor() as pool:
         running = pool.submit(run, clone, *arguments, *TARGET, study=overlay(STUDY, study))
         clone.wait_for_fault("tune_prompt")
-        disturb(jobs_of(clone, "tune_prompt")[-1])
+        disturb(clone.jobs("tune_prompt")[-1])
         ended = running.result()
     ended.tunings = states(clone, "tune_prompt")
     return ended
@@ -175,7 +169,7 @@ def full(clone: Clone) -> list[Ended] | None:
             clone.wait_for_fault("load_problems")
             size = shutil.disk_usage(disk).used + 8192
             subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
-            clone.cluster.ask("scancel", jobs_of(clone, "load_problems")[-1]["JobId"])
+            clone.cluster.ask("scancel", clone.jobs("load_problems")[-1]["JobId"])
             ended = running.result()
         return [ended, run(clone, "--", "problems", study=study)]
     finally:
@@ -246,7 +240,7 @@ def test_a_crashed_node_is_a_lost_node_and_the_controller_may_restart(
 
 def test_a_warned_stage_keeps_its_steps_and_the_next_attempt_goes_on(runs: dict[str, Future[Any]]) -> None:
     ended = runs["warned"].result()
-    first = jobs_of(ended.clone, "tune_prompt")[0]["JobId"]
+    first = ended.clone.jobs("tune_prompt")[0]["JobId"]
     (log,) = ended.clone.folder.glob("results/logs/tune_prompt/*.seed0.log")
     kept = re.search(
         r"stopped by SIGUSR1 before the time limit: (\d+) of 12 steps kept",
@@ -258,7 +252,7 @@ def test_a_warned_stage_keeps_its_steps_and_the_next_attempt_goes_on(runs: dict[
 
 
 def test_cards_may_be_asked_for_as_a_generic_resource(runs: dict[str, Future[Any]]) -> None:
-    jobs = jobs_of(runs["cancelled"].result().clone, "tune_prompt")
+    jobs = runs["cancelled"].result().clone.jobs("tune_prompt")
     assert [(job.get("TresPerJob"), job["TresPerNode"], job["Partition"]) for job in jobs] == [
         (None, "gres:gpu:1", "gpu")
     ] * 2

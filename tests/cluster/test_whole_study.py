@@ -35,7 +35,7 @@ class Run:
         finally:
             process.kill()
         self.status, self.folder = process.returncode, study.folder
-        self.jobs = cluster.jobs()
+        self.jobs = study.jobs()
 
     def paper(self, clone: Clone) -> None:
         """Plan the paper's grid, and try to run it without weights."""
