@@ -68,12 +68,16 @@ class _RoomyLayer(DynamicLayer):
             self.rooms = [state.new_empty(rows, state.shape[1], columns, state.shape[3]) for state in states]
         if place.end > self.cleared:
             before, self.cleared = self.cleared, place.end + CLEARED_AT_ONCE
-            for room in self.rooms:
-                room[:, :, before : self.cleared] = 0
+            self.clear(slice(0, len(self.past.mask_BS)), before)
         for room, state in zip(self.rooms, states, strict=True):
             place.write(room, state)
         self.keys, self.values = (room[place.rows, :, : place.end] for room in self.rooms)
         return self.keys, self.values
+
+    def clear(self, rows: slice, before: int = 0) -> None:
+        """Write 0 to rows, from column `before` on. Of rows that are gone nothing is touched: it takes no memory."""
+        for room in self.rooms:
+            room[rows, :, before : self.cleared] = 0
 
 
 class Past:
@@ -117,6 +121,8 @@ class Past:
         mask_BS, position_BS = _with_new(mask_BS, position_BS, columns)
         self.mask_BS = torch.cat([self.mask_BS, mask_BS])
         self.position_BS = torch.cat([self.position_BS, position_BS])
+        for layer in self.cache.layers:
+            layer.clear(slice(start, len(self.mask_BS)))
         self.begin_with(states, which, start)
         return start
 

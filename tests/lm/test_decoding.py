@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpc.errors import DpcError
-from dpc.lm import decoding
+from dpc.lm import cache, decoding
+from dpc.lm.cache import Past
 from dpc.lm.decoding import Limits, Request, order_of_work
 from dpc.lm.layout import Layout, left_padded
 from dpc.lm.models import LanguageModel
@@ -134,6 +135,27 @@ def test_questions_that_wait_take_places_that_are_free() -> None:
     assert len(passes) < 0.75 * in_batches
     assert running[0] == 64  # those that wait have not ended
     assert running == sorted(running, reverse=True)
+
+
+@pytest.mark.parametrize("places", [64, 16])
+def test_rows_that_are_gone_take_no_more_memory(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was never written is NaN here, so nothing may read it: a row may begin where another has long ended."""
+    lm, pasts = tiny.model(seed=3), list[Past]()
+    asked, limits = [Request(ids, prompt(lm, 7)) for ids in questions(64)], Limits(40)
+    ends = {found.token_ids[n] for n, found in enumerate(run(lm, asked, 64, limits)[:8], 2)}
+    ending = LanguageModel(lm.model, lm.tokenizer, 1, 0, tuple(ends))
+    whole = run(ending, asked, 64, limits)
+    empty, begin = torch.Tensor.new_empty, decoding.begin
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda *a, **k: empty(*a, **k).fill_(float("nan")))
+    monkeypatch.setattr(decoding, "begin", lambda *a: pasts.append(begin(*a)) or pasts[-1])
+    monkeypatch.setattr(cache, "CLEARED_AT_ONCE", 1)
+    found = run(ending, asked, places, limits)
+    assert [f.token_ids for f in found] == [f.token_ids for f in whole]
+    for layer in pasts[0].cache.layers:
+        written_BS = ~layer.rooms[0].isnan().any(dim=3).any(dim=1)
+        columns = written_BS.sum(1).tolist()
+        assert columns == sorted(columns, reverse=True)  # the last row takes the place of one that ends
+        assert columns[-1] + 8 < columns[0] >= pasts[0].filled
 
 
 @by_family
