@@ -20,7 +20,8 @@ from dpc.pipeline import took
 from dpc.report.exhibits import FIGURES
 from dpc.storage.tables import provenance
 
-EXHIBITS = ("summary.txt", "tables/*.csv", "tables/*.md", "figures/**/*.svg")
+EXHIBITS, KINDS = ("summary.txt", "tables/*", "figures/**/*"), (".svg", ".txt", ".csv", ".md")
+"""Tables, and figures with their captions and the tables beside them."""
 KEPT = ("dpc", "commit", "packages", "python", "host", "made")
 """What is kept of the footer of the newest evaluation."""
 
@@ -42,7 +43,7 @@ def publish(config: Config, folder: Path) -> None:
     """Write the findings of a study to `folder`, in place of what was there. Raises DpcError where none has run."""
     results, jobs = Path(config.study.results), took.table(config)
     shutil.rmtree(folder, ignore_errors=True)
-    for file in [file for pattern in EXHIBITS for file in results.glob(pattern)]:
+    for file in [file for pattern in EXHIBITS for file in results.glob(pattern) if file.suffix in KINDS]:
         if file.stem not in FIGURES or not FIGURES[file.stem].shows_questions:
             copy = folder / file.relative_to(results)
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -19,13 +19,14 @@ from tests.support import config_tree as tree
 from tests.support.config_tree import overlay
 
 CELL = "figures/builtin/arithmetic/well_tuned"
+KEPT = {"tables/main.csv", "tables/main.md", f"{CELL}/plans.svg", f"{CELL}/plans.txt", f"{CELL}/mechanism.csv"}
 
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Config:
     """The configuration of a study with a model of its own, and some of its results."""
     results = tmp_path / "results"
-    for name in ("tables/main.csv", "tables/main.md", "tables/main.html", f"{CELL}/plans.svg", f"{CELL}/cases.svg"):
+    for name in (*KEPT, "tables/main.html", f"{CELL}/plans.pdf", f"{CELL}/cases.svg", f"{CELL}/cases.txt"):
         (results / name).parent.mkdir(parents=True, exist_ok=True)
         (results / name).write_text(name)
     own = {
@@ -55,7 +56,7 @@ def test_tables_and_figures_are_kept_and_questions_are_not(finished: Config, tmp
     publish(finished, folder)
     kept = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     made = {"tables/took.csv", "config.yaml", "versions.json"}
-    assert kept == made | {"tables/main.csv", "tables/main.md", f"{CELL}/plans.svg"}
+    assert kept == made | KEPT
     assert (folder / CELL / "plans.svg").read_text() == f"{CELL}/plans.svg"
     assert pd.read_csv(folder / "tables/took.csv").rule.tolist() == ["plan"]
     assert json.loads((folder / "versions.json").read_text())["packages"]["torch"]
