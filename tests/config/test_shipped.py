@@ -51,7 +51,7 @@ def test_both_layouts_stand_side_by_side_with_the_same_recipes() -> None:
 
 PAGES = [
     "README.md", "config/README.md",
-    *(f"docs/{name}.md" for name in ("quickstart", "cluster", "choices", "findings", "rows")),
+    *(f"docs/{name}.md" for name in ("quickstart", "cluster", "choices", "findings/README", "rows")),
     *(f"workflow/{name}.yaml" for name in ("demo", "one_cell", "small_model", "both_layouts", "own")),
 ]  # fmt: skip
 
