@@ -48,6 +48,9 @@ def publish(config: Config, folder: Path) -> None:
             copy = folder / file.relative_to(results)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
+    summary = folder / "summary.txt"
+    if summary.exists():
+        summary.write_text(summary.read_text().replace(config.study.results, _named(config.study.results)))
     jobs.to_csv(folder / "tables" / "took.csv", index=False, float_format="%.4g")
     (folder / "config.yaml").write_text(yaml.safe_dump(settings(config), sort_keys=False, allow_unicode=True))
     footer = provenance(max(results.glob("*/*/*/*/evaluation/*.parquet"), key=lambda file: file.stat().st_mtime))

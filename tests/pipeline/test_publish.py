@@ -64,7 +64,9 @@ def test_tables_and_figures_are_kept_and_questions_are_not(finished: Config, tmp
 
 def test_no_folder_of_the_machine_is_told(finished: Config, tmp_path: Path) -> None:
     run_of(finished)
+    Path(finished.study.results, "summary.txt").write_text(f"Tables: {finished.study.results}/tables. 3 cells.")
     publish(finished, tmp_path / "findings")
+    assert (tmp_path / "findings/summary.txt").read_text() == "Tables: results/tables. 3 cells."
     text = (tmp_path / "findings/config.yaml").read_text()
     written = yaml.safe_load(text)
     assert written["models"]["own"]["path"] == "mine"
