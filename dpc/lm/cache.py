@@ -68,14 +68,14 @@ class _RoomyLayer(DynamicLayer):
             self.rooms = [state.new_empty(rows, state.shape[1], columns, state.shape[3]) for state in states]
         if place.end > self.cleared:
             before, self.cleared = self.cleared, place.end + CLEARED_AT_ONCE
-            self.clear(slice(0, len(self.past.mask_BS)), before)
+            self.clear(slice(0, len(self.past.mask_BS)), before)  # places that rows have left take no more memory
         for room, state in zip(self.rooms, states, strict=True):
             place.write(room, state)
         self.keys, self.values = (room[place.rows, :, : place.end] for room in self.rooms)
         return self.keys, self.values
 
     def clear(self, rows: slice, before: int = 0) -> None:
-        """Write 0 to rows, from column `before` on. Of rows that are gone nothing is touched: it takes no memory."""
+        """Write 0 to rows, from column `before` to the last one that is cleared."""
         for room in self.rooms:
             room[rows, :, before : self.cleared] = 0
 
