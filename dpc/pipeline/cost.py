@@ -4,7 +4,8 @@ Weights take parameters x bytes. Cards hold the weights, a quarter more for acti
 halve where memory runs out, so a longer cache costs time, not a failure. Minutes are tokens x parameters / rate, with
 `config.yaml`'s rates, doubled for safety and for every further attempt. Lengths are assumed, not measured: a question
 of 100 tokens, a rationale of half of `max_new_tokens` (a batch lasts as long as its longest row). On the CPU
-`cluster.cpu_rates` are used.
+`cluster.cpu_rates` are used. Limits of time, shards and disk hold where a plan with a trigger fires on every question;
+`snakemake estimate` takes it to fire on `FIRED` of them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from dpc.tasks import TASKS
 
 RATES = {rule: each.rate for rule, each in RULES.items() if each.rate}
 """The rules that may ask for a GPU, and the key of `cluster.rates` that each goes by."""
+FIRED = 0.25
+"""Of the questions, on which a trigger is taken to fire: triggers of the pretrained model's study, .05 to .43."""
 QUESTION_TOKENS, RATIONALE_SHARE, EXEMPLARS, VARIANTS = 100, 0.5, 4, 4
 EMBEDDED = 0.001
 """Billions of parameters that no embedded model exceeds."""
@@ -108,13 +111,13 @@ def question_tokens(config: Config, model: str, dataset: str) -> int:
     return QUESTION_TOKENS + config.format_of(model, dataset).shots * example
 
 
-def work(config: Config, rule: str, place: Place) -> Work:
-    """Return what the jobs of a rule do in one cell, all shards together."""
+def work(config: Config, rule: str, place: Place, fired: float = 1.0) -> Work:
+    """Return what the jobs of a rule do in one cell, all shards together, where triggers fire on the share `fired`."""
     dataset = config.datasets[place.dataset]
     rationale = _rationale(config, place)
     vectors = config.recipes[place.recipe].vectors if place.recipe else 0
     sequence = vectors + question_tokens(config, place.model, place.dataset) + rationale
-    rows = _rows(config, rule, dataset, vectors, str(place.part))
+    rows = _rows(config, rule, dataset, vectors, str(place.part), fired)
     if rule == "tune_prompt":
         recipe = config.recipes[str(place.recipe)]
         rows = dataset.splits.validation if recipe.adapter else _tuned(recipe, dataset)
@@ -142,12 +145,12 @@ def _rationale(config: Config, place: Place) -> int:
     return round(config.datasets[place.dataset].max_new_tokens * RATIONALE_SHARE)
 
 
-def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str) -> int:
+def _rows(config: Config, rule: str, dataset: Dataset, vectors: int, part: str, fired: float) -> int:
     """Return how many rationales a rule makes or measures."""
     splits, how = dataset.splits, config.validation.planting
     counts = {
-        "regenerate": _edits(config, dataset, vectors, part),
-        "extract_corrupted": _measured(config) * test_rows(dataset),
+        "regenerate": _edits(config, dataset, vectors, part, fired),
+        "extract_corrupted": _measured(config, dataset, fired),
         "extract_exemplars": EXEMPLARS,
         "intervene": _passes(config, vectors) * min(config.causal.rows, test_rows(dataset)),
         "extract_variants": VARIANTS * min(config.variants.rows, splits.calibration),
@@ -166,13 +169,18 @@ def _passes(config: Config, vectors: int) -> int:
     return sum(passes[test] for test in config.causal.tests)
 
 
-def _measured(config: Config) -> int:
-    """Return how many plans are measured again after corruption: those that run and edit the prompt."""
+def _measured(config: Config, dataset: Dataset, fired: float) -> int:
+    """Return how many answers are measured again after corruption: of plans that run and edit the prompt."""
     if config.corrupt.mask == "attention":
         return 0
-    return sum(
-        PLANS[name].answers not in ("none", "options") for name in set(config.mechanism.plans) & set(config.study.plans)
-    )
+    names = set(config.mechanism.plans) & set(config.study.plans)
+    asked = [name for name in names if PLANS[name].answers not in ("none", "options")]
+    return sum(_of_rows(name, test_rows(dataset), fired) for name in asked)
+
+
+def _of_rows(name: str, rows: int, fired: float) -> int:
+    """Return on how many of the rows a plan fires."""
+    return round(rows * fired) if PLANS[name].is_triggered else rows
 
 
 def depth(model: Model) -> Depth:
@@ -194,8 +202,8 @@ def _depth_in(file: Path) -> Depth:
     return Depth(shape.num_hidden_layers, shape.num_attention_heads)
 
 
-def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
-    """Return how many answers a part asks for at most."""
+def _edits(config: Config, dataset: Dataset, vectors: int, part: str, fired: float) -> int:
+    """Return how many answers a part asks for."""
     if part == "sweep":
         tried, corrupt = config.sensitivity, config.corrupt
         pairs = len({*tried.gammas, corrupt.gamma}) * len({*tried.mask_values, corrupt.mask_value})
@@ -206,11 +214,11 @@ def _edits(config: Config, dataset: Dataset, vectors: int, part: str) -> int:
         "oracles": config.study.oracles,
     }
     asked = _answers(config, dataset, vectors, part)
-    return sum(asked[PLANS[name].answers] for name in names.get(part, ()))
+    return sum(_of_rows(name, asked[PLANS[name].answers], fired) for name in names.get(part, ()))
 
 
 def _answers(config: Config, dataset: Dataset, vectors: int, part: str) -> dict[str, int]:
-    """Return how many answers a plan of each kind of `answers` asks for at most, that no other plan has asked for."""
+    """Return how many answers a plan of each kind of `answers` asks for, beside others', where it fires everywhere."""
     controls, calibration = config.controls, dataset.splits.calibration
     rows = calibration if part == "calibration" else test_rows(dataset)
     return {
@@ -223,11 +231,20 @@ def _answers(config: Config, dataset: Dataset, vectors: int, part: str) -> dict[
     }
 
 
-def hours(config: Config, rule: str, place: Place) -> float:
-    """Return the hours all shards of a rule take together in one cell, without loading the model."""
-    rates = config.cluster.rates if config.execution.device == "cuda" else config.cluster.cpu_rates
-    rate = getattr(rates, RATES[rule])
-    return work(config, rule, place).tokens * parameters(config.models[place.model]) / rate / 3600
+def rates_key(config: Config) -> str:
+    """Return the key in `cluster` of the speeds of the device that the study runs on."""
+    return "rates" if config.execution.device == "cuda" else "cpu_rates"
+
+
+def rate(config: Config, rule: str) -> float:
+    """Return the speed that a rule goes by."""
+    return float(getattr(getattr(config.cluster, rates_key(config)), RATES[rule]))
+
+
+def hours(config: Config, rule: str, place: Place, fired: float = 1.0) -> float:
+    """Return the hours all shards of a rule take together in one cell, without loading the model; `fired` as above."""
+    tokens = work(config, rule, place, fired).tokens
+    return tokens * parameters(config.models[place.model]) / rate(config, rule) / 3600
 
 
 def shards(config: Config, rule: str, place: Place) -> int:

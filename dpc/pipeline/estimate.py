@@ -30,7 +30,8 @@ class Line:
 
     def add(self, config: Config, rule: str, place: cost.Place, times: int) -> None:
         """Count the jobs of a rule in one cell, `times` over."""
-        work, hours = cost.work(config, rule, place), cost.hours(config, rule, place)
+        expected = config, rule, place, cost.FIRED
+        work, hours = cost.work(*expected), cost.hours(*expected)
         shards = cost.shards(config, rule, place)
         self.jobs += times * shards
         self.rows += times * work.rows
@@ -72,8 +73,8 @@ def table(config: Config) -> str:
     closing = f"{duration(total)} of {unit} time in all, loading models and queues aside"
     if hub:
         closing += f", {weights:,.0f} GB of weights to fetch ({', '.join(hub)})"
-    key = "rates" if config.execution.device == "cuda" else "cpu_rates"
-    rates = f"Rates: config.yaml, cluster.{key}; lengths assumed: dpc/pipeline/cost.py."
+    rates = f"Rates: config.yaml, cluster.{cost.rates_key(config)}; lengths assumed: dpc/pipeline/cost.py. Triggers "
+    rates += f"are taken to fire on {cost.FIRED:.0%} of questions; time limits and disk hold where they fire on all."
     return "\n".join([head, *rows, closing, _others(config), rates, *_guessed(config), *outlook.of_settings(config)])
 
 

@@ -63,11 +63,27 @@ def asked_gb(config: Config, rule: str, jobs: int) -> float | None:
     return cpu_cost.memory_mb(config, rule, cells[: max(1, len(cells) // jobs)]) / 1000
 
 
+def rates(config: Config, rows: pd.DataFrame) -> dict[str, float]:
+    """Return the rates that the hours of a `table` came to, as in `cluster.rates`, by all rules that go by each.
+
+    Of a rule whose jobs have not all run, the share of its tokens that the jobs had counts.
+    """
+    lines = estimate.lines(config)
+    rows = rows[rows.rule.isin(lines)]
+    share = (rows.jobs / rows.rule.map(lambda rule: lines[rule].jobs)).clip(upper=1)
+    work = share * rows.rule.map(lambda rule: lines[rule].job_hours * cost.rate(config, rule))
+    sums = pd.DataFrame({"work": work, "hours": rows.hours}).groupby(rows.rule.map(cost.RATES)).sum()
+    return {str(key): work / hours for key, work, hours in sums.itertuples() if hours}
+
+
 def text(config: Config) -> str:
-    """Return the table to print, and its sums."""
+    """Return the table to print, its sums, and the rates it came to."""
     rows = table(config)
     shown = rows.to_string(index=False, na_rep="-", float_format=lambda number: f"{number:.2f}")
-    return f"{shown}\n{rows.hours.sum():.1f} hours in all, {rows.cpu_hours.sum():.1f} hours of CPU"
+    sums = f"{rows.hours.sum():.1f} hours in all, {rows.cpu_hours.sum():.1f} hours of CPU"
+    came = ", ".join(f"{key}: {rate:.3g}" for key, rate in rates(config, rows).items())
+    advice = f"to estimate by what it took: cluster: {{{cost.rates_key(config)}: {{{came}}}}}"
+    return "\n".join([shown, sums, *([advice] if came else [])])
 
 
 if __name__ == "__main__":

@@ -54,10 +54,14 @@ def recorded(log: Path, stage: str, device: str) -> Iterator[None]:
 
 
 def read(logs: Path) -> dict[str, list[list[Attempt]]]:
-    """Return the attempts of every job below the folder of a study's logs, job by job, by rule."""
+    """Return the attempts of every job below the folder of a study's logs, job by job, by rule.
+
+    Of a job that was made anew those since it began anew: what an earlier result took is not what this one took.
+    """
     found: dict[str, list[list[Attempt]]] = {}
     for file in sorted(logs.rglob(f"*{SUFFIX}")):
         rule = file.name.removesuffix(SUFFIX) if file.parent == logs else file.relative_to(logs).parts[0]
-        lines = file.read_text().splitlines()
-        found.setdefault(rule, []).append([Attempt(**json.loads(line)) for line in lines])
+        each = [Attempt(**json.loads(line)) for line in file.read_text().splitlines()]
+        earlier = [number for number, attempt in enumerate(each[:-1]) if attempt.finished]
+        found.setdefault(rule, []).append(each[max(earlier, default=-1) + 1 :])
     return found

@@ -48,6 +48,20 @@ def test_work_is_counted_by_hand() -> None:
     assert cost.work(config, "regenerate", calibration).rows == 400 + 8 * 200
 
 
+def test_a_trigger_is_estimated_to_fire_on_a_quarter_and_may_fire_on_all() -> None:
+    config, part = paper(), cost.Place("llama2-13b", "gsm8k", "paper", "test")
+    # 6 of the 8 that make answers of their own fire where a trigger does, `always` and `static_mask` everywhere
+    assert cost.work(config, "regenerate", part, cost.FIRED).rows == 6 * round(1319 / 4) + 2 * 1319
+    assert cost.work(config, "extract_corrupted", GSM8K, cost.FIRED).rows == round(1319 / 4)  # of dpc
+    line = estimate.lines(paper("study.recipes", ["paper"]))["extract_corrupted"]
+    of = {"gsm8k": 1319, "math": 5000, "aqua": 254}
+    assert line.rows == 3 * 3 * sum(round(rows / 4) for rows in of.values())  # models, seeds
+    assert cost.hours(config, "regenerate", part) > 2 * cost.hours(config, "regenerate", part, cost.FIRED)
+    seconds = 8 * 1319 * 256 * 13 / 8000
+    assert cost.minutes(config, "regenerate", part, 1) == math.ceil(15 + 2 * seconds / 60)  # limits are for all
+    assert "fire on 25% of questions" in estimate.table(config)
+
+
 def test_time_follows_tokens_size_rate_and_attempt() -> None:
     config = paper()
     seconds = 4400 * 16 * 456 * 13 / 12000

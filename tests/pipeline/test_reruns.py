@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.workflow import Workflow, nested, overlay
+from tests.support.paths import ROOT
+from tests.support.workflow import SMALLEST, Workflow, nested, overlay
 
 pytestmark = pytest.mark.long
 
@@ -157,6 +158,25 @@ def test_another_path_of_a_dataset_reads_it_again(tmp_path: Path) -> None:
     workflow.pretend()
     assert workflow.planned() == {}
     assert workflow.planned(change=nested("datasets.local.files.test", str(rows["there"]))) == ALL_BUT_MODEL
+
+
+def test_a_file_of_questions_that_is_copied_anew_reruns_nothing(tmp_path: Path) -> None:
+    """Its content decides, as of files under Snakemake's own limit of 1 MB: GSM8K's has 4 MB."""
+    file, long = tmp_path / "questions.jsonl", "many " * 4000
+    questions = [f'{{"question": "How {long} are {n}?", "answer": "#### {n}"}}\n' for n in range(100)]
+    file.write_text("".join(questions))
+    assert file.stat().st_size > 1_500_000
+    splits = {"tuning": 4, "validation": 2, "calibration": 2, "act_select": 2, "act_confirm": 2}
+    local = {"task": "gsm8k", "files": {"test": str(file)}, "template": "{question}", "splits": splits}
+    change = overlay(SMALLEST, {"study": {"datasets": ["local"]}, "datasets": {"local": local}})
+    workflow = Workflow(tmp_path / "study", {})
+    told = ["--configfile", str(ROOT / "workflow/demo.yaml"), "overlay.yaml", "--", "problems"]
+    made = workflow.plainly("--cores", "1", *told, change=change)
+    assert made.returncode == 0, made.stdout + made.stderr
+    for text, says in (("".join(questions), "nothing to be done"), ("".join(questions[1:]), "load_problems")):
+        file.write_text(text)
+        planned = workflow.plainly("-n", *told, change=change)
+        assert says in (planned.stdout + planned.stderr).lower()
 
 
 def test_nothing_reruns_without_an_edit(made: Workflow) -> None:

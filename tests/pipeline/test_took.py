@@ -65,6 +65,27 @@ def test_attempts_add_up_by_rule(tmp_path: Path) -> None:
     assert "2.5 hours in all, 1.8 hours of CPU" in took.text(config)
 
 
+def test_the_rates_a_study_came_to_estimate_it(tmp_path: Path) -> None:
+    """Jobs as long as a rate of twice the given one makes them: half of a stage's jobs ran, and a rule without rate."""
+    empty = study(tmp_path, {})
+    lines = estimate.lines(empty)
+    seconds = {rule: HOUR * line.job_hours / line.jobs / 2 for rule, line in lines.items()}
+    ran = {"tune_prompt": lines["tune_prompt"].jobs, "generate_base": lines["generate_base"].jobs // 2}
+    jobs = {f"{rule}/{job}": [attempt(seconds[rule], 1, 1)] for rule, count in ran.items() for job in range(count)}
+    config = study(tmp_path, jobs | {"plan/one": [attempt(HOUR, 1, 1)]})
+    found = took.rates(config, took.table(config))
+    given = config.cluster.cpu_rates
+    assert found == pytest.approx({"generate": 2 * given.generate, "tune": 2 * given.tune})
+    assert "cluster: {cpu_rates: {generate: 80, tune: 160}}" in took.text(config)
+
+
+def test_a_job_made_anew_counts_from_its_new_beginning(tmp_path: Path) -> None:
+    whole, stopped = attempt(HOUR, HOUR, 1.0), attempt(60, 60, 1.0, finished=False)
+    for each, seconds in (([stopped, whole], HOUR + 60), ([whole, stopped], 60), ([whole, stopped, whole], HOUR + 60)):
+        config = study(tmp_path, {"plan/one": each})
+        assert took.table(config).hours.sum() == pytest.approx(seconds / HOUR)
+
+
 def test_the_memory_asked_for_is_that_of_the_job(tmp_path: Path) -> None:
     config = study(tmp_path, {})
     every = [cost.Place("builtin", "arithmetic", recipe) for recipe in config.study.recipes for _ in range(3)]
