@@ -52,9 +52,9 @@ def case_of(b: int) -> Case:
 CASES = [case_of(b) for b in range(3)]
 
 
-def is_right(problem_id: str, text: str) -> bool:
-    """A verdict that hangs on every letter: of two texts that differ, every second pair is judged differently."""
-    return sum(map(ord, problem_id + text)) % 2 == 0
+def is_right(problem_id: str, text: str, leniently: bool = False) -> bool:
+    """A verdict that hangs on every letter and on the reading: of two texts that differ, half are judged differently."""
+    return (sum(map(ord, problem_id + text)) + leniently) % 2 == 0
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def scaled(bench: Bench, j: int, factor: float) -> Tensor:
 
 
 def said_right(bench: Bench, case: Case, prompt_ND: Tensor | None, begun: list[int] | None = None) -> float:
-    """1 where the greedy answer is right, one question alone."""
+    """1 where the greedy answer is right, one question alone; without a prompt it is read leniently (D29)."""
     asked = [Begun(case.question_ids, begun or [])]
     (ids,) = continued(bench.lm, LAYOUT, prompt_ND, asked, bench.limits, range(0))
-    return float(is_right(case.problem_id, bench.lm.decode(ids)))
+    return float(is_right(case.problem_id, bench.lm.decode(ids), prompt_ND is None))
 
 
 def close(value: float, expected: float) -> bool:

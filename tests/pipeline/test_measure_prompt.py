@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dpc.config.catalogue import Recipe
 from dpc.config.execution import Execution
 from dpc.lm import models
 from dpc.lm.models import LanguageModel
@@ -138,6 +139,18 @@ def test_references_and_corrupted_prompts_stand_beside(small_cell: Path, tmp_pat
     worded = found[found["words"].map(all)]
     assert len(worded) > 3
     assert worded["reader_nll"].tolist() == pytest.approx(worded["nll"].tolist(), rel=1e-5)
+
+
+def test_random_tokens_are_not_those_a_prompt_starts_as(small_cell: Path, tmp_path: Path, lm: LanguageModel) -> None:
+    starts = [soft_prompt.initial(lm, Recipe(vectors=4), torch.Generator().manual_seed(seed)) for seed in range(2)]
+    drawn = list[tuple[int, ...]]()
+    for number, start in enumerate(starts):
+        (tmp_path / str(number)).mkdir()
+        found = measured(small_cell, tmp_path / str(number), saved(start, tmp_path / str(number), lm))
+        assert found["token_ids"].iloc[0].tolist() == nearest.nearest(lm, start).ids
+        drawn += map(tuple, found.loc[found["prompt"] == "random", "token_ids"])
+    assert len(set(drawn)) == len(drawn) == 6
+    assert {tuple(nearest.nearest(lm, start).ids) for start in starts}.isdisjoint(drawn)
 
 
 def test_words_that_the_tokenizer_does_not_know_are_no_reference(

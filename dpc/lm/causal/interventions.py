@@ -83,8 +83,8 @@ class Bench:
     limits: Limits
     generated_at_once: int
     is_checkpointed: bool
-    right: Callable[[str, str], bool]
-    """Says of a question and a text whether its answer is right."""
+    right: Callable[[str, str, bool], bool]
+    """Says of a question and a text whether its answer is right, read leniently or not."""
 
     @cached_property
     def head(self) -> Head:
@@ -102,10 +102,10 @@ class Bench:
         edited_ND[vector] *= factor
         return edited_ND
 
-    def graded(self, cases: Sequence[Case], rationales: Iterable[list[int]]) -> list[float]:
+    def graded(self, cases: Sequence[Case], rationales: Iterable[list[int]], leniently: bool = False) -> list[float]:
         """Return 1 for every right rationale, else 0."""
         texts = [finish(self.lm, ids, self.limits, 0.0).text for ids in rationales]
-        return [float(self.right(case.problem_id, text)) for case, text in zip(cases, texts, strict=True)]
+        return [float(self.right(case.problem_id, text, leniently)) for case, text in zip(cases, texts, strict=True)]
 
 
 def body_of(cases: Sequence[Case]) -> Body:
@@ -182,7 +182,9 @@ def _regenerated(bench: Bench, wanted: Sequence[tuple[str, Case, Tensor]]) -> li
     for indices, made in generate(bench.lm, bench.layout, requests, bench.limits, bench.generated_at_once):
         for i, answer in zip(indices, made, strict=True):
             target, case, _ = wanted[i]
-            rows.append((case.problem_id, "dose_right", target, float(bench.right(case.problem_id, answer.text))))
+            rows.append(
+                (case.problem_id, "dose_right", target, float(bench.right(case.problem_id, answer.text, False)))
+            )
     return rows
 
 
@@ -253,7 +255,10 @@ def _log_odds(bench: Bench, cases: Sequence[Case], head: Head) -> list[float]:
 
 
 def parting(bench: Bench, cases: Sequence[Case]) -> list[Row]:
-    """Force the token at which the answers with and without the prompt part, each into the other's place."""
+    """Force the token at which the answers with and without the prompt part, each into the other's place.
+
+    What is said without the prompt is read leniently: nobody told the model the form of an answer.
+    """
     parted = [(case, place) for case in cases if (place := case.parting) is not None]
     if not parted:
         return []
@@ -265,7 +270,7 @@ def parting(bench: Bench, cases: Sequence[Case]) -> list[Row]:
             for case, place in parted
         ]
         said = continued(bench.lm, bench.layout, prompt_ND, begun, bench.limits, range(0))
-        rows += _rows(broken, "divergence", name, bench.graded(broken, said))
+        rows += _rows(broken, "divergence", name, bench.graded(broken, said, leniently=prompt_ND is None))
     return rows
 
 

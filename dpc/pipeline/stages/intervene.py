@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dpc.lm.causal.interventions import Bench, Case
     from dpc.lm.models import LanguageModel
 
-STAGE = stage(version=1, rate="saliency")
+STAGE = stage(version=2, rate="saliency")
 
 MARK_TOKENS = 8
 """Behind so many tokens at most the answer stands, counted from its mark: `\\boxed` and `{`, a dollar sign."""
@@ -136,8 +136,8 @@ def _bench(
     task, depth = get_task(settings.task), lm.model.config.num_hidden_layers
     bands = {"shallow": settings.flow.shallow_layers, "deep": settings.flow.deep_layers, "all": "all"}
 
-    def is_right(problem_id: str, text: str) -> bool:
-        return task.grade(task.extract(text)[0], gold[problem_id])
+    def is_right(problem_id: str, text: str, leniently: bool) -> bool:
+        return task.grade(task.extract(text)[leniently], gold[problem_id])
 
     return Bench(
         lm,

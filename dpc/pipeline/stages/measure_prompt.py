@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dpc.prompts.soft_prompt import SoftPrompt
     from dpc.storage.adapter_files import Tokens
 
-STAGE = stage(version=2, rate="saliency", saves=False)
+STAGE = stage(version=3, rate="saliency", saves=False)
 Row = dict[str, Any]
 
 
@@ -60,7 +60,8 @@ def run(
     typical = _typical(lm, own, [example.question_ids for _, example in examples])
     said = _said(lm, adapter_files.tokens(prompt), own.of(typical)) if adapter_files.is_shared(prompt) else None
     read_off = _read_off(lm, own, typical, said, tables.read(plans, "plans"))
-    rows = [*read_off, *_references(lm, settings, own.vectors)]
+    rows = [*read_off]
+    rows += _references(lm, settings, rows[0]["token_ids"])
     for row in rows:
         row["nll"] = mean_nll(lm, row["token_ids"])
     rows[0] |= _outputs(lm, settings, own, examples, execution.batch_size.tune)
@@ -155,8 +156,11 @@ def _row(lm: LanguageModel, kind: str, ids: Sequence[int]) -> Row:
     return {"prompt": kind, "token_ids": list(ids), "words": [lm.decode([i]) for i in ids], "text": lm.decode([*ids])}
 
 
-def _references(lm: LanguageModel, settings: MeasurePromptStage, vectors: int) -> Iterator[Row]:
-    """Yield the written instruction, and random tokens as many as the prompt has vectors."""
+def _references(lm: LanguageModel, settings: MeasurePromptStage, own_ids: Sequence[int]) -> Iterator[Row]:
+    """Yield the written instruction, and random tokens as many as the prompt has: others beside each prompt.
+
+    Their seed is no prompt seed: a prompt that starts as random tokens is not held against its own start.
+    """
     import torch
 
     ids = lm.encode(settings.interpretability.instruction)
@@ -166,9 +170,11 @@ def _references(lm: LanguageModel, settings: MeasurePromptStage, vectors: int) -
         yield _row(lm, INSTRUCTION, ids)
     special = set(lm.tokenizer.all_special_ids)
     ordinary = [i for i in range(min(len(lm.tokenizer), lm.embedding.num_embeddings)) if i not in special]
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(int(hash_order(str([*own_ids]), "random tokens")[:8], 16))
     for _ in range(settings.interpretability.draws):
-        yield _row(lm, RANDOM, [ordinary[i] for i in torch.randint(len(ordinary), (vectors,), generator=generator)])
+        yield _row(
+            lm, RANDOM, [ordinary[i] for i in torch.randint(len(ordinary), (len(own_ids),), generator=generator)]
+        )
 
 
 def _outputs(
