@@ -53,7 +53,7 @@ CASES = [case_of(b) for b in range(3)]
 
 
 def is_right(problem_id: str, text: str, leniently: bool = False) -> bool:
-    """A verdict that hangs on every letter and on the reading: of two texts that differ, half are judged differently."""
+    """A verdict that hangs on every letter and on the reading: of two texts that differ, half are judged otherwise."""
     return (sum(map(ord, problem_id + text)) + leniently) % 2 == 0
 
 
