@@ -16,11 +16,11 @@ import yaml
 
 from dpc.config.settings import Config, load_config
 from dpc.errors import DpcError
-from dpc.pipeline import took
+from dpc.pipeline import cost, took
 from dpc.report.exhibits import FIGURES
 from dpc.storage.tables import provenance
 
-EXHIBITS, KINDS = ("summary.txt", "tables/*", "figures/**/*"), (".svg", ".txt", ".csv", ".md")
+KINDS = (".svg", ".txt", ".csv", ".md")
 """Tables, and figures with their captions and the tables beside them."""
 KEPT = ("dpc", "commit", "packages", "python", "host", "made")
 """What is kept of the footer of the newest evaluation."""
@@ -39,11 +39,22 @@ def _named(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
+def _cells(config: Config) -> list[str]:
+    return [f"{model}/{dataset}/{recipe}" for model, dataset, recipe, _ in cost.cells(config)]
+
+
+def _exhibits(config: Config) -> list[str]:
+    """Return patterns of what is kept: of the study's own cells, where the folder holds others, too."""
+    cells = _cells(config)
+    beside = sorted({cell.rpartition("/")[0] for cell in cells})
+    return ["summary.txt", "tables/*", *(f"figures/{folder}/*" for folder in [*beside, *cells])]
+
+
 def publish(config: Config, folder: Path) -> None:
     """Write the findings of a study to `folder`, in place of what was there. Raises DpcError where none has run."""
     results, jobs = Path(config.study.results), took.table(config)
     shutil.rmtree(folder, ignore_errors=True)
-    for file in [file for pattern in EXHIBITS for file in results.glob(pattern) if file.suffix in KINDS]:
+    for file in [file for pattern in _exhibits(config) for file in results.glob(pattern) if file.suffix in KINDS]:
         if file.stem not in FIGURES or not FIGURES[file.stem].shows_questions:
             copy = folder / file.relative_to(results)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +64,8 @@ def publish(config: Config, folder: Path) -> None:
         summary.write_text(summary.read_text().replace(config.study.results, _named(config.study.results)))
     jobs.to_csv(folder / "tables" / "took.csv", index=False, float_format="%.4g")
     (folder / "config.yaml").write_text(yaml.safe_dump(settings(config), sort_keys=False, allow_unicode=True))
-    footer = provenance(max(results.glob("*/*/*/*/evaluation/*.parquet"), key=lambda file: file.stat().st_mtime))
+    evaluations = [file for cell in _cells(config) for file in results.glob(f"{cell}/seed*/evaluation/*.parquet")]
+    footer = provenance(max(evaluations, key=lambda file: file.stat().st_mtime))
     kept = {name: footer[name] for name in KEPT if name in footer}
     (folder / "versions.json").write_text(json.dumps(kept, indent=2) + "\n")
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,26 +22,42 @@ from dpc.pipeline import cost, cpu_cost, estimate
 from dpc.storage import attempts
 from dpc.storage.attempts import Attempt
 
+_SEED = re.compile(r"(\.seed\d+)(\..*)?$")
+"""Where the name of a job's log names a seed, and what comes behind it."""
+
 
 def table(config: Config) -> pd.DataFrame:
     """Return a row per rule: jobs, attempts, hours, hours of CPU, estimated hours, peak memory, memory asked for.
 
-    Memory is of one job: the largest peak, and what a first attempt asks for (GB). Rules without a rate in
-    `cluster.rates` have no estimate. Raises DpcError where no job has run.
+    Hours are of jobs, however many cards each has. Memory is of one job: the largest peak, and what a first attempt
+    asks for (GB). Rules without a rate in `cluster.rates` have no estimate. Raises DpcError where no job has run.
     """
-    found = attempts.read(Path(config.study.results) / "logs")
+    found = _of_study(config)
     if not found:
         raise DpcError(f"{config.study.results}: found no job that ran; run the study first")
     estimated = estimate.lines(config)
     return pd.DataFrame(
         {
             "rule": rule,
-            **_took(jobs),
-            "estimated_hours": estimated[rule].hours if rule in estimated else None,
+            **_took(list(jobs.values())),
+            "estimated_hours": estimated[rule].job_hours if rule in estimated else None,
             "asked_gb": asked_gb(config, rule, len(jobs)),
         }
         for rule, jobs in found.items()
     )
+
+
+def _of_study(config: Config) -> dict[str, dict[str, list[Attempt]]]:
+    """Return the attempts of the jobs that the configuration has: a folder may hold other recipes and seeds, too."""
+    cells = {f"{model}.{dataset}.{recipe}" for model, dataset, recipe, _ in cost.cells(config)}
+    own = {f"{cell}.seed{seed}" for cell in cells for seed in config.study.prompt_seeds}
+
+    def is_own(name: str) -> bool:
+        return not _SEED.search(name) or _SEED.sub(r"\1", name) in own
+
+    read = attempts.read(Path(config.study.results) / "logs")
+    kept = {rule: {name: each for name, each in jobs.items() if is_own(name)} for rule, jobs in read.items()}
+    return {rule: jobs for rule, jobs in kept.items() if jobs}
 
 
 def _took(jobs: Sequence[Sequence[Attempt]]) -> dict[str, float]:
@@ -63,17 +81,24 @@ def asked_gb(config: Config, rule: str, jobs: int) -> float | None:
     return cpu_cost.memory_mb(config, rule, cells[: max(1, len(cells) // jobs)]) / 1000
 
 
-def rates(config: Config, rows: pd.DataFrame) -> dict[str, float]:
-    """Return the rates that the hours of a `table` came to, as in `cluster.rates`, by all rules that go by each.
+def rates(config: Config) -> dict[str, float]:
+    """Return the rates that the jobs which came to their end went at, as in `cluster.rates`, by all rules of each."""
+    found, work, seconds = _of_study(config), defaultdict[str, float](float), defaultdict[str, float](float)
+    for rule, place, seeds in cost.grid(config):
+        expected = cost.hours(config, rule, place, cost.FIRED) * cost.rate(config, rule)
+        for seed in config.study.prompt_seeds[:seeds]:
+            for name, each in found.get(rule, {}).items():
+                job = re.fullmatch(re.escape(_stem(place, seed)) + r"(?:\.\d+-of-(\d+))?", name)
+                if job and each[-1].finished:
+                    work[cost.RATES[rule]] += expected / int(job[1] or 1)
+                    seconds[cost.RATES[rule]] += sum(attempt.seconds for attempt in each)
+    return {key: 3600 * work[key] / seconds[key] for key in work if seconds[key]}
 
-    Of a rule whose jobs have not all run, the share of its tokens that the jobs had counts.
-    """
-    lines = estimate.lines(config)
-    rows = rows[rows.rule.isin(lines)]
-    share = (rows.jobs / rows.rule.map(lambda rule: lines[rule].jobs)).clip(upper=1)
-    work = share * rows.rule.map(lambda rule: lines[rule].job_hours * cost.rate(config, rule))
-    sums = pd.DataFrame({"work": work, "hours": rows.hours}).groupby(rows.rule.map(cost.RATES)).sum()
-    return {str(key): work / hours for key, work, hours in sums.itertuples() if hours}
+
+def _stem(place: cost.Place, seed: int) -> str:
+    """Return how the name of a job's log begins there, without its shard."""
+    parts = (place.model, place.dataset, place.recipe, place.recipe and f"seed{seed}", place.part)
+    return ".".join(filter(None, parts))
 
 
 def text(config: Config) -> str:
@@ -81,7 +106,7 @@ def text(config: Config) -> str:
     rows = table(config)
     shown = rows.to_string(index=False, na_rep="-", float_format=lambda number: f"{number:.2f}")
     sums = f"{rows.hours.sum():.1f} hours in all, {rows.cpu_hours.sum():.1f} hours of CPU"
-    came = ", ".join(f"{key}: {rate:.3g}" for key, rate in rates(config, rows).items())
+    came = ", ".join(f"{key}: {rate:.3g}" for key, rate in rates(config).items())
     advice = f"to estimate by what it took: cluster: {{{cost.rates_key(config)}: {{{came}}}}}"
     return "\n".join([shown, sums, *([advice] if came else [])])
 

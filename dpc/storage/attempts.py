@@ -53,15 +53,11 @@ def recorded(log: Path, stage: str, device: str) -> Iterator[None]:
             lines.write(json.dumps(asdict(attempt)) + "\n")
 
 
-def read(logs: Path) -> dict[str, list[list[Attempt]]]:
-    """Return the attempts of every job below the folder of a study's logs, job by job, by rule.
-
-    Of a job that was made anew those since it began anew: what an earlier result took is not what this one took.
-    """
-    found: dict[str, list[list[Attempt]]] = {}
+def read(logs: Path) -> dict[str, dict[str, list[Attempt]]]:
+    """Return the attempts of every job below the folder of a study's logs, by rule and by the name of the job's log."""
+    found: dict[str, dict[str, list[Attempt]]] = {}
     for file in sorted(logs.rglob(f"*{SUFFIX}")):
         rule = file.name.removesuffix(SUFFIX) if file.parent == logs else file.relative_to(logs).parts[0]
-        each = [Attempt(**json.loads(line)) for line in file.read_text().splitlines()]
-        earlier = [number for number, attempt in enumerate(each[:-1]) if attempt.finished]
-        found.setdefault(rule, []).append(each[max(earlier, default=-1) + 1 :])
+        lines = file.read_text().splitlines()
+        found.setdefault(rule, {})[file.name.removesuffix(SUFFIX)] = [Attempt(**json.loads(line)) for line in lines]
     return found

@@ -82,7 +82,7 @@ def test_effects_are_found_and_their_absence_is_not() -> None:
     table = judge_all({("m", "d", "r"): simulated(draw, 400, 1.0)}, CLAIMS).set_index("claim")
     found = set(table.index[table["verdict"] == SUPPORTED])
     assert found >= {"j1", "j2", "j3", "j4", "j5", "j6a", "j6b", "j7", "j8a"}
-    assert table.loc["j8b", "reason"] == "other way round"
+    assert table.loc["j8b", "reason"] == "other way round"  # under every seed
     assert math.isclose(table.loc["j8a", "value"] + table.loc["j8b", "value"], 1)
     without = judge_all({("m", "d", "r"): simulated(draw, 400, 0.0)}, CLAIMS).set_index("claim")
     assert (without["verdict"] == SUPPORTED).sum() <= 1

@@ -136,6 +136,26 @@ def test_planted_effects_are_supported_and_their_absence_is_not() -> None:
     assert (with_effect["low"].dropna() <= with_effect["value"].dropna()).all()
 
 
+def test_the_p_of_a_claim_tests_what_its_value_is_held_against() -> None:
+    """An interval of 95 % excludes the null exactly where p is below .05: c1 holds shares against 1, areas .5."""
+    by_key = {claim.key: claim for claim in claims.CLAIMS}
+    seen = set[tuple[str, bool]]()
+    for seed, effects in ((4, {"gain": 0.3, "separation": 1.0}), (4, {}), (5, {"gain": 0.02, "separation": 0.1})):
+        made = cell(np.random.default_rng(seed), **effects)
+        for factor in (1.0, 1.05):  # largest shares of about 1, which no claim may call clear
+            largest = made["evidence"]["concentration"]
+            near = made["evidence"].assign(concentration=factor * largest / largest.mean())
+            one = claims.Cell(**{**made, "evidence": near})
+            for key in ("a1", "a2", "b1", "b2", "b3", "c1", "d", "e", "f1"):
+                found = by_key[key].measure(one)
+                assert isinstance(found, claims.Found)
+                low, null, high = found.pooled.low, by_key[key].null, found.pooled.high
+                is_clear = not (math.isnan(low) or low <= null <= high)
+                assert (found.pooled.p < 0.05) == is_clear, key
+                seen.add((key, is_clear))
+    assert {("c1", True), ("c1", False), ("b1", False)} <= seen
+
+
 def test_what_compares_right_with_wrong_is_not_judged_where_right_answers_may_be_luck() -> None:
     made = cell(np.random.default_rng(4), gain=0.3, separation=1.0)  # half the answers are right
     for by_chance, verdict in ((0.4, SUPPORTED), (0.5, TOO_LITTLE)):

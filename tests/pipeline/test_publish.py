@@ -18,15 +18,24 @@ from dpc.storage.provenance import provenance
 from tests.support import config_tree as tree
 from tests.support.config_tree import overlay
 
-CELL = "figures/builtin/arithmetic/well_tuned"
+BESIDE, CELL = "figures/own/arithmetic", "figures/own/arithmetic/well_tuned"
 KEPT = {"tables/main.csv", "tables/main.md", f"{CELL}/plans.svg", f"{CELL}/plans.txt", f"{CELL}/mechanism.csv"}
+KEPT |= {f"{BESIDE}/overview.svg"}
+LEFT = (
+    "tables/main.html",
+    f"{CELL}/plans.pdf",
+    f"{CELL}/cases.svg",
+    f"{CELL}/cases.txt",
+    f"{BESIDE}/removed/plans.svg",
+)
+"""Of other kinds, with whole questions, and of a recipe that the study has no more."""
 
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Config:
     """The configuration of a study with a model of its own, and some of its results."""
     results = tmp_path / "results"
-    for name in (*KEPT, "tables/main.html", f"{CELL}/plans.pdf", f"{CELL}/cases.svg", f"{CELL}/cases.txt"):
+    for name in (*KEPT, *LEFT):
         (results / name).parent.mkdir(parents=True, exist_ok=True)
         (results / name).write_text(name)
     own = {

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dpc.config.settings import load_config
+from dpc.config.stages import RULES
 from dpc.errors import DpcError
 from dpc.pipeline import cost, cpu_cost, estimate, took
 from dpc.storage import attempts
@@ -36,13 +37,13 @@ def study(folder: Path, jobs: dict[str, list[dict[str, Any]]]) -> Any:
 
 
 def test_attempts_add_up_by_rule(tmp_path: Path) -> None:
-    cell = "a.model.with.dots.seed"
+    cell = "builtin.arithmetic.well_tuned.seed"
     config = study(
         tmp_path,
         {
             f"tune_prompt/{cell}0": [attempt(HOUR, HOUR / 2, 1.0, finished=False), attempt(HOUR, HOUR, 2.0)],
             f"tune_prompt/{cell}1": [attempt(HOUR / 2, HOUR / 4, 1.5)],
-            "plan/one": [attempt(36.0, 18.0, 0.5)],
+            f"plan/{cell}0": [attempt(36.0, 18.0, 0.5)],
             "write_tables": [attempt(3.6, 3.6, 0.25)],
             "load_problems/all": [attempt(0.0, 0.0, 0.125)],
         },
@@ -65,25 +66,47 @@ def test_attempts_add_up_by_rule(tmp_path: Path) -> None:
     assert "2.5 hours in all, 1.8 hours of CPU" in took.text(config)
 
 
+def jobs_at(config: Any, factor: float) -> dict[str, list[dict[str, Any]]]:
+    """Return jobs for the whole grid, as long as rates of `factor` times the given ones make them."""
+    made = dict[str, list[dict[str, Any]]]()
+    for rule, place, seeds in cost.grid(config):
+        count, seconds = cost.shards(config, rule, place), HOUR * cost.hours(config, rule, place, cost.FIRED) / factor
+        for seed in range(seeds):
+            cell = [place.model, place.dataset, *([place.recipe, f"seed{seed}"] if place.recipe else [])]
+            stem = ".".join([*cell, *([place.part] if place.part else [])])
+            shards = [f".{n}-of-{count}" for n in range(1, count + 1)] if RULES[rule].shards else [""]
+            made |= {f"{rule}/{stem}{shard}": [attempt(seconds / count, 1, 1)] for shard in shards}
+    return made
+
+
 def test_the_rates_a_study_came_to_estimate_it(tmp_path: Path) -> None:
-    """Jobs as long as a rate of twice the given one makes them: half of a stage's jobs ran, and a rule without rate."""
-    empty = study(tmp_path, {})
-    lines = estimate.lines(empty)
-    seconds = {rule: HOUR * line.job_hours / line.jobs / 2 for rule, line in lines.items()}
-    ran = {"tune_prompt": lines["tune_prompt"].jobs, "generate_base": lines["generate_base"].jobs // 2}
-    jobs = {f"{rule}/{job}": [attempt(seconds[rule], 1, 1)] for rule, count in ran.items() for job in range(count)}
-    config = study(tmp_path, jobs | {"plan/one": [attempt(HOUR, 1, 1)]})
-    found = took.rates(config, took.table(config))
+    """Half of the jobs ran, one was stopped, and others are of no rate, recipe or seed of this study."""
+    jobs = jobs_at(study(tmp_path / "empty", {}), 2.0)
+    ran = dict(list(jobs.items())[::2])
+    assert {rule.split("/")[0] for rule in ran} >= {"tune_prompt", "regenerate", "generate_unprompted", "intervene"}
+    stopped = next(name for name in jobs if name.startswith("tune_prompt/") and name not in ran)
+    others = {
+        "plan/builtin.arithmetic.well_tuned.seed0": [attempt(HOUR, 1, 1)],
+        stopped: [attempt(HOUR, 1, 1, finished=False)],
+        "tune_prompt/builtin.arithmetic.removed.seed0": [attempt(HOUR, 1, 1)],
+        "generate_base/builtin.arithmetic.well_tuned.seed9.1-of-1": [attempt(HOUR, 1, 1)],
+    }
+    config = study(tmp_path / "ran", ran | others)
     given = config.cluster.cpu_rates
-    assert found == pytest.approx({"generate": 2 * given.generate, "tune": 2 * given.tune})
-    assert "cluster: {cpu_rates: {generate: 80, tune: 160}}" in took.text(config)
+    wanted = {"generate": 2 * given.generate, "saliency": 2 * given.saliency, "tune": 2 * given.tune}
+    assert took.rates(config) == pytest.approx(wanted)
+    assert "cluster: {cpu_rates: {generate: 80, tune: 160, saliency: 160}}" in took.text(config)
 
 
-def test_a_job_made_anew_counts_from_its_new_beginning(tmp_path: Path) -> None:
-    whole, stopped = attempt(HOUR, HOUR, 1.0), attempt(60, 60, 1.0, finished=False)
-    for each, seconds in (([stopped, whole], HOUR + 60), ([whole, stopped], 60), ([whole, stopped, whole], HOUR + 60)):
-        config = study(tmp_path, {"plan/one": each})
-        assert took.table(config).hours.sum() == pytest.approx(seconds / HOUR)
+def test_jobs_of_other_recipes_and_seeds_are_not_of_the_study(tmp_path: Path) -> None:
+    cells = ("well_tuned.seed0", "well_tuned.seed9", "removed.seed0")
+    config = study(tmp_path, {f"plan/builtin.arithmetic.{cell}": [attempt(HOUR, 1, 1)] for cell in cells})
+    assert took.table(config)[["rule", "jobs", "hours"]].to_numpy().tolist() == [["plan", 1, 1.0]]
+
+
+def test_a_study_of_which_only_the_questions_are_there_has_no_rates(tmp_path: Path) -> None:
+    said = took.text(study(tmp_path, {"load_problems/arithmetic": [attempt(HOUR, 1, 1)]}))
+    assert said.endswith("1.0 hours in all, 0.0 hours of CPU")
 
 
 def test_the_memory_asked_for_is_that_of_the_job(tmp_path: Path) -> None:
@@ -111,7 +134,7 @@ def test_an_attempt_that_fails_counts_too(tmp_path: Path) -> None:
         raise KeyError
     with attempts.recorded(log, "plan", "cpu"):
         sum(range(3_000_000))
-    ((first, second),) = attempts.read(tmp_path / "logs")["plan"]
+    first, second = attempts.read(tmp_path / "logs")["plan"]["a.b-1-of-2"]
     assert (first.finished, second.finished, second.device) == (False, True, "cpu")
     assert 0 < second.cpu_seconds <= second.seconds * 1.5
     assert second.peak_gb > 0.01

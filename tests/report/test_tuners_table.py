@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dpc.analysis.stats import pooled
 from dpc.report.cells import Tables
 from dpc.report.tables.texts_table import texts
 from dpc.report.tables.tuners_table import tuners
@@ -55,6 +56,16 @@ def test_accuracy_gains_and_costs_are_means_over_seeds(found: tuple[Tables, pd.D
     assert made.text["at its start"].tolist() == ["0.500", "–"]
     assert made.text["prompt"].tolist() == ["3 tokens", "3 vectors"]
     assert made.text["tuner"].tolist() == ["PEZ", "Prompt tuning"]
+
+
+def test_the_interval_of_a_gain_is_that_of_the_claims(found: tuple[Tables, pd.DataFrame]) -> None:
+    made = tuners(found[0], found[0].settings)
+    for place, row in enumerate(made.numbers.itertuples()):
+        rows = found[1][found[1]["recipe"] == place]
+        seed = np.repeat([0, 1], len(rows[rows["plan"] == "dpc"]) // 2)
+        sides = [rows[rows["plan"] == plan].reset_index(drop=True) for plan in ("dpc", "prompt_tuning")]
+        gain = pooled.gain(sides[0]["correct"], sides[1]["correct"], seed, sides[0]["problem_id"], 0.95)
+        assert (row.dpc_low, row.dpc_high) == pytest.approx((gain.low, gain.high))
 
 
 def of_one_seed(folder: Path, rows: pd.DataFrame) -> Tables:

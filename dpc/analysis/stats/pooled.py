@@ -341,16 +341,17 @@ def matched(
         own = np.asarray(seed) == number
         ranks[place, codes[own]] = _fractions(_known(np.asarray(values)[own]))
         signs[place, codes[own]] = np.where(np.asarray(positive, dtype=bool)[own], 1.0, -1.0)
-    means, pulls = dict[tuple[int, int], float](), np.zeros(count)
+    means, pulls, is_used = dict[tuple[int, int], float](), np.zeros(count), np.zeros(count, dtype=bool)
     pairs = list(itertools.combinations(range(seeds.size), 2))
     for one, other in pairs:
         places = np.flatnonzero(signs[one] * signs[other] < 0)
+        is_used[places] = True
         gaps = (ranks[one] - ranks[other])[places] * signs[one, places]
         means[one, other] = float(gaps.mean()) if gaps.size else math.nan
         pulls[places] += (gaps - means[one, other]) / max(gaps.size, 1) / len(pairs)
     if not pairs:
         return None
-    whole, used = float(np.mean(list(means.values()))), int((pulls != 0).sum())
+    whole, used = float(np.mean(list(means.values()))), int(is_used.sum())
     error = math.sqrt(float((pulls**2).sum()) * used / (used - 1)) if used > 1 else math.nan
     left_out = [
         float(np.mean([mean for pair, mean in means.items() if place not in pair] or [math.nan]))

@@ -52,10 +52,12 @@ def judge(
         return Verdict(TOO_LITTLE, f"{positives} {unit} of the kind it is about, {POSITIVES} needed")
     if math.isnan(found.low):
         return Verdict(TOO_LITTLE, f"no interval over {unit}")
-    if not (found.value > null and corrected_p < 1 - confidence):
-        return Verdict(NOT_SUPPORTED, "other way round" if found.high < null else f"no clear difference over {unit}")
+    if not corrected_p < 1 - confidence:
+        return Verdict(NOT_SUPPORTED, f"no clear difference over {unit}")
+    if not found.value > null:
+        return Verdict(NOT_SUPPORTED, "other way round" + " for these seeds" * (not found.seed_high < null))
     if len(found.by_seed) < 2:
-        return Verdict(TOO_LITTLE, "one seed says nothing about another")
+        return Verdict(TOO_LITTLE, "too few seeds say anything about another")
     if math.isnan(found.seed_low):
         return Verdict(TOO_LITTLE, "no interval over seeds: the value lies on the edge of its scale")
     if not found.seed_low > null:

@@ -148,16 +148,16 @@ def s_ifp_beyond_confidence(cell: Cell) -> Found:
     return Found(partial(rows, "s_ifp", GIVEN, cell.confidence), min(_counted(rows[wrong]), _counted(rows[~wrong])))
 
 
-def _of_sample(cell: Cell, column: str) -> Found:
-    """Mean of a column of the evidence over the instances of the accumulation study."""
+def _of_sample(cell: Cell, column: str, null: float = 0.0) -> Found:
+    """Mean of a column of the evidence over the instances of the accumulation study, held against `null`."""
     rows = _correlated(cell)
     rows = rows[rows[column].notna()]
-    return Found(_pooled(cell, rows, pooled.mean, rows[column], scale=pooled.PLAIN), _counted(rows))
+    return Found(_pooled(cell, rows, pooled.mean, rows[column], scale=pooled.PLAIN, null=null), _counted(rows))
 
 
 def concentration(cell: Cell) -> Found:
     """How many times the largest share exceeds that of a whole broken at random into as many parts."""
-    return _of_sample(cell, "concentration")
+    return _of_sample(cell, "concentration", null=1.0)
 
 
 def locations_differ(cell: Cell) -> Found:

@@ -134,17 +134,20 @@ def _accuracy(axes: Axes, right: pd.DataFrame) -> None:
 
 
 def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
-    asked = {test: int(causal.loc[causal["test"] == test, "problem_id"].nunique()) for test in ("dose_loss", "path")}
-    dosed, broken = (wording.counted(asked[test], "question") for test in asked)
+    dosed, swapped, forced = (
+        wording.counted(int(causal.loc[causal["test"] == test, "problem_id"].nunique()), "question")
+        for test in ("dose_loss", "path", "divergence")
+    )
     return (
         "Does the flow do the harm? Lines and bars: means over seeds and questions; dots: single seeds. "
         f"a, b: on {dosed} of the test split, the located vector is scaled, or another one, or the located one is "
         "disturbed by noise of the same length. If the located vector does harm, its loss moves most, and accuracy "
         "falls as its dose grows. c: from the latter half on, no row sees the prompt in these layers; if deep flow to "
         "late steps does harm, wrong answers change more than right ones there. f: what is then answered, and with as "
-        f"many columns of the question cut instead. d, e: on {broken} that the prompt broke. d: log P of the right "
+        f"many columns of the question cut instead. d: on {swapped} that the prompt broke, log P of the right "
         "answer's text, given without a prompt, less that of the wrong one; shown is how far it rises if the prompt's "
-        "keys and values come from another seed's prompt in these layers alone. e: the first token at which both "
-        "answers part is forced: how many go right under the prompt with the other token, and how many go wrong "
-        f"without it. Shallow, deep: flow.shallow_layers, flow.deep_layers. {wording.run(settings)}"
+        "keys and values come from another seed's prompt in these layers alone. "
+        f"e: on {forced} that it broke, the first token at which both answers part is forced: how many go right "
+        "under the prompt with the other token, and how many go wrong without it (read leniently). "
+        f"Shallow, deep: flow.shallow_layers, flow.deep_layers. {wording.run(settings)}"
     )

@@ -119,9 +119,9 @@ def _caption(tables: pd.DataFrame, settings: ReportStage) -> str:
         "gain may be luck. Each cell is one pair of settings, all others as configured (black frames: the "
         f"configured pair, under some seed), on calibration questions ({counts} per seed), means over "
         f"{wording.counted(len(settings.prompt_seeds), 'seed')}. Layers count from 0. In the maps of deep layers R "
-        "is chosen again for each pair, so a seed may never fire; in the other maps each seed keeps its R. A star: "
-        "the answers of some fired questions are not known under these settings (the located vector was never "
-        "masked); the gain is the fire rate times the mean over those that are known. A dash: under some seed none "
-        f"is known. The table of this name shows the best choices on test questions. "
+        "is chosen again for each pair, so a seed may never fire; in the maps of shallow layers and of Γ each seed "
+        "keeps its R. A star: the answers of some fired questions are not known under these settings (the located "
+        "vector was never masked); the gain is the fire rate times the mean over those that are known. A dash: under "
+        f"some seed none is known. The table of this name shows the best choices on test questions. "
         f"{wording.run(settings)}"
     )

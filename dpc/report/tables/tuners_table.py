@@ -79,16 +79,14 @@ def _is_idle(outcomes: pd.DataFrame) -> bool:
 def _gains(outcomes: pd.DataFrame, settings: ReportStage) -> dict[str, float]:
     found = dict[str, float]()
     for name, (plan, before, reading, _) in GAINS.items():
-        pair = [
+        sides = [
             outcomes[outcomes["plan"] == each].set_index(["seed", "problem_id"])[reading] for each in (plan, before)
         ]
-        gain = (pair[0].astype(float) - pair[1].astype(float)).reset_index() if all(map(len, pair)) else None
-        value = low = high = math.nan
-        if gain is not None:
-            answer = pooled.pool(pooled.mean, gain["seed"], gain["problem_id"], gain[reading],
-                                 confidence=settings.statistics.confidence)  # fmt: skip
-            value, low, high = answer.value, answer.low, answer.high
-        found |= {f"{name}_gain": value, f"{name}_low": low, f"{name}_high": high}
+        pair = pd.concat(sides, axis=1, join="inner", keys=["after", "before"]).reset_index()
+        gain = pooled.gain(
+            pair["after"], pair["before"], pair["seed"], pair["problem_id"], settings.statistics.confidence
+        )
+        found |= {f"{name}_gain": gain.value, f"{name}_low": gain.low, f"{name}_high": gain.high}
     return found
 
 
