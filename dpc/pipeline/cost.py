@@ -22,7 +22,7 @@ from dpc.config.messages import first_line
 from dpc.config.settings import Config
 from dpc.config.stages import RULES
 from dpc.errors import DpcError
-from dpc.plans.declaration import PLANS, on_calibration
+from dpc.plans.declaration import PLANS, of, on_calibration
 from dpc.storage.model_files import architecture, read_config
 from dpc.storage.weight_files import ACTIVATIONS, BYTES, CACHE_GB, cards, counted
 from dpc.tasks import TASKS
@@ -248,10 +248,18 @@ def hours(config: Config, rule: str, place: Place, fired: float = 1.0) -> float:
 
 
 def shards(config: Config, rule: str, place: Place) -> int:
-    """Return the number of shards: given, or so many that each lasts about an hour; 1 where a rule has none."""
+    """Return the number of shards: given, or so many that each lasts about an hour; 1 where a rule has none.
+
+    Answers under edits are cut as if every plan ran, whichever do: a new plan finds those of the others in their place.
+    """
     key = RULES[rule].shards
     count = getattr(config.shards, key) if key else 1
-    return max(1, round(hours(config, rule, place))) if count == "auto" else count
+    return max(1, round(hours(_with_every_plan(config), rule, place))) if count == "auto" else count
+
+
+def _with_every_plan(config: Config) -> Config:
+    plans = {"plans": [*of("test")], "oracles": [*of("oracles")]}
+    return config.model_copy(update={"study": config.study.model_copy(update=plans)})
 
 
 def gpus(config: Config, model: Model) -> int:

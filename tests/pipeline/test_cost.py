@@ -115,6 +115,12 @@ def test_auto_shards_last_about_an_hour_and_numbers_are_taken() -> None:
             place = cost.Place(model, dataset, "paper", "test")
             count = cost.shards(config, "regenerate", place)
             assert count == 1 or 0.6 < cost.hours(config, "regenerate", place) / count < 1.5
+            for fewer in (["prompt_tuning", "dpc"], ["prompt_tuning", "always", "projected"]):
+                for part in ("calibration", "test", "oracles"):
+                    place = cost.Place(model, dataset, "paper", part)
+                    assert cost.shards(paper("study.plans", fewer), "regenerate", place) == cost.shards(
+                        config, "regenerate", place
+                    )
     assert cost.shards(paper("shards.generate", 5), "regenerate", GSM8K) == 5
 
 

@@ -1,7 +1,7 @@
 # Before the first job and after the last: one run per results folder, and the cause of every failure as the last lines.
 import atexit
 
-from dpc.pipeline import estimate, last_run, terminal
+from dpc.pipeline import estimate, last_run, other_weights, terminal
 from dpc.pipeline.cluster import causes, resume
 from dpc.storage.claim import Claim
 
@@ -9,9 +9,18 @@ RUN = {}
 SAYING = {"check", "estimate", "took"}
 """Targets that make nothing and say all themselves: they may be asked while a run writes into the same folder."""
 
+
+
+def folder_of(name):
+    """The folder of a model by its name."""
+    return Path(model_folder(SimpleNamespace(model=name)))
+
+
 if workflow.is_main_process:
     for note in last_run.notes(CONFIG, OVERLAYS):
         logger.warning(note)
+    for line in [] if TOUCH else other_weights.found(CONFIG, folder_of, STUDY.models):
+        logger.warning(f"note: {line}")
 
 
 def jobs_of(*names):
@@ -44,6 +53,17 @@ def lacking(jobs):
                 )
 
 
+def mixed():
+    """Refuse a job that would set answers of new weights beside those of old ones, unless all are made anew."""
+    jobs = workflow.dag.needrun_jobs()
+    renewed = {job.wildcards.model for job in jobs_of("train_builtin_model")}
+    renewed |= {job.wildcards.name for job in jobs_of("fetch_model")}
+    used = {job.wildcards.model for job in jobs if job.params.get("model")} - renewed
+    made_anew = {str(file) for job in jobs for file in job.output}
+    for line in other_weights.found(CONFIG, folder_of, used, made_anew):
+        raise DpcError(line)
+
+
 def claim(facts):
     """Make this run the one that writes into the results folder; refuse where another does."""
     working = resume.orphans(Path(R))
@@ -66,6 +86,7 @@ def begin(log):
         fetched = {job.wildcards.name for job in jobs_of("fetch_model", "fetch_dataset")}
         if not planned <= {"estimate", "took"} and not TOUCH:  # what it costs, and did cost, may be asked anywhere
             lacking(workflow.dag.needrun_jobs())
+            mixed()
             check.check(CONFIG, fetched)
         if not planned <= SAYING:
             last_run.record(CONFIG, OVERLAYS)
