@@ -10,7 +10,6 @@ SAYING = {"check", "estimate", "took"}
 """Targets that make nothing and say all themselves: they may be asked while a run writes into the same folder."""
 
 
-
 def folder_of(name):
     """The folder of a model by its name."""
     return Path(model_folder(SimpleNamespace(model=name)))
