@@ -1,11 +1,13 @@
 """`snakemake took`: hours and memory of every rule of a study, beside what was estimated and asked for.
 
 From the lines that each attempt of a job leaves beside its log (`dpc/storage/attempts.py`). A resumed job counts with
-all its attempts.
+all its attempts. One that was made more than once counts with the longest of these: what was there already may have
+shortened the others.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -56,8 +58,15 @@ def _of_study(config: Config) -> dict[str, dict[str, list[Attempt]]]:
         return not _SEED.search(name) or _SEED.sub(r"\1", name) in own
 
     read = attempts.read(Path(config.study.results) / "logs")
-    kept = {rule: {name: each for name, each in jobs.items() if is_own(name)} for rule, jobs in read.items()}
+    kept = {rule: {name: _longest(each) for name, each in jobs.items() if is_own(name)} for rule, jobs in read.items()}
     return {rule: jobs for rule, jobs in kept.items() if jobs}
+
+
+def _longest(each: Sequence[Attempt]) -> list[Attempt]:
+    """Return the attempts that made the job once, those of which took longest."""
+    ends = [0, *(number for number, attempt in enumerate(each, start=1) if attempt.finished), len(each)]
+    makings = [list(each[begin:end]) for begin, end in itertools.pairwise(ends)]
+    return max(makings, key=lambda making: sum(attempt.seconds for attempt in making))
 
 
 def _took(jobs: Sequence[Sequence[Attempt]]) -> dict[str, float]:

@@ -104,6 +104,19 @@ def test_jobs_of_other_recipes_and_seeds_are_not_of_the_study(tmp_path: Path) ->
     assert took.table(config)[["rule", "jobs", "hours"]].to_numpy().tolist() == [["plan", 1, 1.0]]
 
 
+def test_a_job_that_was_made_more_than_once_counts_with_its_longest_making(tmp_path: Path) -> None:
+    whole, stopped, little = attempt(HOUR, 1, 1), attempt(360, 1, 1, finished=False), attempt(36, 1, 1)
+    for each, hours, count in (
+        ([stopped, whole], 1.1, 2),
+        ([stopped, whole, little], 1.1, 2),
+        ([little, stopped, whole], 1.1, 2),
+        ([little, stopped], 0.1, 1),
+        ([stopped], 0.1, 1),
+    ):
+        config = study(tmp_path, {"plan/builtin.arithmetic.well_tuned.seed0": each})
+        assert took.table(config)[["hours", "attempts"]].to_numpy().tolist() == [[pytest.approx(hours), count]]
+
+
 def test_a_study_of_which_only_the_questions_are_there_has_no_rates(tmp_path: Path) -> None:
     said = took.text(study(tmp_path, {"load_problems/arithmetic": [attempt(HOUR, 1, 1)]}))
     assert said.endswith("1.0 hours in all, 0.0 hours of CPU")
