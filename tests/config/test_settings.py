@@ -233,10 +233,10 @@ INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
     "datasets.*.options", "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id",
     "datasets.*.hub.revision", "datasets.*.hub.train", "datasets.*.hub.test", "datasets.*.columns", "recipes.*.tuner",
-    "recipes.*.options", "execution.engine",
+    "recipes.*.options",
 }  # fmt: skip
 """Files are inputs of a rule; a task is changed above with the rows it reads; options of tasks and tuners are tried
-with them; an engine goes with its python."""
+with them."""
 
 
 @pytest.mark.parametrize("key", OTHER)
