@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from dpc.config.catalogue import Model
 from dpc.config.kinds import AsNumber, CausalTests, Count, Layers, Name, Positive, Settings, Share
+from dpc.config.messages import did_you_mean
 
 
 class Act(Settings):
@@ -41,6 +44,18 @@ class Interpretability(Settings):
     """A written prompt, whose perplexity stands beside."""
     reader: Name | None = None
     """Another model of `models` that reads the text as well; null for none."""
+
+    def check_reader(self, models: Mapping[str, Model], run: Collection[str]) -> None:
+        """Raise ValueError for a reader that `models` lacks, or that no job makes as it is not among those that run."""
+        name = self.reader
+        if name is not None and name not in models:
+            hint = did_you_mean(name, models)
+            raise ValueError(f"interpretability.reader names {name!r}, which is not in `models`{hint}")
+        if name is not None and models[name].builtin and name not in run:
+            raise ValueError(
+                f"interpretability.reader names {name!r}, an embedded model that is trained only where it runs; "
+                "add it to study.models, or write a model with `path` or `hub`"
+            )
 
 
 class Causal(Settings):

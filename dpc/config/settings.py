@@ -279,6 +279,11 @@ class Config(Settings):
         return None if name is None else self.models[name]
 
     @property
+    def loaded(self) -> list[str]:
+        """Return the names of all models that jobs load: those that run, and the one that reads prompts as text."""
+        return list(dict.fromkeys([*self.study.models, *filter(None, [self.interpretability.reader])]))
+
+    @property
     def tasks(self) -> dict[str, AnyTask]:
         """Return the task of every dataset that runs."""
         return {name: self.datasets[name].own_task for name in self.study.datasets}
@@ -326,11 +331,7 @@ class Config(Settings):
                 "locate.receivers: affected needs trigger.baseline: former; the others are fitted on calibration, "
                 "after its vectors are located"
             )
-        reader = self.interpretability.reader
-        if reader is not None and reader not in self.models:
-            raise ValueError(
-                f"interpretability.reader names {reader!r}, which is not in `models`{did_you_mean(reader, self.models)}"
-            )
+        self.interpretability.check_reader(self.models, self.study.models)
         self._act_has_questions()
         self._options_are_there()
         if self.locate.receivers == "affected" and self.saliency.band != self.flow.shallow_layers:

@@ -43,7 +43,7 @@ def check(config: Config, fetch: set[str] | None = None) -> dict[str, Rows]:
 
 def unpinned(config: Config) -> list[str]:
     """Return a line for every revision that is a branch or tag: it moves, and so may results."""
-    revisions = {f"models.{name}.revision": config.models[name].revision for name in config.study.models}
+    revisions = {f"models.{name}.revision": config.models[name].revision for name in config.loaded}
     for name in config.study.datasets:
         hub = config.datasets[name].hub
         revisions[f"datasets.{name}.hub.revision"] = hub.revision if hub else None

@@ -29,9 +29,11 @@ def check_models(config: Config, fetch: set[str] | None, own: dict[str, Cut]) ->
     `fetch` names what will be fetched, None: what is absent. Datasets in `own` are measured with local tokenizers.
     """
     absent = []
-    for name in config.study.models:
+    for name in config.loaded:
         model = config.models[name]
-        if model.builtin:
+        if name not in config.study.models:
+            absent += _check_reader(config, name, fetch)
+        elif model.builtin:
             check_layers(config, name, model.builtin.layers)
             check_widths(config, name, model.builtin.width)
         elif model.hub and _is_absent(name, fetch):
@@ -40,6 +42,16 @@ def check_models(config: Config, fetch: set[str] | None, own: dict[str, Cut]) ->
         elif (_folder(name, model) / "config.json").is_file():
             _check_shape(config, name, _local(config, name), own)
     return absent
+
+
+def _check_reader(config: Config, name: str, fetch: set[str] | None) -> list[Model]:
+    """Return the model that only reads prompts as text, where it will be fetched. Raises DpcError as `check_models`."""
+    model = config.models[name]
+    is_fetched = bool(model.hub) and _is_absent(name, fetch)
+    if is_fetched or (_folder(name, model) / "config.json").is_file():
+        shape = _on_hub(config, name, model) if is_fetched else _whole(config, name)
+        kernel(f"models.{name}", shape.model_type, model.attention)
+    return [model] if is_fetched else []
 
 
 def folder_of(config: Config, name: str) -> Path | None:
@@ -58,16 +70,20 @@ def _is_absent(name: str, fetch: set[str] | None) -> bool:
 
 def _local(config: Config, name: str) -> Architecture:
     """Return the shape of the model in a local folder. Raises DpcError where it would not load."""
-    model = config.models[name]
-    folder = _folder(name, model)
-    try:
-        shape = sound(folder, model.bos).shape
-    except DpcError as error:
-        raise DpcError(f"models.{name}: {error}") from None
+    folder, shape = _folder(name, config.models[name]), _whole(config, name)
     _check_chat(config, name, folder)
     _check_front(config, name, folder)
-    _check_template(config, name, tokenizer_files.first_word(folder, model.bos))
+    _check_template(config, name, tokenizer_files.first_word(folder, config.models[name].bos))
     return shape
+
+
+def _whole(config: Config, name: str) -> Architecture:
+    """Return the shape of the model in a local folder, whatever is asked of it. Raises DpcError as `_local`."""
+    model = config.models[name]
+    try:
+        return sound(_folder(name, model), model.bos).shape
+    except DpcError as error:
+        raise DpcError(f"models.{name}: {error}") from None
 
 
 def _on_hub(config: Config, name: str, model: Model) -> Architecture:
@@ -97,7 +113,8 @@ def _on_hub(config: Config, name: str, model: Model) -> Architecture:
 
 def _check_chat(config: Config, name: str, folder: Path) -> None:
     """Raise DpcError where a chat format is asked for and the tokenizer in `folder` has no template that writes it."""
-    chats = [dataset for dataset in config.study.datasets if config.format_of(name, dataset).chat]
+    asked = config.study.datasets if name in config.study.models else []
+    chats = [dataset for dataset in asked if config.format_of(name, dataset).chat]
     if chats and not tokenizer_files.marks(folder).chat:
         raise DpcError(
             f"models.{name}: found no chat template in its tokenizer, expected one for datasets.{chats[0]}.formats; "

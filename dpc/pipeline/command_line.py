@@ -7,6 +7,7 @@ which takes every word after it, and settings files that are not what their writ
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
 import sys
@@ -17,7 +18,8 @@ from dpc.config.yaml_files import check_file
 from dpc.errors import DpcError
 
 _FILES = ("--configfile", "--configfiles")
-_ELSEWHERE = ("--profile", "--executor", "-e", "--cores", "-c", "--jobs", "-j")
+_ELSEWHERE = ("--profile", "--executor", "-e")
+_CORES = ("--cores", "-c", "--jobs", "-j")
 _OTHER_OUTPUT = (
     "--quiet",
     "-q",
@@ -86,9 +88,14 @@ def begin(words: Sequence[str]) -> None:
     terminal.register()
 
 
-def is_alone(words: Sequence[str]) -> bool:
-    """Whether nobody said where jobs run: then all cores of this machine, and one job at a time on its card."""
-    return not _has(words, _ELSEWHERE)
+def is_here(words: Sequence[str]) -> bool:
+    """Whether jobs run on this machine: nobody named a profile or an executor. One job at a time has its card then."""
+    return not _has(words, _ELSEWHERE) and not os.environ.get("SNAKEMAKE_PROFILE")
+
+
+def takes_all_cores(words: Sequence[str]) -> bool:
+    """Whether a run on this machine takes all of its cores: nobody said how many."""
+    return is_here(words) and not _has(words, _CORES)
 
 
 def is_quiet(words: Sequence[str]) -> bool:

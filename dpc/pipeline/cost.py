@@ -271,6 +271,12 @@ def gpus(config: Config, model: Model) -> int:
     return cards(weights_gb(model), config.cluster.gpu_memory_gb)
 
 
+def largest(config: Config, rule: str, name: str) -> Model:
+    """Return the largest model that a job of `rule` about model `name` loads: another one, too, may read its prompt."""
+    own, reader = config.models[name], config.reader
+    return max(own, reader, key=weights_gb) if rule == "measure_prompt" and reader else own
+
+
 def memory_mb(config: Config, model: Model, attempt: int = 1) -> int:
     """Return the host memory of a torch job: weights pass through it, and on the CPU they and the cache stay."""
     on_cpu = config.execution.device == "cpu"

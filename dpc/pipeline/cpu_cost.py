@@ -84,7 +84,7 @@ def cell_of(config: Config, place: Place) -> Cell:
     dataset, sample = config.datasets[place.dataset], config.study.sample
     test, calibration = cost.test_rows(dataset), dataset.splits.calibration
     parts = [cost.work(config, "regenerate", Place(place.model, place.dataset, place.recipe, part)).rows
-             for part in cost.parts(config)]  # fmt: skip
+             for part in (cost.parts(config) if place.recipe else ())]  # fmt: skip
     return Cell(
         questions=calibration + test,
         calibration=calibration,

@@ -32,14 +32,14 @@ class Line:
         """Count the jobs of a rule in one cell, `times` over."""
         expected = config, rule, place, cost.FIRED
         work, hours = cost.work(*expected), cost.hours(*expected)
-        shards = cost.shards(config, rule, place)
+        shards, model = cost.shards(config, rule, place), cost.largest(config, rule, place.model)
         self.jobs += times * shards
         self.rows += times * work.rows
         self.tokens += times * work.tokens
-        self.hours += times * hours * max(1, cost.gpus(config, config.models[place.model]))
+        self.hours += times * hours * max(1, cost.gpus(config, model))
         self.job_hours += times * hours
         self.longest = max(self.longest, hours / shards)
-        self.memory_gb = max(self.memory_gb, cost.memory_mb(config, config.models[place.model]) / 1e3)
+        self.memory_gb = max(self.memory_gb, cost.memory_mb(config, model) / 1e3)
         self.disk_gb += times * cost.output_gb(config, rule, place)
 
 
@@ -67,7 +67,7 @@ def table(config: Config) -> str:
         f"{duration(line.longest):>13}{line.memory_gb:>7,.1f} GB{line.disk_gb:>9,.2f}"
         for rule, line in found.items()
     ]
-    hub = {name: config.models[name] for name in config.study.models if config.models[name].hub}
+    hub = {name: config.models[name] for name in config.loaded if config.models[name].hub}
     weights = sum(cost.weights_gb(model) for model in hub.values())
     total = sum(line.hours for line in found.values())
     closing = f"{duration(total)} of {unit} time in all, loading models and queues aside"
@@ -96,10 +96,14 @@ def cpu_memory_gb(config: Config) -> dict[str, float]:
     """Return the memory that the largest job of each rule without torch asks for."""
     cells = [cost.Place(*cell[:3]) for cell in cost.cells(config)]
     seeds = len(config.study.prompt_seeds)
+    unprompted = [cost.Place(model, dataset) for model in config.study.models for dataset in config.study.datasets]
+    of_data = [[cell for cell in cells if (cell.model, cell.dataset) == (at.model, at.dataset)] for at in unprompted]
     about = {
+        "grade_unprompted": [[place] for place in unprompted],
         "draw_figures": [[cell] * seeds for cell in cells],
-        "draw_overview": [[other for other in cells if other.dataset == cell.dataset] * seeds for cell in cells],
+        "draw_overview": [places * seeds for places in of_data],
         "write_tables": [cells * seeds],
+        "write_explorer_index": [cells * seeds],
     }
     return {
         rule: max(cpu_cost.memory_mb(config, rule, places) for places in about.get(rule, [[cell] for cell in cells]))

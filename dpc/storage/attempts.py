@@ -1,7 +1,7 @@
 """What the attempts of each job took: one line of JSON an attempt, beside the job's log.
 
 Snakemake deletes a log before it tries a job again. This file it does not know, so it also counts attempts that were
-stopped. An attempt that was killed outright (SIGKILL) leaves no line.
+stopped. An attempt that a signal ended at once leaves no line: SIGKILL, or SIGTERM while the stage saves nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,8 +49,19 @@ def recorded(log: Path, stage: str, device: str) -> Iterator[None]:
     finally:
         took = (time.monotonic() - clock, time.process_time() - cpu)
         attempt = Attempt(stage, platform.node(), device, began, *took, peak_gb(), finished)
-        with log.with_suffix(SUFFIX).open("a") as lines:
-            lines.write(json.dumps(asdict(attempt)) + "\n")
+        file = log.with_suffix(SUFFIX)
+        is_torn = file.is_file() and file.read_bytes()[-1:] not in (b"", b"\n")  # its last line was cut short
+        with file.open("a") as lines:
+            lines.write("\n" * is_torn + json.dumps(asdict(attempt)) + "\n")
+
+
+def _whole(file: Path) -> list[Attempt]:
+    """Return the attempts in a file, without lines that were cut short."""
+    found = []
+    for line in file.read_text(errors="replace").splitlines():
+        with suppress(ValueError):
+            found.append(Attempt(**json.loads(line)))
+    return found
 
 
 def read(logs: Path) -> dict[str, dict[str, list[Attempt]]]:
@@ -58,6 +69,6 @@ def read(logs: Path) -> dict[str, dict[str, list[Attempt]]]:
     found: dict[str, dict[str, list[Attempt]]] = {}
     for file in sorted(logs.rglob(f"*{SUFFIX}")):
         rule = file.name.removesuffix(SUFFIX) if file.parent == logs else file.relative_to(logs).parts[0]
-        lines = file.read_text().splitlines()
-        found.setdefault(rule, {})[file.name.removesuffix(SUFFIX)] = [Attempt(**json.loads(line)) for line in lines]
+        if each := _whole(file):
+            found.setdefault(rule, {})[file.name.removesuffix(SUFFIX)] = each
     return found

@@ -63,7 +63,7 @@ class Claim:
 
 
 def is_held(file: Path) -> bool:
-    """Say whether a living process holds the claim on `file`."""
+    """Say whether a living process holds the claim on `file`. Raises DpcError where the file system has no locks."""
     try:
         handle = os.open(file, os.O_RDWR)
     except FileNotFoundError:
@@ -72,6 +72,13 @@ def is_held(file: Path) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise DpcError(
+            f"{file}: this file system has no locks, so nobody can say whether {described(read(file))} still works; "
+            "see that it has ended, then run its command again, first with --unlock, then with --rerun-incomplete"
+        ) from None
     finally:
         os.close(handle)
     return False

@@ -39,8 +39,12 @@ BEGUN = "begun.json"
 class Store:
     """What is kept of one output table."""
 
-    def __init__(self, folder: Path, table: str, context: str, execution: Execution):
-        """Open the store in `folder` for rows of `table`; rows kept in another `context` are not used."""
+    def __init__(self, folder: Path, table: str, context: str, execution: Execution, engine: str = "torch"):
+        """Open the store in `folder` for rows of `table` that `engine` makes.
+
+        Rows kept in another `context` are not used.
+        """
+        self.engine = engine
         self.folder, self.table, self.context, self.execution = Path(folder), table, context, execution
         self.keys = [key for key in ("problem_id", "edit_id", "variant") if key in tables.SCHEMAS[table]]
         self.unit = "edits" if table == "regenerations" else "questions"
@@ -69,13 +73,18 @@ class Store:
             raise DpcError(
                 f"{self.folder}: {lost} {self.unit} were saved and cannot be read; run the same command again"
             )
-        return rows.sort_values(self.keys, ignore_index=True), ", ".join(self._devices()) or "none"
+        return rows.sort_values(self.keys, ignore_index=True), self._made("devices")
+
+    @property
+    def engines(self) -> str:
+        """Return the engines that the rows were made by."""
+        return self._made("engines")
 
     def merge(self) -> None:
         """Put everything kept into one part."""
         parts = self._parts()
         if len(parts) > 1:
-            self._write(self._read(), self._devices())
+            self._write(self._read(), self._noted("devices"), self._noted("engines"))
             for part in parts:
                 part.unlink(missing_ok=True)
 
@@ -84,9 +93,13 @@ class Store:
         shutil.rmtree(self.folder, ignore_errors=True)  # a network file system may hold on to a file for a while
 
     def begun(self) -> Begun:
-        """Return what the rows of a batch that was not finished have said."""
+        """Return what the rows of a batch that was not finished have said; nothing where that was cut short."""
         file = self.folder / BEGUN
-        content = json.loads(file.read_text()) if file.is_file() else {}
+        try:
+            content = json.loads(file.read_text()) if file.is_file() else {}
+        except ValueError as error:
+            log.warning("%s cannot be read (%s): its batch is begun anew", file, error)
+            content = {}
         return {tuple(key): ids for key, ids in content["said"]} if content.get("context") == self.context else {}
 
     def keep_begun(self, said: Begun) -> None:
@@ -124,20 +137,25 @@ class Store:
 
     def _save(self) -> None:
         if self.pending:
-            self._write(pd.concat(self.pending, ignore_index=True), [self.execution.device])
+            self._write(pd.concat(self.pending, ignore_index=True), [self.execution.device], [self.engine])
             self.pending = []
         self.saved = time.monotonic()
 
-    def _write(self, rows: pd.DataFrame, devices: list[str]) -> None:
+    def _write(self, rows: pd.DataFrame, devices: list[str], engines: list[str]) -> None:
         """Write one part, under a name that no other process and no other moment gives."""
         name = f"{time.time_ns():020d}-{platform.node()}-{os.getpid()}.parquet"
-        tables.write(self.folder / name, self.table, rows, {"context": self.context, "devices": devices})
+        about = {"context": self.context, "devices": devices, "engines": engines}
+        tables.write(self.folder / name, self.table, rows, about)
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("*.parquet"))
 
-    def _devices(self) -> list[str]:
-        return sorted({device for part in self._parts() for device in tables.provenance(part)["devices"]})
+    def _noted(self, what: str) -> list[str]:
+        """Return the `devices` or `engines` of all parts; parts of earlier releases name no engine: it was torch."""
+        return sorted({each for part in self._parts() for each in tables.provenance(part).get(what, ["torch"])})
+
+    def _made(self, what: str) -> str:
+        return ", ".join(self._noted(what)) or "none"
 
     def _read(self) -> pd.DataFrame:
         """Return every kept row once, though a process that was thought dead may have made some of them again."""

@@ -88,6 +88,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("execution.vllm_python", "", "`execution.vllm_python` is '': expected the path of a file, without { and }"),
     # names
     ("study.models", ["builtn"], "study.models names 'builtn', which is not in `models`; did you mean 'builtin'?"),
+    ("interpretability.reader", "builtn", "interpretability.reader names 'builtn', which is not in `models`; did you"),
     ("study.datasets", ["gsm8"], "study.datasets names 'gsm8', which is not in `datasets`; did you mean 'gsm8k'?"),
     ("study.recipes", ["papr"], "study.recipes names 'papr', which is not in `recipes`; did you mean 'paper'?"),
     ("study.models", ["builtin", "builtin"], f"`study.models` is ['builtin', 'builtin']: 'builtin' {TWICE}"),
@@ -125,6 +126,16 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.arithmetic.splits.act_confirm", 0, "study.plans names act, whose heads are selected on questions of "
      "their own: set `act_select` and `act_confirm` of datasets.arithmetic.splits to 2 at least"),
 ]  # fmt: skip
+
+
+def test_an_embedded_model_reads_prompts_only_where_it_runs() -> None:
+    reads = nested("interpretability.reader", "builtin")
+    assert load_config(overlay(BASE, reads)).loaded == ["builtin"]
+    said = refusal(overlay(overlay(BASE, reads), {"study": {"models": ["llama3-8b"]}}))
+    assert said == (
+        "config: interpretability.reader names 'builtin', an embedded model that is trained only where it runs; "
+        "add it to study.models, or write a model with `path` or `hub`"
+    )
 
 
 def refusal(raw: dict[str, Any]) -> str:
@@ -222,10 +233,10 @@ INPUTS = {
     "models.*.path", "models.*.hub", "models.*.revision", "models.*.parameters", "datasets.*.task",
     "datasets.*.options", "datasets.*.files.train", "datasets.*.files.test", "datasets.*.hub.id",
     "datasets.*.hub.revision", "datasets.*.hub.train", "datasets.*.hub.test", "datasets.*.columns", "recipes.*.tuner",
-    "recipes.*.options", "execution.engine",
+    "recipes.*.options",
 }  # fmt: skip
 """Files are inputs of a rule; a task is changed above with the rows it reads; options of tasks and tuners are tried
-with them; an engine goes with its python."""
+with them."""
 
 
 @pytest.mark.parametrize("key", OTHER)

@@ -14,7 +14,7 @@ from snakemake.cli import parse_args
 
 from dpc.config.settings import Config, load_config
 from dpc.config.stages import RULES
-from dpc.pipeline import cost, estimate
+from dpc.pipeline import command_line, cost, estimate
 from tests.support import config_tree as tree
 from tests.support.paths import ROOT
 from tests.support.workflow import overlay, rules
@@ -82,10 +82,11 @@ def test_every_printed_command_says_how_many_cores_and_takes_no_target_for_a_con
 
 
 def test_a_printed_command_that_runs_on_this_machines_card_runs_one_job_there_at_a_time() -> None:
-    """The profile says so, and so it says how many cores, unless the command does."""
-    alone = [read for line, read in commands().items() if not re.search("--(cores|profile|jobs)|-n ", line)]
+    """The rules say so where it `is_here`; the profile says how many cores, unless the command does."""
+    here = {line: read for line, read in commands().items() if "--profile" not in line}
+    assert all(command_line.is_here(shlex.split(line)) for line in here)
+    alone = [read for line, read in here.items() if not re.search("--(cores|jobs)|-n ", line)]
     assert len(alone) > 5
-    assert {dict(read.resources)["gpu"].value for read in alone} == {1}
     assert {read.cores for read in alone} == {os.cpu_count()}
 
 

@@ -82,6 +82,21 @@ def test_the_command_makes_one_output_with_the_runs_own_options() -> None:
     assert shlex.split(line) == expected
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("saliency --configfile mine.yaml", "--configfile mine.yaml"),
+        ("--cores 2 saliency results/a.parquet --configfile mine.yaml", "--cores 2 --configfile mine.yaml"),
+        ("--rerun-incomplete saliency --configfile mine.yaml", "--rerun-incomplete --configfile mine.yaml"),
+        ("saliency --until saliency --cores 2", "--until saliency --cores 2"),
+    ],
+)
+def test_a_target_before_the_options_is_left_out_as_well(said: str, kept: str) -> None:
+    """Snakemake takes targets in one place of a command line."""
+    line = causes.command(said.split(), {"saliency", "results/a.parquet"}, "results/x.parquet")
+    assert line == f"snakemake {kept} -- results/x.parquet"
+
+
 def test_many_failures_are_counted_after_ten(tmp_path: Path) -> None:
     log = "".join(block(tmp_path, f"rule{i}", i, i, "CANCELLED") for i in range(13))
     told = causes.report(log, [], set())

@@ -182,6 +182,25 @@ def test_a_kernel_that_the_family_cannot_run_is_refused(hub: SimpleNamespace, tm
         check.check(gemma, set())
 
 
+def test_a_model_that_only_reads_prompts_has_to_load_and_to_be_there(hub: SimpleNamespace, tmp_path: Path) -> None:
+    """Its layers, context and chat template are nobody's concern."""
+    folder = model_folders.write(tmp_path / "reader", num_hidden_layers=1, max_position_embeddings=8)
+    reads = ("models.reader", {"path": str(folder)}), ("interpretability.reader", "reader")
+    chat = ("datasets.gsm8k.formats", {"reader": "chat"})
+    model_folders.write_tokenizer(folder, chat_template=...)
+    check.check(paper(*reads, chat), set())
+    model_folders.edit(folder, num_hidden_layers=2)
+    with pytest.raises(DpcError, match=r"models\.reader: .*reader: its weights lack model\.layers\.1"):
+        check.check(paper(*reads), set())
+    fetched = paper(("models.reader", {"hub": "x/y", "revision": "main", "parameters": 3.0}), reads[1])
+    assert fetched.models["reader"] in check_models.check_models(fetched, None, {})
+    check.check(fetched, {"reader"})
+    assert hub.asked[-1] == "x/y"
+    hub.config["model_type"] = "phi3"
+    with pytest.raises(DpcError, match=r"models\.reader: model_type 'phi3' is not supported"):
+        check.check(fetched, {"reader"})
+
+
 RANGES = ["flow.shallow_layers", "flow.deep_layers", "saliency.band", "act.layers", "sensitivity.layers"]
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dpc.config.settings import Config, load_config
-from dpc.pipeline import cost, cpu_cost
+from dpc.pipeline import cost, cpu_cost, estimate
 from dpc.pipeline.cost import Place
 from tests.support.config_tree import config
-from tests.support.workflow import nested, overlay, rules
+from tests.support.workflow import Workflow, nested, overlay, rules
 
 PAPER = load_config(config())
 CELL = Place("llama2-13b", "math", "paper")
@@ -81,3 +84,24 @@ def test_no_job_of_the_shipped_study_asks_for_more_than_4_gb() -> None:
 
 def test_an_unprompted_answer_has_no_recipe() -> None:
     assert cpu_cost.memory_mb(PAPER, "grade_unprompted", [Place("llama2-13b", "math")]) > cpu_cost.BASE_MB
+
+
+READ: dict[str, Any] = {
+    "study": {"results": "results"},
+    "models": {"large": {"hub": "x/large", "revision": "main", "parameters": 70.0}},
+    "interpretability": {"reader": "large"},
+}
+"""The paper's grid, its prompts read by a model that is larger than those that run."""
+
+
+def test_jobs_ask_for_what_the_estimate_prints(tmp_path: Path) -> None:
+    """The largest job of every rule, in a study of several models, datasets and seeds."""
+    done = Workflow(tmp_path, READ, ()).snakemake("--dry-run")
+    study, asked = load_config(overlay(config(), READ)), defaultdict[str, set[int]](set)
+    for rule, block in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", done.stdout + done.stderr, re.MULTILINE):
+        asked[rule] |= set(map(int, re.findall(r"\bmem_mb=(\d+)", block)))
+    printed = estimate.cpu_memory_gb(study) | {rule: line.memory_gb for rule, line in estimate.lines(study).items()}
+    assert {rule: max(sizes) / 1e3 for rule, sizes in asked.items() if rule in printed} == {
+        rule: size for rule, size in printed.items() if rule != "plan_sweep"
+    }
+    assert asked["measure_prompt"] == {cost.memory_mb(study, study.models["large"])}

@@ -95,6 +95,13 @@ def test_which_run_is_meant_must_be_clear(
     assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
+def test_a_run_that_left_no_command_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / resume.RUN).write_text('{"host": "a", "argum')
+    assert resume.main([str(tmp_path)]) == 1
+    said = "run.json: found no command in it; write that of the killed run, with --rerun-incomplete"
+    assert capsys.readouterr().err == f"error: {tmp_path}/{said}\n"
+
+
 def test_a_run_that_lives_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     held = Claim(Path("results/a", resume.RUN), "the folder")

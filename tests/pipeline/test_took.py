@@ -140,6 +140,20 @@ def test_a_study_that_has_not_run_says_so(tmp_path: Path) -> None:
         took.table(study(tmp_path, {}))
 
 
+def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "plan" / "one.log"
+    file = log.with_suffix(attempts.SUFFIX)
+    config = study(tmp_path, {"plan/one": [attempt(36.0, 18.0, 0.5), attempt(72.0, 18.0, 0.5)], "plan/two": []})
+    file.write_text(file.read_text()[:-20])
+    (tmp_path / "logs" / "plan" / f"two{attempts.SUFFIX}").write_text('{"stage": "pl')
+    assert took.table(config).hours.tolist() == [0.01]
+    with attempts.recorded(log, "plan", "cpu"):
+        pass
+    ((found,),) = attempts.read(tmp_path / "logs").values()
+    assert [each.finished for each in found] == [True]
+    assert found[0].device == "cpu"
+
+
 def test_an_attempt_that_fails_counts_too(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "plan" / "a.b-1-of-2.log"
     log.parent.mkdir(parents=True)

@@ -64,6 +64,20 @@ def test_a_study_of_the_hubs_models_is_touched_and_goes_on_from_there(tmp_path: 
     assert not redrawn.keys() & {"fetch_model", "fetch_dataset", *cost.RATES}
 
 
+def test_a_model_that_only_reads_prompts_may_be_absent_until_it_reads(tmp_path: Path) -> None:
+    read = {"models": {"other": {"path": "given/other"}}, "interpretability": {"reader": "other"}}
+    sized = overlay(read, {"models": {"other": {"parameters": 7.0}}})
+    absent = Workflow(tmp_path, STUDY).snakemake("--dry-run", change=read)
+    assert "config: models.other.path is 'given/other': found no config.json there" in absent.stdout + absent.stderr
+    workflow = copied(tmp_path, STUDY)
+    workflow.run("--touch", "--forceall", change=sized)
+    assert workflow.planned(change=sized) == {}
+    (tmp_path / "results/builtin/arithmetic/well_tuned/seed0/interpretability.parquet").unlink()
+    done = workflow.snakemake("interpretability", "--cores", "1", change=sized)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("check: ")]
+    assert line.startswith("check: given/other/config.json: found no such file, but a job of this run reads it (meas")
+
+
 def test_a_study_of_ones_own_files_is_touched_where_their_size_is_written(tmp_path: Path) -> None:
     given = tmp_path / "given"
     model_folders.write(given / "model", num_hidden_layers=4)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dpc.errors import DpcError
+from dpc.pipeline.cluster import resume
 from dpc.storage import claim
 from dpc.storage.claim import Claim
 from tests.support.paths import ROOT
@@ -63,6 +67,20 @@ def test_a_killed_writers_claim_is_taken_over(tmp_path: Path) -> None:
         assert claim.is_held(file)
         mine.release()
     assert not file.exists()
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    Claim(tmp_path / resume.RUN, "the folder", arguments=[], config={})
+    assert resume.main([str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(rf"error: {tmp_path}/run.json: this file system has no locks, so nobody can say whether proc", line)
+    assert line.endswith("run its command again, first with --unlock, then with --rerun-incomplete")
 
 
 def test_a_claim_given_back_while_it_is_waited_for_is_not_held_twice(tmp_path: Path) -> None:

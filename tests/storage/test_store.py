@@ -22,7 +22,7 @@ from dpc.pipeline.cli import main
 from dpc.pipeline.progress import Progress
 from dpc.storage import files, tables
 from dpc.storage.interrupt import SIGNALS, interruptible, stopped
-from dpc.storage.store import Store
+from dpc.storage.store import BEGUN, Store
 from tests.support import resumable
 from tests.support.workflow import Workflow
 
@@ -260,6 +260,43 @@ def test_a_row_keeps_the_device_it_was_made_on(tmp_path: Path) -> None:
     other.complete(resumable.rows_of("a", "b"), lambda left: iter([left]))
     other.merge()
     assert other.complete(resumable.rows_of("a", "b"), lambda left: iter([]))[1] == "cpu, cuda"
+
+
+def test_a_row_keeps_the_engine_that_made_it(tmp_path: Path) -> None:
+    first, device = resumable.rows_of("a").assign(batch=0), {"context": "c", "devices": ["cpu"]}
+    tables.write(tmp_path / "0.parquet", "generations", first, device)  # by a release that knew one engine
+    store(tmp_path).complete(resumable.rows_of("a"), lambda left: iter([]))
+    assert store(tmp_path).engines == "torch"
+    other = Store(tmp_path, "generations", "c", Execution(device="cpu"), "vllm")
+    other.complete(resumable.rows_of("a", "b"), lambda left: iter([left]))
+    assert other.engines == "torch, vllm"
+    other.merge()
+    assert store(tmp_path).engines == "torch, vllm"
+
+
+@pytest.mark.parametrize("stage", ["unprompted", "regenerate"])
+def test_a_table_names_the_engine_of_its_rows_and_not_the_present_one(
+    stage: str, small_cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of an earlier run lie in the store, and nothing is left to do."""
+    monkeypatch.setattr(Store, "remove", lambda self: None)
+    command = resumable.commands(small_cell, tmp_path)[stage]
+    assert main(command) == 0
+    engine = '"engine": "vllm", "vllm_python": "/opt/vllm/bin/python", "device"'
+    assert main([word.replace('"device"', engine) for word in command]) == 0
+    (out,) = tmp_path.glob("*.parquet")
+    assert tables.provenance(out)["engine"] == "torch"
+
+
+def test_what_was_said_and_cut_short_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    kept = store(tmp_path)
+    kept.keep_begun({("a", "base"): [3]})
+    whole = (tmp_path / BEGUN).read_bytes()
+    for content in (b"", whole[:-4], b"\0" * len(whole)):
+        (tmp_path / BEGUN).write_bytes(content)
+        assert kept.begun() == {}
+        assert "its batch is begun anew" in caplog.text
+        caplog.clear()
 
 
 # signals

@@ -143,6 +143,7 @@ OTHER: dict[str, Any] = {
     "execution.device": "cuda",
     "execution.checkpoint_activations": True,
     "execution.threads": 7,
+    "execution.engine": "vllm",
     "execution.vllm_python": "/opt/vllm/bin/python",
     "execution.builtin_threads": 7,
     "execution.save_every_seconds": 7,
@@ -165,7 +166,10 @@ OTHER: dict[str, Any] = {
 """Key: another value than the embedded study's."""
 
 
-WITH = {"recipes.well_tuned.adapter": nested("recipes.well_tuned.layout", "bos_first")}
+WITH = {
+    "recipes.well_tuned.adapter": nested("recipes.well_tuned.layout", "bos_first"),
+    "execution.engine": nested("execution.vllm_python", "/opt/vllm/bin/python"),
+}
 """What a key goes with, as it stands in the embedded study."""
 
 

@@ -60,9 +60,9 @@ def check_local_files():
                     "write the path of a JSONL or Parquet file"
                 )
         count(f"datasets.{name}.files.test", cost.test_rows, CONFIG.datasets[name], f"datasets.{name}.splits.test")
-    for name in STUDY.models:
+    for name in CONFIG.loaded:
         path = CONFIG.models[name].path
-        made = TOUCH or Path(R, name).is_dir()
+        made = TOUCH or (Path(R, name) if name in STUDY.models else Path(R)).is_dir()
         if path and not made and not Path(path, "config.json").is_file():
             raise DpcError(
                 f"models.{name}.path is {path!r}: found no config.json there; "

@@ -35,10 +35,9 @@ def log_files(log):
 def lacking(jobs):
     """Refuse a job whose weights, rows or adapter are not here; see `given`."""
     for job in jobs:
-        folders = (
-            [model_folder(job.wildcards)] if job.params.get("model") and CONFIG.models[job.wildcards.model].path else []
-        )
-        files = [f"{folder}/config.json" for folder in folders]
+        names = [job.wildcards.model] if job.params.get("model") else []
+        names += [CONFIG.interpretability.reader] if job.rule.name == "measure_prompt" and CONFIG.reader else []
+        files = [f"{CONFIG.models[name].path}/config.json" for name in names if CONFIG.models[name].path]
         if job.rule.name == "tune_prompt":
             files += [f"{folder}/adapter_config.json" for folder in adapter_folders(job.wildcards)]
         if job.rule.name == "load_problems" and CONFIG.datasets[job.wildcards.dataset].files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -118,16 +119,25 @@ class Cell:
 
     def _settings(self, place: str | Path, kind: type[Kind]) -> Kind:
         """Return the settings in a table's footer. Raises DpcError where there is no table, or another version's."""
-        files = sorted(self.folder.glob(place)) if isinstance(place, str) else [place]
+        files = _newest(self.folder.glob(place)) if isinstance(place, str) else [place]
         if not files or not files[0].is_file():
             raise DpcError(f"{self.folder}: found no {place}; expected a finished cell: {RUN}")
+        told, *others = [tables.provenance(file)["settings"] for file in files]
+        if any(other != told for other in others):
+            raise DpcError(f"{self.folder}: found shards of {place} that were made with different settings; {RUN}")
         try:
-            return kind.model_validate(tables.provenance(files[0])["settings"])
+            return kind.model_validate(told)
         except ValidationError as error:
-            said = one_line(error, kind, tables.provenance(files[0])["settings"])
+            said = one_line(error, kind, told)
             raise DpcError(
                 f"{files[0]}: made by another version of the workflow ({said}); run the study again"
             ) from None
+
+
+def _newest(files: Iterable[Path]) -> list[Path]:
+    """Return the file that was written last, and all shards of its count: those of an earlier count are left there."""
+    found = sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    return [file for file in found if file.stem.partition("-of-")[2] == found[0].stem.partition("-of-")[2]]
 
 
 def _places(cell: Path, named: Path) -> list[Path]:

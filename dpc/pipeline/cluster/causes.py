@@ -38,6 +38,8 @@ SUBMISSION = re.compile(
 """What Snakemake's executor says of a job that never was one: Slurm refused it, or the executor itself did."""
 KILLED = "the stage's process was killed; the usual reason is memory"
 """What is said where it runs beside others that had torch loaded (`warm.py`)."""
+NAMING = ("--until", "-U", "--omit-from", "-O", "--forcerun", "-R")
+"""Options of Snakemake that take a rule's name, which may be a target's as well."""
 MOST = 10
 """So many failed jobs are named one by one."""
 
@@ -140,9 +142,8 @@ def cause(failure: Failure, facts: Callable[[str], dict[str, str]] = slurm.facts
 
 def command(arguments: list[str], targets: set[str], output: str) -> str:
     """Return the command line that makes one output: this run's own, with another target."""
-    options = list(arguments)
-    while options and (options[-1] in targets or options[-1] == "--"):
-        options.pop()
+    pairs = zip(["", *arguments], arguments, strict=False)
+    options = [word for before, word in pairs if word != "--" and (word not in targets or before in NAMING)]
     return shlex.join(["snakemake", *options, "--", output])
 
 

@@ -135,6 +135,8 @@ def main(argv: list[str]) -> int:
     try:
         file = _killed_run(asked.results)
         run = claim.read(file)
+        if not {"arguments", "config"} <= run.keys():
+            raise DpcError(f"{file}: found no command in it; write that of the killed run, with --rerun-incomplete")
         _wait(file.parent, asked.cancel)
         _tidy(file.parent, run["config"])
     except DpcError as error:

@@ -57,7 +57,8 @@ def answer_all(
     asked = tables.read(questions, "questions")
     asked = of_shard(asked[asked["split"].isin(EVALUATED_SPLITS)], shard, shards)
     texts = asked[["problem_id", "split", "prompt_text"]]
-    kept = Store(store, "generations", context("generate_base", settings, model, prompt, texts), execution)
+    made_in = context("generate_base", settings, model, prompt, texts)
+    kept = Store(store, "generations", made_in, execution, execution.engine)
     edit_id = UNPROMPTED if prompt is None else BASE
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -75,6 +76,6 @@ def answer_all(
             yield from generate_rows(lm, settings, jobs, execution, f"generate {edit_id}", kept, answer, traced)
 
     rows, device = kept.complete(texts.assign(edit_id=edit_id), make)
-    about = provenance("generate_base", settings, model=model, device=device, engine=execution.engine)
+    about = provenance("generate_base", settings, model=model, device=device, engine=kept.engines)
     tables.write(out, "generations", rows, about)
     kept.remove()

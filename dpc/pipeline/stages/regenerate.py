@@ -50,7 +50,8 @@ def run(
     wanted = of_shard(_not_in(planned, tables.read(made, "regenerations")), shard, shards)
     asked = tables.read(questions, "questions")
     texts = asked[["problem_id", "split", "prompt_text"]]
-    kept = Store(store, "regenerations", context("regenerate", settings, model, prompt, texts), execution)
+    made_in = context("regenerate", settings, model, prompt, texts)
+    kept = Store(store, "regenerations", made_in, execution, execution.engine)
 
     def make(left: pd.DataFrame) -> Iterator[pd.DataFrame]:
         from dpc.lm.engines import engine
@@ -62,7 +63,7 @@ def run(
             yield from generate_rows(lm, settings, jobs, execution, "regenerate", kept, answer)
 
     rows, device = kept.complete(wanted, make)
-    about = provenance("regenerate", settings, model=model, device=device, engine=execution.engine)
+    about = provenance("regenerate", settings, model=model, device=device, engine=kept.engines)
     tables.write(out, "regenerations", rows, about)
     kept.merge()
 
