@@ -28,13 +28,28 @@ def test_a_measure_is_drawn_where_its_correlation_lies() -> None:
     assert len(left.get_yticks()) == len(MEASURES)
 
 
-def test_the_first_vector_is_held_against_an_even_share() -> None:
-    one, many = np.ones((SEEDS, 4)), range(VECTORS)
-    rows = [long("sink_attention", f"prompt_first:plain:{j}", one * (3.0 if j == 0 else 1.0)) for j in many]
-    found = attribution_figure._first_vector(
-        attribution_figure.wide(pd.concat(rows, ignore_index=True), "sink_attention")
-    )
-    assert found["prompt_first:plain"].unique() == pytest.approx(3 / 1.5)
+def sink_rows(strongest: tuple[int, ...], moved: float = 1.0) -> pd.DataFrame:
+    """Attention of 3 to one vector of each seed and of 1 to the others; with the token, and a BOS, times `moved`."""
+    parts = []
+    for order, factor in (("bos_first", moved), ("prompt_first", 1.0)):
+        for name, more in (("plain", 1.0), ("extra", 2.0)):
+            for j in range(VECTORS):
+                values = np.array([[3.0 if j == own else 1.0] * 4 for own in strongest]) * factor * more
+                parts.append(long("sink_attention", f"{order}:{name}:{j}", values))
+    return attribution_figure.wide(pd.concat(parts, ignore_index=True), "sink_attention")
+
+
+def test_the_first_vector_and_the_strongest_are_held_against_an_even_share() -> None:
+    attention = sink_rows((0, 2, 3))
+    first, most = (attribution_figure._attention_to(attention, is_most) for is_most in (False, True))
+    assert first.groupby("seed")["prompt_first:plain"].mean().tolist() == pytest.approx([2, 2 / 3, 2 / 3])
+    for name in ("bos_first:plain", "bos_first:extra", "prompt_first:plain", "prompt_first:extra"):
+        assert most[name].tolist() == pytest.approx([2.0] * len(most))
+
+
+def test_of_a_model_that_reads_no_bos_there_is_one_order() -> None:
+    assert list(attribution_figure._arrangements(sink_rows((0, 0, 0))).values()) == ["prompt", "token, prompt"]
+    assert len(attribution_figure._arrangements(sink_rows((0, 0, 0), moved=0.5))) == 4
 
 
 def test_interventions_that_were_not_run_are_named() -> None:
@@ -42,6 +57,11 @@ def test_interventions_that_were_not_run_are_named() -> None:
     nothing = tables.empty("causal").assign(seed=0)
     found = interventions_figure.draw(nothing, cell.evidence, settings())
     assert [axes.texts[0].get_text() for axes in found.figure.axes] == ["not run"] * 6
+    assert "a, b:" not in found.caption
+    assert "e: on" not in found.caption
+    forced = [long("divergence", name, np.ones((1, 7))) for name in ("prompted", "unprompted")]
+    some = interventions_figure.draw(pd.concat([nothing, *forced]), cell.evidence, settings())
+    assert "e: on 7 questions that the prompt broke" in some.caption
 
 
 @pytest.mark.parametrize("figure", ["attribution", "interventions"])

@@ -26,15 +26,22 @@ from dpc.report.wording import Band
 )
 def accumulation(tables: Tables, settings: FiguresStage) -> Drawing:
     """Draw the share of each prompt vector, layer by layer, and how often each is located."""
-    evidence = tables.first("evidence")
-    located = evidence.loc[evidence["split"] == "test", "located"].dropna()
-    return draw(tables.first("accumulation"), located, settings, bands(tables, settings)[0])
+    evidence = tables.stacked("evidence")
+    test = evidence[(evidence["split"] == "test") & evidence["located"].notna()]
+    first, *others = (test.loc[test["seed"] == seed, "located"] for seed in settings.prompt_seeds)
+    said = _elsewhere(dict(zip(settings.prompt_seeds[1:], others, strict=True)))
+    return draw(tables.first("accumulation"), first, settings, bands(tables, settings)[0], said)
 
 
-def draw(table: pd.DataFrame, located: pd.Series, settings: FiguresStage, shallow: Band | None = None) -> Drawing:
-    """Draw the share of each vector in the prompt's saliency, and how often each is `located`, for the first seed."""
+def draw(
+    table: pd.DataFrame, located: pd.Series, settings: FiguresStage, shallow: Band | None = None, elsewhere: str = ""
+) -> Drawing:
+    """Draw the share of each vector in the prompt's saliency, and how often each is `located`, for the first seed.
+
+    `elsewhere` says what the other seeds locate.
+    """
     figure = drawing.new_figure(4.6)
-    caption = _caption(table, located, settings, shallow)
+    caption = _caption(table, located, settings, shallow, elsewhere)
     if table.empty:
         drawing.say(figure.add_subplot(), "no instance at hand")
         return drawing.finish(figure, caption)
@@ -101,7 +108,9 @@ def _share_map(axes: Axes, grid: pd.DataFrame, shallow: Band | None) -> None:
     axes.set_xlabel("prompt vector (counted from 0)")
 
 
-def _caption(table: pd.DataFrame, located: pd.Series, settings: FiguresStage, shallow: Band | None) -> str:
+def _caption(
+    table: pd.DataFrame, located: pd.Series, settings: FiguresStage, shallow: Band | None, elsewhere: str
+) -> str:
     count = int(table["instances"].max()) if len(table) else 0
     vectors = table["vector"].nunique()
     band = wording.layer_setting(settings.flow.shallow_layers, shallow)
@@ -110,9 +119,19 @@ def _caption(table: pd.DataFrame, located: pd.Series, settings: FiguresStage, sh
         f"saliency. Share of each of the {vectors} prompt vectors in the prompt's saliency c_j, mean over {count} "
         f"test instances. Vectors and layers are counted from 0; shallow layers: {band}. The dashed line is the "
         f"share of each vector if all had the same. {_located_sentence(located, vectors)}{wording.saliency(settings)} "
-        "First seed. "
+        f"First seed. {elsewhere}"
         f"{wording.run(settings, all_seeds=False)}"
     )
+
+
+def _elsewhere(located: dict[int, pd.Series]) -> str:
+    """Return which vector each of these seeds locates most often, and at how many questions: a prompt has its own."""
+    said = [
+        f"vector {int(own.mode()[0])}, at {100 * (own == own.mode()[0]).mean():.0f} % of the questions (seed {seed})"
+        for seed, own in located.items()
+        if len(own)
+    ]
+    return f"What the others locate most often: {'; '.join(said)}. " if said else ""
 
 
 def _located_sentence(located: pd.Series, vectors: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -52,38 +53,61 @@ def draw(causal: pd.DataFrame, settings: FiguresStage) -> Drawing:
             _dot(left, row, number, found.loc[found["seed"] == seed, "value"], settings)
     _rows(left, list(_LABELS.values()), "Spearman with the effect of masking", "a  which measure ranks vectors")
     left.set_xlim(-1.05, 1.05)
-    first = _first_vector(wide(causal, "sink_attention"))
-    for row, name in enumerate(_SINKS):
-        for number, seed in enumerate(settings.prompt_seeds):
-            values = first.loc[first["seed"] == seed, name] if name in first else pd.Series(dtype=float)
-            _dot(right, row, number, values, settings)
-    _rows(
-        right,
-        list(_SINKS.values()),
-        "attention to the first vector,\ntimes an even share",
-        "b  is the first one a sink",
-    )
-    right.axvline(1, color=colours.GREY, linewidth=0.8, linestyle="--")
-    for number, seed in enumerate(settings.prompt_seeds):
-        colour, marker = colours.series_look(number)
-        right.plot([], [], marker, color=colour, markersize=4, label=f"seed {seed}")
-    right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    for axes, is_run in ((left, bool(len(ranked["saliency"]))), (right, bool(len(first)))):
+    attention = wide(causal, "sink_attention")
+    _sinks(right, attention, settings)
+    for axes, is_run in ((left, bool(len(ranked["saliency"]))), (right, bool(len(attention)))):
         if not is_run:
             drawing.say(axes, "not run: see causal.tests")
     return drawing.finish(made, _caption(causal, settings))
 
 
-def _first_vector(attention: pd.DataFrame) -> pd.DataFrame:
-    """Return, per seed and question, the first vector's attention over the mean of all: a column per order."""
+def _sinks(axes: Axes, attention: pd.DataFrame, settings: FiguresStage) -> None:
+    """Draw attention to the first vector and, open, to the one that receives most without the token."""
+    labels = _arrangements(attention)
+    first, most = _attention_to(attention, is_most=False), _attention_to(attention, is_most=True)
+    for row, name in enumerate(labels):
+        for number, seed in enumerate(settings.prompt_seeds):
+            for found, is_open in ((most, True), (first, False)):
+                values = found.loc[found["seed"] == seed, name] if name in found else pd.Series(dtype=float)
+                _dot(axes, row, number, values, settings, is_open)
+    _rows(axes, list(labels.values()), "attention to a vector,\ntimes an even share", "b  is the first one a sink")
+    axes.axvline(1, color=colours.GREY, linewidth=0.8, linestyle="--")
+    for number, seed in enumerate(settings.prompt_seeds):
+        colour, marker = colours.series_look(number)
+        axes.plot([], [], marker, color=colour, markersize=4, label=f"seed {seed}")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _arrangements(attention: pd.DataFrame) -> dict[str, str]:
+    """Return what stands in front of the question, by target: both orders are one where the model reads no BOS."""
+    bos_first, prompt_first = (
+        attention.filter(regex=f"^{order}:").sort_index(axis=1).to_numpy() for order in ("bos_first", "prompt_first")
+    )
+    if attention.empty or not np.array_equal(bos_first, prompt_first):
+        return _SINKS
+    return {"bos_first:plain": "prompt", "bos_first:extra": "token, prompt"}
+
+
+def _attention_to(attention: pd.DataFrame, is_most: bool) -> pd.DataFrame:
+    """Return, per seed and question, attention to a vector over the mean of all: a column per target.
+
+    The vector is the first one or, where `is_most`, that of the seed which receives most in this order without the
+    token.
+    """
     if attention.empty:
         return pd.DataFrame(columns=["seed"])
     order = attention.columns.str.rpartition(":").get_level_values(0)
     means = attention.T.groupby(order).mean().T
-    return pd.DataFrame({name: attention[f"{name}:0"] / means[name] for name in means}).reset_index()
+    parts = []
+    for _, rows in attention.groupby("seed"):
+        mean, even = rows.mean(), means.loc[rows.index]
+        chosen = {name: str(mean.filter(regex=f"^{str(name).partition(':')[0]}:plain:").idxmax()) for name in means}
+        vector = {name: best.rpartition(":")[2] if is_most else "0" for name, best in chosen.items()}
+        parts.append(pd.DataFrame({name: rows[f"{name}:{vector[name]}"] / even[name] for name in means}))
+    return pd.concat(parts).reset_index()
 
 
-def _dot(axes: Axes, row: int, number: int, values: pd.Series, settings: FiguresStage) -> None:
+def _dot(axes: Axes, row: int, number: int, values: pd.Series, settings: FiguresStage, is_open: bool = False) -> None:
     """Draw a mean over questions with its interval."""
     if values.empty:
         return
@@ -91,7 +115,8 @@ def _dot(axes: Axes, row: int, number: int, values: pd.Series, settings: Figures
     y = row + drawing.dodge(number, len(settings.prompt_seeds), 0.5)
     colour, marker = colours.series_look(number)
     axes.plot([found.low, found.high], [y, y], color=colour, linewidth=1.2)
-    axes.plot([found.value], [y], marker, color=colour, markersize=4)
+    look = {"fillstyle": "none", "markersize": 7} if is_open else {"markersize": 4}
+    axes.plot([found.value], [y], marker, color=colour, **look)
 
 
 def _rows(axes: Axes, labels: list[str], x: str, title: str) -> None:
@@ -112,6 +137,7 @@ def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
         "tell which vector matters. Attention and the length of A v (attention times the length of the value vector) "
         "are means over the shallow layers; gradient × input is |v · dL/dv|. b: attention to the prompt's first vector "
         "in the shallow layers, over the mean of all vectors, by what stands in front of the question; the token is a "
-        "neutral one, the mean of all embeddings. A first vector that stands far above 1 only where it is at position "
-        f"0 is a sink there, whatever it says. {wording.run(settings)}"
+        "neutral one, the mean of all embeddings. Open: the same of the vector that receives most without the token. A "
+        "first vector that stands far above 1 only where it is at position 0 is a sink there, whatever it says; a "
+        f"vector that stands there with a token in front, too, is a sink by itself. {wording.run(settings)}"
     )

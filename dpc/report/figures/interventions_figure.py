@@ -134,20 +134,36 @@ def _accuracy(axes: Axes, right: pd.DataFrame) -> None:
 
 
 def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
-    dosed, swapped, forced = (
-        wording.counted(int(causal.loc[causal["test"] == test, "problem_id"].nunique()), "question")
-        for test in ("dose_loss", "path", "divergence")
-    )
+    said = [text for test, text in _SAID.items() if (causal["test"] == test).any()]
+    counts = {
+        test: wording.counted(int(causal.loc[causal["test"] == test, "problem_id"].nunique()), "question")
+        for test in _SAID
+    }
     return (
         "Does the flow do the harm? Lines and bars: means over seeds and questions; dots: single seeds. "
-        f"a, b: on {dosed} of the test split, the located vector is scaled, or another one, or the located one is "
-        "disturbed by noise of the same length. If the located vector does harm, its loss moves most, and accuracy "
-        "falls as its dose grows. c: from the latter half on, no row sees the prompt in these layers; if deep flow to "
-        "late steps does harm, wrong answers change more than right ones there. f: what is then answered, and with as "
-        f"many columns of the question cut instead. d: on {swapped} that the prompt broke, log P of the right "
-        "answer's text, given without a prompt, less that of the wrong one; shown is how far it rises if the prompt's "
-        "keys and values come from another seed's prompt in these layers alone. "
-        f"e: on {forced} that it broke, the first token at which both answers part is forced: how many go right "
-        "under the prompt with the other token, and how many go wrong without it (read leniently). "
-        f"Shallow, deep: flow.shallow_layers, flow.deep_layers. {wording.run(settings)}"
+        f"{''.join(said).format(**counts)}Shallow, deep: flow.shallow_layers, flow.deep_layers. {wording.run(settings)}"
     )
+
+
+_SAID = {
+    "dose_loss": (
+        "a, b: on {dose_loss} of the test split, the located vector is scaled, or another one, or the located one is "
+        "disturbed by noise of the same length. If the located vector does harm, its loss moves most, and accuracy "
+        "falls as its dose grows. "
+    ),
+    "cut_loss": (
+        "c: from the latter half on, no row sees the prompt in these layers; if deep flow to late steps does harm, "
+        "wrong answers change more than right ones there. f: what is then answered, and with as many columns of the "
+        "question cut instead. "
+    ),
+    "path": (
+        "d: on {path} that the prompt broke, log P of the right answer's text, given without a prompt, less that of "
+        "the wrong one; shown is how far it rises if the prompt's keys and values come from another seed's prompt in "
+        "these layers alone. "
+    ),
+    "divergence": (
+        "e: on {divergence} that the prompt broke, the first token at which both answers part is forced: how many go "
+        "right under the prompt with the other token, and how many go wrong without it (read leniently). "
+    ),
+}
+"""What the caption says of each test that was run."""
