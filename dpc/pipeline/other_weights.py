@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from dpc.config.settings import Config
-from dpc.storage import hashing, provenance
+from dpc.storage import hashing
 
 
 def found(
@@ -24,7 +24,7 @@ def found(
     for name in models:
         folder = folder_of(name)
         if (folder / "config.json").is_file():
-            tables = {file: provenance.hashes([file])["model"] for file in _answers(config, name)}
+            tables = {file: _made_with(file) for file in _answers(config, name)}
             now = hashing.model_hash(folder)
             old = {
                 file: made for file, made in tables.items() if made not in ([], [now]) and str(file) not in made_anew
@@ -39,6 +39,13 @@ def _answers(config: Config, name: str) -> list[Path]:
     cells = [f"{recipe}/seed{seed}/generations" for recipe, seed in product(study.recipes, study.prompt_seeds)]
     folders = [root / dataset / part for dataset in study.datasets for part in ("unprompted", *cells)]
     return [file for folder in folders for file in sorted(folder.glob("*.parquet"))]
+
+
+def _made_with(file: Path) -> list[str]:
+    """Return the hash of the weights that a table names, if it names any."""
+    from dpc.storage import provenance  # loads pandas, which jobs on nodes do without until their stage asks for it
+
+    return provenance.hashes([file])["model"]
 
 
 def _line(config: Config, name: str, folder: Path, now: str, old: dict[Path, list[str]]) -> str:

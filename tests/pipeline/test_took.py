@@ -149,7 +149,8 @@ def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
     assert took.table(config).hours.tolist() == [0.01]
     with attempts.recorded(log, "plan", "cpu"):
         pass
-    ((found,),) = attempts.read(tmp_path / "logs").values()
+    (jobs,) = attempts.read(tmp_path / "logs").values()
+    (found,) = jobs.values()
     assert [each.finished for each in found] == [True]
     assert found[0].device == "cpu"
 
