@@ -57,7 +57,7 @@ def judge(
     if not found.value > null:
         return Verdict(NOT_SUPPORTED, "other way round" + " for these seeds" * (not found.seed_high < null))
     if len(found.by_seed) < 2:
-        return Verdict(TOO_LITTLE, "too few seeds say anything about another")
+        return Verdict(TOO_LITTLE, "too few seeds to say anything about another")
     if math.isnan(found.seed_low):
         return Verdict(TOO_LITTLE, "no interval over seeds: the value lies on the edge of its scale")
     if not found.seed_low > null:
