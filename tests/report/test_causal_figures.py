@@ -20,12 +20,13 @@ DRAW = np.random.default_rng(0)
 def test_a_measure_is_drawn_where_its_correlation_lies() -> None:
     cell = simulated(DRAW, 60, 1.0)
     found = attribution_figure.draw(cell.causal, settings())
-    left, right = found.figure.axes
-    marks = [line.get_xdata()[0] for line in left.lines if len(line.get_xdata()) == 1]
+    (axes,) = found.figure.axes  # no sink test was run
+    marks = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
     assert len(marks) == SEEDS  # saliency alone was measured
     assert min(marks) > 0.3
-    assert [text.get_text() for text in right.texts] == ["not run: see causal.tests"]
-    assert len(left.get_yticks()) == len(MEASURES)
+    assert len(axes.get_yticks()) == len(MEASURES)
+    assert "a: each prompt vector" in found.caption
+    assert "first vector in the shallow layers" not in found.caption
 
 
 def sink_rows(strongest: tuple[int, ...], moved: float = 1.0) -> pd.DataFrame:
@@ -52,16 +53,22 @@ def test_of_a_model_that_reads_no_bos_there_is_one_order() -> None:
     assert len(attribution_figure._arrangements(sink_rows((0, 0, 0), moved=0.5))) == 4
 
 
-def test_interventions_that_were_not_run_are_named() -> None:
+def test_what_was_not_run_has_no_panel_and_no_words() -> None:
     cell = simulated(DRAW, 60, 1.0)
     nothing = tables.empty("causal").assign(seed=0)
-    found = interventions_figure.draw(nothing, cell.evidence, settings())
-    assert [axes.texts[0].get_text() for axes in found.figure.axes] == ["not run"] * 6
-    assert "a, b:" not in found.caption
-    assert "e: on" not in found.caption
+    for found in (
+        interventions_figure.draw(nothing, cell.evidence, settings()),
+        attribution_figure.draw(nothing, settings()),
+    ):
+        (axes,) = found.figure.axes
+        assert [text.get_text() for text in axes.texts] == ["not run: see causal.tests"]
+        assert "a:" not in found.caption
     forced = [long("divergence", name, np.ones((1, 7))) for name in ("prompted", "unprompted")]
     some = interventions_figure.draw(pd.concat([nothing, *forced]), cell.evidence, settings())
-    assert "e: on 7 questions that the prompt broke" in some.caption
+    (axes,) = some.figure.axes
+    assert axes.get_title(loc="left") == "a  one forced token"
+    assert "a: on 7 test questions that the prompt broke" in some.caption
+    assert "b:" not in some.caption
 
 
 @pytest.mark.parametrize("figure", ["attribution", "interventions"])
@@ -75,5 +82,13 @@ def test_what_was_run_can_be_read(figure: str) -> None:
     cuts.append(long("divergence", "unprompted", share))
     one_cut = cell.causal["test"] == "cut_loss"
     made = interventions_figure.draw(pd.concat([cell.causal[~one_cut], *cuts]), cell.evidence, settings()).figure
-    assert [bool(axes.get_legend()) for axes in made.axes] == [True, False, True, False, False, True]
+    titles = [
+        "a  dose: loss",
+        "b  cut to late steps",
+        "c  another seed's states",
+        "d  one forced token",
+        "e  cut: accuracy",
+    ]
+    assert [axes.get_title(loc="left") for axes in made.axes] == titles
+    assert [bool(axes.get_legend()) for axes in made.axes] == [True, True, False, False, True]
     assert_legible(made)

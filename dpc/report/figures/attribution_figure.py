@@ -13,6 +13,7 @@ from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
+from dpc.report.figures.causal_panels import Panel, draw_panels
 
 _LABELS = {
     "saliency": "saliency, c_j",
@@ -45,24 +46,34 @@ def attribution(tables: Tables, settings: FiguresStage) -> Drawing:
 
 def draw(causal: pd.DataFrame, settings: FiguresStage) -> Drawing:
     """Draw rank correlations per measure and seed, and attention to the first vector by what stands before it."""
-    made = drawing.new_figure(2.2 + 0.12 * len(settings.prompt_seeds))
-    left, right = made.subplots(1, 2)
-    ranked = {name: agreement(causal, name) for name in MEASURES}
-    for row, found in enumerate(ranked.values()):
+    made, said = draw_panels(_PANELS, causal, settings, height=2.2 + 0.12 * len(settings.prompt_seeds))
+    if said:
+        _name_seeds(made.axes[-1], settings)
+    lead = f"Which measure says what a vector does? Intervals of {wording.level(settings)}, per seed. "
+    return drawing.finish(made, f"{lead}{said}{wording.run(settings)}")
+
+
+def _name_seeds(axes: Axes, settings: FiguresStage) -> None:
+    for number, seed in enumerate(settings.prompt_seeds):
+        colour, marker = colours.series_look(number)
+        axes.plot([], [], marker, color=colour, markersize=4, label=f"seed {seed}")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _ranks(axes: Axes, causal: pd.DataFrame, settings: FiguresStage) -> None:
+    """Draw how each measure ranks vectors, against the effect of masking them."""
+    for row, name in enumerate(MEASURES):
+        found = agreement(causal, name)
         for number, seed in enumerate(settings.prompt_seeds):
-            _dot(left, row, number, found.loc[found["seed"] == seed, "value"], settings)
-    _rows(left, list(_LABELS.values()), "Spearman with the effect of masking", "a  which measure ranks vectors")
-    left.set_xlim(-1.05, 1.05)
-    attention = wide(causal, "sink_attention")
-    _sinks(right, attention, settings)
-    for axes, is_run in ((left, bool(len(ranked["saliency"]))), (right, bool(len(attention)))):
-        if not is_run:
-            drawing.say(axes, "not run: see causal.tests")
-    return drawing.finish(made, _caption(causal, settings))
+            _dot(axes, row, number, found.loc[found["seed"] == seed, "value"], settings)
+    _rows(axes, list(_LABELS.values()), "Spearman with the effect of masking")
+    axes.axvline(0, color=colours.GREY, linewidth=0.8, linestyle="--")
+    axes.set_xlim(-1.05, 1.05)
 
 
-def _sinks(axes: Axes, attention: pd.DataFrame, settings: FiguresStage) -> None:
+def _sinks(axes: Axes, causal: pd.DataFrame, settings: FiguresStage) -> None:
     """Draw attention to the first vector and, open, to the one that receives most without the token."""
+    attention = wide(causal, "sink_attention")
     labels = _arrangements(attention)
     first, most = _attention_to(attention, is_most=False), _attention_to(attention, is_most=True)
     for row, name in enumerate(labels):
@@ -70,12 +81,8 @@ def _sinks(axes: Axes, attention: pd.DataFrame, settings: FiguresStage) -> None:
             for found, is_open in ((most, True), (first, False)):
                 values = found.loc[found["seed"] == seed, name] if name in found else pd.Series(dtype=float)
                 _dot(axes, row, number, values, settings, is_open)
-    _rows(axes, list(labels.values()), "attention to a vector,\ntimes an even share", "b  is the first one a sink")
+    _rows(axes, list(labels.values()), "attention to a vector,\ntimes an even share")
     axes.axvline(1, color=colours.GREY, linewidth=0.8, linestyle="--")
-    for number, seed in enumerate(settings.prompt_seeds):
-        colour, marker = colours.series_look(number)
-        axes.plot([], [], marker, color=colour, markersize=4, label=f"seed {seed}")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _arrangements(attention: pd.DataFrame) -> dict[str, str]:
@@ -83,7 +90,7 @@ def _arrangements(attention: pd.DataFrame) -> dict[str, str]:
     bos_first, prompt_first = (
         attention.filter(regex=f"^{order}:").sort_index(axis=1).to_numpy() for order in ("bos_first", "prompt_first")
     )
-    if attention.empty or not np.array_equal(bos_first, prompt_first):
+    if not np.array_equal(bos_first, prompt_first):
         return _SINKS
     return {"bos_first:plain": "prompt", "bos_first:extra": "token, prompt"}
 
@@ -94,8 +101,6 @@ def _attention_to(attention: pd.DataFrame, is_most: bool) -> pd.DataFrame:
     The vector is the first one or, where `is_most`, that of the seed which receives most in this order without the
     token.
     """
-    if attention.empty:
-        return pd.DataFrame(columns=["seed"])
     order = attention.columns.str.rpartition(":").get_level_values(0)
     means = attention.T.groupby(order).mean().T
     parts = []
@@ -119,25 +124,30 @@ def _dot(axes: Axes, row: int, number: int, values: pd.Series, settings: Figures
     axes.plot([found.value], [y], marker, color=colour, **look)
 
 
-def _rows(axes: Axes, labels: list[str], x: str, title: str) -> None:
+def _rows(axes: Axes, labels: list[str], x: str) -> None:
     axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel=x, ylim=(len(labels) - 0.5, -0.5), title=title)
-    if title.startswith("a"):
-        axes.axvline(0, color=colours.GREY, linewidth=0.8, linestyle="--")
+    axes.set(xlabel=x, ylim=(len(labels) - 0.5, -0.5))
 
 
-def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
-    count = int(causal.loc[causal["test"] == "mask", "problem_id"].nunique())
-    asked, level = wording.counted(count, "test question"), wording.level(settings)
-    return (
-        "Which measure says what a vector does? a: each prompt vector is set to 0 in turn; the effect is what that "
-        "adds to the mean loss of the model's own rationale. Within a question, vectors are ranked by the effect and "
-        f"by the measure; shown is the mean correlation over {asked}, with {level} intervals, per seed. Look whether "
-        "saliency lies right of 0, and right of measures that need no backward pass; 0 or less means that it does not "
-        "tell which vector matters. Attention and the length of A v (attention times the length of the value vector) "
-        "are means over the shallow layers; gradient × input is |v · dL/dv|. b: attention to the prompt's first vector "
-        "in the shallow layers, over the mean of all vectors, by what stands in front of the question; the token is a "
-        "neutral one, the mean of all embeddings. Open: the same of the vector that receives most without the token. A "
-        "first vector that stands far above 1 only where it is at position 0 is a sink there, whatever it says; a "
-        f"vector that stands there with a token in front, too, is a sink by itself. {wording.run(settings)}"
-    )
+_PANELS = {
+    "mask": Panel(
+        "which measure ranks vectors",
+        _ranks,
+        "{at}: each prompt vector is set to 0 in turn; the effect is what that adds to the mean loss of the model's "
+        "own rationale. Within a question, vectors are ranked by the effect and by the measure; shown is the mean "
+        "correlation over {questions}. Look whether saliency lies right of 0, and right of measures that need no "
+        "backward pass; 0 or less means that it does not tell which vector matters. Attention and the length of A v "
+        "(attention times the length of the value vector) are means over the shallow layers; gradient × input is "
+        "|v · dL/dv|. ",
+    ),
+    "sink_attention": Panel(
+        "is the first one a sink",
+        _sinks,
+        "{at}: attention to the prompt's first vector in the shallow layers, over the mean of all vectors, by what "
+        "stands in front of the question, over {questions}; the token is a neutral one, the mean of all embeddings. "
+        "Open: the same of the vector that receives most without the token. A first vector that stands far above 1 "
+        "only where it is at position 0 is a sink there, whatever it says; a vector that stands there with a token in "
+        "front, too, is a sink by itself. ",
+    ),
+}
+"""What is drawn of each test."""

@@ -14,6 +14,7 @@ from dpc.report import colours, drawing, wording
 from dpc.report.cells import Tables
 from dpc.report.drawing import Drawing
 from dpc.report.exhibits import figure
+from dpc.report.figures.causal_panels import Panel, draw_panels
 
 _KINDS = {"located": (colours.BLUE, "located"), "random": (colours.RED, "another"), "noise": (colours.GREY, "noise")}
 _BANDS = ("shallow", "deep", "all")
@@ -34,26 +35,14 @@ def interventions(tables: Tables, settings: FiguresStage) -> Drawing:
 
 
 def draw(causal: pd.DataFrame, evidence: pd.DataFrame, settings: FiguresStage) -> Drawing:
-    """Draw six panels; lines and bars are means over seeds, marks are single seeds."""
-    made = drawing.new_figure(4.6)
-    panels = made.subplots(2, 3).ravel()
+    """Draw a panel for each test that was run; lines and bars are means over seeds, marks are single seeds."""
     correct = evidence.set_index(KEY)["correct"].astype(bool)
-    losses, right, forced = wide(causal, "dose_loss"), wide(causal, "dose_right"), wide(causal, "divergence")
-    _doses(panels[0], losses, 0.0, ("located", "random", "noise"))
-    _doses(panels[1], right, float(correct.reindex(right.index).mean()) if len(right) else 0.0, ("located", "random"))
-    panels[0].set(title="a  dose: loss", ylabel="added mean loss (nats)")
-    panels[1].set(title="b  dose: accuracy", ylabel="share right")
-    _cuts(panels[2], wide(causal, "cut_loss"), correct)
-    _path(panels[3], recovered(causal))
-    _forced(panels[4], forced)
-    _accuracy(panels[5], wide(causal, "cut_right"))
-    return drawing.finish(made, _caption(causal, settings))
-
-
-def _is_missing(axes: Axes, rows: pd.DataFrame) -> bool:
-    if rows.empty:
-        drawing.say(axes, "not run")
-    return rows.empty
+    made, said = draw_panels(_PANELS, causal, correct, height=2.4)
+    caption = (
+        "Does the flow do the harm? Lines and bars: means over seeds and questions; dots: single seeds. "
+        f"{said}Shallow, deep: flow.shallow_layers, flow.deep_layers. {wording.run(settings)}"
+    )
+    return drawing.finish(made, caption)
 
 
 def _by_seed(values: pd.Series | pd.DataFrame) -> pd.DataFrame:
@@ -61,8 +50,6 @@ def _by_seed(values: pd.Series | pd.DataFrame) -> pd.DataFrame:
 
 
 def _doses(axes: Axes, rows: pd.DataFrame, unchanged: float, kinds: Sequence[str]) -> None:
-    if _is_missing(axes, rows):
-        return
     for kind in (name for name in kinds if f"{name}:0" in rows):
         own = rows[[target for target in map(str, rows) if target.startswith(f"{kind}:")]].mean()
         curve = pd.Series(
@@ -88,10 +75,20 @@ def _bars(axes: Axes, names: Sequence[str], series: Sequence[tuple[pd.DataFrame,
     axes.axhline(0, color=colours.GREY, linewidth=0.8)
 
 
-def _cuts(axes: Axes, cuts: pd.DataFrame, correct: pd.Series) -> None:
-    axes.set(title="c  cut to late steps", ylabel="added late loss (nats)", xlabel="layers")
-    if _is_missing(axes, cuts):
-        return
+def _dose_loss(axes: Axes, causal: pd.DataFrame, _: pd.Series) -> None:
+    axes.set(ylabel="added mean loss (nats)")
+    _doses(axes, wide(causal, "dose_loss"), 0.0, ("located", "random", "noise"))
+
+
+def _dose_right(axes: Axes, causal: pd.DataFrame, correct: pd.Series) -> None:
+    right = wide(causal, "dose_right")
+    axes.set(ylabel="share right")
+    _doses(axes, right, float(correct.reindex(right.index).mean()), ("located", "random"))
+
+
+def _cut_loss(axes: Axes, causal: pd.DataFrame, correct: pd.Series) -> None:
+    axes.set(ylabel="added late loss (nats)", xlabel="layers")
+    cuts = wide(causal, "cut_loss")
     shown = cuts[[f"{band}:prompt" for band in _BANDS]].set_axis(list(_BANDS), axis=1)
     is_right = correct.reindex(shown.index)
     _bars(axes, _BANDS, [(_by_seed(shown[is_right == own]), colour, label) for own, colour, label in _GROUPS])
@@ -106,25 +103,21 @@ def _legend_above(axes: Axes) -> None:
     axes.legend(loc="upper left", ncols=2, columnspacing=1.0)
 
 
-def _path(axes: Axes, gains: pd.DataFrame) -> None:
-    axes.set(title="d  another seed's states", ylabel="log-odds regained (nats)", xlabel="layers")
-    if not _is_missing(axes, gains):
-        _bars(axes, _BANDS, [(_by_seed(gains), colours.GREEN, "")])
+def _path(axes: Axes, causal: pd.DataFrame, _: pd.Series) -> None:
+    axes.set(ylabel="log-odds regained (nats)", xlabel="layers")
+    _bars(axes, _BANDS, [(_by_seed(recovered(causal)), colours.GREEN, "")])
 
 
-def _forced(axes: Axes, forced: pd.DataFrame) -> None:
-    axes.set(title="e  one forced token", ylabel="share of broken questions", ylim=(0, 1))
-    if _is_missing(axes, forced):
-        return
-    names = ("mended\nwith prompt", "broken\nwithout")
+def _forced(axes: Axes, causal: pd.DataFrame, _: pd.Series) -> None:
+    axes.set(ylabel="share of broken questions", ylim=(0, 1))
+    names, forced = ("mended\nwith prompt", "broken\nwithout"), wide(causal, "divergence")
     shown = pd.DataFrame({names[0]: forced["prompted"], names[1]: 1 - forced["unprompted"]})
     _bars(axes, names, [(_by_seed(shown), colours.PURPLE, "")])
 
 
-def _accuracy(axes: Axes, right: pd.DataFrame) -> None:
-    axes.set(title="f  cut: accuracy", ylabel="share right", xlabel="layers", ylim=(0, 1))
-    if _is_missing(axes, right):
-        return
+def _cut_right(axes: Axes, causal: pd.DataFrame, _: pd.Series) -> None:
+    axes.set(ylabel="share right", xlabel="layers", ylim=(0, 1))
+    right = wide(causal, "cut_right")
     series = [
         (_by_seed(right[[f"{band}:{what}" for band in _BANDS]].set_axis(list(_BANDS), axis=1)), colour, label)
         for what, colour, label in (("prompt", colours.BLUE, "prompt"), ("question", colours.GREY, "question"))
@@ -133,37 +126,42 @@ def _accuracy(axes: Axes, right: pd.DataFrame) -> None:
     _legend_above(axes)
 
 
-def _caption(causal: pd.DataFrame, settings: FiguresStage) -> str:
-    said = [text for test, text in _SAID.items() if (causal["test"] == test).any()]
-    counts = {
-        test: wording.counted(int(causal.loc[causal["test"] == test, "problem_id"].nunique()), "question")
-        for test in _SAID
-    }
-    return (
-        "Does the flow do the harm? Lines and bars: means over seeds and questions; dots: single seeds. "
-        f"{''.join(said).format(**counts)}Shallow, deep: flow.shallow_layers, flow.deep_layers. {wording.run(settings)}"
-    )
-
-
-_SAID = {
-    "dose_loss": (
-        "a, b: on {dose_loss} of the test split, the located vector is scaled, or another one, or the located one is "
-        "disturbed by noise of the same length. If the located vector does harm, its loss moves most, and accuracy "
-        "falls as its dose grows. "
+_PANELS = {
+    "dose_loss": Panel(
+        "dose: loss",
+        _dose_loss,
+        "{at}: on {questions}, the located vector is scaled, or another one, or the located one is "
+        "disturbed by noise of the same length. If the located vector does harm, its loss moves most. ",
     ),
-    "cut_loss": (
-        "c: from the latter half on, no row sees the prompt in these layers; if deep flow to late steps does harm, "
-        "wrong answers change more than right ones there. f: what is then answered, and with as many columns of the "
-        "question cut instead. "
+    "dose_right": Panel(
+        "dose: accuracy",
+        _dose_right,
+        "{at}: what is then answered; if the located vector does harm, accuracy falls as its dose grows. ",
     ),
-    "path": (
-        "d: on {path} that the prompt broke, log P of the right answer's text, given without a prompt, less that of "
-        "the wrong one; shown is how far it rises if the prompt's keys and values come from another seed's prompt in "
-        "these layers alone. "
+    "cut_loss": Panel(
+        "cut to late steps",
+        _cut_loss,
+        "{at}: from the latter half on, no row sees the prompt in these layers; if deep flow to late steps does harm, "
+        "wrong answers change more than right ones there. ",
     ),
-    "divergence": (
-        "e: on {divergence} that the prompt broke, the first token at which both answers part is forced: how many go "
-        "right under the prompt with the other token, and how many go wrong without it (read leniently). "
+    "path": Panel(
+        "another seed's states",
+        _path,
+        "{at}: on {questions} that the prompt broke, log P of the right answer's text, given without a prompt, less "
+        "that of the wrong one; shown is how far it rises if the prompt's keys and values come from another seed's "
+        "prompt in these layers alone. ",
+    ),
+    "divergence": Panel(
+        "one forced token",
+        _forced,
+        "{at}: on {questions} that the prompt broke, the first token at which both answers part is forced: how many go "
+        "right under the prompt with the other token, and how many go wrong without it (read leniently). ",
+    ),
+    "cut_right": Panel(
+        "cut: accuracy",
+        _cut_right,
+        "{at}: what is answered where late rows do not see the prompt, or as many columns of the question, in these "
+        "layers. ",
     ),
 }
-"""What the caption says of each test that was run."""
+"""Title, drawing and words of the caption by test; a test that was not run has no panel."""
