@@ -25,7 +25,7 @@ def test_a_measure_is_drawn_where_its_correlation_lies() -> None:
     assert len(marks) == SEEDS  # saliency alone was measured
     assert min(marks) > 0.3
     assert len(axes.get_yticks()) == len(MEASURES)
-    assert "a: each prompt vector" in found.caption
+    assert "a: which measure says" in found.caption
     assert "first vector in the shallow layers" not in found.caption
 
 

@@ -258,11 +258,24 @@ def test_empty_tables_are_drawn_and_said():
 def test_chance_and_a_missing_group_are_not_written_over_each_other():
     found = finding_rows(np.random.default_rng(0), known=False).assign(at_chance=True)
     instances = evidence_rows(np.random.default_rng(0), right=0)
-    made = analysis_figure.draw([found], instances, position_rows(np.random.default_rng(0)), settings())
+    made = analysis_figure.draw([found], instances, position_rows(np.random.default_rng(0)), settings(prompt_seeds=[0]))
     made.figure.draw_without_rendering()
     said = [text for text in made.figure.axes[1].texts if "right" in text.get_text() or "chance" in text.get_text()]
     assert [text.get_text().split()[0] for text in said] == ["no", "not"]
     assert not overlap(*said)
+
+
+def test_seeds_whose_flow_change_is_not_estimable_are_named():
+    draw = np.random.default_rng(0)
+    found = [finding_rows(draw), finding_rows(draw, known=False), finding_rows(draw)]
+    made = analysis_figure.draw(found, evidence_rows(draw), position_rows(draw), settings())
+    assert "Not estimable: seed 1 (3 right calibration cases). (b)" in made.caption
+    assert (
+        "Not estimable"
+        not in analysis_figure.draw(
+            found[::2], evidence_rows(draw), position_rows(draw), settings(prompt_seeds=[0, 2])
+        ).caption
+    )
 
 
 def test_colours_of_right_and_wrong_stand_for_nothing_else(made):

@@ -18,6 +18,7 @@ from dpc.tasks.base import AT_CHANCE
 
 _GROUPS = (("right", colours.RIGHT, "o", "-"), ("wrong", colours.WRONG, "s", "--"))
 _GLYPHS = dict(zip(colours.SEED_MARKERS, "●■▲◆▼✚✖", strict=True))
+_CHANGES = ("p_change_given_accumulation", "p_change_given_none")
 _NOTES = 4  # lines above each panel
 
 
@@ -47,11 +48,10 @@ def draw(
     separation = instances[instances["in_separation"].astype(bool)]
     _separation_panel(middle, separation, findings[0], settings)
     _position_panel(right, positions, findings[0], settings)
-    return drawing.finish(figure, _caption(findings[0], instances, positions, settings))
+    return drawing.finish(figure, _caption(findings, instances, positions, settings))
 
 
 def _change_panel(axes: Axes, findings: Sequence[pd.DataFrame], settings: FiguresStage) -> None:
-    names = ("p_change_given_accumulation", "p_change_given_none")
     notes = [
         _first_seed(settings),
         f"φ {_short(finding(findings[0], 'phi'))}",
@@ -59,7 +59,7 @@ def _change_panel(axes: Axes, findings: Sequence[pd.DataFrame], settings: Figure
         *([f"markers: seeds {_seed_marks(settings)}"] if 1 < len(findings) < 5 else []),
     ]
     drawing.heading(axes, "a  Flow change", notes, _NOTES)
-    for x, name in enumerate(names):
+    for x, name in enumerate(_CHANGES):
         if not any(finding(table, name).known for table in findings):
             axes.text(x, 0.5, wording.NOT_ESTIMABLE.replace(" ", "\n"), ha="center", va="center", style="italic")
         for seed, table in enumerate(findings):
@@ -167,27 +167,40 @@ def _scale_in_label(axes: Axes, label: str) -> None:
     axes.set_ylabel(f"{label} (10{raised})")
 
 
-def _caption(findings: pd.DataFrame, instances: pd.DataFrame, positions: pd.DataFrame, settings: FiguresStage) -> str:
+def _caption(
+    findings: Sequence[pd.DataFrame], instances: pd.DataFrame, positions: pd.DataFrame, settings: FiguresStage
+) -> str:
     correlation = instances[instances["in_correlation"].astype(bool)]
     separation = instances[instances["in_separation"].astype(bool)].dropna(subset="s_ifp")
     right = int(separation["correct"].astype(bool).sum())
     unknown = int(correlation["accumulated"].isna().sum())
-    luck = f"S_IFP is {AT_CHANCE}. " if finding(findings, "auc_s_ifp").at_chance else ""
+    luck = f"S_IFP is {AT_CHANCE}. " if finding(findings[0], "auc_s_ifp").at_chance else ""
     return (
         "Look whether flow changes more often with accumulation than without, under every seed (a); whether S_IFP "
         "is larger in wrong answers and separates them better than mean NLL (b); whether wrong answers have more "
         "flow right of the dotted line (c). (a) Share of instances whose deep flow changed, given significant "
         f"accumulation in shallow layers or none: {len(correlation)} test instances, {unknown} of them without an "
         f"estimable accumulation; markers are seeds ({_seed_marks(settings)}), vertical lines each seed's interval. "
-        f"(b) S_IFP of {right} right and {len(separation) - right} wrong test instances; boxes: quartiles and "
-        "median; whiskers: the farthest points within 1.5 heights of the box; AUC above 0.5: larger when wrong. p "
-        "is the prompt, latter r the latter half of the rationale, NLL the model's own uncertainty. (c) Saliency "
-        "from the prompt along the rationale, deep layers "
+        f"{_left_out(findings, settings)}(b) S_IFP of {right} right and {len(separation) - right} wrong test "
+        "instances; boxes: quartiles and median; whiskers: the farthest points within 1.5 heights of the box; AUC "
+        "above 0.5: larger when wrong. p is the prompt, latter r the latter half of the rationale, NLL the model's own "
+        "uncertainty. (c) Saliency from the prompt along the rationale, deep layers "
         f"({wording.layer_setting(settings.flow.deep_layers, None)}), in {settings.figures.position_bins} bins "
         f"({_groups(positions)}); bands are intervals, wrong / right: ratio of flows; the dotted line separates "
         "former and latter half. Panels b and c and the numbers above the panels show seed "
         f"{settings.prompt_seeds[0]}; intervals are {wording.level(settings)}. {luck}{wording.run(settings)}"
     )
+
+
+def _left_out(findings: Sequence[pd.DataFrame], settings: FiguresStage) -> str:
+    """Say which seeds panel a does not show, and why."""
+    why = {
+        seed: finding(table, _CHANGES[0]).note.removeprefix(f"{wording.NOT_ESTIMABLE}: ")
+        for seed, table in zip(settings.prompt_seeds, findings, strict=True)
+        if not any(finding(table, name).known for name in _CHANGES)
+    }
+    told = "; ".join(f"seed {seed}{f' ({note})' if note else ''}" for seed, note in why.items())
+    return f"{wording.NOT_ESTIMABLE.capitalize()}: {told}. " if why else ""
 
 
 def _groups(positions: pd.DataFrame) -> str:

@@ -49,8 +49,7 @@ def draw(causal: pd.DataFrame, settings: FiguresStage) -> Drawing:
     made, said = draw_panels(_PANELS, causal, settings, height=2.2 + 0.12 * len(settings.prompt_seeds))
     if said:
         _name_seeds(made.axes[-1], settings)
-    lead = f"Which measure says what a vector does? Intervals of {wording.level(settings)}, per seed. "
-    return drawing.finish(made, f"{lead}{said}{wording.run(settings)}")
+    return drawing.finish(made, f"{said}Intervals of {wording.level(settings)}, per seed. {wording.run(settings)}")
 
 
 def _name_seeds(axes: Axes, settings: FiguresStage) -> None:
@@ -133,12 +132,12 @@ _PANELS = {
     "mask": Panel(
         "which measure ranks vectors",
         _ranks,
-        "{at}: each prompt vector is set to 0 in turn; the effect is what that adds to the mean loss of the model's "
-        "own rationale. Within a question, vectors are ranked by the effect and by the measure; shown is the mean "
-        "correlation over {questions}. Look whether saliency lies right of 0, and right of measures that need no "
-        "backward pass; 0 or less means that it does not tell which vector matters. Attention and the length of A v "
-        "(attention times the length of the value vector) are means over the shallow layers; gradient × input is "
-        "|v · dL/dv|. ",
+        "{at}: which measure says what a vector does? Each prompt vector is set to 0 in turn; the effect is what that "
+        "adds to the mean loss of the model's own rationale. Within a question, vectors are ranked by the effect and "
+        "by the measure; shown is the mean correlation over {questions}. Look whether saliency lies right of 0, and "
+        "right of measures that need no backward pass; 0 or less means that it does not tell which vector matters. "
+        "Attention and the length of A v (attention times the length of the value vector) are means over the shallow "
+        "layers; gradient × input is |v · dL/dv|. ",
     ),
     "sink_attention": Panel(
         "is the first one a sink",
