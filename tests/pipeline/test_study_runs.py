@@ -75,6 +75,7 @@ def test_the_study_runs_to_figures_tables_and_one_report(study: Workflow) -> Non
         "6 Evidence",
     ):
         assert category in report
+    assert ".literal-block { font-size" in report  # else the summary's last column is out of view
     assert study.planned() == {}
 
 
