@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Generic, TypeVar
 
 import pandas as pd
@@ -40,7 +41,7 @@ def draw_panels(
     if not run:
         drawing.say(made.subplots(), "not run: see causal.tests")
     said = []
-    for place, (letter, test) in enumerate(zip("abcdef", run, strict=False), 1):
+    for place, (letter, test) in enumerate(zip(ascii_lowercase, run, strict=False), 1):
         panel = panels[test]
         axes = made.add_subplot(rows, -(-len(run) // rows), place)
         panel.draw(axes, causal, about)
