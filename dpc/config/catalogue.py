@@ -275,7 +275,7 @@ class Recipe(Settings):
     validate_every: Count = 440
     """Steps between looks at the validation loss."""
     patience: Count = 3
-    """Looks without improvement before tuning ends."""
+    """Looks without improvement before tuning ends; with `keep: last` all steps are done."""
     keep: Literal["best", "last"] = "best"
     """Keep the prompt of the lowest validation loss, or the last one."""
 

@@ -11,7 +11,8 @@ from dpc.config.rates import CpuRates, Rates
 
 
 class BatchSizes(Settings):
-    """Rows per batch at most: halved where memory runs out. Results do not depend on it in float32."""
+    """Rows per batch at most: halved where memory runs out. In float32 answers and saliency do not
+    depend on it; a tuned prompt does in its last digits, as parts are summed in another order."""
 
     generate: Count = 256
     """Questions generated at once."""

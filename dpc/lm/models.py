@@ -55,9 +55,10 @@ class LanguageModel:
     @property
     def vocabulary_VD(self) -> Tensor:
         """Return every token's embedding as it enters the decoder (V x D, float32): some families scale its weights."""
-        scale = self.family.embedding_scale
-        weight_VD = self.embedding.weight.detach().float()
-        return weight_VD * getattr(self.embedding, scale) if scale else weight_VD
+        scale, weight_VD = self.family.embedding_scale, self.embedding.weight.detach()
+        if scale:  # rounded as the embedding rounds it
+            weight_VD = weight_VD * torch.tensor(getattr(self.embedding, scale), dtype=weight_VD.dtype)
+        return weight_VD.float()
 
     @property
     def device(self) -> torch.device:

@@ -27,6 +27,15 @@ def load(folder: Path) -> Any:
     )
 
 
+def words(tokenizer: Any, rows: int) -> list[int]:
+    """Return the ids that stand for text: no special, reserved or added token, nor one beyond an embedding's `rows`.
+
+    Models may have more rows than there are tokens; their marks are named, or only listed as added.
+    """
+    marks = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return [token for token in range(min(len(tokenizer), rows)) if token not in marks]
+
+
 def first_id(tokenizer: Any, bos: Bos) -> int | None:
     """Return the id that stands in front of every sequence, by `models.NAME.bos`; None for none."""
     front = tokenizer_files.in_front(lambda special: list(tokenizer.encode(PROBE, add_special_tokens=special)))

@@ -12,7 +12,7 @@ import pandas as pd
 from dpc.errors import DpcError
 from dpc.plans.declaration import in_order
 from dpc.plans.declaration import label as plan_label
-from dpc.prompts.edits import ACT, UNPROMPTED
+from dpc.prompts.edits import NEAREST, READY
 from dpc.report.table_text import plain
 from dpc.storage import tables
 from dpc.storage.tables import number
@@ -169,13 +169,15 @@ def _edits(cell: Path, problem: str) -> dict[str, str]:
     files = [file for part in ("test", "oracles") if (file := cell / f"plans/{part}.parquet").is_file()]
     rows = tables.read(files, "plans")
     own = rows[(rows["problem_id"] == problem) & rows["fired"] & (rows["candidate"] < 0)]
-    return {row.plan: _edit(row) for row in tables.rows(own) if row.edit_id not in (UNPROMPTED, ACT)}
+    return {row.plan: _edit(row) for row in tables.rows(own) if row.edit_id not in READY}
 
 
 def _edit(row: Any) -> str:
-    vectors = ", ".join(map(str, row.masked))
-    how = f"× {row.mask_value:g}" if row.mask == "scale" else row.mask
-    return f" (vector {vectors} {how}, Γ = {row.gamma:g} %)"
+    how = f"× {row.mask_value:g}" if row.mask == "scale" else row.mask.replace("_", " ")
+    if row.mask == NEAREST:
+        return f" (every vector: {how})"
+    masked = f"vector {', '.join(map(str, row.masked))} {how}, " if len(row.masked) else ""
+    return f" ({masked}Γ = {row.gamma:g} %)"
 
 
 def _verdict(row: pd.Series[Any]) -> str:

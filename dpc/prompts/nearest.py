@@ -1,7 +1,7 @@
 """The tokens nearest to a prompt's vectors: what a soft prompt says, if it is read as text.
 
-U(P_l) = argmin_x ||E_x - P_l|| over all tokens but special ones ("Towards Interpretable Soft Prompts"). Axes: N prompt
-vector, R row at once, K candidate, V vocabulary, D width.
+U(P_l) = argmin_x ||E_x - P_l|| over all tokens but special and added ones ("Towards Interpretable Soft Prompts").
+Axes: N prompt vector, R row at once, K candidate, V vocabulary, D width.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dpc.lm.models import LanguageModel
+from dpc.lm.tokenizer import words
 from dpc.prompts.edits import NEAREST, Edit
 
 AT_ONCE = 64
@@ -80,11 +81,10 @@ def spacing(lm: LanguageModel) -> float:
 
 
 def _vocabulary(lm: LanguageModel) -> tuple[Tensor, Tensor]:
-    """Return the embeddings of all tokens but special ones (V x D, float32), and their ids."""
+    """Return the embeddings of all tokens but special and added ones (V x D, float32), and their ids."""
     rows_VD = lm.vocabulary_VD
-    is_ordinary_V = torch.ones(len(rows_VD), dtype=torch.bool, device=rows_VD.device)
-    is_ordinary_V[[i for i in lm.tokenizer.all_special_ids if i < len(rows_VD)]] = False
-    return rows_VD[is_ordinary_V], is_ordinary_V.nonzero()[:, 0]
+    ids_V = torch.tensor(words(lm.tokenizer, len(rows_VD)), device=rows_VD.device)
+    return rows_VD[ids_V], ids_V
 
 
 def _squared(rows_VD: Tensor, some_RD: Tensor) -> Tensor:

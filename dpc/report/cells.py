@@ -11,6 +11,7 @@ import pandas as pd
 
 from dpc.analysis.stats.chance import is_luck
 from dpc.analysis.stats.statistics import seed_mean
+from dpc.analysis.studies.outcomes import WITHOUT_PROMPT
 from dpc.config.layers import layer_range
 from dpc.config.slices import FiguresStage, ReportStage
 from dpc.errors import DpcError
@@ -109,7 +110,8 @@ class Tables:
     def accuracies(self) -> pd.DataFrame:
         """Return accuracy per cell and plan in both readings, with intervals over questions, conditional on the seeds.
 
-        `cut` of all `answers` ended at max_new_tokens; under `idle` seeds the plan fires on no question.
+        `cut` of all `answers` ended at max_new_tokens (those without a prompt are the same under every seed, and count
+        once); under `idle` seeds the plan fires on no question.
         Plans that try several candidates per question are upper bounds without such an interval: left out.
         """
         rows = [
@@ -154,6 +156,7 @@ def _pool(group: pd.DataFrame, settings: ReportStage) -> dict[str, Any]:
     )
     found, read = (seed_mean(right.to_numpy(), settings.statistics.confidence) for right in (strict, lenient))
     by_seed = strict.mean(axis=1)
+    different = group.drop_duplicates("problem_id") if (group["plan"] == WITHOUT_PROMPT).all() else group
     return {
         "questions": found.n,
         "accuracy": found.value,
@@ -164,7 +167,7 @@ def _pool(group: pd.DataFrame, settings: ReportStage) -> dict[str, Any]:
         "lenient": read.value,
         "lenient_low": read.low,
         "lenient_high": read.high,
-        "answers": len(group),
-        "cut": int((group["stop_reason"] == "length").sum()),
+        "answers": len(different),
+        "cut": int((different["stop_reason"] == "length").sum()),
         "idle": int((~group.groupby("seed")["fired"].any()).sum()),
     }

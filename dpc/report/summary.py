@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dpc.analysis.stats import verdicts
-from dpc.analysis.studies.outcomes import BASELINE
+from dpc.analysis.studies.outcomes import BASELINE, WITHOUT_PROMPT
 from dpc.config.slices import TablesStage
 from dpc.plans.declaration import label as plan_label
 from dpc.report import wording
@@ -135,7 +135,8 @@ def _never(shares: pd.DataFrame, settings: TablesStage) -> Iterator[str]:
 
 
 def _cut(shares: pd.DataFrame) -> str:
-    sums = shares.groupby("plan")[["cut", "answers"]].sum()
+    again = (shares["plan"] == WITHOUT_PROMPT) & shares.duplicated(["model", "dataset", "plan"])  # in another recipe
+    sums = shares[~again].groupby("plan")[["cut", "answers"]].sum()
     if not sums["cut"].sum():
         return f"Answers cut short at max_new_tokens: none of {sums['answers'].sum()}."
     told = [

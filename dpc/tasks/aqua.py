@@ -36,7 +36,7 @@ FACTS = Facts(
         "correct": "C",
     },
 )
-VERSION = "3"
+VERSION = "4"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.2
 ANSWER_MARK = "####"

@@ -8,8 +8,9 @@
 
 Gold is a label, its number from 0, true or false, or (where rows have `texts`) the text of an option. A row without a
 rationale is tuned on its label alone, one with a rationale on that and a last line `#### yes`. The strict reading is
-the label behind `####`, or the first line of an answer without mark, if that is a label; the lenient one is the label
-that is said to be the answer, or else the last one named. Labels of one letter are named as `(A)`, `A)` or `A.` alone.
+the label behind `####`, or the first line of an answer without mark, if that is a label. The lenient one is the label
+that is said to be the answer, or else one that the text begins with (`Yes, …`), or else the last one named. A label
+behind `not` is not named, nor is `no` before another word. Letters are named as `(A)`, `A)` or `A.` alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ FACTS = Facts(marks_once=False, takes_options=True)
 _FIELD = re.compile(r"{([^{}]+)}")
 _LEAD = r"\W*(?:(?:the\s+)?(?:(?:correct|right)\s+)?(?:option|choice|label|answer)\b\s*(?:is\b|[:-])?)?\W*"
 _ENDS = r"[^\w\n]*(?:\n|\Z)"
+_PAUSE = re.compile(r"[)*_\"']*(?:[,.;:!–—]|\s-|\s*(?:\n|\Z))")
+"""Behind a label that is an answer by itself."""
+_NOT = re.compile(r"(?i)(?:\b(?:not|never|neither|nor|cannot)|n't)\s+(?:\w+ly\s+)?(?:(?:be|a|an|the)\s+)?\W*\Z")
 
 
 class Settings(kinds.Settings):
@@ -71,7 +75,7 @@ class Choice:
     """The task, told how its rows look; see `dpc.tasks.base.Task`."""
 
     FACTS = FACTS
-    VERSION = "1"
+    VERSION = "2"
     STEP_END = re.compile(r"\n|(?<=[.!?])\s")
     ANSWER_MARK = "####"
 
@@ -101,8 +105,8 @@ class Choice:
         text = plain(text)
         if strict := self._strict(text):
             return strict, strict
-        said = [label for _, label in marks.said(text, self._read)] or [*map(self._label, self._named.finditer(text))]
-        return None, said[-1] if said else None
+        said = [label for _, label in marks.said(text, self._read)]
+        return None, said[-1] if said else self._begun(text) or self._last_named(text)
 
     def mark_end(self, text: str) -> int | None:
         """Return where the `####` that counts ends, 0 where the answer begins with its label, None where neither is."""
@@ -120,6 +124,15 @@ class Choice:
             return marked.answer
         begun = self._read(text.lstrip(), Lead.NONE)
         return begun.answer if begun and begun.is_alone and self.ANSWER_MARK not in text else None
+
+    def _begun(self, text: str) -> str | None:
+        """Return the label that a text begins with, if it pauses behind it."""
+        found = self._first.match(text)
+        return self._label(found) if found and _PAUSE.match(text, found.end()) else None
+
+    def _last_named(self, text: str) -> str | None:
+        named = [found for found in self._named.finditer(text) if not _NOT.search(text[: found.start()])]
+        return self._label(named[-1]) if named else None
 
     def _read(self, content: str, _lead: Lead) -> Reading | None:
         """Read the label that `content` begins with, whatever words stand before it."""
@@ -172,11 +185,17 @@ def _patterns(labels: list[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
     letters = "".join(label for label in labels if len(label) == 1 and label.isupper())
     words = sorted(({*labels} - {*letters}), key=lambda label: (-len(label), label))
     never = r"(?!)"
-    word = rf"(?<![\w-])(?i:{'|'.join(map(re.escape, words))})(?!\w|['-]\w)" if words else never
+    word, named = (rf"(?<![\w-])(?i:{each})(?!\w|['-]\w)" if words else never for each in _spelled(words))
     letter = rf"(?<![\w'-])[{letters}](?![\w'-])" if letters else never
     bracketed = rf"\(\s*(?P<bracketed>[{letters}])\s*\)" if letters else rf"(?P<bracketed>{never})"
     first = rf"{_LEAD}(?P<label>{word}|{letter})"
-    return re.compile(first), re.compile(rf"(?P<label>{word})|{bracketed}|(?P<alone>{letter})(?=[).:]|{_ENDS})")
+    return re.compile(first), re.compile(rf"(?P<label>{named})|{bracketed}|(?P<alone>{letter})(?=[).:]|{_ENDS})")
+
+
+def _spelled(words: list[str]) -> tuple[str, str]:
+    """Return what finds any of the words, and what finds them where `no` is an answer: before a word it denies that."""
+    every = [re.escape(word) for word in words]
+    return "|".join(every), "|".join(rf"{word}(?!\s+\w)" if word.casefold() == "no" else word for word in every)
 
 
 def with_options(options: dict[str, Any]) -> Task:

@@ -28,7 +28,7 @@ FACTS = Facts(
     test_rows=1319,
     row={"question": "Ann has 3 pens and buys 4. How many has she?", "answer": "She has 3 + 4 = 7 pens.\n#### 7"},
 )
-VERSION = "2"
+VERSION = "3"
 STEP_END = re.compile(r"\n")
 CHANCE = 0.0
 ANSWER_MARK = "####"

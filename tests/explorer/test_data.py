@@ -111,3 +111,4 @@ def test_the_index_links_every_cell_with_its_numbers(tmp_path: Path) -> None:
         dpc = summary.set_index("plan").loc["dpc"]
         assert found[-2:] == [str(int(dpc["fixed"])), str(int(dpc["broken"]))]
         assert f"{100 * dpc['accuracy']:.1f} %" in found
+        assert found[1] == f"{100 * summary.set_index('plan').loc['no_prompt', 'accuracy_lenient']:.1f} %"

@@ -73,7 +73,8 @@ def test_search_finds_text_of_questions_and_answers(explorer: Explorer, made: Ma
     explorer.press("a", "<", "b", "\\")
     assert explorer.listed() == ["made-0000"]
     explorer.press(ESCAPE)
-    explorer.open("find=clerk%20counted")
+    explorer.open()
+    explorer.press("/", *"clerk counted ")
     asked = made.tables["outcomes"].drop_duplicates("problem_id").set_index("problem_id")["question"]
     for name in explorer.listed():
         assert "clerk counted" in asked[name] + said[name] + " ".join(
@@ -274,6 +275,17 @@ def test_outside_the_sample_a_case_says_so_and_a_broken_one_shows_that_alone(
     explorer.open(f"case={next(name for name in kept if tests[name] == {'path', 'divergence'})}")
     titles = [one.text for one in explorer.all(".cause h3")]
     assert titles == ["Path: the prompt’s states from another seed’s prompt", "First divergence"]
+
+
+def test_without_the_prompt_the_answer_shown_is_the_one_that_was_graded(explorer: Explorer, made: Made) -> None:
+    """Strictly none has an answer there, as the form was never told."""
+    rows = made.tables["outcomes"].query("plan == 'no_prompt'").set_index("problem_id")
+    explorer.open("only=unprompted&plan=no_prompt")
+    assert rows["extracted"].isna().all()
+    read = rows.loc[explorer.listed()[0], "extracted_lenient"]
+    row = explorer.js("return document.querySelector('.plans [data-plan=\"no_prompt\"]').closest('tr').textContent")
+    assert row.endswith(f"{read}✓ right")
+    assert explorer.text("#plan-title + .verdict").startswith(f"✓ right: answer {read} ·")
 
 
 def test_plans_stand_side_by_side_from_the_token_where_they_part(explorer: Explorer) -> None:

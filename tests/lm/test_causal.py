@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpc.lm.causal import attributions
 from dpc.lm.causal.attributions import flows, gradient_times_input
 from dpc.lm.causal.continuing import Begun, continued
 from dpc.lm.causal.heads import head_of, swapped
@@ -131,6 +132,22 @@ def test_gradient_times_input(family: str, order: str) -> None:
         slow_nll(lm, embeds(lm, layout, leaf_ND), b, Slow()).mean().backward()
         assert leaf_ND.grad is not None
         assert error(found_BN[b], (leaf_ND.grad * prompt_ND).sum(1).abs()) <= EXACT
+
+
+def test_gradients_in_parts_are_those_of_all_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, layout = model_of("qwen2"), Layout("bos_first", True)
+    whole_BN = gradient_times_input(lm, layout, prompt(lm), BODY, is_checkpointed=False)
+    monkeypatch.setattr(attributions, "rows_within", lambda lm, tokens: 2)
+    assert error(gradient_times_input(lm, layout, prompt(lm), BODY, is_checkpointed=False), whole_BN) <= EXACT
+
+
+def test_measures_of_a_bfloat16_model_are_summed_in_float32() -> None:
+    lm, layout = tiny.model("qwen2", torch.bfloat16), Layout("bos_first", True)
+    prompt_ND = prompt(lm).bfloat16()
+    found = [*flows(lm, head_of(lm, layout, prompt_ND[None]), BODY, LAYERS)]
+    found.append(gradient_times_input(lm, layout, prompt_ND, BODY, is_checkpointed=False))
+    assert [each.dtype for each in found] == [torch.float32] * 3
+    assert all((each != each.bfloat16()).any() for each in found)
 
 
 @by_family

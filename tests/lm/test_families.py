@@ -16,9 +16,10 @@ def test_the_check_without_torch_reads_the_same_records() -> None:
 
 
 @pytest.mark.parametrize("name", ["llama-mha", "llama-gqa", "mistral", "qwen2", "qwen3", "gemma2"])
-def test_embeddings_and_logits_are_those_of_the_model(name: str) -> None:
-    """The decoder's own embedding and head, whatever a record says."""
-    lm = tiny.model(name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_embeddings_and_logits_are_those_of_the_model(name: str, dtype: torch.dtype) -> None:
+    """The decoder's own embedding and head, whatever a record says, rounded as they round."""
+    lm = tiny.model(name, dtype)
     ids = torch.arange(3, 9)[None]
     with torch.no_grad():
         entering_BSD = lm.embedding(ids).float()

@@ -69,6 +69,8 @@ def test_own_rows_of_labelled_options_go_to_tables_by_configuration_alone(tmp_pa
         rows = found[found["dataset"] == name].set_index("plan")
         assert set(rows.index) >= {"likelihood", "likelihood_no_prompt", "projected"}
         check_cell(tmp_path / "results/model" / name / "paper/seed0", OPTIONS[name]["labels"])
+    workflow.run("results/model/my_boolq/paper/seed0/explorer.html")
+    assert '"likelihood_no_prompt"' in (tmp_path / "results/model/my_boolq/paper/seed0/explorer.html").read_text()
     check_rewards(workflow)
 
 

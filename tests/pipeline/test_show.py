@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dpc.pipeline import cli
+from dpc.pipeline import cli, show
+from dpc.prompts.edits import Edit
 from dpc.storage import meanings, tables
 from tests.support import small_studies
 from tests.support.report_samples import table, threshold_rows
@@ -59,7 +61,9 @@ def planned(rows: pd.DataFrame) -> pd.DataFrame:
         "gamma_scope": "others",
     }
     masked = [np.array([2])] * len(rows)
-    return rows[["problem_id", "plan", "candidate", "fired"]].assign(**edits, gamma_seed=-1, masked=masked)
+    made = rows[["problem_id", "plan", "candidate", "fired"]].assign(**edits, gamma_seed=-1, masked=masked)
+    by_likelihood = made["plan"] == "identity"  # fired, and no edit of a prompt
+    return made.assign(edit_id=made["edit_id"].mask(by_likelihood, "likelihood"))
 
 
 def shown(results: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -80,9 +84,24 @@ def test_a_question_is_shown_with_its_readings_and_rationales(
     assert "under DPC's edit 5.00e-01, S_IFP 0.500" in second
     assert "under DPC's edit" not in first
     assert "DPC (vector 2 × 0, Γ = 10 %)" in second
+    assert re.search(r"Identity \(noise floor\)(;|$)", second, re.MULTILINE), "what regenerate did not make has no edit"
     assert "cut short at max_new_tokens" in second
     rationales = [line for line in second.splitlines() if line.startswith("    | ")]
     assert len(rationales) == len(set(rationales)) == 6  # identity, prompt tuning and ACT give the same one
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (Edit(masked=(3, 4), mask_value=0.5, gamma=5), " (vector 3, 4 × 0.5, Γ = 5 %)"),
+        (Edit(masked=(3,), mask="vocabulary_mean"), " (vector 3 vocabulary mean, Γ = 0 %)"),
+        (Edit(gamma=10), " (Γ = 10 %)"),
+        (Edit(mask="nearest_token"), " (every vector: nearest token)"),
+    ],
+)
+def test_an_edit_says_what_it_does(edit: Edit, said: str) -> None:
+    (row,) = tables.rows(pd.DataFrame([edit.columns()]))
+    assert show._edit(row) == said
 
 
 def test_a_cell_and_an_id_may_be_chosen(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,14 @@ import re
 
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpc.config.settings import Saliency
 from dpc.config.slices import ExtractSaliencyStage
 from dpc.config.stages import VERSIONS
+from dpc.pipeline.stages import intervene
 from dpc.pipeline.stages.choose_exemplars import choose
 from dpc.pipeline.stages.extract_saliency import former_lengths, loss_start, steps_of
 from dpc.storage.provenance import provenance
@@ -44,6 +46,15 @@ def test_footers_carry_the_version_of_their_stage() -> None:
     )]  # fmt: skip
     assert {name for name, _ in calls} <= set(VERSIONS)
     assert not [name for name, more in calls if "version=" in more]
+
+
+def test_prompts_of_two_lengths_exchange_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    own_ND, short_ND, other_ND = torch.ones(4, 8), torch.zeros(3, 8), torch.zeros(4, 8)
+    assert intervene._exchanged(own_ND, [other_ND]) is other_ND
+    assert intervene._exchanged(own_ND, []) is None
+    assert not caplog.records
+    assert intervene._exchanged(own_ND, [short_ND]) is None
+    assert "this prompt has 4 vectors, the other seed's 3: test path is not run" in caplog.text
 
 
 def test_a_step_ends_with_its_mark() -> None:

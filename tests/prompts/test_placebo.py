@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dpc.errors import DpcError
 from dpc.lm.examples import Example
 from dpc.prompts.tuners import placebo, prompt_tuning
 from tests.prompts.test_training import LAYOUT, examples, recipe
@@ -32,6 +33,13 @@ def test_the_seed_decides_who_gets_what() -> None:
 def test_few_questions_are_no_error() -> None:
     assert placebo.exchanged([], 0) == []
     assert placebo.exchanged(numbered(1), 0) == numbered(1)
+
+
+def test_a_pair_that_the_model_cannot_read_is_refused() -> None:
+    """Each question fits with its own rationale; the longest question and the longest rationale do not."""
+    pairs = [Example([5] * 90, [6] * 10), Example([5] * 10, [6] * 90)]
+    with pytest.raises(DpcError, match="128"):
+        placebo.Tuning(tiny.model(), LAYOUT, recipe(), 0, pairs, examples(8), 32)
 
 
 def test_on_rationales_that_stay_it_is_prompt_tuning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,6 +208,22 @@ def test_candidates_are_what_all_questions_of_a_group_propose() -> None:
     assert search.candidates(1) == sorted(common | {search.token_ids[1]})
 
 
+def test_a_token_that_no_pool_holds_may_stay_and_a_placeholder_may_not() -> None:
+    search = greater_search(start="Tom ####", top_k=5000, tokens="plain")
+    assert search.token_ids[1] not in search.pool
+    assert search.token_ids[1] in search.candidates(1)
+    search.token_ids = [search.token_ids[0]] * 2
+    assert search.token_ids[1] not in search.candidates(1)
+
+
+def test_a_validation_loss_that_is_not_finite_is_refused() -> None:
+    search = begin("pez")
+    search.lm.model.get_output_embeddings().weight.data[0] = float("nan")
+    with pytest.raises(DpcError, match="validation loss is nan at step 7; expected a finite number"):
+        search.try_out([5, 6], step=7)
+    assert search.looks == []
+
+
 def test_more_proposals_than_there_are_tokens_are_all_tokens() -> None:
     search = greater_search(top_k=5000, tokens="ordinary")
     before = search.token_ids[-1]

@@ -21,7 +21,7 @@ from dpc.errors import DpcError
 from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, layout_of, right_padded
 from dpc.lm.models import LanguageModel
-from dpc.prompts.tuners.prompt_tuning import Objective, Tuning, learning_rate
+from dpc.prompts.tuners.prompt_tuning import Batches, Objective, Tuning, learning_rate
 from tests.support import tiny
 from tests.support.answers import FAMILIES
 from tests.support.paths import ROOT
@@ -250,6 +250,17 @@ def test_learning_rate_rises_then_falls_to_a_tenth() -> None:
     assert learning_rate(settings, 0) == pytest.approx(0.01)
     assert learning_rate(settings, 9) == pytest.approx(0.1 * (1 - 0.9 * 9 / 100))
     assert learning_rate(settings, 99) == pytest.approx(0.1 * (1 - 0.9 * 0.99))
+
+
+@pytest.mark.parametrize(("count", "size"), [(20, 8), (50, 32), (7, 16)])
+def test_every_example_is_tuned_on_in_some_pass(count: int, size: int) -> None:
+    """What fills no batch is left out by lot: cut off behind sorting, it would be the longest in every pass."""
+    given = [Example([1], [2] * length) for length in range(count)]
+    batches, passes = Batches(given, size, torch.Generator().manual_seed(0)), count // min(size, count)
+    seen = [len(one) for _ in range(30 * passes) for one in batches.next()]
+    assert set(seen) == {len(one) for one in given}
+    of_a_pass = [len(one) for _ in range(passes) for one in batches.next()]
+    assert len(of_a_pass) == len(set(of_a_pass)) == passes * min(size, count)
 
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:

@@ -114,7 +114,7 @@ def test_every_figure_is_written_with_its_caption(drawn):
                 "3 seeds",
                 "upper bound",
                 "read leniently",
-                "Cut short at max_new_tokens: No prompt 3 of 120",
+                "Cut short at max_new_tokens: No prompt 1 of 40",
             ],
         ),
     ],

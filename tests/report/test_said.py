@@ -101,7 +101,8 @@ def test_the_main_table_says_what_is_prompt_tuning_what_was_cut_and_both_reading
         assert text.loc[plan, "method"] == label(plan) + (f" ({words}{where}: prompt tuning)" if count else "")
     for plan in METHODS:
         own = frames["outcomes"][frames["outcomes"]["plan"] == plan]
-        assert text.loc[plan, "cut short"] == f"{(own['stop_reason'] == 'length').sum()} of {len(own)}"
+        each = own.drop_duplicates("problem_id") if plan == "no_prompt" else own  # the same answers under every seed
+        assert text.loc[plan, "cut short"] == f"{(each['stop_reason'] == 'length').sum()} of {len(each)}"
         assert text.loc[plan, "accuracy (%)"] == f"{100 * own['correct'].mean():.1f}"
         assert str(text.loc[plan, "read leniently (%)"]).startswith(f"{100 * own['correct_lenient'].mean():.1f} [")
 
@@ -142,8 +143,8 @@ def test_the_figure_says_what_never_fires_what_was_cut_and_both_readings(study: 
     assert sum("†" in text for text in beside) == len(marked)
     alone = frames["outcomes"][frames["outcomes"]["plan"] == "no_prompt"]
     assert f"{100 * alone['correct'].mean():.1f} / {100 * alone['correct_lenient'].mean():.1f}" in beside
-    cut = int((alone["stop_reason"] == "length").sum())
-    assert (f"Cut short at max_new_tokens: No prompt {cut} of 96 answers." in drawn.caption) == (cut > 0)
+    cut = int((alone.drop_duplicates("problem_id")["stop_reason"] == "length").sum())
+    assert (f"Cut short at max_new_tokens: No prompt {cut} of {QUESTIONS} answers." in drawn.caption) == (cut > 0)
     assert ("No answer of the methods was cut short" in drawn.caption) == (cut == 0)
 
 
@@ -156,9 +157,10 @@ def test_the_summary_is_short_and_true(study: Read) -> None:
     for plan, words in (("dpc", "DPC: never fires"), ("act", "ACT: no head confirmed")):
         assert (f"{words} under {idle(frames, plan)} of 3 seeds" in text) == (idle(frames, plan) > 0)
     assert ("DPC never fired: it is prompt tuning" in text) == (idle(frames, "dpc") == len(SEEDS))
-    cut = int((frames["outcomes"]["stop_reason"] == "length").sum())
-    answers = QUESTIONS * len(SEEDS)
-    counted = f"No prompt {cut} of {answers}" if cut else f"none of {answers * len(METHODS)}"
+    alone = frames["outcomes"].query("plan == 'no_prompt'").drop_duplicates("problem_id")
+    cut = int((alone["stop_reason"] == "length").sum())
+    answers = QUESTIONS * (1 + len(SEEDS) * (len(METHODS) - 1))
+    counted = f"No prompt {cut} of {QUESTIONS}" if cut else f"none of {answers}"
     assert f"Answers cut short at max_new_tokens: {counted}" in text
     assert "changes 0 of 24 verdicts" in text
     assert ("Warning: the prompt lowers accuracy, read leniently: 75.0 → " in text) == (cut > 0)

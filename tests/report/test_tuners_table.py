@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from dpc.analysis.stats import pooled
 from dpc.report.cells import Tables
+from dpc.report.render import markdown
 from dpc.report.tables.texts_table import texts
 from dpc.report.tables.tuners_table import tuners
 from tests.support.report_samples import interpretability_rows, outcome_rows, prompt_rows, settings, table
@@ -85,11 +87,32 @@ def test_a_dpc_that_never_fires_is_no_gain_of_zero(tmp_path: Path) -> None:
     assert tuners(one, one.settings).text["DPC − prompt (points)"].tolist() == ["never fires"]
 
 
+def test_as_many_fixed_as_broken_is_a_gain_of_zero_with_an_interval(tmp_path: Path) -> None:
+    rows = outcome_rows(np.random.default_rng(3))
+    tuned = rows[rows["plan"] == "prompt_tuning"].set_index("problem_id")["correct"]
+    right, wrong = tuned.index[tuned][:4], tuned.index[~tuned][:4]
+    changed = rows["problem_id"].map(tuned) ^ rows["problem_id"].isin([*right, *wrong])
+    rows["correct"] = rows["correct"].mask(rows["plan"] == "dpc", changed).astype(bool)
+    one = of_one_seed(tmp_path, rows)
+    assert len(right) == len(wrong) == 4
+    assert re.fullmatch(r"\+0\.0 \[−[1-9].*, [1-9].*]", tuners(one, one.settings).text["DPC − prompt (points)"].iloc[0])
+
+
 def test_prompts_of_tokens_are_shown_as_text_and_no_others(found: tuple[Tables, pd.DataFrame]) -> None:
     made = texts(found[0], found[0].settings)
     assert made.text["prompt"].tolist() == ["“step by_100% {step}”"] * 2
     assert made.numbers["seed"].tolist() == [0, 1]
     assert made.caption.startswith("2 prompts made of tokens")
+
+
+def test_a_line_break_in_a_prompt_does_not_end_a_row(tmp_path: Path) -> None:
+    said = prompt_rows(True).assign(text="Think.\nStep by step:")
+    one = Tables([table(tmp_path / "0.prompts", "prompts", said)], settings(prompt_seeds=[0]))
+    made = texts(one, one.settings)
+    (row,) = [line for line in markdown(made).splitlines() if "Think." in line]
+    assert row.count("|") == made.text.shape[1] + 1
+    assert r"Think.\\nStep by step:" in row
+    assert r"(\n: a line break)" in made.caption
 
 
 def test_a_study_without_discrete_prompts_or_dpc_has_both_tables(tmp_path: Path) -> None:

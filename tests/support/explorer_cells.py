@@ -78,7 +78,7 @@ def make(folder: Path, size: Size, seed: int = 0) -> dict[str, Any]:
         tables.write(files[name], schema, table, {"peak_gb": 0.1})
     one = {name: files[name] for name in ("flow", "evidence", "thresholds", "outcomes", "causal")}
     many = {name: [files[name]] for name in ("saliency", "plans", "generations", "unprompted", "regenerations")}
-    return {"settings": _settings(size), "model": model, "prompt": prompt, "act": [], **one, **many}
+    return {"settings": _settings(size), "model": model, "prompt": prompt, "act": [], "options": [], **one, **many}
 
 
 def _settings(size: Size) -> ExplorerStage:
@@ -224,8 +224,9 @@ def _outcome(row: Any, said: dict[str, Any], ids: dict[str, Any], about: list[di
     right = {UNPROMPTED: known["unprompted"], BASE: known["base"], "edited": known["dpc"]}[edit]
     texts, read = said[row.problem_id], _answer(right, number)
     return {
-        "problem_id": row.problem_id, "plan": row.plan, "candidate": -1, "fired": row.fired, "correct": right,
-        "correct_lenient": right, "answer": "34", "extracted": read, "extracted_lenient": read, "text": texts[edit],
+        "problem_id": row.problem_id, "plan": row.plan, "candidate": -1, "fired": row.fired,
+        "correct": right and edit != UNPROMPTED, "correct_lenient": right, "answer": "34",
+        "extracted": None if edit == UNPROMPTED else read, "extracted_lenient": read, "text": texts[edit],
         "question": texts["question"], "stop_reason": "length" if edit == "edited" else "end",
         "tokens": len(ids[row.problem_id][edit]), "seconds": 0.1, **dict.fromkeys(COSTS, 0.0),
         "tokens_regeneration": 0, "grader": "1",

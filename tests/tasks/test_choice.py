@@ -69,6 +69,7 @@ def test_options_of_a_row_stand_below_its_question_and_a_rationale_before_the_an
 
 
 WORDS = {"labels": ["no", "yes", "not known"]}
+TRUTHS = {"labels": ["True", "False", "Uncertain"]}
 READINGS: list[tuple[dict[str, Any], str, str | None, str | None, int | None]] = [
     (WORDS, "yes", "yes", "yes", 0),
     (WORDS, " Yes.", "yes", "yes", 0),
@@ -81,6 +82,16 @@ READINGS: list[tuple[dict[str, Any], str, str | None, str | None, int | None]] =
     (WORDS, "no one knows; the answer is yes. A no is wrong", None, "yes", None),
     (WORDS, "so it must be no", None, "no", None),
     (WORDS, "nobody, nope, yes-man, eyes", None, None, None),
+    (WORDS, "Yes, there is no limit.", None, "yes", None),
+    (WORDS, "Yes it is, as no rule forbids it.", None, "yes", None),
+    (WORDS, "No. People say yes to all of it.", None, "no", None),
+    (WORDS, "No rule forbids it, so yes", None, "yes", None),
+    (WORDS, "There are no limits", None, None, None),
+    (TRUTHS, "The conclusion is not true.", None, None, None),
+    (TRUTHS, "It isn't really true, it cannot be False", None, None, None),
+    (TRUTHS, "It is false, not true", None, "False", None),
+    (TRUTHS, "Not sure. The answer is not true", None, None, None),
+    (TRUTHS, "it is not raining, so it is true that", None, "True", None),
     (WORDS, "", None, None, None),
     (TEXTS, "B", "B", "B", 0),
     (TEXTS, "(C)", "C", "C", 0),

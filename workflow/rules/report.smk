@@ -64,6 +64,7 @@ rule write_explorer:
         unprompted=shards_of("unprompted"),
         generations=shards_of("generations"),
         act=shards_of("act_generations") if ACT else [],
+        options=f"{CELL}/options/answers.parquet" if OPTIONS else [],
         regenerations=shards_of("regenerations", *EVALUATED),
     output:
         f"{CELL}/explorer.html",
@@ -87,7 +88,7 @@ rule write_explorer:
         "--thresholds {input.thresholds:q} --outcomes {input.outcomes:q} --causal {input.causal:q} "
         "--plans {input.plans:q} "
         "--unprompted {input.unprompted:q} --generations {input.generations:q} --act {input.act:q} "
-        "--regenerations {input.regenerations:q} --out {output:q} --log {log:q}"
+        "--options {input.options:q} --regenerations {input.regenerations:q} --out {output:q} --log {log:q}"
 
 
 rule write_explorer_index:

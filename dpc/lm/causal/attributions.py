@@ -17,7 +17,7 @@ from dpc.lm.causal.passes import Body, laid_out, run
 from dpc.lm.layout import Layout, right_padded
 from dpc.lm.losses import rationale_nll
 from dpc.lm.models import LanguageModel, other_forwards
-from dpc.lm.sparing import checkpointed
+from dpc.lm.sparing import checkpointed, lean_layers, rows_within
 
 
 @torch.inference_mode()
@@ -35,9 +35,9 @@ def flows(lm: LanguageModel, head: Head, body: Body, layers: range) -> tuple[Ten
     def make(forward: Any) -> Any:
         def watched(*args: Any, **kwargs: Any) -> Any:
             output, a_BHQS = forward(*args, **kwargs)
-            sums_BHN = (a_BHQS[..., head.prompt] * is_row_BQ[:, None, :, None]).sum(2)
+            sums_BHN = (_wide(a_BHQS[..., head.prompt]) * is_row_BQ[:, None, :, None]).sum(2)
             values_BJKD = head.states[layers[len(found[0])]][1]
-            norm_BHN = values_BJKD[:, :, head.prompt].norm(dim=-1).repeat_interleave(
+            norm_BHN = _wide(values_BJKD[:, :, head.prompt]).norm(dim=-1).repeat_interleave(
                 sums_BHN.shape[1] // values_BJKD.shape[1], 1
             )  # fmt: skip
             found[0].append(sums_BHN.mean(1))
@@ -67,7 +67,20 @@ def _eager(lm: LanguageModel) -> Iterator[None]:
 def gradient_times_input(
     lm: LanguageModel, layout: Layout, prompt_ND: Tensor, body: Body, is_checkpointed: bool
 ) -> Tensor:
-    """Return |v . dL/dv| of each vector v (B x N); L is the mean NLL of a row's rationale."""
+    """Return |v . dL/dv| of each vector v (B x N); L is the mean NLL of a row's rationale.
+
+    As many rows at once as a graph's memory allows.
+    """
+    columns = max(q + len(r) for q, r in zip(map(len, body.question_ids), body.rationale_ids, strict=True))
+    size = rows_within(lm, layout.question_start(len(prompt_ND)) + columns)
+    parts = (body.part(slice(start, start + size)) for start in range(0, len(body), size))
+    with lean_layers(lm):
+        return torch.cat([_gradient_times_input(lm, layout, prompt_ND, part, is_checkpointed) for part in parts])
+
+
+def _gradient_times_input(
+    lm: LanguageModel, layout: Layout, prompt_ND: Tensor, body: Body, is_checkpointed: bool
+) -> Tensor:
     batch = right_padded(lm, layout, prompt_ND, body.question_ids, body.rationale_ids)
     leaf_BSD = batch.embeds_BSD.detach().requires_grad_(True)
     with torch.enable_grad(), checkpointed(lm, is_checkpointed):
@@ -75,4 +88,9 @@ def gradient_times_input(
         loss = torch.stack([nll.mean() for nll in rationale_nll(lm, batch, hidden_BSD)]).sum()
         (slope_BSD,) = torch.autograd.grad(loss, [leaf_BSD])
     prompt = slice(layout.prompt_start(), layout.prompt_start() + len(prompt_ND))
-    return (slope_BSD * leaf_BSD.detach())[:, prompt].sum(-1).abs()
+    return (_wide(slope_BSD[:, prompt]) * _wide(leaf_BSD.detach()[:, prompt])).sum(-1).abs()
+
+
+def _wide(numbers: Tensor) -> Tensor:
+    """Return float32 at least, in which sums are made (D28)."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))

@@ -77,7 +77,7 @@ class Bench:
     layout: Layout
     prompt_ND: Tensor
     other_ND: Tensor | None
-    """The prompt of another seed."""
+    """The prompt of another seed, as long as this one."""
     bands: dict[str, range]
     """Layers by name: shallow, deep, all."""
     limits: Limits

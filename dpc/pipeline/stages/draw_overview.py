@@ -8,7 +8,7 @@ from dpc.config.slices import ReportStage
 from dpc.config.stages import stage
 from dpc.report.making import make
 
-STAGE = stage(version=9)
+STAGE = stage(version=10)
 
 
 def run(settings: ReportStage, *, tables: list[Path], folder: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
     from dpc.prompts.soft_prompt import SoftPrompt
 
-STAGE = stage(version=3, rate="generate", shards="generate")
+STAGE = stage(version=4, rate="generate", shards="generate")
 
 
 def run(

@@ -17,7 +17,7 @@ from dpc.storage.provenance import provenance
 from dpc.storage.shards import of_shard
 from dpc.storage.store import Store, context
 
-STAGE = stage(version=3, rate="generate", shards="generate", rules=("generate_unprompted", "generate_base"))
+STAGE = stage(version=4, rate="generate", shards="generate", rules=("generate_unprompted", "generate_base"))
 
 EVALUATED_SPLITS = ("calibration", "test")
 

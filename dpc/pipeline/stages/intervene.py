@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dpc.lm.causal.interventions import Bench, Case
     from dpc.lm.models import LanguageModel
 
-STAGE = stage(version=2, rate="saliency")
+STAGE = stage(version=3, rate="saliency")
 
 MARK_TOKENS = 8
 """Behind so many tokens at most the answer stands, counted from its mark: `\\boxed` and `{`, a dollar sign."""
@@ -133,7 +133,7 @@ def _bench(
     from dpc.lm.decoding import Limits
     from dpc.lm.layout import layout_of
 
-    task, depth = get_task(settings.task), lm.model.config.num_hidden_layers
+    task, depth, own_ND = get_task(settings.task), lm.model.config.num_hidden_layers, _vectors(prompt, lm)
     bands = {"shallow": settings.flow.shallow_layers, "deep": settings.flow.deep_layers, "all": "all"}
 
     def is_right(problem_id: str, text: str, leniently: bool) -> bool:
@@ -142,8 +142,8 @@ def _bench(
     return Bench(
         lm,
         layout_of(lm, settings.layout),
-        _vectors(prompt, lm),
-        _vectors(other[0], lm) if other else None,
+        own_ND,
+        _exchanged(own_ND, [_vectors(file, lm) for file in other]),
         {name: layer_range(band, depth) for name, band in bands.items()},
         Limits(settings.max_new_tokens, tuple(settings.stop)),
         execution.batch_size.generate,
@@ -156,6 +156,15 @@ def _vectors(prompt: Path, lm: LanguageModel) -> Tensor:
     from dpc.prompts import soft_prompt
 
     return soft_prompt.load(prompt, lm).rows([])
+
+
+def _exchanged(own_ND: Tensor, others: Sequence[Tensor]) -> Tensor | None:
+    """Return the other seed's prompt; None without one, and for one of another length: columns have no counterpart."""
+    for other_ND in others:
+        if other_ND.shape == own_ND.shape:
+            return other_ND
+        log.warning("this prompt has %d vectors, the other seed's %d: test path is not run", len(own_ND), len(other_ND))
+    return None
 
 
 def case_of(lm: LanguageModel, settings: InterveneStage, row: Any) -> Case:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dpc.prompts.soft_prompt import SoftPrompt
     from dpc.storage.adapter_files import Tokens
 
-STAGE = stage(version=3, rate="saliency", saves=False)
+STAGE = stage(version=4, rate="saliency", saves=False)
 Row = dict[str, Any]
 
 
@@ -163,13 +163,14 @@ def _references(lm: LanguageModel, settings: MeasurePromptStage, own_ids: Sequen
     """
     import torch
 
+    from dpc.lm.tokenizer import words
+
     ids = lm.encode(settings.interpretability.instruction)
     if lm.tokenizer.unk_token_id is not None and lm.tokenizer.unk_token_id in ids:
         log.warning("interpretability.instruction has words that the tokenizer does not know: it is left out")
     else:
         yield _row(lm, INSTRUCTION, ids)
-    special = set(lm.tokenizer.all_special_ids)
-    ordinary = [i for i in range(min(len(lm.tokenizer), lm.embedding.num_embeddings)) if i not in special]
+    ordinary = words(lm.tokenizer, lm.embedding.num_embeddings)
     generator = torch.Generator().manual_seed(int(hash_order(str([*own_ids]), "random tokens")[:8], 16))
     for _ in range(settings.interpretability.draws):
         yield _row(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dpc.lm.examples import Example
     from dpc.lm.models import LanguageModel
 
-STAGE = stage(version=7, rate="generate", saves=False)
+STAGE = stage(version=8, rate="generate", saves=False)
 
 SPARED = 0.95
 """Share of the accuracy that must be left without a vector that harm may stand in for."""

@@ -22,7 +22,7 @@ from dpc.storage.store import Store, context
 if TYPE_CHECKING:
     from dpc.lm.models import LanguageModel
 
-STAGE = stage(version=3, rate="generate", shards="generate")
+STAGE = stage(version=4, rate="generate", shards="generate")
 
 
 def run(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dpc.prompts.tuners import Tuning
     from dpc.prompts.tuners.checkpoint import Checkpoint
 
-STAGE = stage(version=3, rate="tune")
+STAGE = stage(version=4, rate="tune")
 READ = ["problem_id", "split", "prompt_text", "rationale"]
 """What a state of a tuning is kept with: another text, and tuning starts again."""
 

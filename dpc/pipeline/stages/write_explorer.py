@@ -19,7 +19,7 @@ from dpc.storage import tables, tokenizer_files
 from dpc.storage.files import atomic
 from dpc.storage.tables import number
 
-STAGE = stage(version=2)
+STAGE = stage(version=3)
 _ANSWER = ["problem_id", "edit_id", "token_ids"]
 
 
@@ -38,6 +38,7 @@ def run(
     unprompted: list[Path],
     generations: list[Path],
     act: list[Path],
+    options: list[Path],
     regenerations: list[Path],
     out: Path,
 ) -> None:
@@ -48,7 +49,7 @@ def run(
     """
     tokenizer = tokenizer_files.words(model)
     facts = tables.read(evidence, "evidence").query("split == 'test'")
-    given = tables.read([*unprompted, *generations, *act], "generations", _ANSWER)
+    given = tables.read([*unprompted, *generations, *act, *options], "generations", _ANSWER)
     made = [given, tables.read(regenerations, "regenerations", _ANSWER)]
     known = cases.answers(tables.read(outcomes, "outcomes"), tables.read(plans, "plans"), made)
     caused = causal_values.of_questions(tables.read(causal, "causal"))

@@ -10,7 +10,7 @@ from dpc.report.making import make
 from dpc.report.summary import summary as summed_up
 from dpc.storage.files import atomic
 
-STAGE = stage(version=13)
+STAGE = stage(version=14)
 
 
 def run(settings: TablesStage, *, tables: list[Path], folder: Path, summary: Path) -> None:

@@ -26,6 +26,7 @@ from dpc.lm.decoding import Limits, Request, generate
 from dpc.lm.examples import Example
 from dpc.lm.layout import Layout, check_length, right_padded
 from dpc.lm.models import LanguageModel
+from dpc.lm.sparing import lean_layers, rows_within
 from dpc.prompts import soft_prompt
 from dpc.prompts.tuners import tuner
 from dpc.prompts.tuners.search import Search
@@ -177,7 +178,7 @@ class Tuning(Search):
         """Return the tokens that may stand at `position`, in order of ids, the one that stands there among them.
 
         Each item proposes the likeliest next tokens behind question, link and the prompt before `position`; the token
-        before it (the last one, before the first) is out.
+        before it (the last one, before the first) is out, and so is a placeholder, which repeats it.
         """
         contexts = [[*item.question_ids, *self.link_ids, *self.token_ids[:position]] for item in self.items]
         orders = list[list[int]]()
@@ -191,7 +192,8 @@ class Tuning(Search):
             proposed = [allowed.intersection(order[:top_k]) for order in orders]
             found = set().union(*(set.intersection(*(proposed[i] for i in group)) for group in groups))
             top_k += 2
-        return sorted(found | {self.token_ids[position]} & allowed) or [self.token_ids[position]]
+        current = self.token_ids[position]
+        return sorted(found | ({current} - {self.token_ids[position - 1]})) or [current]
 
     def _groups(self) -> list[list[int]]:
         size, count = self.options.group_size, len(self.items)
@@ -221,9 +223,12 @@ class Tuning(Search):
             loss = torch.stack([nll.mean() for nll, _ in self._answers(prompt_ND, part)]).sum()
             return torch.autograd.grad(loss, prompt_ND)[0]
 
-        for part, found in in_batches(list(reasoned), self.objective.rows, of_part):
-            self._count(part, len(token_ids), gradient=True)
-            slope_ND += found
+        longest = self.layout.question_start(len(token_ids)) + max(map(len, reasoned))
+        rows = min(self.objective.rows, rows_within(self.lm, longest))
+        with lean_layers(self.lm):
+            for part, found in in_batches(list(reasoned), rows, of_part):
+                self._count(part, len(token_ids), gradient=True)
+                slope_ND += found
         prompt_ND = soft_prompt.spelled(self.lm, token_ids).requires_grad_(True)
         own = self.own_nll(prompt_ND, token_ids)
         return slope_ND + count * weight * torch.autograd.grad(own, prompt_ND)[0]

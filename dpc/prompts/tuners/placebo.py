@@ -14,7 +14,7 @@ import torch
 from dpc.config import kinds
 from dpc.config.catalogue import Recipe
 from dpc.lm.examples import Example
-from dpc.lm.layout import Layout
+from dpc.lm.layout import Layout, check_length
 from dpc.lm.models import LanguageModel
 from dpc.prompts.tuners import prompt_tuning, tuner
 
@@ -48,5 +48,8 @@ class Tuning(prompt_tuning.Tuning):
         validation: Sequence[Example],
         rows: int,
     ):
-        """Take what prompt tuning takes; `seed` decides the exchange too."""
-        super().__init__(lm, layout, recipe, seed, exchanged(examples, seed), exchanged(validation, seed), rows)
+        """Take what prompt tuning takes; `seed` decides the exchange too. Raises DpcError where a pair is too long."""
+        pairs = exchanged(examples, seed), exchanged(validation, seed)
+        for each in (*pairs[0], *pairs[1]):
+            check_length(lm, recipe.vectors, len(each.question_ids), len(each.rationale_ids))
+        super().__init__(lm, layout, recipe, seed, *pairs, rows)

@@ -180,8 +180,9 @@ class Objective:
 class Batches:
     """Shuffled passes over the examples in batches of similar length, the same for the same seed.
 
-    A pass is shuffled, cut into pools of `POOL` batches, and each pool is cut by length: little is padding, and which
-    examples meet still changes from pass to pass. The last examples of a pass that fill no batch wait for none.
+    A pass is shuffled, loses the last examples, which fill no batch, and is cut into pools of `POOL` batches, each of
+    which is cut by length: little is padding. Which examples are left out, and which ones meet, changes from pass to
+    pass.
     """
 
     def __init__(self, examples: Sequence[Example], size: int, generator: torch.Generator):
@@ -196,10 +197,11 @@ class Batches:
 
     def _pass(self) -> list[list[int]]:
         order = torch.randperm(len(self.examples), generator=self.generator).tolist()
+        order = order[: len(order) // self.size * self.size]  # before sorting: else the longest would be left out
         batches = []
         for start in range(0, len(order), POOL * self.size):
             pool = sorted(order[start : start + POOL * self.size], key=lambda i: len(self.examples[i]))
-            batches += [pool[i : i + self.size] for i in range(0, len(pool) - self.size + 1, self.size)]
+            batches += [pool[i : i + self.size] for i in range(0, len(pool), self.size)]
         return [batches[i] for i in torch.randperm(len(batches), generator=self.generator).tolist()]
 
 

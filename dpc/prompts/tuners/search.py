@@ -111,6 +111,8 @@ class Search(ABC):
         """Return the prompt's validation loss, note it, and keep the prompt if none before was better."""
         step = self.step if step is None else step
         found = self.objective.value(soft_prompt.spelled(self.lm, token_ids), self.validation)
+        if not math.isfinite(found):
+            raise DpcError(f"validation loss is {found} at step {step}; expected a finite number: use dtype float32")
         self.note(token_ids, found, step)
         if found <= min((look.validation_loss for look in self.looks), default=math.inf):
             self.kept_step, self.kept_ids = step, list(token_ids)

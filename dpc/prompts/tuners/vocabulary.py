@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 from dpc.lm.models import LanguageModel
+from dpc.lm.tokenizer import words
 
 _PLAIN = re.compile(r"[A-Za-z ]*[A-Za-z][A-Za-z ]*|[., ]")
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
@@ -16,11 +17,13 @@ REPLACED = "�"
 
 def ordinary(lm: LanguageModel) -> list[int]:
     """Return the tokens that are text: no special, reserved or added one, no piece of a character."""
-    words = lm.tokenizer
-    known = range(min(len(words), lm.embedding.num_embeddings))  # models may have more rows than there are tokens
-    marks = {*words.all_special_ids, *words.added_tokens_decoder}
-    names = words.convert_ids_to_tokens(list(known))
-    return [i for i in known if i not in marks and not _BYTE.fullmatch(names[i]) and REPLACED not in words.decode([i])]
+    known = words(lm.tokenizer, lm.embedding.num_embeddings)
+    names = lm.tokenizer.convert_ids_to_tokens(known)
+    return [
+        i
+        for i, name in zip(known, names, strict=True)
+        if not _BYTE.fullmatch(name) and REPLACED not in lm.tokenizer.decode([i])
+    ]
 
 
 def allowed(lm: LanguageModel, kind: Kind) -> list[int]:

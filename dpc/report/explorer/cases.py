@@ -35,7 +35,7 @@ class Answers:
 
     plans: list[str]
     rows: pd.DataFrame
-    """Table `outcomes` with the `edit_id` and the `masked` vectors of each row, one row per question and plan."""
+    """Table `outcomes`, one row per question and plan, with `edit_id`, `masked`, and `right` and what was `read`."""
     token_ids: Mapping[tuple[str, str], NDArray[np.int32]]
     """By `problem_id` and `edit_id`."""
 
@@ -47,6 +47,7 @@ def answers(outcomes: pd.DataFrame, plans: pd.DataFrame, generated: Iterable[pd.
     rows["edit_id"] = rows["edit_id"].where(rows["fired"], BASE)
     lenient = rows["plan"] == "no_prompt"  # it was never told the form of an answer
     rows["right"] = rows["correct_lenient"].where(lenient, rows["correct"])
+    rows["read"] = rows["extracted_lenient"].where(lenient, rows["extracted"])
     token_ids = {
         (row.problem_id, row.edit_id): row.token_ids
         for table in generated
@@ -126,7 +127,7 @@ def _answered(problem: str, rows: pd.DataFrame, known: Answers, tokenizer: Token
         "answers": [
             {
                 "pieces": pieces(tokenizer, known.token_ids[problem, edit].tolist()),
-                "extracted": None if pd.isna(said[edit].extracted) else str(said[edit].extracted),
+                "extracted": None if pd.isna(said[edit].read) else str(said[edit].read),
                 "stop": said[edit].stop_reason,
             }
             for edit in edits

@@ -39,7 +39,7 @@ function drawCounts(page, now) {
   const matching = page.state.only.length
     ? `${whole(now)} of ${whole(all)} test questions match`
     : `${whole(all)} test questions`;
-  const searched = page.state.find ? ' with that text' : '';
+  const searched = page.state.find.trim() ? ' with that text' : '';
   const rest = kept < all ? ` (the page holds ${whole(kept)} of ${whole(all)})` : '';
   byId('counts').textContent = `${matching}; ${whole(page.order.length)} listed${searched}${rest}.`;
 }

@@ -200,7 +200,7 @@ function listenToChoices(page) {
     page.relist();
   });
   byId('find').addEventListener('input', (event) => {
-    page.state.find = /** @type {HTMLInputElement} */ (event.target).value.trim();
+    page.state.find = /** @type {HTMLInputElement} */ (event.target).value;
     page.relist();
   });
   byId('theme').addEventListener('click', () => {

@@ -270,7 +270,7 @@ function triggerSaid(one, about, numbers, coded) {
   if (coded.beta === null) return 'Nothing to compare with: the answer has no former half, or no baseline was fitted.';
   const affected = numbers.affected.reduce((sum, is) => sum + is, 0);
   const limit =
-    about.share === null ? 'R was not reached on calibration: DPC never fires here' : `R ${percent(about.share)}`;
+    about.share === null ? 'no R gains on calibration: DPC never fires here' : `R ${percent(about.share)}`;
   const why = one.eligible ? '' : ` DPC may not fire: fewer than ${about.min_tokens} tokens, or no answer.`;
   const usual = USUAL[about.baseline];
   const also = about.fires_by === 'share' ? '' : ' Accumulation has to be significant, too.';
@@ -334,10 +334,9 @@ function drawVectors(page) {
     event.preventDefault();
     page.pickVector(Math.min(Math.max(page.vector + step, 0), values.length - 1));
   });
-  const words =
-    values.length > 12
-      ? []
-      : [el('div', { class: 'words' }, ...page.data.about.words.map((near) => el('span', { text: near[0] })))];
+  const near = page.data.about.words.map((words) => words[0] ?? '');
+  const isNamed = values.length <= 12 && near.some(Boolean);
+  const words = isNamed ? [el('div', { class: 'words' }, ...near.map((text) => el('span', { text })))] : [];
   byId('vectors').replaceChildren(box, ...words);
   sayVector(page, page.vector);
 }
@@ -357,6 +356,6 @@ function sayVector(page, j) {
   ];
   if (j === one.located) facts.push(`located, z = ${one.z === null ? '–' : one.z.toFixed(1)}`);
   if (masked.includes(j)) facts.push(`masked by ${page.data.about.plans[page.plan][1]}`);
-  byId('vector-note').textContent =
-    `${facts.join('; ')}. Nearest tokens: ${page.data.about.words[j].map((word) => `“${word}”`).join(' ')}.`;
+  const near = page.data.about.words[j].map((word) => `“${word}”`).join(' ');
+  byId('vector-note').textContent = `${facts.join('; ')}.${near && ` Nearest tokens: ${near}.`}`;
 }

@@ -74,7 +74,7 @@ function passes(facts, only) {
  * @param {State} state
  */
 function listed(cases, cell, plan, state) {
-  const wanted = state.find.toLowerCase();
+  const wanted = state.find.trim().toLowerCase();
   const places = cases.map((_, at) => at).filter((at) => passes(factsOf(cell, at, plan), state.only));
   const found = wanted ? places.filter((at) => searchable(cases[at]).includes(wanted)) : places;
   const key = (SORTS.find(([name]) => name === state.sort) ?? SORTS[0])[2];

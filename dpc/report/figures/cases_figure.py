@@ -38,6 +38,7 @@ class Kind:
 KINDS = (
     Kind("Right without the prompt, wrong with it, right again with DPC", lambda n, p, d: n and not p and d),
     Kind("Right without the prompt, wrong with it, still wrong with DPC", lambda n, p, d: n and not p and not d),
+    Kind("Wrong without the prompt and with it, right with DPC", lambda n, p, d: not n and not p and d),
     Kind("Wrong without the prompt, right with it", lambda n, p, d: not n and p and d),
     Kind("DPC broke it", lambda n, p, d: p and not d),
     Kind("Wrong everywhere", lambda n, p, d: not n and not p and not d),

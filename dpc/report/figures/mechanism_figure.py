@@ -27,8 +27,6 @@ _LOOKS = {
     "broken": (colours.ORANGE, "^"),
 }
 _READINGS = {"flow": "raw flow", "s_ifp": "S_IFP", "nll": "mean NLL"}
-_MOST = 400
-"""Points of one kind that are drawn: the first by hash."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +69,23 @@ def draw(compared: Comparison, settings: FiguresStage) -> Drawing:
     _scatter(left, fired[fired["plan"].isin(plans[:1])])
     _falls(middle, compared.falls, plans)
     _counts(right, shown)
-    return drawing.finish(made, _caption(compared.repair, plans, settings))
+    return drawing.finish(made, _caption(compared, plans, settings))
 
 
 def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
     axes.set_title("a  Flow before and after")
-    fired = fired[(fired["flow_latter_before"] > 0) & (fired["flow_latter_after"] > 0)]
+    fired = fired[_has_flow(fired)]
     if fired.empty:
         drawing.say(axes, "no fired question\nwas measured")
         axes.set(xticks=[], yticks=[])
         return
     for outcome, (colour, marker) in _LOOKS.items():
-        rows = fired[fired["outcome"] == outcome].sort_values("problem_id").head(_MOST)
+        rows = fired[fired["outcome"] == outcome]
         if len(rows):
             axes.plot(
                 rows["flow_latter_before"], rows["flow_latter_after"], marker, color=colour, markersize=3, alpha=0.6,
-                markeredgewidth=0.8 if marker == "x" else 0, label=outcome, rasterized=True,
+                markeredgewidth=0.8 if marker == "x" else 0, label=f"{outcome} ({len(rows)})", rasterized=True,
+                zorder=2 + 1 / len(rows),  # the rarest on top
             )  # fmt: skip
     both = np.concatenate([fired["flow_latter_before"], fired["flow_latter_after"]])
     ends = (both.min() / 1.2, both.max() * 1.2)
@@ -97,6 +96,11 @@ def _scatter(axes: Axes, fired: pd.DataFrame) -> None:
         axis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="flow from the prompt, before", ylabel="after (below the line: it fell)")
     axes.legend(loc="upper left", fontsize=7, handletextpad=0.2, borderpad=0.3)
+
+
+def _has_flow(fired: pd.DataFrame) -> pd.Series[bool]:
+    """Say which questions stand on axes of logarithms."""
+    return (fired["flow_latter_before"] > 0) & (fired["flow_latter_after"] > 0)
 
 
 def _falls(axes: Axes, falls: pd.DataFrame, plans: list[str]) -> None:
@@ -142,9 +146,11 @@ def _counts(axes: Axes, shown: pd.DataFrame) -> None:
     axes.grid(visible=False)
 
 
-def _caption(repair: pd.DataFrame, plans: list[str], settings: FiguresStage) -> str:
+def _caption(compared: Comparison, plans: list[str], settings: FiguresStage) -> str:
     first = plan_label(plans[0]) if plans else "no plan"
-    found = repair[repair["plan"].isin(plans[:1])].set_index("reading")
+    found = compared.repair[compared.repair["plan"].isin(plans[:1])].set_index("reading")
+    without = int((~_has_flow(compared.fired[compared.fired["plan"].isin(plans[:1])])).sum())
+    left_out = f", but for {without} without any flow before or after" if without else ""
     found = found[found["auc"].notna()]
     areas = "; ".join(
         f"{label} {wording.interval(found.loc[name, 'auc'], found.loc[name, 'low'], found.loc[name, 'high'])}"
@@ -161,7 +167,7 @@ def _caption(repair: pd.DataFrame, plans: list[str], settings: FiguresStage) -> 
     return (
         "Does corruption reduce the flow from the prompt to the latter half of the rationale, and is the fall "
         f"larger in repaired answers? (a) Raw flow of fired questions under {first}, before and under the corrupted "
-        "prompt, each on the rationale generated there, deep layers "
+        f"prompt, each on the rationale generated there, once per seed{left_out}; deep layers "
         f"({wording.layer_setting(settings.flow.deep_layers, None)}). (b) Share of fired questions whose flow fell, "
         "by what became of the answer. If the paper is right, the share is larger for repaired answers than for "
         "those still wrong, and larger for the plan than for its random control. (c) Questions, once per seed, by "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from dpc.analysis.studies.outcomes import WITHOUT_PROMPT
 from dpc.config.slices import ReportStage
 from dpc.plans.declaration import PLANS, in_order
 from dpc.plans.declaration import label as plan_label
@@ -38,6 +39,8 @@ def pool_plans(evaluations: Sequence[pd.DataFrame], accuracies: pd.DataFrame) ->
         cut=("truncated", "sum"),
         idle=("idle", "sum"),
     )  # fmt: skip
+    if WITHOUT_PROMPT in pooled.index:  # the same answers under every seed
+        pooled.loc[WITHOUT_PROMPT, ["answers", "cut"]] //= len(evaluations)
     pooled.update(accuracies.set_index("plan")[["low", "high"]].astype(float))
     return pooled.loc[in_order(pooled.index)]
 
@@ -120,6 +123,7 @@ def cut_note(pooled: Mapping[str, pd.DataFrame]) -> str:
     told, answers = [], 0
     for name in METHODS:
         rows = [table.loc[name] for table in pooled.values() if name in table.index]
+        rows = rows[:1] if name == WITHOUT_PROMPT else rows  # the same answers under every recipe
         cut, of = (sum(int(str(row[key])) for row in rows) for key in ("cut", "answers"))
         answers += of
         told += [f"{plan_label(name)} {cut} of {of}"] if cut else []

@@ -30,13 +30,14 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     """Return the table for readers; `numbers` has a row per discrete prompt."""
     text = named_cells(numbers).assign(seed=numbers["seed"].astype(str))
     text["tuner"] = numbers["tuner"].map(tuner_label)
-    text["prompt"] = [f"“{said}”" for said in numbers["text"]]
+    text["prompt"] = ["“" + said.replace("\n", r"\n") + "”" for said in numbers["text"]]
     for name, head in (("validation_loss", "validation loss"), ("start_loss", "at its start")):
         text[head] = [plain(value, 3) for value in numbers[name]]
     found = wording.counted(len(numbers), "prompt") if len(numbers) else "No prompt"
+    breaks = r" (\n: a line break)" * any("\n" in said for said in numbers["text"])
     caption = (
-        f"{found} made of tokens, as the model's tokenizer writes them; encoded again a text may be cut into other "
-        "tokens. Validation loss: nats per token of gold rationales, of the prompt and of the one its search began "
-        f"with (a dash: it looked at one prompt alone). {wording.run(settings)}"
+        f"{found} made of tokens, as the model's tokenizer writes them{breaks}; encoded again a text may be cut into "
+        "other tokens. Validation loss: nats per token of gold rationales, of the prompt and of the one its search "
+        f"began with (a dash: it looked at one prompt alone). {wording.run(settings)}"
     )
     return Table("texts", "What discrete prompts say", numbers, text, caption)

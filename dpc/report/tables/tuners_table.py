@@ -101,7 +101,7 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     text["seeds, lowest to highest"] = spans(numbers, "seed_low", "seed_high")
     for name, (*_, head) in GAINS.items():
         parts = (numbers[f"{name}_{end}"] for end in ("gain", "low", "high"))
-        text[head] = [_gain(*row) for row in zip(*parts, strict=True)]
+        text[head] = [points(*row) for row in zip(*parts, strict=True)]
     text[GAINS["dpc"][-1]] = text[GAINS["dpc"][-1]].mask(numbers["never"], NEVER)
     text["perplexity"] = [perplexity(*row) for row in numbers[["nll", "nll_low", "nll_high"]].to_numpy()]
     text["validation loss"] = numbers["validation_loss"].map(lambda value: plain(value, 3))
@@ -116,11 +116,6 @@ def build(numbers: pd.DataFrame, settings: ReportStage) -> Table:
     return Table("tuners", "Ways to make a prompt", numbers, text, _caption(numbers, settings))
 
 
-def _gain(value: float, low: float, high: float) -> str:
-    """Write a gain in points; where no answer changed there is no interval."""
-    return points(value, low, high) if value or math.isnan(value) else "+0.0"
-
-
 def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
     adapted = "; GReaTer and RLPrompt are adaptations (docs/methods.md)" * any(
         name in ("greater", "rlprompt") for name in numbers["tuner"]
@@ -130,8 +125,8 @@ def _caption(numbers: pd.DataFrame, settings: ReportStage) -> str:
         f"{wording.counted(len(settings.prompt_seeds), 'seed')}{adapted}. A model without a prompt was never told the "
         "form of an answer: what the prompt adds stands in both readings; read leniently, the last text that could be "
         f"an answer counts. The {wording.level(settings)} intervals "
-        "are over questions, conditional on these seeds, those of differences by pairs of answers (+0.0 without one: "
-        "no answer changed). Perplexity: of the prompt's tokens under the task's model, those nearest to a soft "
+        "are over questions, conditional on these seeds, those of differences by pairs of answers. "
+        "Perplexity: of the prompt's tokens under the task's model, those nearest to a soft "
         "prompt's vectors, which can be arbitrary; geometric mean over seeds, lowest to highest. Validation loss: nats "
         "per token of gold rationales, of the prompt that is kept and of the "
         "one a search began with. Forward passes: sequences that went through the model while the prompt was made, "

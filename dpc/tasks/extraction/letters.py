@@ -53,7 +53,10 @@ _ALONE = _compiled(
 _LEAD = re.compile(r"(?i)\W*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|alternative|letter)\b\s*(?:is\b|[:-])?)?\W*")
 _FIRST = re.compile(_LETTER, re.VERBOSE)
 
-_ANOTHER = re.compile(r"[)\]'.⟧]*\s*(?:or|and|/|&)\s*\(?[A-E]\b(?!\s*is\b)")
+_ANOTHER = re.compile(
+    r"""(?x) [)\]'.⟧]*\s* (?: (?:or|and|/|&)\s*\(?[A-E]\b(?!\s*is\b)
+      | ,\s*(?:(?:or|and)\s+)?\(?[A-E]\)?\s*(?:[,.\n]|\Z|(?:or|and)\b) )"""
+)
 _IS_NOT = re.compile(
     r"""(?ix) [)\]'⟧]*\s* (?: (?:is|are|was|were|would\s+be|seems)\s+ (?:(?:the|an?|also|therefore|\w+ly)\s+)?
         (?:not|never|wrong|incorrect|false|invalid|impossible|too|out|eliminated|ruled|excluded|rejected)\b

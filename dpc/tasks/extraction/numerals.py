@@ -52,9 +52,13 @@ _TERM = rf"[(\[]*{_UNNAMED}(?:[ ]?{_WORD}(?:[ /]{_WORD}){{0,2}})?[)\]]*"
 _OPERATOR = r"(?:[ ]?[*/×÷·][ ]?|[ ]?x[ ]?(?=[-$(0-9])|[ ][-+][ ]|(?<![ ])[-+](?=[$(0-9])|(?=\())"
 _SIDE = re.compile(rf"{_TERM}(?P<others>(?:{_OPERATOR}{_TERM})*)", re.VERBOSE)
 _EQUALS = re.compile(r"\s*[=≈⇒]\s*")
-_LEAD = re.compile(r"[^\w+\-.$€£¥₹₩₽¢\\]*(?:(?:about|approximately|approx\.|around|roughly|exactly|only|just)\s+)?")
+_LEAD = re.compile(r"[^\w+\-.$€£¥₹₩₽¢√\\]*(?:(?:about|approximately|approx\.|around|roughly|exactly|only|just)\s+)?")
 _NAME = re.compile(r"[A-Za-z][\w ]{0,30}=\s*")
+_UNIT = rf"(?:[ ]?{_WORD}){{0,2}}"
 _NOT_ONE = re.compile(r"[,.:][0-9]|[eE][-+]?[0-9]|[ ]?\^")
+_AND = re.compile(
+    rf"{_UNIT}[ ](?:or|to|and|&)[ ]{_SYMBOL}?(?P<other>[0-9](?:[0-9,.]*[0-9])?)[%.]?{_UNIT}[ ]*(?:[.,;)\n]|\Z)"
+)
 
 
 class Found(NamedTuple):
@@ -71,8 +75,9 @@ class Found(NamedTuple):
 def read(line: str, is_named: bool = False) -> Found | None:
     """Return the number that `line` begins with, or None; of an equation its last side that is one number.
 
-    With `is_named` a name may stand before it: `x = 9`. No number are ranges (`18-20`), ratios, times other than full
-    hours (`5:00`), and expressions without their result (`3 x 6`).
+    With `is_named` a name may stand before it: `x = 9`. No number are ranges (`18-20`, `18 to 20`), two (`10 or 20`,
+    `3 hours and 20 minutes`), ratios, times other than full hours (`5:00`), and expressions without their result
+    (`3 x 6`, `√9`).
     """
     line = _LEAD.sub("", line, count=1)
     line = _NAME.sub("", line, count=1) if is_named and _NAME.match(line) else line
@@ -80,13 +85,19 @@ def read(line: str, is_named: bool = False) -> Found | None:
     while (side := _SIDE.match(line)) and (first := _FIRST.match(line.lstrip("(["))):
         sides += 1
         rest = line.lstrip("([")[first.end() :].removeprefix(":00")
-        if not side["others"] and not _NOT_ONE.match(rest):
+        if not side["others"] and not _NOT_ONE.match(rest) and not _is_another_behind(first, rest):
             found = Found(_written(first), rest, sides > 1)
         equals = _EQUALS.match(line, side.end())
         if not equals:
             break
         line = line[equals.end() :]
     return found
+
+
+def _is_another_behind(first: re.Match[str], rest: str) -> bool:
+    """Say whether a second number ends what the first begins: `10 or 20 days`, but not `50% boys and 50% girls`."""
+    joined = _AND.match(rest)
+    return joined is not None and joined["other"] != first["digits"]
 
 
 def numbers(text: str) -> list[str]:
