@@ -269,8 +269,7 @@ const USUAL = {
 function triggerSaid(one, about, numbers, coded) {
   if (coded.beta === null) return 'Nothing to compare with: the answer has no former half, or no baseline was fitted.';
   const affected = numbers.affected.reduce((sum, is) => sum + is, 0);
-  const limit =
-    about.share === null ? 'no R gains on calibration: DPC never fires here' : `R ${percent(about.share)}`;
+  const limit = about.share === null ? 'no R gains on calibration: DPC never fires here' : `R ${percent(about.share)}`;
   const why = one.eligible ? '' : ` DPC may not fire: fewer than ${about.min_tokens} tokens, or no answer.`;
   const usual = USUAL[about.baseline];
   const also = about.fires_by === 'share' ? '' : ' Accumulation has to be significant, too.';
