@@ -280,6 +280,13 @@ def test_one_class_alone_has_no_separation(right: bool) -> None:
     assert math.isnan(found.loc[f"mean_s_ifp_{lacking}", "value"])
 
 
+def test_a_single_case_of_a_class_gives_a_ratio_without_an_interval() -> None:
+    found = findings_of(readings([True] + [False] * 5, flow_latter=[2.0, 1, 2, 3, 4, 5]))
+    assert found.loc["flow_ratio_wrong_right", "value"] == pytest.approx(1.5)
+    assert found.loc["flow_ratio_wrong_right", ["low", "high"]].isna().all()
+    assert "fewer than two cases" in found.loc["flow_ratio_wrong_right", "note"]
+
+
 def test_findings_without_limits_say_why() -> None:
     found = findings_of(readings([True, False] * 3), UNKNOWN)
     contingency = ["p_change_given_accumulation", "p_change_given_none", "phi", "fisher"]

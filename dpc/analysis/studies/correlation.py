@@ -200,7 +200,10 @@ def _separation(chosen: pd.DataFrame, settings: Statistics) -> dict[str, Estimat
         return float(flow[is_wrong].mean() / flow[~is_wrong].mean()) if both else math.nan
 
     flow, is_wrong = chosen["flow_latter"].to_numpy(), ~chosen["correct"].to_numpy(dtype=bool)
-    found["flow_ratio_wrong_right"] = statistics.bootstrap(ratio, flow, is_wrong, settings=settings)
+    estimate = statistics.bootstrap(ratio, flow, is_wrong, settings=settings)
+    if min(len(right), len(wrong)) == 1:  # the bootstrap draws the one again and again
+        estimate = replace(estimate, low=math.nan, high=math.nan, note=f"{sizes}; fewer than two cases in a group")
+    found["flow_ratio_wrong_right"] = estimate
     for name, group in (("right", right), ("wrong", wrong)):
         found[f"mean_s_ifp_{name}"] = statistics.mean_interval(group["s_ifp"], settings.confidence)
     return found

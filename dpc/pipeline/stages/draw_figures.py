@@ -8,7 +8,7 @@ from dpc.config.slices import FiguresStage
 from dpc.config.stages import stage
 from dpc.report.making import make
 
-STAGE = stage(version=16)
+STAGE = stage(version=17)
 
 
 def run(settings: FiguresStage, *, tables: list[Path], folder: Path) -> None:

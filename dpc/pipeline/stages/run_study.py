@@ -19,7 +19,7 @@ from dpc.storage import tables
 from dpc.storage.provenance import provenance
 from dpc.tasks import get_task
 
-STAGE = stage(version=5)
+STAGE = stage(version=6)
 
 
 def run(

@@ -40,6 +40,8 @@ def draw(curves: Sequence[pd.DataFrame], settings: FiguresStage) -> Drawing:
         xlabel="R: share of affected tokens above which DPC fires",
         ylabel="net gain on calibration\n(fixed − broken)",
     )
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -1.2), max(high, 1.2))  # questions are counted: less than one is no step
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
