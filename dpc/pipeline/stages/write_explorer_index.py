@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+from dpc.analysis.studies.outcomes import WITHOUT_PROMPT
 from dpc.config.slices import ExplorerIndexStage
 from dpc.config.stages import stage
 from dpc.plans.declaration import PLANS, in_order, label
@@ -45,4 +46,4 @@ def _cell(
 
 def _accuracy(plan: str, row: Any) -> float:
     """Return the accuracy that the cell's page shows: without a prompt, which was never told the form, the lenient."""
-    return float(row.accuracy_lenient if plan == "no_prompt" else row.accuracy)
+    return float(row.accuracy_lenient if plan == WITHOUT_PROMPT else row.accuracy)
