@@ -297,7 +297,7 @@ def explorer(bench: Bench) -> None:
     bench.run("write_explorer", more=names, model=folder / "words", prompt=folder / "prompt" / adapter_files.WEIGHTS,
               saliency=at("saliency"), flow=at("flow"), evidence=at("evidence"), thresholds=at("thresholds"),
               outcomes=at("outcomes"), causal=at("causal"), plans=plans, unprompted=at("unprompted"),
-              generations=at("base"), act=at("act"),
+              generations=at("base"), act=at("act"), options=[],
               regenerations=answers, out=folder / "explorer.html")  # fmt: skip
     whole = {"models": study.models, "datasets": study.datasets, "prompt_seeds": study.prompt_seeds}
     cells = [_linked(at("evaluation"), cell) for cell in range(CELLS_OF_STUDY)]

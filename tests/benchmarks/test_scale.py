@@ -1,12 +1,14 @@
 """CPU stages at the paper's size: what counts as missed, the section of the page, and every stage once, small."""
 
+import importlib
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from benchmarks import scale, scale_page
-from dpc.pipeline import cpu_cost
+from dpc.pipeline import cli, cpu_cost
 
 ROW: dict[str, Any] = {
     "cell": "m × d", "rule": "plan", "about": "", "seconds": 2.0, "cpu_seconds": 1.0, "peak_mb": 150.0,
@@ -60,6 +62,25 @@ def test_the_published_rows_are_of_every_stage_and_of_what_rules_ask_for_now() -
             assert {name: row[name] for name in scale.PROFILE} == bench.asked(rule, cells.get(rule, 1)), rule
     assert rows[-1]["rule"] == "dry run"
     assert scale_page.faults(rows) == []
+
+
+def test_every_line_is_one_that_its_stage_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only the lines: no table is made, so that a flag that a stage gained is missed in a second, not in a proof."""
+    read = []
+
+    def parsed(name: str, line: list[str]) -> tuple[float, float, float]:
+        stage, *flags = line[line.index("dpc") + 1 :]
+        cli._parser(stage, importlib.import_module(f"dpc.pipeline.stages.{stage}")).parse_args(flags)
+        read.append(name)
+        return 0, 0, 0
+
+    monkeypatch.setattr(scale, "measured", parsed)
+    for name in ("made", "tables", "edits_of"):
+        monkeypatch.setattr(scale, name, MagicMock())
+    monkeypatch.setattr(scale.made, "write_rows", lambda *_: ("train", "test"))
+    monkeypatch.setattr(scale, "_linked", lambda table, _: table)
+    scale.study(scale.Bench("llama3-8b", tmp_path, 0.01))
+    assert set(read) == STAGES
 
 
 @pytest.mark.proof
