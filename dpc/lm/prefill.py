@@ -18,6 +18,7 @@ from dpc.lm.cache import Past, States
 from dpc.lm.greedy import next_tokens
 from dpc.lm.layout import LeftPadded
 from dpc.lm.models import LanguageModel
+from dpc.lm.sparing import foldable
 
 MOST_TOKENS = 16384
 """Of one pass: more make nothing faster."""
@@ -95,7 +96,7 @@ def first_tokens(
         step = length if act else max(1, tokens // count)
         with calibrated(lm, calibration):
             for first in range(start, length, step):
-                embeds_RSD = batch.embeds_BSD[rows, first : first + step].contiguous()
+                embeds_RSD = foldable(batch.embeds_BSD[rows, first : first + step])
                 places = slice(place + rows.start, place + rows.stop)
                 inputs = past.fill(places, [shared + first] * count, embeds_RSD.shape[1])
                 hidden_RSD = lm.model.get_decoder()(inputs_embeds=embeds_RSD, **inputs).last_hidden_state

@@ -41,16 +41,24 @@ def rows_within(lm: LanguageModel, tokens: int) -> int:
     return max(1, GRAPH["cpu" if lm.device.type == "cpu" else "cuda"] // kept)
 
 
+def foldable(states_BSD: Tensor) -> Tensor:
+    """Return a slice of states with strides of its own, as rows that follow one another.
+
+    Of a strided slice and a frozen weight torch makes a batch product, for which a CPU copies the weight once per
+    sequence. `contiguous` does not help with one sequence: it leaves the stride from which torch decides.
+    """
+    return states_BSD.flatten(0, 1).unflatten(0, states_BSD.shape[:2])
+
+
 def only_last_rows(lm: LanguageModel, count: int) -> AbstractContextManager[None]:
     """Spare the last layer what follows its attention in all but each sequence's last `count` rows: 0 stands there.
 
-    No later layer reads those rows, and a loss on the rows kept does not either. The rows are made contiguous: of a
-    strided slice and a frozen weight torch makes a batch product, for which a CPU copies the weight once per sequence.
+    No later layer reads those rows, and a loss on the rows kept does not either.
     """
 
     def spared(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def of_last(hidden_BSD: Tensor) -> Tensor:
-            kept_BSD = forward(hidden_BSD[:, -count:].contiguous())
+            kept_BSD = forward(foldable(hidden_BSD[:, -count:]))
             return nn.functional.pad(kept_BSD, (0, 0, hidden_BSD.shape[1] - kept_BSD.shape[1], 0))
 
         return of_last

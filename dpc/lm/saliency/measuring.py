@@ -57,7 +57,7 @@ def _scores(
         heads_BSD = embeds_BSD[:1] if batch.is_prompt_shared else embeds_BSD
         recorder.given = prefix.given(heads_BSD[:, : min(first, start)], partial(_given, lm))
     if first > start:
-        recorder.given = _given(lm, embeds_BSD[:, start:first].contiguous(), recorder.given)
+        recorder.given = _given(lm, embeds_BSD[:, start:first], recorder.given)
     hidden_BSD = behind(lm, embeds_BSD, first)
     return rationale_scores(lm, batch, hidden_BSD, first)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dpc.lm.models import LanguageModel
 from dpc.lm.saliency.attention import Given, Reader, Sight, attend
+from dpc.lm.sparing import foldable
 
 ATTENTION = "dpc_tiled"
 
@@ -100,7 +101,7 @@ def before(lm: LanguageModel, embeds_BSD: Tensor, given: Sequence[Given] = ()) -
     first = given[0][0].shape[2] if given else 0
     position_1S = torch.arange(first, first + embeds_BSD.shape[1], device=embeds_BSD.device)[None]
     with tiled(lm, lambda layer: Passage(given=given[layer] if given else None)):
-        lm.model.get_decoder()(inputs_embeds=embeds_BSD, position_ids=position_1S, past_key_values=cache)
+        lm.model.get_decoder()(inputs_embeds=foldable(embeds_BSD), position_ids=position_1S, past_key_values=cache)
     own = [(kept.keys, kept.values) for kept in cache.layers]
     return [_joined(*both) for both in zip(given, own, strict=True)] if given else own
 
@@ -117,8 +118,7 @@ def _joined(given: Given, own: Given) -> Given:
 def behind(lm: LanguageModel, embeds_BSD: Tensor, first: int) -> Tensor:
     """Return the decoder's outputs (B, S - first, D) at the positions from `first` on; the passage gives the others."""
     position_1S = torch.arange(first, embeds_BSD.shape[1], device=embeds_BSD.device)[None]
-    rows_BSD = embeds_BSD[:, first:].contiguous()  # see `sparing.only_last_rows`
     hidden_BSD: Tensor = lm.model.get_decoder()(
-        inputs_embeds=rows_BSD, position_ids=position_1S, use_cache=False
+        inputs_embeds=foldable(embeds_BSD[:, first:]), position_ids=position_1S, use_cache=False
     ).last_hidden_state
     return hidden_BSD
