@@ -178,7 +178,12 @@ class _Rooms:
     def product(self, name: str, left_PgQE: Tensor, right_PKE: Tensor) -> Tensor:
         """Return left @ right^T (P, g, Q, K), wide."""
         product_PgQK = self.room(name, (*left_PgQE.shape[:3], right_PKE.shape[1]), left_PgQE)
-        torch.bmm(left_PgQE.flatten(1, 2), right_PKE.transpose(1, 2), out=product_PgQK.flatten(1, 2))
+        states = left_PgQE.flatten(1, 2), right_PKE.transpose(1, 2), product_PgQK.flatten(1, 2)
+        if right_PKE.is_contiguous():
+            torch.bmm(*states[:2], out=states[2])
+        else:  # some of the columns: a batch product of bfloat16 would copy them
+            for left_RE, right_EK, product_RK in zip(*states, strict=True):
+                torch.mm(left_RE, right_EK, out=product_RK)
         return self.cast(name, product_PgQK, wide(product_PgQK.dtype))
 
     def cast(self, name: str, states: Tensor, dtype: torch.dtype) -> Tensor:
@@ -308,7 +313,8 @@ class _Slope:
         if weights_PKR.dtype == columns_PKD.dtype:
             columns_PKD.baddbmm_(weights_PKR, states_PgQD.flatten(1, 2))
         else:
-            columns_PKD += torch.bmm(weights_PKR, states_PgQD.flatten(1, 2))
+            added_PKD = self.part.rooms.room("columns", columns_PKD.shape, states_PgQD)
+            columns_PKD += torch.bmm(weights_PKR, states_PgQD.flatten(1, 2), out=added_PKD)
 
     def add_to(self, found: Sequence[Tensor | None], sequences: slice) -> None:
         """Add what was added up to the gradients of the states, in their order."""
