@@ -1,4 +1,4 @@
-"""Work that a pass with a gradient can omit: rows that nothing reads, and activations that can be recomputed.
+"""Work that a pass can omit: copies of frozen weights, rows that nothing reads, activations that can be recomputed.
 
 Axes: B batch, S position, R row, D width, F width of the feed-forward layer.
 """

@@ -179,9 +179,10 @@ class _Rooms:
         """Return left @ right^T (P, g, Q, K), wide."""
         product_PgQK = self.room(name, (*left_PgQE.shape[:3], right_PKE.shape[1]), left_PgQE)
         states = left_PgQE.flatten(1, 2), right_PKE.transpose(1, 2), product_PgQK.flatten(1, 2)
-        if right_PKE.is_contiguous():
+        is_copied = right_PKE.dtype == torch.bfloat16 and right_PKE.device.type == "cpu"
+        if not is_copied or right_PKE.is_contiguous():
             torch.bmm(*states[:2], out=states[2])
-        else:  # some of the columns: a batch product of bfloat16 would copy them
+        else:  # some of the columns: such a batch product would copy them for each tile
             for left_RE, right_EK, product_RK in zip(*states, strict=True):
                 torch.mm(left_RE, right_EK, out=product_RK)
         return self.cast(name, product_PgQK, wide(product_PgQK.dtype))
